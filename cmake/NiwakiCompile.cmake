@@ -1,0 +1,38 @@
+# Flags, all of them here.
+
+# Warnings, and exact floating point: a product and a sum are two roundings on every machine.
+function(niwaki_compile_options target)
+  if(MSVC)
+    target_compile_options(${target} PRIVATE /W4 /fp:precise)
+    return()
+  endif()
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -ffp-contract=off)
+  if(NIWAKI_WERROR)
+    target_compile_options(${target} PRIVATE -Werror)
+  endif()
+  if(NIWAKI_SANITIZE)
+    target_compile_options(${target} PRIVATE -fsanitize=${NIWAKI_SANITIZE} -fno-omit-frame-pointer)
+    target_link_options(${target} PUBLIC -fsanitize=${NIWAKI_SANITIZE})
+  endif()
+endfunction()
+
+# A file's name says which instructions it may use: x86_<isa>.cc, arm_<isa>.cc, or <part>_x86_<isa>.cc. Files of another
+# architecture compile to nothing: they begin with an #if.
+function(niwaki_isa_flags)
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
+    set(flags_avx2 -mavx2 -mf16c)
+    set(flags_avxvnni -mavx2 -mavxvnni)
+    set(flags_avx512vnni -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mprefer-vector-width=512)
+    set(architecture x86)
+  elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64|ARM64)$")
+    set(flags_neon "")
+    set(flags_dotprod -march=armv8.2-a+dotprod)
+    set(flags_i8mm -march=armv8.2-a+dotprod+i8mm)
+    set(architecture arm)
+  endif()
+  foreach(source ${ARGN})
+    if(source MATCHES "(x86|arm)_([a-z0-9]+)\\.cc$" AND CMAKE_MATCH_1 STREQUAL "${architecture}" AND NOT MSVC)
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-O3;${flags_${CMAKE_MATCH_2}}")
+    endif()
+  endforeach()
+endfunction()

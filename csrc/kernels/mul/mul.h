@@ -1,0 +1,35 @@
+// Product of two quantized activations: of the same shape, or the second [N, C, 1, 1] (squeeze-and-excite).
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "base/arch.h"
+#include "base/thread_pool.h"
+#include "kernels/layout.h"
+
+namespace niwaki {
+
+// t = float((a - a_zero) * (b - b_zero)) * scale; out = round(clamp(t)) + out_zero, within [low, high].
+struct MulParams {
+  float scale;  // (a's scale * b's scale) / scale of the output
+  int32_t a_zero, b_zero, out_zero;
+  int32_t low, high;
+};
+
+struct MulKernel {
+  const char* name;
+  Isa isa;
+  // Flat over `bytes` bytes, a multiple of 64, pointers 64-byte aligned.
+  void (*same)(const uint8_t* a, const uint8_t* b, uint8_t* out, int64_t bytes, const MulParams& params);
+  // `pixels` lanes of four channels times one lane (`b`: four bytes). Pointers are 4-byte aligned; writes exactly `pixels` lanes.
+  void (*lane)(const uint8_t* a, const uint8_t* b, uint8_t* out, int64_t pixels, const MulParams& params);
+};
+
+std::span<const MulKernel> mul_kernels();
+const MulKernel& select_mul(Isa isa);
+
+// b has a's shape, or height = width = 1 with a's images and channels.
+void mul(const MulKernel& kernel, const Planes& a, const Planes& b, const Planes& out, const MulParams& params, ThreadPool& pool);
+
+}  // namespace niwaki

@@ -1,0 +1,37 @@
+// float32 NCHW to quantized planes and back: the two ends of a network.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "base/arch.h"
+#include "base/thread_pool.h"
+#include "kernels/layout.h"
+
+namespace niwaki {
+
+struct QuantizeParams {
+  float inverse_scale;  // 1.0f / scale, for quantize
+  float scale;          // for dequantize
+  int32_t zero;
+};
+
+struct QuantizeKernel {
+  const char* name;
+  Isa isa;
+  // Up to four channel planes of floats (channels missing from the last group: nullptr; their bytes become `zero`), `pixels`
+  // of each, to `pixels` lanes of four bytes. q = round(clamp(x * inverse_scale)) + zero; NaN becomes 0. `out` is 4-byte aligned and
+  // exactly `pixels` lanes are written.
+  void (*quantize)(const float* const in[4], uint8_t* out, int64_t pixels, const QuantizeParams& params);
+  // The inverse: float(q - zero) * scale into the planes that are not nullptr.
+  void (*dequantize)(const uint8_t* in, float* const out[4], int64_t pixels, const QuantizeParams& params);
+};
+
+std::span<const QuantizeKernel> quantize_kernels();
+const QuantizeKernel& select_quantize(Isa isa);
+
+// `values`: contiguous float32 [images, channels, height, width] of the planes' sizes.
+void quantize(const QuantizeKernel& kernel, const float* values, const Planes& out, const QuantizeParams& params, ThreadPool& pool);
+void dequantize(const QuantizeKernel& kernel, const Planes& in, float* values, const QuantizeParams& params, ThreadPool& pool);
+
+}  // namespace niwaki

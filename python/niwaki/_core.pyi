@@ -1,0 +1,96 @@
+"""The native core, as the binding shows it. Arrays are numpy, C-contiguous; nothing here knows torch."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__version__: str
+
+class NiwakiError(Exception):
+    """What the core could not do: a bad file, an unsupported request. Bad arguments are ValueError or TypeError."""
+
+def isa() -> str:
+    """The instruction set in force: NIWAKI_ISA, or the best of this machine. Raises ValueError for an unknown or unsupported name."""
+
+def isas() -> list[str]:
+    """The instruction sets that this machine can run, in rising order, beginning with 'scalar'."""
+
+def cpu_name() -> str: ...
+
+class Graph:
+    """A network as docs/architecture.md describes it. Values are numbered in the order in which they are added."""
+
+    def __init__(self) -> None: ...
+    def add_input(self, name: str, channels: int, rank: int) -> int:
+        """A float32 input, [N, channels, H, W] (rank 4) or [N, channels] (rank 2). Returns its value."""
+
+    def add_node(
+        self,
+        op: str,
+        name: str,
+        inputs: Sequence[int],
+        attributes: Mapping[str, int | Sequence[int]],
+        tensors: Mapping[str, NDArray[Any]],
+        scale: float | None,
+        zero_point: int | None,
+    ) -> int:
+        """Adds an operator; returns the value it makes: uint8 with scale and zero_point, float32 where they are None.
+
+        `name` is the layer's name as people know it, for plans and messages. Raises ValueError, naming the node, for what the
+        operator does not allow.
+        """
+
+    def add_output(self, value: int, name: str) -> None:
+        """Marks a float32 value as an output."""
+
+    @property
+    def inputs(self) -> list[str]: ...
+    @property
+    def outputs(self) -> list[str]: ...
+    metadata: dict[str, str]
+    """Words that travel in the file: what made it, the source network, ..."""
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """For each node: op, name, inputs, output, attributes, scale, zero_point, tensors {name: {dtype, shape, zeros, bytes, form}}."""
+
+    def save(self, path: str) -> None:
+        """Writes a .niwaki file; it appears complete, by rename, or not at all."""
+
+    @staticmethod
+    def load(path: str) -> Graph: ...
+
+class Model:
+    """Weights packed for this machine. Immutable; sessions on any thread share it."""
+
+    def __init__(self, graph: Graph, isa: str | None = None, kind: str = "automatic") -> None:
+        """isa: None for the one in force. kind: 'automatic', 'dense' or 'sparse' forces the convolution kernels, for tests and benches."""
+
+    @property
+    def isa(self) -> str: ...
+    def steps(self) -> list[dict[str, Any]]:
+        """What runs, after fusion: name, op, fused (names), scheme ('int8', 'sparse int8' or 'float32'), kernel, zeros (0..1), bytes, reason."""
+
+class Session:
+    """Runs a model. Belongs to one thread at a time; releases the GIL while it runs."""
+
+    def __init__(self, model: Model, threads: int = 1) -> None: ...
+    def run(self, inputs: Sequence[tuple[int, tuple[int, ...]]], outputs: Sequence[int]) -> None:
+        """inputs: (address, shape) of contiguous float32 arrays in the model's order. outputs: addresses of arrays of output_shapes(...)."""
+
+    def output_shapes(self, shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+        """Shapes of the outputs for inputs of these shapes. Raises ValueError, naming the layer, for shapes the network cannot take."""
+
+    def profile(self) -> list[float]:
+        """Milliseconds that each step of Model.steps() took in the last run."""
+
+    def macs(self) -> list[int]:
+        """Multiply-accumulates of each step at the shapes of the last run, zeros counted in; 0 where there are none."""
+
+    @property
+    def activation_bytes(self) -> int:
+        """Memory planned for activations and scratch at the last shapes."""
+
+def int8_limit(seconds: float = 0.05) -> float:
+    """Multiply-accumulates a second that one core reaches on the int8 instruction of the set in force, operands in registers."""
