@@ -6,7 +6,8 @@
 
 namespace niwaki {
 
-// Within a family (x86: scalar..avx512vnni, Arm: scalar, neon..i8mm) a later one includes the earlier ones.
+// Within a family (x86: avx2.., Arm: neon..) a later one includes the earlier ones, but for avxvnni: not every CPU with
+// avx512vnni has its narrow twin.
 enum class Isa : int { scalar = 0, avx2 = 1, avxvnni = 2, avx512vnni = 3, neon = 11, dotprod = 12, i8mm = 13 };
 
 const char* isa_name(Isa isa);

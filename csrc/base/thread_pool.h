@@ -1,4 +1,5 @@
-// A few threads that share loops. The caller of `run` works too.
+// A few threads that share loops. The caller of `run` works too. One loop at a time: neither from two threads nor from within a task.
+// Idle threads spin for some tens of microseconds and then sleep. In a child made by fork() the threads are gone; the caller then does all tasks alone.
 #pragma once
 
 #include <cstdint>
