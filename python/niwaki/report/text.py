@@ -1,0 +1,49 @@
+"""Tables and sizes as plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+
+def format_bytes(count: float) -> str:
+    """A size for people, in decimal units: "912 B", "12.3 kB", "25.6 MB"."""
+    for limit, unit in ((1e3, "B"), (1e6, "kB"), (1e9, "MB")):
+        if count < limit:
+            value = count / (limit / 1e3)
+            return f"{count:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
+    return f"{count / 1e9:.2f} GB"
+
+
+def align(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    total: Sequence[str] | None = None,
+    *,
+    right: Collection[int] = (),
+) -> str:
+    """A table with a rule under its header and over its last line.
+
+    Args:
+        header: the names of the columns.
+        rows: cells, as many as the header has.
+        total: one more line at the end, set off by a rule.
+        right: indices of the columns that are aligned to the right, as numbers are.
+
+    Returns:
+        Lines without trailing spaces, joined by newlines.
+    """
+    lines = [header, *rows, *([total] if total else [])]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+
+    def render(line: Sequence[str]) -> str:
+        cells = (
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        return "  ".join(cells).rstrip()
+
+    rule = "  ".join("-" * width for width in widths)
+    text = [render(header), rule, *map(render, rows)]
+    if total:
+        text += [rule, render(total)]
+    return "\n".join(text)

@@ -1,0 +1,127 @@
+"""The compression report: totals, the printed table, JSON and the HTML page."""
+
+from __future__ import annotations
+
+import dataclasses
+import html.parser
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from niwaki.report import LayerReport, Report
+from niwaki.report.text import align, format_bytes
+
+ROWS = [
+    LayerReport("conv1", "conv2d", "int8", 0.0, 1_000, 4_000, 0.01),
+    LayerReport("layer1.0.conv1", "conv2d", "sparse int8", 0.75, 4_000, 12_000, 0.035),
+    LayerReport("fc", "linear", "float32", 0.0, 400, 400, None, "excluded by name"),
+]
+
+
+def test_totals_weigh_layers_by_size() -> None:
+    report = Report(ROWS)
+    assert (report.bytes, report.float_bytes) == (5_400, 16_400)
+    assert report.zeros == pytest.approx(0.75 * 12_000 / 16_400)
+    assert report.ratio == pytest.approx(5_400 / 16_400)
+    assert report.schemes == {"int8": 1, "sparse int8": 1, "float32": 1}
+
+
+def test_is_a_sequence_of_frozen_rows() -> None:
+    report = Report(ROWS)
+    assert list(report) == ROWS and report[-1] is ROWS[-1] and ROWS[0] in report
+    assert report[1:] == Report(ROWS[1:]) and isinstance(report[1:], Report)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        report[0].bytes = 3  # type: ignore[misc]
+
+
+def test_prints_an_aligned_table() -> None:
+    lines = str(Report(ROWS)).splitlines()
+    assert len(lines) == 7
+    column = lines[0].index("scheme")
+    assert [line[column:].split("  ")[0] for line in lines[2:5]] == ["int8", "sparse int8", "float32"]
+    assert "75.0%" in lines[3] and "3.50%" in lines[3] and "33.3%" in lines[3]
+    assert lines[4].endswith("excluded by name")
+    assert lines[-1].startswith("total") and "5.4 kB" in lines[-1] and "32.9%" in lines[-1]
+    assert all(line == line.rstrip() for line in lines)
+
+
+def test_empty_report() -> None:
+    report = Report([])
+    assert (report.bytes, report.zeros, report.ratio) == (0, 0.0, 1.0)
+    assert "0 layers" in str(report)
+
+
+def test_json_round_trip(tmp_path: Path) -> None:
+    endless = dataclasses.replace(ROWS[0], error=math.inf)
+    report = Report([*ROWS, endless])
+    text = report.to_json(tmp_path / "report.json")
+    read = json.loads(text)
+    assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8")) == read
+    assert [LayerReport(**layer) for layer in read["layers"][:3]] == ROWS
+    assert read["layers"][3]["error"] is None, "infinity is not JSON"
+    assert read["total"]["bytes"] == report.bytes
+
+
+class Page(html.parser.HTMLParser):
+    """Counts elements and collects what a page would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count: dict[str, int] = {}
+        self.fetched: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.count[tag] = self.count.get(tag, 0) + 1
+        names = {"src", "href", "xlink:href"}
+        self.fetched += [value for name, value in attrs if name in names and value and not value.startswith("#")]
+
+
+def test_html_is_one_page_with_plots(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    strange = dataclasses.replace(ROWS[0], name="<script>alert(1)</script>")
+    Report([*ROWS, strange]).to_html(path, title="A & B")
+    text = path.read_text(encoding="utf-8")
+    page = Page()
+    page.feed(text)
+    assert page.fetched == [], "a self-contained page fetches nothing"
+    assert page.count["svg"] == 2
+    assert page.count["tr"] == 1 + 4 + 1
+    assert "script" not in page.count, "names are escaped"
+    assert "A &amp; B" in text and "layer1.0.conv1" in text
+    assert list(tmp_path.iterdir()) == [path], "no temporary file is left"
+
+
+def test_html_of_an_empty_report_and_without_errors(tmp_path: Path) -> None:
+    Report([]).to_html(tmp_path / "empty.html")
+    Report(ROWS[2:]).to_html(tmp_path / "one.html")
+    assert (tmp_path / "empty.html").read_text(encoding="utf-8").count("<svg") == 0
+    assert (tmp_path / "one.html").read_text(encoding="utf-8").count("<svg") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"zeros": 1.2}, "zeros is a share"), ({"bytes": -1}, "cannot be negative"), ({"error": -0.1}, "ratio of norms")],
+)
+def test_impossible_rows_are_refused_by_name(change: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=f"conv1.*{message}"):
+        dataclasses.replace(ROWS[0], **change)  # type: ignore[arg-type]
+
+
+def test_only_rows_make_a_report() -> None:
+    with pytest.raises(TypeError, match="made of LayerReport, not of str"):
+        Report(["conv1"])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (25_557_032, "25.6 MB"), (102_228_128_000, "102.23 GB")],
+)
+def test_sizes_for_people(count: int, text: str) -> None:
+    assert format_bytes(count) == text
+
+
+def test_align_puts_numbers_to_the_right() -> None:
+    text = align(("name", "n"), [("a", "1"), ("bcdef", "100")], right=(1,))
+    assert text == "name     n\n-----  ---\na        1\nbcdef  100"
