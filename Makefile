@@ -1,0 +1,81 @@
+# make demo    train, compress, compile and time small networks; prints a table, writes a picture and a page into build/demo
+# make test    C++ and Python tests
+# make lint    formatting, style and types        make bench    layers of ResNet-50        make clean    removes what was built
+#
+# Each does all of its own set-up in .venv and build/; it needs Python 3.10 or later, a C++20 compiler and make, no more.
+# What was done is remembered by empty files in .venv/stamps: a second run installs and builds nothing that is up to date.
+#
+#   make test PYTHON=python3.12      with another Python (after make clean)
+#   make test PYTEST="-k report"     options for pytest
+# pip reads its own environment variables. With PIP_EXTRA_INDEX_URL at PyTorch's index of CPU builds, the download is smaller.
+
+PYTHON ?= python3
+PYTEST ?=
+JOBS ?= 2
+
+VENV := .venv
+BUILD := build/make
+STAMPS := $(VENV)/stamps
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip --disable-pip-version-check
+INSTALL := $(PIP) install --quiet
+NATIVE := CMakeLists.txt pyproject.toml python/niwaki/_version.py $(shell find csrc include cmake -type f)
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
+
+.PHONY: all build cpp-tests demo test lint bench clean
+.DELETE_ON_ERROR:
+
+all: build
+
+$(STAMPS)/venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "niwaki needs Python 3.10 or later; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12")'
+	@test -x $(RUN) || { echo "Making $(VENV) ..."; $(PYTHON) -m venv $(VENV); }
+	@mkdir -p $(STAMPS)
+	@touch $@
+
+$(STAMPS)/torch: requirements/torch.txt | $(STAMPS)/venv
+	@echo "Installing torch (the largest download, once) ..."
+	@$(INSTALL) -r requirements/torch.txt
+	@touch $@
+
+$(STAMPS)/packages: requirements/build.txt requirements/run.txt requirements/nodeps.txt $(STAMPS)/torch
+	@echo "Installing the other packages ..."
+	@$(INSTALL) -r requirements/build.txt -r requirements/run.txt
+	@$(INSTALL) --no-deps -r requirements/nodeps.txt
+	@touch $@
+
+$(STAMPS)/lint: requirements/lint.txt | $(STAMPS)/packages
+	@$(INSTALL) -r requirements/lint.txt
+	@touch $@
+
+# An editable install: Python files are used where they lie, and only a change of native code builds, what changed.
+$(STAMPS)/niwaki: $(NATIVE) $(STAMPS)/packages
+	@echo "Building niwaki ..."
+	@$(INSTALL) --no-build-isolation --no-deps --config-settings=build-dir=$(BUILD) \
+	  --config-settings=cmake.define.NIWAKI_TESTS=ON --editable .
+	@touch $@
+
+build: $(STAMPS)/niwaki
+
+cpp-tests: build
+	@cmake --build $(BUILD) --target niwaki_tests
+
+demo: build
+	@$(RUN) examples/demo/demo.py --output build/demo
+
+test: cpp-tests
+	$(BUILD)/niwaki_tests
+	$(RUN) -m pytest tests $(PYTEST)
+
+lint: build $(STAMPS)/lint
+	ruff check .
+	ruff format --check .
+	git ls-files '*.cc' '*.h' | xargs clang-format --dry-run --Werror
+	mypy
+
+bench: build
+	$(RUN) -m pytest bench --benchmark-columns=min,median,rounds --benchmark-sort=fullname $(PYTEST)
+
+clean:
+	rm -rf $(VENV) build
