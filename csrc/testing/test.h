@@ -5,6 +5,7 @@
 #include <functional>
 #include <sstream>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 namespace niwaki::testing {
@@ -22,11 +23,20 @@ struct Register {
   Register(const char* name, void (*run)()) { tests().push_back({name, run}); }
 };
 
+// Small integers as numbers, not as characters.
+template <typename T>
+auto shown(const T& value) {
+  if constexpr (std::is_arithmetic_v<T>)
+    return +value;
+  else
+    return value;
+}
+
 template <typename A, typename B>
 void check_equal(const A& a, const B& b, const char* text, const char* file, int line) {
   if (a == b) return;
   std::ostringstream message;
-  message << text << ": " << +a << " != " << +b;
+  message << text << ": " << shown(a) << " != " << shown(b);
   fail(file, line, message.str());
 }
 

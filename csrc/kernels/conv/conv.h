@@ -21,6 +21,7 @@ struct ConvParams {
   bool has_residual;
   int32_t residual_zero;
   float residual_scale;  // residual's scale over output's scale
+  bool linear = false;   // a linear layer: in and out have height = width = 1, the kernel is 1 x 1, groups is 1
 };
 
 enum class ConvKind { automatic, dense, sparse };

@@ -1,0 +1,66 @@
+// Which kernel a layer gets.
+#include <cstdio>
+
+#include "kernels/conv/packed.h"
+
+namespace niwaki {
+
+namespace {
+
+// Blocks of four input channels of one output at one tap that hold a weight other than zero.
+int64_t count_blocks(const ConvParams& params, const int8_t* weight) {
+  const int64_t channels = params.in_channels, taps = int64_t{params.kernel_h} * params.kernel_w;
+  int64_t blocks = 0;
+  for (int64_t o = 0; o < params.out_channels; ++o) {
+    const int8_t* row = weight + o * channels * taps;
+    for (int64_t first = 0; first < channels; first += 4) {
+      for (int64_t tap = 0; tap < taps; ++tap) {
+        bool any = false;
+        for (int64_t channel = first; channel < first + 4 && channel < channels; ++channel) any |= row[channel * taps + tap] != 0;
+        blocks += any;
+      }
+    }
+  }
+  return blocks;
+}
+
+struct Estimate {
+  double dense, sparse;  // cycles per vector of pixels, for all outputs
+  double filled;         // share of the blocks that are not zero
+};
+
+// Cycles per vector of pixels, measured on AVX512-VNNI cores (docs/performance.md): a dense block takes about 0.55 of a cycle, a sparse
+// one 0.85, and every (output, chunk) a few more for the end of its list and for its sums.
+Estimate estimate(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels) {
+  const double groups = (params.in_channels + 3) / 4, taps = static_cast<double>(params.kernel_h) * params.kernel_w;
+  const double all = groups * taps * params.out_channels;
+  const auto kept = static_cast<double>(count_blocks(params, weights.weight));
+  const int32_t chunk = SparseConv::chunk_groups(params, kernels);
+  const double chunks = (params.in_channels + 4 * chunk - 1) / (4 * chunk);
+  return {all * 0.55, kept * 0.85 + params.out_channels * chunks * 4.0, all > 0 ? kept / all : 0.0};
+}
+
+}  // namespace
+
+std::unique_ptr<PackedConv> pack_conv(const ConvParams& params, const ConvWeights& weights, Isa isa, ConvKind kind) {
+  const ConvKernels& kernels = select_conv(isa);
+  const bool can_be_sparse = params.groups == 1 && SparseConv::offsets_fit(params, kernels);
+  char text[160];
+  if (can_be_sparse && kind != ConvKind::dense) {
+    const Estimate cost = estimate(params, weights, kernels);
+    // One image of a linear layer fills one lane of a sparse vector, but all of a dense one.
+    const double dense = params.linear ? cost.dense / kernels.lanes * 4 : cost.dense;
+    if (kind == ConvKind::sparse || cost.sparse < dense) {
+      std::snprintf(text, sizeof text, "%.0f %% of the blocks are zero: estimated %.2f times the speed of dense",
+                    100 * (1 - cost.filled), cost.sparse > 0 ? dense / cost.sparse : 1.0);
+      return std::make_unique<SparseConv>(params, weights, kernels, kind == ConvKind::sparse ? "sparse kernels were asked for" : text);
+    }
+    std::snprintf(text, sizeof text, "%.0f %% of the blocks are zero: too few for the sparse kernel", 100 * (1 - cost.filled));
+  } else {
+    std::snprintf(text, sizeof text, "%s", can_be_sparse ? "dense kernels were asked for" : "grouped convolutions and very large kernels are dense");
+  }
+  if (params.linear) return std::make_unique<LinearLayer>(params, weights, kernels, text);
+  return std::make_unique<DenseConv>(params, weights, kernels, text);
+}
+
+}  // namespace niwaki

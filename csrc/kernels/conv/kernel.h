@@ -1,0 +1,105 @@
+// What the kernels of a convolution take, and the rows of kernels.inc. Nothing here knows shapes: conv.cc cuts the work into tiles.
+//
+// A tile is up to `max_vectors` vectors of `lanes` consecutive output pixels. Its input is a panel of rows; row k belongs to one
+// (channel group, tap), group major, and holds for each pixel of the tile four input channels: `lane_bytes` bytes. That is 4 (the
+// bytes themselves), or 8 where the multiply wants them widened to 16 bits: channels 0, 2 of each pixel of a vector, then 1, 3.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "base/arch.h"
+
+namespace niwaki {
+
+// From 32-bit sums to outputs: t = float(acc) * multiplier [+ float(residual - residual_zero) * residual_scale];
+// out = round(clamp(t, low, high)) + out_zero. Or, where out_float is set, float(acc) * multiplier.
+struct ConvOutput {
+  uint8_t* out;  // group of four outputs 0, pixel 0 of the tile
+  int64_t out_stride;
+  const uint8_t* residual;  // as out, or null
+  int64_t residual_stride;
+  float* out_float;  // null, or output 0, pixel 0: [outputs][float_stride]
+  int64_t float_stride;
+  float low, high;  // less out_zero
+  int32_t out_zero, residual_zero;
+  float residual_scale;
+};
+
+struct DenseTile {
+  const uint8_t* panel;
+  int64_t row_bytes;
+  int64_t rows;
+  int32_t vectors;            // 1 .. max_vectors
+  int32_t out_groups;         // groups of four outputs to store, 1 .. outputs / 4
+  const uint8_t* weights;     // [rows][outputs] x 4 channels
+  const int32_t* bias;        // [outputs]
+  const float* multiplier;    // [outputs]
+  ConvOutput output;
+};
+
+struct SparseTile {
+  const uint8_t* panel;       // rows of one chunk
+  int32_t vectors;
+  int32_t outputs;            // a multiple of four
+  const uint16_t* counts;     // [outputs]: blocks of each output in this chunk
+  const uint16_t* offsets;    // per block: where its row begins, in units of 8 bytes
+  const uint8_t* values;      // per block: four weights, lane_bytes bytes
+  const int32_t* bias;
+  const float* multiplier;
+  int32_t* partial;           // [outputs][max_vectors * lanes] sums between chunks
+  bool first, last;           // chunk: start from the bias or from partial; finish or leave in partial
+  ConvOutput output;
+};
+
+// A linear layer, outputs along the vector: `rows` times (four inputs, broadcast) x (four inputs of each of `outputs` outputs).
+struct LinearTile {
+  const uint8_t* in;        // image 0 of the tile, four inputs
+  int64_t row_bytes;        // between rows: the input's group stride
+  int64_t rows;
+  int32_t images;           // 1 .. max_images, 4 bytes apart
+  int32_t valid;            // outputs of this block that exist, 1 .. outputs
+  const uint8_t* weights;   // [rows][outputs] x 4 inputs
+  const int32_t* bias;      // [outputs]
+  const float* multiplier;  // [outputs]
+  ConvOutput output;        // float_stride: between images
+};
+
+// How a panel is filled: lane p of row (group, tap) is the input's lane rows[ky][p] + columns[kx][p], or zeros where that is negative.
+struct PanelFill {
+  const uint8_t* in;        // first group
+  int64_t group_stride;
+  int32_t groups;
+  int32_t kernel_h, kernel_w;
+  int32_t vectors;
+  const int32_t* rows;      // [kernel_h][max_vectors * lanes]
+  const int32_t* columns;   // [kernel_w][max_vectors * lanes]
+  int64_t pitch;            // max_vectors * lanes: between the above
+  // Set where the input's lane is the pixel's number plus a constant wherever it is not negative (stride 1, equal planes):
+  // the load is then contiguous. Lane 0's number.
+  bool shifted;
+  int64_t first_pixel;
+  const int64_t* shifts;    // [kernel_h * kernel_w]
+  uint32_t zeros;           // four zero points
+  uint8_t* panel;
+  int64_t row_bytes;
+};
+
+struct ConvKernels {
+  const char* name;
+  Isa isa;
+  int32_t lanes;              // pixels of a vector
+  int32_t lane_bytes;         // of a panel
+  int32_t dense_vectors, dense_outputs;
+  int32_t sparse_vectors;
+  int32_t linear_images, linear_outputs;
+  void (*dense)(const DenseTile& tile);
+  void (*sparse)(const SparseTile& tile);
+  void (*linear)(const LinearTile& tile);
+  void (*fill)(const PanelFill& fill);
+};
+
+std::span<const ConvKernels> conv_kernels();  // those that this build has, the scalar reference first
+const ConvKernels& select_conv(Isa isa);
+
+}  // namespace niwaki

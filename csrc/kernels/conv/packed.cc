@@ -1,0 +1,82 @@
+#include "kernels/conv/packed.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace niwaki {
+
+PackedBase::PackedBase(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, int32_t block,
+                       const char* kind, std::string reason)
+    : params_(params), kernels_(kernels), name_(std::string("conv_") + kind + "_" + kernels.name), reason_(std::move(reason)) {
+  const int64_t outputs = round_up(std::max(params.out_channels, 1), block);
+  bias_ = Buffer(static_cast<std::size_t>(outputs) * 4);
+  multiplier_ = Buffer(static_cast<std::size_t>(outputs) * 4);
+  const int64_t length = int64_t{params.in_channels / params.groups} * taps();
+  for (int64_t o = 0; o < outputs; ++o) {
+    if (o >= params.out_channels) {
+      bias_.as<int32_t>()[o] = 0;
+      multiplier_.as<float>()[o] = 0.0f;
+      continue;
+    }
+    // sum w (q - z) + bias = sum w q + (bias - z sum w): kernels only see the right-hand side. Sums wrap as in the kernels.
+    uint32_t sum = 0;
+    for (int64_t i = 0; i < length; ++i) sum += static_cast<uint32_t>(int32_t{weights.weight[o * length + i]});
+    bias_.as<int32_t>()[o] =
+        static_cast<int32_t>(static_cast<uint32_t>(weights.bias[o]) - static_cast<uint32_t>(params.in_zero) * sum);
+    multiplier_.as<float>()[o] = weights.multiplier[o];
+  }
+}
+
+ConvOutput PackedBase::output_at(const Planes& out, const Planes& residual, int64_t group, int64_t pixel) const {
+  ConvOutput output{};
+  if (!params_.float_output) {
+    output.out = out.group(group) + pixel * 4;
+    output.out_stride = out.group_stride;
+  }
+  if (params_.has_residual) {
+    output.residual = residual.group(group) + pixel * 4;
+    output.residual_stride = residual.group_stride;
+    output.residual_zero = params_.residual_zero;
+    output.residual_scale = params_.residual_scale;
+  }
+  output.low = static_cast<float>(params_.low - params_.out_zero);
+  output.high = static_cast<float>(params_.high - params_.out_zero);
+  output.out_zero = params_.out_zero;
+  return output;
+}
+
+void PackedBase::four_weights(const int8_t* weight, int32_t o, int32_t group, int32_t tap, int8_t four[4]) const {
+  const int32_t per_group = params_.in_channels / params_.groups;
+  const int32_t first = o / (params_.out_channels / params_.groups) * per_group;
+  for (int32_t i = 0; i < 4; ++i) {
+    const int32_t channel = group * 4 + i - first;
+    const bool inside = channel >= 0 && channel < per_group;
+    four[i] = inside ? weight[(int64_t{o} * per_group + channel) * taps() + tap] : int8_t{0};
+  }
+}
+
+void PackedBase::store_block(const int8_t four[4], uint8_t* to) const {
+  if (kernels_.lane_bytes == 4) {
+    std::memcpy(to, four, 4);
+    return;
+  }
+  const int16_t wide[4] = {four[0], four[2], four[1], four[3]};
+  std::memcpy(to, wide, 8);
+}
+
+void store_float_tile(const float* tile, int64_t pitch, const Planes& out, int64_t first_output, int64_t outputs, int64_t first_pixel,
+                      int64_t pixels, float* to) {
+  const int64_t plane = int64_t{out.height} * out.width;
+  pixels = std::min(pixels, out.pixels() - first_pixel);
+  outputs = std::min<int64_t>(outputs, out.channels - first_output);
+  for (int64_t done = 0; done < pixels;) {
+    const int64_t image = (first_pixel + done) / plane, within = (first_pixel + done) % plane;
+    const int64_t count = std::min(pixels - done, plane - within);
+    for (int64_t o = 0; o < outputs; ++o)
+      std::memcpy(to + (image * out.channels + first_output + o) * plane + within, tile + o * pitch + done,
+                  static_cast<std::size_t>(count) * sizeof(float));
+    done += count;
+  }
+}
+
+}  // namespace niwaki

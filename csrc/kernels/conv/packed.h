@@ -1,0 +1,111 @@
+// The three ways to hold a layer. Made by pack_conv, which chooses (choose.cc).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/memory.h"
+#include "kernels/conv/conv.h"
+#include "kernels/conv/kernel.h"
+
+namespace niwaki {
+
+// What all three share: the layer's parameters, bias and multipliers, padded to whole blocks of outputs.
+class PackedBase : public PackedConv {
+ public:
+  PackedBase(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, int32_t block, const char* kind,
+             std::string reason);
+
+  const char* kernel() const override { return name_.c_str(); }
+  std::string reason() const override { return reason_; }
+
+ protected:
+  int32_t taps() const { return params_.kernel_h * params_.kernel_w; }
+  int32_t in_groups() const { return (params_.in_channels + 3) / 4; }
+  const int32_t* bias() const { return bias_.as<int32_t>(); }
+  const float* multiplier() const { return multiplier_.as<float>(); }
+  int64_t constants_bytes() const { return static_cast<int64_t>(bias_.size() + multiplier_.size()); }
+
+  // The constants of an output; the pointers of `out`, `residual` are those of group `group` at lane `pixel`.
+  ConvOutput output_at(const Planes& out, const Planes& residual, int64_t group, int64_t pixel) const;
+
+  // Four weights of output `o` for input channels 4 * group .. + 3 at `tap`; zero outside of o's group of channels.
+  void four_weights(const int8_t* weight, int32_t o, int32_t group, int32_t tap, int8_t four[4]) const;
+
+  // Writes four weights in the form that the kernels multiply: bytes, or 16-bit pairs (0, 2), (1, 3).
+  void store_block(const int8_t four[4], uint8_t* to) const;
+
+  ConvParams params_;
+  const ConvKernels& kernels_;
+
+ private:
+  Buffer bias_, multiplier_;
+  std::string name_, reason_;
+};
+
+class DenseConv final : public PackedBase {
+ public:
+  DenseConv(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, std::string reason);
+  bool sparse() const override { return false; }
+  int64_t bytes() const override { return static_cast<int64_t>(weights_.size()) + constants_bytes(); }
+  int64_t scratch_bytes(const Planes& in, const Planes& out) const override;
+  void run(const Planes& in, const Planes& out, float* out_float, const Planes& residual, uint8_t* scratch,
+           ThreadPool& pool) const override;
+
+ private:
+  // Input groups [begin, end) that a block of outputs reads: all, but for grouped convolutions.
+  struct Block {
+    int32_t begin, end;
+    int64_t offset;
+  };
+  int64_t row_bytes() const { return int64_t{kernels_.dense_vectors} * kernels_.lanes * kernels_.lane_bytes; }
+  bool direct(const Planes& in, const Planes& out) const;
+
+  std::vector<Block> blocks_;
+  Buffer weights_;
+};
+
+class SparseConv final : public PackedBase {
+ public:
+  SparseConv(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, std::string reason);
+  bool sparse() const override { return true; }
+  int64_t bytes() const override;
+  int64_t scratch_bytes(const Planes& in, const Planes& out) const override;
+  void run(const Planes& in, const Planes& out, float* out_float, const Planes& residual, uint8_t* scratch,
+           ThreadPool& pool) const override;
+
+  // Groups of input channels whose panel rows are worked on together, so that they stay in the L1 cache.
+  static int32_t chunk_groups(const ConvParams& params, const ConvKernels& kernels);
+
+  // Whether 16 bits reach every row of a chunk.
+  static bool offsets_fit(const ConvParams& params, const ConvKernels& kernels);
+
+ private:
+  int64_t row_bytes() const { return int64_t{kernels_.sparse_vectors} * kernels_.lanes * kernels_.lane_bytes; }
+  int32_t chunks() const { return (in_groups() + chunk_groups_ - 1) / chunk_groups_; }
+
+  int32_t chunk_groups_;
+  int32_t outputs_;                // padded to whole groups
+  Buffer counts_;                  // uint16 [chunks][outputs]
+  std::vector<uint32_t> starts_;   // [chunks][outputs / 4]: first block of a group of outputs
+  Buffer offsets_, values_;
+};
+
+class LinearLayer final : public PackedBase {
+ public:
+  LinearLayer(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, std::string reason);
+  bool sparse() const override { return false; }
+  int64_t bytes() const override { return static_cast<int64_t>(weights_.size()) + constants_bytes(); }
+  int64_t scratch_bytes(const Planes&, const Planes&) const override { return 0; }
+  void run(const Planes& in, const Planes& out, float* out_float, const Planes& residual, uint8_t* scratch,
+           ThreadPool& pool) const override;
+
+ private:
+  Buffer weights_;
+};
+
+// Copies a tile of float results, [outputs][pitch], to NCHW.
+void store_float_tile(const float* tile, int64_t pitch, const Planes& out, int64_t first_output, int64_t outputs, int64_t first_pixel,
+                      int64_t pixels, float* to);
+
+}  // namespace niwaki

@@ -1,0 +1,107 @@
+// The kernels of a convolution in plain C++: what every other instruction set must equal to the last bit.
+#include <cmath>
+#include <cstring>
+
+#include "kernels/conv/kernel.h"
+
+namespace niwaki::conv_scalar {
+namespace {
+
+constexpr int kLanes = 16, kOutputs = 4, kLinearOutputs = 16, kSparseVectors = 2;
+
+int32_t dot(const uint8_t* activations, const uint8_t* weights) {
+  int32_t sum = 0;
+  for (int i = 0; i < 4; ++i) sum += int32_t{activations[i]} * static_cast<int8_t>(weights[i]);
+  return sum;
+}
+
+// Sums wrap around as in the vector units: unsigned.
+int32_t wrapping_add(int32_t a, int32_t b) { return static_cast<int32_t>(static_cast<uint32_t>(a) + static_cast<uint32_t>(b)); }
+
+// One sum to one byte.
+uint8_t finish(int32_t sum, float multiplier, const ConvOutput& output, const uint8_t* residual) {
+  float t = static_cast<float>(sum) * multiplier;
+  if (residual) {
+    const float r = static_cast<float>(int32_t{*residual} - output.residual_zero) * output.residual_scale;
+    t = t + r;
+  }
+  t = t > output.low ? t : output.low;
+  t = t < output.high ? t : output.high;
+  return static_cast<uint8_t>(static_cast<int32_t>(std::nearbyintf(t)) + output.out_zero);
+}
+
+void store(int32_t sum, float multiplier, const ConvOutput& output, int o, int pixel) {
+  if (output.out_float) {
+    output.out_float[o * output.float_stride + pixel] = static_cast<float>(sum) * multiplier;
+    return;
+  }
+  const int64_t lane = int64_t{pixel} * 4 + o % 4;
+  const uint8_t* residual = output.residual ? output.residual + o / 4 * output.residual_stride + lane : nullptr;
+  output.out[o / 4 * output.out_stride + lane] = finish(sum, multiplier, output, residual);
+}
+
+}  // namespace
+
+void dense(const DenseTile& tile) {
+  for (int o = 0; o < tile.out_groups * 4; ++o) {
+    for (int pixel = 0; pixel < tile.vectors * kLanes; ++pixel) {
+      int32_t sum = tile.bias[o];
+      for (int64_t row = 0; row < tile.rows; ++row)
+        sum = wrapping_add(sum, dot(tile.panel + row * tile.row_bytes + pixel * 4, tile.weights + (row * kOutputs + o) * 4));
+      store(sum, tile.multiplier[o], tile.output, o, pixel);
+    }
+  }
+}
+
+void sparse(const SparseTile& tile) {
+  const uint16_t* offsets = tile.offsets;
+  const uint8_t* values = tile.values;
+  for (int o = 0; o < tile.outputs; ++o) {
+    int32_t* partial = tile.partial + o * kSparseVectors * kLanes;
+    for (int pixel = 0; pixel < tile.vectors * kLanes; ++pixel) {
+      int32_t sum = tile.first ? tile.bias[o] : partial[pixel];
+      for (int block = 0; block < tile.counts[o]; ++block)
+        sum = wrapping_add(sum, dot(tile.panel + int64_t{offsets[block]} * 8 + pixel * 4, values + block * 4));
+      if (tile.last)
+        store(sum, tile.multiplier[o], tile.output, o, pixel);
+      else
+        partial[pixel] = sum;
+    }
+    offsets += tile.counts[o];
+    values += int64_t{tile.counts[o]} * 4;
+  }
+}
+
+void linear(const LinearTile& tile) {
+  for (int image = 0; image < tile.images; ++image) {
+    for (int o = 0; o < tile.valid; ++o) {
+      int32_t sum = tile.bias[o];
+      for (int64_t row = 0; row < tile.rows; ++row)
+        sum = wrapping_add(sum, dot(tile.in + row * tile.row_bytes + image * 4, tile.weights + (row * kLinearOutputs + o) * 4));
+      if (tile.output.out_float)
+        tile.output.out_float[image * tile.output.float_stride + o] = static_cast<float>(sum) * tile.multiplier[o];
+      else
+        store(sum, tile.multiplier[o], tile.output, o, image);
+    }
+  }
+}
+
+void fill(const PanelFill& fill) {
+  for (int group = 0; group < fill.groups; ++group) {
+    const uint8_t* plane = fill.in + group * fill.group_stride;
+    for (int tap = 0; tap < fill.kernel_h * fill.kernel_w; ++tap) {
+      const int32_t* rows = fill.rows + tap / fill.kernel_w * fill.pitch;
+      const int32_t* columns = fill.columns + tap % fill.kernel_w * fill.pitch;
+      uint8_t* to = fill.panel + (int64_t{group} * fill.kernel_h * fill.kernel_w + tap) * fill.row_bytes;
+      for (int pixel = 0; pixel < fill.vectors * kLanes; ++pixel) {
+        const int64_t lane = int64_t{rows[pixel]} + columns[pixel];
+        if (lane < 0)
+          std::memcpy(to + pixel * 4, &fill.zeros, 4);
+        else
+          std::memcpy(to + pixel * 4, plane + lane * 4, 4);
+      }
+    }
+  }
+}
+
+}  // namespace niwaki::conv_scalar

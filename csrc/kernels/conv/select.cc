@@ -1,0 +1,32 @@
+#include "kernels/conv/kernel.h"
+
+namespace niwaki {
+
+#define NIWAKI_CONV(name, ...)              \
+  namespace conv_##name {                   \
+  void dense(const DenseTile& tile);        \
+  void sparse(const SparseTile& tile);      \
+  void linear(const LinearTile& tile);      \
+  void fill(const PanelFill& fill);         \
+  }
+#include "kernels/conv/kernels.inc"
+#undef NIWAKI_CONV
+
+static const ConvKernels kRows[] = {
+#define NIWAKI_CONV(name, lanes, bytes, dense_vectors, dense_outputs, sparse_vectors, linear_images, linear_outputs)              \
+  {#name,         Isa::name,           lanes,           bytes, dense_vectors, dense_outputs, sparse_vectors, linear_images, \
+   linear_outputs, conv_##name::dense, conv_##name::sparse, conv_##name::linear, conv_##name::fill},
+#include "kernels/conv/kernels.inc"
+#undef NIWAKI_CONV
+};
+
+std::span<const ConvKernels> conv_kernels() { return kRows; }
+
+const ConvKernels& select_conv(Isa isa) {
+  const ConvKernels* best = &kRows[0];
+  for (const ConvKernels& row : kRows)
+    if (isa_includes(isa, row.isa)) best = &row;
+  return *best;
+}
+
+}  // namespace niwaki

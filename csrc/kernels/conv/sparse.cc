@@ -1,0 +1,133 @@
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/conv/packed.h"
+#include "kernels/conv/tiles.h"
+
+namespace niwaki {
+
+namespace {
+
+// The rows of a chunk should stay in the L1 cache (32 KiB on the smallest server cores) beside the blocks that stream by.
+constexpr int64_t kChunkBytes = 24 * 1024;
+// Outputs whose sums are kept between chunks; they should stay in the L2 cache.
+constexpr int64_t kPartialBytes = 128 * 1024;
+
+}  // namespace
+
+int32_t SparseConv::chunk_groups(const ConvParams& params, const ConvKernels& kernels) {
+  const int64_t row = int64_t{kernels.sparse_vectors} * kernels.lanes * kernels.lane_bytes;
+  const int64_t group = row * params.kernel_h * params.kernel_w;
+  return static_cast<int32_t>(std::max<int64_t>(1, kChunkBytes / group));
+}
+
+bool SparseConv::offsets_fit(const ConvParams& params, const ConvKernels& kernels) {
+  const int64_t row = int64_t{kernels.sparse_vectors} * kernels.lanes * kernels.lane_bytes;
+  return chunk_groups(params, kernels) * int64_t{params.kernel_h} * params.kernel_w * (row / 8) <= 65535;
+}
+
+SparseConv::SparseConv(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, std::string reason)
+    : PackedBase(params, weights, kernels, 4, "sparse", std::move(reason)), chunk_groups_(chunk_groups(params, kernels)) {
+  outputs_ = static_cast<int32_t>(round_up(params.out_channels, 4));
+  counts_ = Buffer(static_cast<std::size_t>(int64_t{chunks()} * outputs_) * sizeof(uint16_t));
+  std::vector<uint16_t> offsets;
+  std::vector<uint8_t> values;
+  for (int32_t chunk = 0; chunk < chunks(); ++chunk) {
+    const int32_t begin = chunk * chunk_groups_, end = std::min(begin + chunk_groups_, in_groups());
+    for (int32_t o = 0; o < outputs_; ++o) {
+      if (o % 4 == 0) starts_.push_back(static_cast<uint32_t>(offsets.size()));
+      uint16_t count = 0;
+      for (int32_t group = begin; o < params.out_channels && group < end; ++group) {
+        for (int32_t tap = 0; tap < taps(); ++tap) {
+          int8_t four[4];
+          four_weights(weights.weight, o, group, tap, four);
+          if ((four[0] | four[1] | four[2] | four[3]) == 0) continue;
+          const int64_t row = int64_t{group - begin} * taps() + tap;
+          offsets.push_back(static_cast<uint16_t>(row * row_bytes() / 8));
+          values.resize(values.size() + static_cast<std::size_t>(kernels.lane_bytes));
+          store_block(four, values.data() + values.size() - kernels.lane_bytes);
+          ++count;
+        }
+      }
+      counts_.as<uint16_t>()[int64_t{chunk} * outputs_ + o] = count;
+    }
+  }
+  offsets_ = Buffer(offsets.size() * sizeof(uint16_t));
+  values_ = Buffer(values.size());
+  if (!offsets.empty()) {
+    std::memcpy(offsets_.data(), offsets.data(), offsets_.size());
+    std::memcpy(values_.data(), values.data(), values_.size());
+  }
+}
+
+int64_t SparseConv::bytes() const {
+  return static_cast<int64_t>(counts_.size() + offsets_.size() + values_.size() + starts_.size() * sizeof(uint32_t)) +
+         constants_bytes();
+}
+
+int64_t SparseConv::scratch_bytes(const Planes&, const Planes&) const {
+  const int64_t lanes = int64_t{kernels_.sparse_vectors} * kernels_.lanes;
+  const int64_t panel = int64_t{std::min(chunk_groups_, in_groups())} * taps() * row_bytes();
+  const int64_t sums = std::max(kPartialBytes, 4 * lanes * 4);
+  return round_up(panel, 64) + TileSource::bytes(params_, lanes) + 2 * sums;
+}
+
+void SparseConv::run(const Planes& in, const Planes& out, float* out_float, const Planes& residual, uint8_t* scratch,
+                     ThreadPool& pool) const {
+  const int64_t lanes = int64_t{kernels_.sparse_vectors} * kernels_.lanes;
+  const ConvGrid grid = conv_grid(out.pixels(), kernels_.lanes, kernels_.sparse_vectors, outputs_ / 4, pool.threads());
+  const int64_t each = scratch_bytes(in, out);
+  const int64_t panel_bytes = round_up(int64_t{std::min(chunk_groups_, in_groups())} * taps() * row_bytes(), 64);
+  const int64_t sums = std::max(kPartialBytes, 4 * lanes * 4);
+  const int64_t most_outputs = sums / (lanes * 4) / 4 * 4;
+  const TileSource source(params_, in, out);
+  pool.run(grid.tasks(), [&](int64_t task, int thread) {
+    const int64_t tile = task / grid.parts, part = task % grid.parts;
+    const int64_t first = grid.first_vector(tile), first_pixel = first * kernels_.lanes;
+    uint8_t* memory = scratch + thread * each;
+    uint8_t* arrays = memory + panel_bytes;
+    uint8_t* partial = arrays + TileSource::bytes(params_, lanes);
+    auto* floats = reinterpret_cast<float*>(partial + sums);
+
+    PanelFill fill{};
+    fill.vectors = static_cast<int32_t>(grid.first_vector(tile + 1) - first);
+    source.locate(first_pixel, int64_t{fill.vectors} * kernels_.lanes, lanes, arrays, fill);
+    fill.group_stride = in.group_stride;
+    fill.panel = memory;
+    fill.row_bytes = row_bytes();
+
+    const int64_t part_begin = outputs_ / 4 * part / grid.parts * 4, part_end = outputs_ / 4 * (part + 1) / grid.parts * 4;
+    const int64_t step = chunks() == 1 && !out_float ? part_end - part_begin : most_outputs;
+    for (int64_t o = part_begin; o < part_end; o += step) {
+      SparseTile job{};
+      job.panel = memory;
+      job.vectors = fill.vectors;
+      job.outputs = static_cast<int32_t>(std::min(step, part_end - o));
+      job.bias = bias() + o;
+      job.multiplier = multiplier() + o;
+      job.partial = reinterpret_cast<int32_t*>(partial);
+      job.output = output_at(out, residual, o / 4, first_pixel);
+      if (out_float) {
+        job.output.out_float = floats;
+        job.output.float_stride = lanes;
+      }
+      for (int32_t chunk = 0; chunk < chunks(); ++chunk) {
+        if (chunks() > 1 || o == part_begin) {
+          fill.in = in.group(int64_t{chunk} * chunk_groups_);
+          fill.groups = std::min(chunk_groups_, in_groups() - chunk * chunk_groups_);
+          kernels_.fill(fill);
+        }
+        const uint32_t start = starts_[static_cast<std::size_t>(int64_t{chunk} * (outputs_ / 4) + o / 4)];
+        job.counts = counts_.as<uint16_t>() + int64_t{chunk} * outputs_ + o;
+        job.offsets = offsets_.as<uint16_t>() + start;
+        job.values = values_.data() + int64_t{start} * kernels_.lane_bytes;
+        job.first = chunk == 0;
+        job.last = chunk == chunks() - 1;
+        kernels_.sparse(job);
+      }
+      if (out_float) store_float_tile(floats, lanes, out, o, job.outputs, first_pixel, fill.vectors * kernels_.lanes, out_float);
+    }
+  });
+}
+
+}  // namespace niwaki

@@ -1,0 +1,247 @@
+// Every set of convolution kernels against a loop over NCHW that is written here once more, ==.
+#include "testing/test.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "base/memory.h"
+#include "kernels/conv/conv.h"
+#include "kernels/conv/kernel.h"
+
+namespace niwaki {
+namespace {
+
+using testing::Random;
+
+struct Case {
+  int32_t images, channels, height, width, outputs, kernel_h, kernel_w, stride_h, stride_w, pad, dilation_h, dilation_w, groups;
+  double zeros;  // share of 1 x 4 blocks that are zero
+};
+
+struct Layer {
+  Case shape;
+  ConvParams params{};
+  int32_t out_height, out_width;
+  std::vector<int8_t> weight;
+  std::vector<int32_t> bias;
+  std::vector<float> multiplier;
+  std::vector<uint8_t> in, residual;  // NCHW
+};
+
+int32_t out_size(int32_t in, int32_t kernel, int32_t stride, int32_t pad, int32_t dilation) {
+  return (in + 2 * pad - dilation * (kernel - 1) - 1) / stride + 1;
+}
+
+Layer make_layer(const Case& c, Random& random, bool residual, bool float_output, bool extreme) {
+  Layer layer{};
+  layer.shape = c;
+  layer.out_height = out_size(c.height, c.kernel_h, c.stride_h, c.pad, c.dilation_h);
+  layer.out_width = out_size(c.width, c.kernel_w, c.stride_w, c.pad, c.dilation_w);
+  ConvParams& p = layer.params;
+  p.in_channels = c.channels;
+  p.out_channels = c.outputs;
+  p.groups = c.groups;
+  p.kernel_h = c.kernel_h;
+  p.kernel_w = c.kernel_w;
+  p.stride_h = c.stride_h;
+  p.stride_w = c.stride_w;
+  p.dilation_h = c.dilation_h;
+  p.dilation_w = c.dilation_w;
+  p.pad_top = p.pad_left = c.pad;
+  p.in_zero = extreme ? 255 : random.integer(0, 255);
+  p.out_zero = random.integer(0, 255);
+  p.low = random.integer(0, 1) ? p.out_zero : 0;
+  p.high = random.integer(p.out_zero, 255);
+  p.float_output = float_output;
+  p.has_residual = residual;
+  p.residual_zero = random.integer(0, 255);
+  p.residual_scale = random.real(0.2f, 1.5f);
+  p.linear = c.height == 1 && c.width == 1 && c.kernel_h == 1 && c.kernel_w == 1 && c.groups == 1 && c.pad == 0;
+
+  const int32_t per_group = c.channels / c.groups;
+  const int64_t taps = int64_t{c.kernel_h} * c.kernel_w;
+  layer.weight.resize(static_cast<std::size_t>(int64_t{c.outputs} * per_group * taps));
+  for (int32_t o = 0; o < c.outputs; ++o)
+    for (int32_t first = 0; first < per_group; first += 4)
+      for (int64_t tap = 0; tap < taps; ++tap) {
+        const bool zero = random.real(0, 1) < static_cast<float>(c.zeros);
+        for (int32_t i = first; i < first + 4 && i < per_group; ++i)
+          layer.weight[static_cast<std::size_t>((int64_t{o} * per_group + i) * taps + tap)] =
+              static_cast<int8_t>(zero ? 0 : extreme ? (random.integer(0, 1) ? 127 : -127) : random.integer(-127, 127));
+      }
+  for (int32_t o = 0; o < c.outputs; ++o) {
+    layer.bias.push_back(random.integer(-20000, 20000));
+    layer.multiplier.push_back(random.real(0.0f, 0.02f) / std::sqrt(static_cast<float>(per_group * taps)));
+  }
+  for (int64_t i = 0; i < int64_t{c.images} * c.channels * c.height * c.width; ++i)
+    layer.in.push_back(static_cast<uint8_t>(extreme ? 255 * random.integer(0, 1) : random.integer(0, 255)));
+  for (int64_t i = 0; i < int64_t{c.images} * c.outputs * layer.out_height * layer.out_width; ++i)
+    layer.residual.push_back(static_cast<uint8_t>(random.integer(0, 255)));
+  return layer;
+}
+
+// What the layer computes, by the contract of docs/architecture.md.
+void expect(const Layer& layer, std::vector<uint8_t>& bytes, std::vector<float>& floats) {
+  const Case& c = layer.shape;
+  const ConvParams& p = layer.params;
+  const int32_t ins = c.channels / c.groups, outs = c.outputs / c.groups;
+  for (int32_t n = 0; n < c.images; ++n)
+    for (int32_t o = 0; o < c.outputs; ++o)
+      for (int32_t y = 0; y < layer.out_height; ++y)
+        for (int32_t x = 0; x < layer.out_width; ++x) {
+          int64_t sum = layer.bias[static_cast<std::size_t>(o)];
+          for (int32_t i = 0; i < ins; ++i)
+            for (int32_t ky = 0; ky < c.kernel_h; ++ky)
+              for (int32_t kx = 0; kx < c.kernel_w; ++kx) {
+                const int32_t iy = y * c.stride_h - c.pad + ky * c.dilation_h, ix = x * c.stride_w - c.pad + kx * c.dilation_w;
+                if (iy < 0 || iy >= c.height || ix < 0 || ix >= c.width) continue;
+                const int64_t channel = o / outs * ins + i;
+                const int32_t q = layer.in[static_cast<std::size_t>(((n * int64_t{c.channels} + channel) * c.height + iy) * c.width + ix)];
+                sum += (q - p.in_zero) *
+                       layer.weight[static_cast<std::size_t>(((int64_t{o} * ins + i) * c.kernel_h + ky) * c.kernel_w + kx)];
+              }
+          float t = static_cast<float>(static_cast<int32_t>(sum)) * layer.multiplier[static_cast<std::size_t>(o)];
+          floats.push_back(t);
+          if (p.has_residual) {
+            const float r = static_cast<float>(layer.residual[bytes.size()] - p.residual_zero) * p.residual_scale;
+            t = t + r;
+          }
+          double clamped = std::fmax(t, static_cast<float>(p.low - p.out_zero));
+          clamped = std::fmin(clamped, static_cast<double>(p.high - p.out_zero));
+          bytes.push_back(static_cast<uint8_t>(std::nearbyint(clamped) + p.out_zero));
+        }
+}
+
+// NCHW bytes into planes; lanes that belong to no channel or pixel hold `fill`.
+struct Held {
+  Buffer memory;
+  Planes planes{};
+  Held(int32_t images, int32_t channels, int32_t height, int32_t width, uint8_t fill) {
+    planes = {nullptr, group_stride_of(int64_t{images} * height * width), images, channels, height, width};
+    memory = Buffer(static_cast<std::size_t>(planes.group_stride * planes.groups() + 64));
+    std::memset(memory.data(), fill, memory.size());
+    planes.data = memory.data();
+  }
+  uint8_t& at(int64_t n, int64_t c, int64_t y, int64_t x) {
+    return planes.group(c / 4)[((n * planes.height + y) * planes.width + x) * 4 + c % 4];
+  }
+  void set(const std::vector<uint8_t>& values) {
+    std::size_t i = 0;
+    for (int32_t n = 0; n < planes.images; ++n)
+      for (int32_t c = 0; c < planes.channels; ++c)
+        for (int32_t y = 0; y < planes.height; ++y)
+          for (int32_t x = 0; x < planes.width; ++x) at(n, c, y, x) = values[i++];
+  }
+};
+
+void check_layer(const Layer& layer, Isa isa, ConvKind kind, int threads) {
+  const Case& c = layer.shape;
+  std::vector<uint8_t> bytes;
+  std::vector<float> floats;
+  expect(layer, bytes, floats);
+  const ConvWeights weights{layer.weight.data(), layer.bias.data(), layer.multiplier.data()};
+  const auto packed = pack_conv(layer.params, weights, isa, kind);
+  if (kind != ConvKind::automatic && c.groups == 1) CHECK_EQ(packed->sparse(), kind == ConvKind::sparse);
+
+  Held in(c.images, c.channels, c.height, c.width, 0xA5);
+  in.set(layer.in);
+  Held residual(c.images, c.outputs, layer.out_height, layer.out_width, 0x5A);
+  residual.set(layer.residual);
+  Held out(c.images, c.outputs, layer.out_height, layer.out_width, 0xEE);
+  ThreadPool pool(threads);
+  Buffer scratch(static_cast<std::size_t>(packed->scratch_bytes(in.planes, out.planes) * threads));
+  std::memset(scratch.data(), 0xEE, scratch.size());
+  const Planes no_residual{};
+  std::vector<float> got(floats.size(), std::nanf(""));
+  // Twice: the second run must not find anything that the first left.
+  for (int run = 0; run < 2; ++run)
+    packed->run(in.planes, out.planes, layer.params.float_output ? got.data() : nullptr,
+                layer.params.has_residual ? residual.planes : no_residual, scratch.data(), pool);
+  std::size_t i = 0;
+  int64_t wrong = 0;
+  for (int32_t n = 0; n < c.images; ++n)
+    for (int32_t o = 0; o < c.outputs; ++o)
+      for (int32_t y = 0; y < layer.out_height; ++y)
+        for (int32_t x = 0; x < layer.out_width; ++x, ++i)
+          wrong += layer.params.float_output ? !(got[i] == floats[i]) : out.at(n, o, y, x) != bytes[i];
+  if (wrong > 0) {
+    std::ostringstream text;
+    text << packed->kernel() << ": " << wrong << " of " << i << " wrong at n" << c.images << " c" << c.channels << " " << c.height
+         << "x" << c.width << " o" << c.outputs << " k" << c.kernel_h << "x" << c.kernel_w << " s" << c.stride_h << " p" << c.pad
+         << " d" << c.dilation_h << " g" << c.groups << " threads " << threads << (layer.params.has_residual ? " residual" : "")
+         << (layer.params.float_output ? " float" : "");
+    testing::fail(__FILE__, __LINE__, text.str());
+  }
+  // Nothing behind the last plane.
+  for (int j = 0; j < 64; ++j) CHECK_EQ(int{out.memory.data()[out.memory.size() - 64 + static_cast<std::size_t>(j)]}, 0xEE);
+}
+
+const Case kCases[] = {
+    // images channels height width outputs kernel stride pad dilation groups zeros
+    {1, 4, 1, 1, 4, 1, 1, 1, 1, 0, 1, 1, 1, 0.0},      {1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 1, 1, 1, 0.0},
+    {1, 8, 4, 4, 8, 1, 1, 1, 1, 0, 1, 1, 1, 0.5},      {2, 16, 7, 7, 20, 1, 1, 1, 1, 0, 1, 1, 1, 0.8},
+    {1, 3, 17, 19, 16, 7, 7, 2, 2, 3, 1, 1, 1, 0.0},   {1, 12, 9, 11, 12, 3, 3, 1, 1, 1, 1, 1, 1, 0.7},
+    {3, 20, 7, 7, 33, 3, 3, 1, 1, 1, 1, 1, 1, 0.85},   {1, 64, 14, 14, 24, 3, 3, 2, 2, 1, 1, 1, 1, 0.85},
+    {1, 40, 13, 5, 17, 1, 1, 2, 2, 0, 1, 1, 1, 0.5},   {1, 8, 10, 12, 8, 3, 3, 1, 1, 2, 2, 2, 1, 0.3},
+    {1, 8, 11, 12, 5, 3, 1, 1, 2, 1, 1, 3, 1, 0.3},    {2, 8, 3, 3, 8, 5, 5, 1, 1, 2, 1, 1, 1, 0.9},
+    {1, 16, 5, 6, 16, 3, 3, 1, 1, 1, 1, 1, 4, 0.0},    {1, 12, 5, 6, 18, 3, 3, 1, 1, 1, 1, 1, 6, 0.0},
+    {1, 15, 8, 8, 10, 3, 3, 2, 2, 1, 1, 1, 5, 0.0},    {1, 48, 6, 6, 48, 3, 3, 1, 1, 1, 1, 1, 6, 0.0},
+    {2, 6, 9, 9, 6, 3, 3, 1, 1, 1, 1, 1, 6, 0.0},      {1, 7, 16, 3, 9, 2, 3, 1, 1, 0, 1, 1, 1, 0.4},
+    {1, 516, 3, 5, 9, 1, 1, 1, 1, 0, 1, 1, 1, 0.85},   {1, 260, 6, 6, 8, 3, 3, 1, 1, 1, 1, 1, 1, 0.9},
+    {1, 8, 2, 2, 8, 3, 3, 1, 1, 1, 1, 1, 1, 1.0},      {5, 70, 1, 1, 100, 1, 1, 1, 1, 0, 1, 1, 1, 0.5},
+    {1, 256, 1, 1, 67, 1, 1, 1, 1, 0, 1, 1, 1, 0.9},   {13, 33, 1, 1, 64, 1, 1, 1, 1, 0, 1, 1, 1, 0.0},
+    {0, 8, 5, 5, 8, 3, 3, 1, 1, 1, 1, 1, 1, 0.0},      {0, 8, 1, 1, 8, 1, 1, 1, 1, 0, 1, 1, 1, 0.0},
+    {1, 8, 1, 50, 300, 1, 3, 1, 1, 1, 1, 1, 1, 0.6},   {1, 16, 4, 4, 16, 4, 4, 4, 4, 0, 1, 1, 1, 0.0},
+};
+
+void sweep(Isa isa) {
+  Random random(static_cast<uint64_t>(isa) + 7);
+  for (const Case& c : kCases) {
+    for (int variant = 0; variant < 4; ++variant) {
+      const Layer layer = make_layer(c, random, variant == 1, variant == 2, variant == 3);
+      for (const ConvKind kind : {ConvKind::automatic, ConvKind::dense, ConvKind::sparse}) {
+        check_layer(layer, isa, kind, 1);
+        if (variant < 3) check_layer(layer, isa, kind, 3);
+      }
+    }
+  }
+}
+
+TEST(conv_scalar_matches_the_formula) { sweep(Isa::scalar); }
+
+TEST(conv_of_every_isa_matches_the_formula) {
+  for (const Isa isa : supported_isas())
+    if (isa != Isa::scalar) sweep(isa);
+}
+
+// Planes from one pixel to past the widest tile, so that every remainder of a tile and of a vector comes up.
+TEST(conv_tile_edges) {
+  Random random(3);
+  for (const Isa isa : supported_isas()) {
+    for (int32_t width = 1; width <= 150; width += width < 70 ? 1 : 13) {
+      const Case c{1, 8, 1, width, 12, 1, 3, 1, 1, 1, 1, 1, 1, 0.5};
+      const Layer layer = make_layer(c, random, width % 2 == 0, false, false);
+      check_layer(layer, isa, ConvKind::dense, 1);
+      check_layer(layer, isa, ConvKind::sparse, 1);
+    }
+  }
+}
+
+TEST(conv_selection_follows_the_isa) {
+  for (const Isa isa : supported_isas()) CHECK_EQ(std::string(select_conv(isa).name), std::string(isa_name(isa)));
+}
+
+TEST(conv_chooses_sparse_kernels_only_where_zeros_are_many) {
+  Random random(5);
+  for (const double zeros : {0.0, 0.9}) {
+    const Layer layer = make_layer({1, 256, 14, 14, 256, 3, 3, 1, 1, 1, 1, 1, 1, zeros}, random, false, false, false);
+    const ConvWeights weights{layer.weight.data(), layer.bias.data(), layer.multiplier.data()};
+    const auto packed = pack_conv(layer.params, weights, current_isa(), ConvKind::automatic);
+    CHECK_EQ(packed->sparse(), zeros > 0.5);
+    CHECK(!packed->reason().empty());
+    if (zeros > 0.5) CHECK(packed->bytes() < pack_conv(layer.params, weights, current_isa(), ConvKind::dense)->bytes());
+  }
+}
+
+}  // namespace
+}  // namespace niwaki

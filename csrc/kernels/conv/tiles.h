@@ -1,0 +1,45 @@
+// How the output pixels of a convolution are cut into tiles, and where each tile's inputs lie.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/conv/conv.h"
+#include "kernels/conv/kernel.h"
+
+namespace niwaki {
+
+// Tasks of one run: tiles of pixels, times parts of the outputs where there are too few tiles for the threads.
+struct ConvGrid {
+  int64_t vectors;     // of all output pixels
+  int64_t tiles;
+  int64_t parts;       // of the output blocks
+  int64_t tasks() const { return tiles * parts; }
+  int64_t first_vector(int64_t tile) const { return vectors * tile / tiles; }
+};
+
+ConvGrid conv_grid(int64_t pixels, int32_t lanes, int32_t max_vectors, int64_t blocks, int threads);
+
+// Where the inputs of a tile's pixels lie; fills the arrays that PanelFill reads.
+class TileSource {
+ public:
+  // Throws Error for planes whose pixels 30 bits can't number.
+  TileSource(const ConvParams& params, const Planes& in, const Planes& out);
+
+  bool direct() const { return direct_; }
+  bool shifted() const { return shifted_; }
+
+  // Bytes of the arrays for tiles of up to `lanes` pixels.
+  static int64_t bytes(const ConvParams& params, int64_t lanes);
+
+  // Sets rows, columns, shifts, pitch, shifted, first_pixel, zeros, kernel_h and kernel_w of `fill` for the tile that begins at
+  // `first_pixel`. `memory`: bytes(...) bytes, 64-byte aligned.
+  void locate(int64_t first_pixel, int64_t lanes, int64_t pitch, uint8_t* memory, PanelFill& fill) const;
+
+ private:
+  const ConvParams& params_;
+  const Planes& in_;
+  const Planes& out_;
+  bool shifted_, direct_;
+};
+
+}  // namespace niwaki
