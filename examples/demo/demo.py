@@ -1,0 +1,135 @@
+"""Trains, compresses, compiles, saves, loads and times small networks, in a few minutes and from nothing.
+
+    python examples/demo/demo.py --output build/demo
+
+Prints a table and writes it as a picture (demo.png) and a page (demo.html), with the .niwaki files beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+import torch
+from digits import DigitsNet, accuracy, load_data, train
+from results import Row, print_table, write
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from timing import measure
+from torch import nn
+
+import niwaki
+from niwaki._compat import import_torchvision
+
+DIGITS, RESNET = "ResNet on digits, 8 x 8", "ResNet-50, 224 x 224"
+FLOAT, INT8 = "torch float32", "niwaki int8"
+
+
+class Demo:
+    """The demo's state: where files go, how many threads there are, and the progress bars."""
+
+    def __init__(self, folder: Path, threads: int, progress: Progress) -> None:
+        self.folder = folder
+        self.threads = threads
+        self.progress = progress
+
+    def bar(self, what: str, total: int):
+        """A progress bar; returns the function that moves it on."""
+        task = self.progress.add_task(what, total=total)
+        return lambda: self.progress.advance(task)
+
+    def through_a_file(self, module: nn.Module, x: torch.Tensor, name: str):
+        """Compiles, saves, and loads again. Returns the network and the size of its file in bytes."""
+        path = self.folder / f"{name}.niwaki"
+        niwaki.compile(module, (x,), threads=self.threads).save(path)
+        return niwaki.load(path, threads=self.threads), path.stat().st_size
+
+    def float_file(self, model: nn.Module, name: str) -> int:
+        """Bytes of the float32 weights on disk."""
+        path = self.folder / f"{name}.float32.pt"
+        torch.save(model.state_dict(), path)
+        size = path.stat().st_size
+        path.unlink()
+        return size
+
+    def digits(self) -> list[Row]:
+        """Trains, compresses and times the small network."""
+        data, held_out = load_data()
+        calibration = data[0][:512].split(64)
+        x = held_out[0][:1]
+
+        torch.manual_seed(0)
+        model = DigitsNet()
+        train(model, data, 15, 0.05, self.bar("training on digits", 15))
+
+        after_step = self.bar("compressing", 4)
+        int8, _ = niwaki.compress(model, calibration)
+        after_step()
+        networks = {FLOAT: model}
+        sizes = {FLOAT: self.float_file(model, "digits")}
+        networks[INT8], sizes[INT8] = self.through_a_file(int8, x, "digits-int8")
+        after_step()
+
+        form = f"{INT8}, 75 % pruned"
+        pruned = niwaki.prune(model, sparsity=0.75, pattern="block4", scope="global")
+        train(pruned, data, 15, 0.02, self.bar("fine-tuning what is left", 15))
+        sparse, _ = niwaki.compress(pruned, calibration)
+        after_step()
+        networks[form], sizes[form] = self.through_a_file(sparse, x, "digits-int8-pruned")
+        after_step()
+
+        times = measure(networks, x, rounds=25, calls=20, after_round=self.bar("timing digits", 25))
+        shares = {name: accuracy(network, held_out) for name, network in networks.items()}
+        return rows(DIGITS, networks, shares, sizes, times)
+
+    def resnet50(self) -> list[Row]:
+        """Compresses and times ResNet-50. Its weights are seeded and not trained, so there is no accuracy to speak of."""
+        torchvision = import_torchvision()
+        torch.manual_seed(0)
+        model = torchvision.models.resnet50().eval()
+        generator = torch.Generator().manual_seed(1)
+        calibration = [torch.randn(2, 3, 224, 224, generator=generator) for _ in range(2)]
+        x = torch.randn(1, 3, 224, 224, generator=generator)
+
+        after_step = self.bar("compressing ResNet-50", 4)
+        networks = {FLOAT: model}
+        sizes = {FLOAT: self.float_file(model, "resnet50")}
+        for form, sparsity in ((INT8, None), (f"{INT8}, 85 % pruned", 0.85)):
+            module, _ = niwaki.compress(model, calibration, sparsity=sparsity, scope="local")
+            after_step()
+            networks[form], sizes[form] = self.through_a_file(module, x, form.replace(f"{INT8}", "resnet50").replace(" ", ""))
+            after_step()
+        times = measure(networks, x, rounds=9, calls=3, after_round=self.bar("timing ResNet-50", 9))
+        return rows(RESNET, networks, dict.fromkeys(networks), sizes, times)
+
+
+def rows(network: str, forms, shares, sizes, times) -> list[Row]:
+    return [
+        Row(network, form, shares[form], sizes[form], times[form], sizes[FLOAT], times[FLOAT]) for form in forms
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("build/demo"), help="folder for what is written")
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="for torch and for niwaki")
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(arguments.threads)
+
+    console = Console()
+    begin = time.perf_counter()
+    columns = (TextColumn("{task.description:<26}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        demo = Demo(arguments.output, arguments.threads, progress)
+        results = demo.digits() + demo.resnet50()
+    print_table(results, console, arguments.threads)
+    picture, page = write(results, arguments.output, arguments.threads)
+    console.print(f"ResNet-50's weights are seeded, not trained: it is here for speed and size. Wrote {picture} and {page}.")
+    console.print(f"All of it took {time.perf_counter() - begin:.0f} s.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""The demo's results: one table on the terminal, as a picture and as an HTML page."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from niwaki import _core
+from niwaki.report.html import render_page, style
+from niwaki.report.text import format_bytes
+
+HEADER = ("network", "held-out accuracy", "file", "of float32", "ms per image", "speed-up")
+COLORS = {"torch float32": "#cfd6d1", "niwaki int8": "#7fb894"}
+PRUNED = "#1f6b42"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network in one form. `accuracy` is None where the weights are not trained."""
+
+    network: str
+    form: str
+    accuracy: float | None
+    bytes: int
+    milliseconds: float
+    float_bytes: int
+    float_milliseconds: float
+
+    def cells(self) -> tuple[str, ...]:
+        return (
+            self.form,
+            "not trained" if self.accuracy is None else f"{self.accuracy:.2%}",
+            format_bytes(self.bytes),
+            f"{self.bytes / self.float_bytes:.1%}",
+            f"{self.milliseconds:.3f}" if self.milliseconds < 1 else f"{self.milliseconds:.1f}",
+            f"{self.float_milliseconds / self.milliseconds:.1f}x",
+        )
+
+
+def machine(threads: int) -> str:
+    """A sentence about where and with what the numbers came about."""
+    return (
+        f"{_core.cpu_name()}, {_core.isa()}, {threads} thread{'s' * (threads != 1)}, batch 1. "
+        f"niwaki {_core.__version__}, torch {torch.__version__}, Python {platform.python_version()}. "
+        "Medians, timed turn and turn about."
+    )
+
+
+def print_table(rows: Sequence[Row], console: Console, threads: int) -> None:
+    table = Table(title="niwaki demo", caption=machine(threads), title_justify="left", caption_justify="left")
+    for index, name in enumerate(HEADER):
+        table.add_column(name, justify="right" if index else "left", no_wrap=True)
+    for network, group in _groups(rows):
+        table.add_section()
+        table.add_row(f"[bold]{network}[/bold]")
+        for row in group:
+            form, *cells = row.cells()
+            table.add_row("  " + form, *cells)
+    console.print(table)
+
+
+def _groups(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    names = dict.fromkeys(row.network for row in rows)
+    return [(name, [row for row in rows if row.network == name]) for name in names]
+
+
+def draw(rows: Sequence[Row], note: str) -> Figure:
+    """Bars of time, size and accuracy, one line of plots for each network."""
+    groups = _groups(rows)
+    figure = Figure(figsize=(13, 2.5 * len(groups) + 0.6), dpi=130, facecolor="white")
+    figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.12, hspace=0.06)
+    grid = figure.subplots(len(groups), 3, squeeze=False)
+    for line, (network, group) in zip(grid, groups, strict=True):
+        _bars(line[0], group, [row.milliseconds for row in group], [row.cells()[4] + " ms  " + row.cells()[5] for row in group])
+        _bars(line[1], group, [row.bytes / 1e6 for row in group], [f"{row.cells()[2]}  {row.cells()[3]}" for row in group])
+        line[0].set_title(network, loc="left", fontsize=12, fontweight="bold", pad=22)
+        line[0].text(0, 1.04, "time per image, shorter is better", transform=line[0].transAxes, fontsize=9, color="#4a554e")
+        line[1].text(0, 1.04, "file, shorter is better", transform=line[1].transAxes, fontsize=9, color="#4a554e")
+        line[1].set_yticklabels([])
+        if any(row.accuracy is None for row in group):
+            line[2].axis("off")
+            text = "Seeded weights, not trained:\nhere to show speed and size."
+            line[2].text(0, 0.5, text, transform=line[2].transAxes, fontsize=10, color="#6b776f", va="center")
+            continue
+        shares = [100 * row.accuracy for row in group if row.accuracy is not None]
+        _bars(line[2], group, shares, [row.cells()[1] for row in group])
+        line[2].text(0, 1.04, "accuracy on held-out digits", transform=line[2].transAxes, fontsize=9, color="#4a554e")
+        line[2].set_yticklabels([])
+    figure.supxlabel(note, x=0.01, ha="left", fontsize=8.5, color="#6b776f")
+    return figure
+
+
+def _bars(axes, group: Sequence[Row], values: Sequence[float], labels: Sequence[str]) -> None:
+    style(axes)
+    axes.grid(visible=False)
+    axes.spines["bottom"].set_visible(False)
+    axes.set_xticks([])
+    bars = axes.barh(range(len(group)), values, height=0.66, color=[COLORS.get(row.form, PRUNED) for row in group])
+    axes.bar_label(bars, labels, padding=5, fontsize=10, color="#1f2a24")
+    axes.set_yticks(range(len(group)), [row.form for row in group], fontsize=10)
+    axes.tick_params(length=0)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.42 * max(values))
+
+
+def write(rows: Sequence[Row], folder: Path, threads: int) -> tuple[Path, Path]:
+    """Writes demo.png and demo.html into the folder and returns their paths."""
+    note = machine(threads)
+    figure = draw(rows, note)
+    picture, page = folder / "demo.png", folder / "demo.html"
+    figure.savefig(picture)
+    render_page(
+        page,
+        title="niwaki demo",
+        note=note,
+        facts=[(f"{row.network}, {row.form}", row.cells()[5]) for row in rows if row.form != "torch float32"],
+        figures=[figure],
+        header=("network", "form", *HEADER[1:]),
+        rows=[(row.network, *row.cells()) for row in rows],
+        right=range(2, 7),
+    )
+    return picture, page

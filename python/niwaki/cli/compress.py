@@ -1,0 +1,178 @@
+"""`niwaki compress`: from a Python callable, weights and images to a .niwaki file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from niwaki.cli.console import Tracked, UsageError, note
+
+DESCRIPTION = """\
+Compress a network and write it into one file that runs on every CPU.
+
+The network is a Python callable that returns a torch.nn.Module, as module:callable or path/to/file.py:callable.
+Calibration inputs show niwaki which values occur in the network; some hundred typical ones are enough:
+  a folder     images, read with Pillow: shorter side resized, center cropped, pixels / 255, less --mean, over --std
+  a file       .npz, .npy, .pt or .safetensors with an array [N, ...]: float32 is taken as it is, uint8 like images
+  random       noise, if you only want to see how fast the network would be: its answers are worth nothing then
+"""
+EXAMPLES = """\
+examples:
+  niwaki compress torchvision.models:resnet50 --weights w.safetensors --calibration images/ -o resnet50.niwaki
+  niwaki compress torchvision.models:resnet50 --weights w.pt --calibration images/ --sparsity 0.75 -o sparse.niwaki
+  niwaki compress net.py:make --args '{"classes": 10}' --weights net.pt --calibration train.npz --key images -o net.niwaki
+  niwaki compress torchvision.models:resnet18 --calibration random -o try.niwaki
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the command to the `niwaki` parser."""
+    parser = commands.add_parser(
+        "compress",
+        help="prune and quantize a network and write a .niwaki file",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("model", metavar="MODEL", help="module:callable or path/to/file.py:callable")
+    parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the file to write, FILE.niwaki")
+    parser.add_argument("--args", metavar="JSON", help="keyword arguments for the callable, as a JSON object")
+    parser.add_argument("--weights", metavar="FILE", help="state dict: .safetensors, .pt or .pth")
+
+    prune = parser.add_argument_group("pruning")
+    prune.add_argument("--sparsity", type=_ratio, metavar="0..1", help="share of the weights to set to zero (default: none)")
+    prune.add_argument(
+        "--pattern",
+        choices=("block4", "unstructured"),
+        default="block4",
+        help="what is zero together: four input channels, which runs fastest, or single weights (default: block4)",
+    )
+    prune.add_argument(
+        "--scope",
+        choices=("global", "local"),
+        default="global",
+        help="whether the share holds for the network as a whole or for each layer (default: global)",
+    )
+
+    quantize = parser.add_argument_group("calibration")
+    quantize.add_argument("--calibration", metavar="INPUTS", required=True, help="a folder, a file, or 'random'")
+    quantize.add_argument(
+        "--observer",
+        choices=("minmax", "percentile", "mse"),
+        help="how ranges follow from the values seen: all of them, all but outliers, or least squared error",
+    )
+    quantize.add_argument("--samples", type=int, default=128, metavar="N", help="use at most N inputs (default: 128)")
+    quantize.add_argument("--batch", type=int, default=8, metavar="N", help="inputs in a batch (default: 8)")
+    quantize.add_argument("--key", metavar="NAME", help="which array of a file with several")
+    quantize.add_argument(
+        "--input-size", type=_size, default=(224, 224), metavar="N or HxW", help="size of the network's images (default: 224)"
+    )
+    quantize.add_argument("--resize", type=int, metavar="N", help="shorter side before the crop (default: size * 256 / 224)")
+    quantize.add_argument(
+        "--mean", type=_numbers, default=(0.485, 0.456, 0.406), metavar="R,G,B", help="default: ImageNet's, 0.485,0.456,0.406"
+    )
+    quantize.add_argument(
+        "--std", type=_numbers, default=(0.229, 0.224, 0.225), metavar="R,G,B", help="default: ImageNet's, 0.229,0.224,0.225"
+    )
+
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="for sampling and initial weights (default: 0)")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads to use while compressing (default: torch's)")
+    parser.add_argument("--report", metavar="FILE", help="also write what was done to each layer, as .html or .json")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def _ratio(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1 (0.75 prunes three quarters)")
+    return value
+
+
+def _size(text: str) -> tuple[int, int]:
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a size; write 224 or 192x256")
+    return int(parts[0]), int(parts[-1])
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a list of numbers; write 0.5 or 0.485,0.456,0.406") from None
+
+
+def _check_paths(arguments: argparse.Namespace) -> None:
+    """Before minutes of work: can the results be written at all?"""
+    if arguments.report and Path(arguments.report).suffix not in (".html", ".json"):
+        raise UsageError(f"--report '{arguments.report}': the file has to end in .html or .json.")
+    for name, path in (("--output", arguments.output), ("--report", arguments.report)):
+        if path and (not Path(path).resolve().parent.is_dir() or Path(path).is_dir()):
+            raise UsageError(f"{name} '{path}': the folder does not exist, or this is one.")
+        if path and not os.access(Path(path).resolve().parent, os.W_OK):
+            raise UsageError(f"{name} '{path}': the folder cannot be written to.")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Does what `niwaki compress` says."""
+    _check_paths(arguments)
+    import torch
+
+    import niwaki
+    from niwaki.cli.calibration import CalibrationConfig, load_calibration
+    from niwaki.cli.model import load_model
+
+    if arguments.threads is not None:
+        if arguments.threads < 1:
+            raise UsageError(f"--threads has to be at least 1, not {arguments.threads}.")
+        torch.set_num_threads(arguments.threads)
+    torch.manual_seed(arguments.seed)
+    model = load_model(arguments.model, arguments.args, arguments.weights)
+    if arguments.weights is None:
+        note(f"no --weights: compressing '{arguments.model}' with the weights that it was made with.")
+    calibration: Tracked[torch.Tensor] = load_calibration(
+        CalibrationConfig(
+            source=arguments.calibration,
+            size=arguments.input_size,
+            resize=arguments.resize,
+            mean=arguments.mean,
+            std=arguments.std,
+            samples=arguments.samples,
+            batch=arguments.batch,
+            key=arguments.key,
+            seed=arguments.seed,
+        )
+    )
+    if arguments.calibration == "random":
+        note("--calibration random: good for timing only; calibrate with real inputs before you use the answers.")
+    begin = time.perf_counter()
+    options: dict[str, Any] = {}
+    if arguments.sparsity is not None:
+        options.update(sparsity=arguments.sparsity, pattern=arguments.pattern, scope=arguments.scope)
+    if arguments.observer is not None:
+        options["observer"] = arguments.observer
+    module, report = niwaki.compress(model, calibration, **options)
+    network = niwaki.compile(module, (calibration.first[:1],))
+    network.save(arguments.output)
+    seconds = time.perf_counter() - begin
+    if arguments.report:
+        (report.to_html if arguments.report.endswith(".html") else report.to_json)(arguments.report)
+
+    size = Path(arguments.output).stat().st_size
+    float_size = sum(value.numel() * value.element_size() for value in model.state_dict().values())
+    if arguments.json:
+        result = {"file": arguments.output, "bytes": size, "float_bytes": float_size, "seconds": round(seconds, 3)}
+        print(json.dumps({**result, "report": report.to_dict()}, indent=2))
+        return
+    from niwaki.report.text import format_bytes
+
+    print(report)
+    print(
+        f"\n{arguments.output}: {format_bytes(size)}, {size / float_size:.1%} of the {format_bytes(float_size)} "
+        f"in float32; took {seconds:.1f} s"
+    )

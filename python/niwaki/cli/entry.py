@@ -1,0 +1,65 @@
+"""Reads the command line and runs a command; errors become one sentence on stderr and exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from niwaki._version import __version__
+from niwaki.cli import bench, compress, inspect
+from niwaki.cli.console import UsageError
+
+DESCRIPTION = "Make a trained PyTorch network small and fast on CPUs: prune it, quantize it to int8, store it in one file, run it."
+EXAMPLES = """\
+examples:
+  compress a network, three quarters of its weights pruned, into a file
+    niwaki compress torchvision.models:resnet50 --weights w.safetensors --calibration images/ --sparsity 0.75 -o resnet50.niwaki
+  see what is in the file, then how fast it runs on this machine
+    niwaki inspect resnet50.niwaki
+    niwaki bench resnet50.niwaki --batch 1 --threads 2 --layers
+
+'niwaki COMMAND --help' says more.
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="niwaki", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=raw)
+    parser.add_argument("--version", action="version", version=f"niwaki {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in (compress, inspect, bench):
+        command.add_parser(commands)
+    return parser
+
+
+def _expected_errors() -> tuple[type[Exception], ...]:
+    """What a person can put right. Anything else is a defect of niwaki, and its traceback is wanted."""
+    from niwaki._core import NiwakiError
+
+    return (UsageError, NiwakiError, ValueError, TypeError, ImportError, OSError, MemoryError)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        argv: arguments without the program's name; None for those of the process.
+
+    Returns:
+        The exit code: 0, 2 for an error that was reported on stderr, 130 after Ctrl-C.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except KeyboardInterrupt:
+        print("niwaki: interrupted; nothing was written.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `niwaki inspect file | head`
+        sys.stderr.close()
+        return 0
+    except _expected_errors() as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        print(f"niwaki: error: {text}", file=sys.stderr)
+        return 2
+    return 0

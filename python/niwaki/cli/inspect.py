@@ -1,0 +1,35 @@
+"""`niwaki inspect`: what is in a .niwaki file, without running it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+EXAMPLES = """\
+examples:
+  niwaki inspect resnet50.niwaki
+  niwaki inspect resnet50.niwaki --json | python -m json.tool
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the command to the `niwaki` parser."""
+    parser = commands.add_parser(
+        "inspect",
+        help="show the layers, sizes and zeros of a .niwaki file",
+        description="Show what a .niwaki file holds: inputs, outputs, layers, sizes and zeros. Nothing is run.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("file", metavar="FILE", help="a .niwaki file")
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Does what `niwaki inspect` says."""
+    import niwaki
+
+    content = niwaki.inspect(arguments.file)
+    print(json.dumps(content.to_dict(), indent=2) if arguments.json else content)
