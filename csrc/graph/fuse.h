@@ -1,0 +1,24 @@
+// Fusion: the same for every instruction set, before kernels are chosen, so that all of them compute the same.
+//
+//   identity      a clamp to 0..255 goes away
+//   clamp         goes into the operator before it, where that has bounds (or a table) and nothing else reads its result
+//   add           goes into the conv2d (not depthwise) or linear that makes the later of its inputs, if nothing else reads that and it has
+//                 no bounds of its own; the other input becomes the residual
+//   unused        what no output depends on goes away
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "graph/graph.h"
+
+namespace niwaki {
+
+struct FusedGraph {
+  Graph graph;                                    // values keep their numbers
+  std::vector<std::vector<std::string>> fused;    // for each node, the names of the nodes that it took over
+};
+
+FusedGraph fuse(const Graph& graph);
+
+}  // namespace niwaki

@@ -1,0 +1,50 @@
+#include "graph/tensor.h"
+
+#include <cstring>
+
+#include "base/memory.h"
+
+namespace niwaki {
+
+const char* dtype_name(DType dtype) {
+  switch (dtype) {
+    case DType::u8: return "uint8";
+    case DType::i8: return "int8";
+    case DType::i32: return "int32";
+    case DType::f32: return "float32";
+  }
+  return "unknown";
+}
+
+int64_t dtype_bytes(DType dtype) { return dtype == DType::i32 || dtype == DType::f32 ? 4 : 1; }
+
+Tensor::Tensor(DType dtype, std::vector<int64_t> shape, std::shared_ptr<const uint8_t> data)
+    : dtype_(dtype), shape_(std::move(shape)), elements_(1), data_(std::move(data)) {
+  for (int64_t size : shape_) elements_ *= size;
+}
+
+Tensor Tensor::copy_of(DType dtype, std::vector<int64_t> shape, const void* data) {
+  int64_t bytes = dtype_bytes(dtype);
+  for (int64_t size : shape) bytes *= size;
+  auto buffer = std::make_shared<Buffer>(static_cast<size_t>(bytes));
+  if (bytes > 0) std::memcpy(buffer->data(), data, static_cast<size_t>(bytes));
+  return Tensor(dtype, std::move(shape), std::shared_ptr<const uint8_t>(buffer, buffer->data()));
+}
+
+double Tensor::zeros() const {
+  if (elements_ == 0) return 0.0;
+  int64_t count = 0;
+  const int64_t width = dtype_bytes(dtype_);
+  for (int64_t i = 0; i < elements_; ++i) {
+    if (width == 1) {
+      count += data_.get()[i] == 0;
+    } else if (dtype_ == DType::i32) {
+      count += as<int32_t>()[i] == 0;
+    } else {
+      count += as<float>()[i] == 0.0f;
+    }
+  }
+  return static_cast<double>(count) / static_cast<double>(elements_);
+}
+
+}  // namespace niwaki
