@@ -45,7 +45,7 @@ bool DenseConv::direct(const Planes& in, const Planes& out) const {
 int64_t DenseConv::scratch_bytes(const Planes& in, const Planes& out) const {
   const int64_t lanes = int64_t{kernels_.dense_vectors} * kernels_.lanes;
   const int64_t panel = direct(in, out) ? 0 : int64_t{in_groups()} * taps() * row_bytes();
-  return round_up(panel, 64) + TileSource::bytes(params_, lanes) + lanes * kernels_.dense_outputs * 4;
+  return round_up(panel, 64) + TileSource::bytes(lanes) + lanes * kernels_.dense_outputs * 4;
 }
 
 void DenseConv::run(const Planes& in, const Planes& out, float* out_float, const Planes& residual, uint8_t* scratch,
@@ -61,7 +61,7 @@ void DenseConv::run(const Planes& in, const Planes& out, float* out_float, const
     const int64_t first = grid.first_vector(tile), first_pixel = first * kernels_.lanes;
     uint8_t* memory = scratch + thread * each;
     uint8_t* arrays = memory + (in_place ? 0 : round_up(int64_t{in_groups()} * taps() * row_bytes(), 64));
-    auto* floats = reinterpret_cast<float*>(arrays + TileSource::bytes(params_, lanes));
+    auto* floats = reinterpret_cast<float*>(arrays + TileSource::bytes(lanes));
 
     DenseTile job{};
     job.vectors = static_cast<int32_t>(grid.first_vector(tile + 1) - first);
@@ -70,7 +70,7 @@ void DenseConv::run(const Planes& in, const Planes& out, float* out_float, const
     const uint8_t* panel = in.data + first_pixel * 4;
     if (!in_place) {
       PanelFill fill{};
-      source.locate(first_pixel, int64_t{job.vectors} * kernels_.lanes, lanes, arrays, fill);
+      source.locate(first_pixel, int64_t{job.vectors} * kernels_.lanes, arrays, fill);
       const int32_t first_group = blocks_[static_cast<std::size_t>(begin)].begin;
       fill.in = in.group(first_group);
       fill.group_stride = in.group_stride;

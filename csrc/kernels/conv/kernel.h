@@ -24,6 +24,7 @@ struct ConvOutput {
   float low, high;  // less out_zero
   int32_t out_zero, residual_zero;
   float residual_scale;
+  bool bounded;  // |t| is below 2^31 whatever the input: then saturation may do the clamping, after the rounding
 };
 
 struct DenseTile {
@@ -65,21 +66,22 @@ struct LinearTile {
   ConvOutput output;        // float_stride: between images
 };
 
-// How a panel is filled: lane p of row (group, tap) is the input's lane rows[ky][p] + columns[kx][p], or zeros where that is negative.
+// How a panel is filled. Pixel p of the tile reads, for tap (ky, kx), the input at row top[p] + ky * dilation_h and column
+// left[p] + kx * dilation_w of the image whose first pixel is lane origin[p] of a plane; zeros where that is outside of the image.
 struct PanelFill {
   const uint8_t* in;        // first group
   int64_t group_stride;
   int32_t groups;
-  int32_t kernel_h, kernel_w;
+  int32_t kernel_h, kernel_w, dilation_h, dilation_w;
+  int32_t in_height, in_width;
   int32_t vectors;
-  const int32_t* rows;      // [kernel_h][max_vectors * lanes]
-  const int32_t* columns;   // [kernel_w][max_vectors * lanes]
-  int64_t pitch;            // max_vectors * lanes: between the above
-  // Set where the input's lane is the pixel's number plus a constant wherever it is not negative (stride 1, equal planes):
-  // the load is then contiguous. Lane 0's number.
+  const int32_t* top;       // [vectors * lanes]; a pixel that does not exist has a top below any image
+  const int32_t* left;
+  const int32_t* origin;
+  // Set where input and output planes are alike and the stride is 1: the lane is then the pixel's number in the output plus a
+  // constant for each tap, and the load is contiguous. `first_lane`: that of pixel 0 under tap (0, 0), inside or not.
   bool shifted;
-  int64_t first_pixel;
-  const int64_t* shifts;    // [kernel_h * kernel_w]
+  int64_t first_lane;
   uint32_t zeros;           // four zero points
   uint8_t* panel;
   int64_t row_bytes;

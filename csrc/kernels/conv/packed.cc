@@ -1,6 +1,8 @@
 #include "kernels/conv/packed.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstdlib>
 #include <cstring>
 
 namespace niwaki {
@@ -20,7 +22,14 @@ PackedBase::PackedBase(const ConvParams& params, const ConvWeights& weights, con
     }
     // sum w (q - z) + bias = sum w q + (bias - z sum w): kernels only see the right-hand side. Sums wrap as in the kernels.
     uint32_t sum = 0;
-    for (int64_t i = 0; i < length; ++i) sum += static_cast<uint32_t>(int32_t{weights.weight[o * length + i]});
+    int64_t largest = 0;
+    for (int64_t i = 0; i < length; ++i) {
+      sum += static_cast<uint32_t>(int32_t{weights.weight[o * length + i]});
+      largest += std::abs(int32_t{weights.weight[o * length + i]});
+    }
+    const double bound = (255.0 * static_cast<double>(largest) + std::abs(static_cast<double>(weights.bias[o]))) *
+                         std::abs(static_cast<double>(weights.multiplier[o]));
+    if (!(bound < 1e9) || (params.has_residual && !(std::abs(params.residual_scale) < 1e6f))) bounded_ = false;
     bias_.as<int32_t>()[o] =
         static_cast<int32_t>(static_cast<uint32_t>(weights.bias[o]) - static_cast<uint32_t>(params.in_zero) * sum);
     multiplier_.as<float>()[o] = weights.multiplier[o];
@@ -42,6 +51,7 @@ ConvOutput PackedBase::output_at(const Planes& out, const Planes& residual, int6
   output.low = static_cast<float>(params_.low - params_.out_zero);
   output.high = static_cast<float>(params_.high - params_.out_zero);
   output.out_zero = params_.out_zero;
+  output.bounded = bounded_;
   return output;
 }
 

@@ -40,6 +40,7 @@ class PackedBase : public PackedConv {
 
  private:
   Buffer bias_, multiplier_;
+  bool bounded_ = true;  // see ConvOutput
   std::string name_, reason_;
 };
 

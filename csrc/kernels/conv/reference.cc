@@ -90,15 +90,13 @@ void fill(const PanelFill& fill) {
   for (int group = 0; group < fill.groups; ++group) {
     const uint8_t* plane = fill.in + group * fill.group_stride;
     for (int tap = 0; tap < fill.kernel_h * fill.kernel_w; ++tap) {
-      const int32_t* rows = fill.rows + tap / fill.kernel_w * fill.pitch;
-      const int32_t* columns = fill.columns + tap % fill.kernel_w * fill.pitch;
       uint8_t* to = fill.panel + (int64_t{group} * fill.kernel_h * fill.kernel_w + tap) * fill.row_bytes;
       for (int pixel = 0; pixel < fill.vectors * kLanes; ++pixel) {
-        const int64_t lane = int64_t{rows[pixel]} + columns[pixel];
-        if (lane < 0)
-          std::memcpy(to + pixel * 4, &fill.zeros, 4);
-        else
-          std::memcpy(to + pixel * 4, plane + lane * 4, 4);
+        const int32_t row = fill.top[pixel] + tap / fill.kernel_w * fill.dilation_h;
+        const int32_t column = fill.left[pixel] + tap % fill.kernel_w * fill.dilation_w;
+        const bool inside = row >= 0 && row < fill.in_height && column >= 0 && column < fill.in_width;
+        const int64_t lane = fill.origin[pixel] + int64_t{row} * fill.in_width + column;
+        std::memcpy(to + pixel * 4, inside ? plane + lane * 4 : reinterpret_cast<const uint8_t*>(&fill.zeros), 4);
       }
     }
   }

@@ -69,7 +69,7 @@ int64_t SparseConv::scratch_bytes(const Planes&, const Planes&) const {
   const int64_t lanes = int64_t{kernels_.sparse_vectors} * kernels_.lanes;
   const int64_t panel = int64_t{std::min(chunk_groups_, in_groups())} * taps() * row_bytes();
   const int64_t sums = std::max(kPartialBytes, 4 * lanes * 4);
-  return round_up(panel, 64) + TileSource::bytes(params_, lanes) + 2 * sums;
+  return round_up(panel, 64) + TileSource::bytes(lanes) + 2 * sums;
 }
 
 void SparseConv::run(const Planes& in, const Planes& out, float* out_float, const Planes& residual, uint8_t* scratch,
@@ -86,12 +86,12 @@ void SparseConv::run(const Planes& in, const Planes& out, float* out_float, cons
     const int64_t first = grid.first_vector(tile), first_pixel = first * kernels_.lanes;
     uint8_t* memory = scratch + thread * each;
     uint8_t* arrays = memory + panel_bytes;
-    uint8_t* partial = arrays + TileSource::bytes(params_, lanes);
+    uint8_t* partial = arrays + TileSource::bytes(lanes);
     auto* floats = reinterpret_cast<float*>(partial + sums);
 
     PanelFill fill{};
     fill.vectors = static_cast<int32_t>(grid.first_vector(tile + 1) - first);
-    source.locate(first_pixel, int64_t{fill.vectors} * kernels_.lanes, lanes, arrays, fill);
+    source.locate(first_pixel, int64_t{fill.vectors} * kernels_.lanes, arrays, fill);
     fill.group_stride = in.group_stride;
     fill.panel = memory;
     fill.row_bytes = row_bytes();

@@ -27,7 +27,7 @@ ConvGrid conv_grid(int64_t pixels, int32_t lanes, int32_t max_vectors, int64_t b
   return grid;
 }
 
-// A row and a column that are inside add up to a lane; one that is outside makes any sum negative.
+// A row above every image, whatever is added to it for a tap.
 static constexpr int32_t kOutside = -(1 << 30);
 
 TileSource::TileSource(const ConvParams& params, const Planes& in, const Planes& out) : params_(params), in_(in), out_(out) {
@@ -40,58 +40,45 @@ TileSource::TileSource(const ConvParams& params, const Planes& in, const Planes&
   direct_ = shifted_ && params.kernel_h == 1 && params.kernel_w == 1 && params.pad_top == 0 && params.pad_left == 0;
 }
 
-int64_t TileSource::bytes(const ConvParams& params, int64_t lanes) {
-  const int64_t arrays = (int64_t{params.kernel_h} + params.kernel_w) * lanes * static_cast<int64_t>(sizeof(int32_t));
-  const int64_t shifts = int64_t{params.kernel_h} * params.kernel_w * static_cast<int64_t>(sizeof(int64_t));
-  return round_up(arrays, 64) + round_up(shifts, 64);
-}
-
-void TileSource::locate(int64_t first_pixel, int64_t lanes, int64_t pitch, uint8_t* memory, PanelFill& fill) const {
-  auto* rows = reinterpret_cast<int32_t*>(memory);
-  int32_t* columns = rows + params_.kernel_h * pitch;
-  auto* shifts = reinterpret_cast<int64_t*>(
-      memory + round_up((int64_t{params_.kernel_h} + params_.kernel_w) * pitch * static_cast<int64_t>(sizeof(int32_t)), 64));
-
+void TileSource::locate(int64_t first_pixel, int64_t lanes, uint8_t* memory, PanelFill& fill) const {
+  auto* top = reinterpret_cast<int32_t*>(memory);
+  int32_t* left = top + lanes;
+  int32_t* origin = left + lanes;
   const int64_t plane = int64_t{out_.height} * out_.width;
-  const int64_t pixels = out_.pixels();
   int64_t image = first_pixel / plane;
   auto y = static_cast<int32_t>(first_pixel % plane / out_.width);
   auto x = static_cast<int32_t>(first_pixel % out_.width);
-  const int64_t count = std::min(lanes, pixels - first_pixel);
-  for (int64_t p = 0; p < count; ++p) {
+  const int64_t count = std::min(lanes, out_.pixels() - first_pixel);
+  for (int64_t p = 0; p < count;) {  // the rest of one row of the output at a time
+    const int64_t end = std::min(count, p + out_.width - x);
+    const int32_t row = y * params_.stride_h - params_.pad_top;
     const auto base = static_cast<int32_t>(image * in_.height * in_.width);
-    for (int32_t ky = 0; ky < params_.kernel_h; ++ky) {
-      const int32_t row = y * params_.stride_h - params_.pad_top + ky * params_.dilation_h;
-      rows[ky * pitch + p] = row >= 0 && row < in_.height ? base + row * in_.width : kOutside;
+    for (int32_t column = x * params_.stride_w - params_.pad_left; p < end; ++p, column += params_.stride_w) {
+      top[p] = row;
+      left[p] = column;
+      origin[p] = base;
     }
-    for (int32_t kx = 0; kx < params_.kernel_w; ++kx) {
-      const int32_t column = x * params_.stride_w - params_.pad_left + kx * params_.dilation_w;
-      columns[kx * pitch + p] = column >= 0 && column < in_.width ? column : kOutside;
-    }
-    if (++x == out_.width) {
-      x = 0;
-      if (++y == out_.height) {
-        y = 0;
-        ++image;
-      }
+    x = 0;
+    if (++y == out_.height) {
+      y = 0;
+      ++image;
     }
   }
-  for (int32_t k = 0; k < params_.kernel_h; ++k) std::fill(rows + k * pitch + count, rows + k * pitch + lanes, kOutside);
-  for (int32_t k = 0; k < params_.kernel_w; ++k) std::fill(columns + k * pitch + count, columns + k * pitch + lanes, kOutside);
-  if (shifted_) {
-    for (int32_t ky = 0; ky < params_.kernel_h; ++ky)
-      for (int32_t kx = 0; kx < params_.kernel_w; ++kx)
-        shifts[ky * params_.kernel_w + kx] = (int64_t{ky} * params_.dilation_h - params_.pad_top) * in_.width +
-                                             int64_t{kx} * params_.dilation_w - params_.pad_left;
+  for (int64_t p = count; p < lanes; ++p) {
+    top[p] = kOutside;
+    left[p] = origin[p] = 0;
   }
-  fill.rows = rows;
-  fill.columns = columns;
-  fill.pitch = pitch;
+  fill.top = top;
+  fill.left = left;
+  fill.origin = origin;
   fill.kernel_h = params_.kernel_h;
   fill.kernel_w = params_.kernel_w;
+  fill.dilation_h = params_.dilation_h;
+  fill.dilation_w = params_.dilation_w;
+  fill.in_height = in_.height;
+  fill.in_width = in_.width;
   fill.shifted = shifted_;
-  fill.first_pixel = first_pixel;
-  fill.shifts = shifts;
+  fill.first_lane = first_pixel - int64_t{params_.pad_top} * in_.width - params_.pad_left;
   fill.zeros = static_cast<uint32_t>(params_.in_zero) * 0x01010101u;
 }
 

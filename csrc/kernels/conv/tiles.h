@@ -29,11 +29,11 @@ class TileSource {
   bool shifted() const { return shifted_; }
 
   // Bytes of the arrays for tiles of up to `lanes` pixels.
-  static int64_t bytes(const ConvParams& params, int64_t lanes);
+  static int64_t bytes(int64_t lanes) { return 3 * lanes * static_cast<int64_t>(sizeof(int32_t)); }
 
-  // Sets rows, columns, shifts, pitch, shifted, first_pixel, zeros, kernel_h and kernel_w of `fill` for the tile that begins at
-  // `first_pixel`. `memory`: bytes(...) bytes, 64-byte aligned.
-  void locate(int64_t first_pixel, int64_t lanes, int64_t pitch, uint8_t* memory, PanelFill& fill) const;
+  // Sets all of `fill` that does not depend on the channels, for the tile of `lanes` pixels (past the last one, too) that begins at
+  // `first_pixel`. `memory`: bytes(lanes) bytes, 64-byte aligned.
+  void locate(int64_t first_pixel, int64_t lanes, uint8_t* memory, PanelFill& fill) const;
 
  private:
   const ConvParams& params_;

@@ -46,9 +46,14 @@ struct V {
   static Int subtract(Int a, Int b) { return _mm512_sub_epi32(a, b); }
   static Float maximum(Float a, Float b) { return _mm512_max_ps(a, b); }
   static Float minimum(Float a, Float b) { return _mm512_min_ps(a, b); }
-  static Int either(Int a, Int b) { return _mm512_or_si512(a, b); }
-  template <int kBits>
-  static Int shift_left(Int a) { return _mm512_slli_epi32(a, kBits); }
+  static Int pack_words(Int a, Int b) { return _mm512_packs_epi32(a, b); }
+  static Int pack_bytes(Int a, Int b) { return _mm512_packus_epi16(a, b); }
+  static Int add_words(Int a, Int b) { return _mm512_adds_epi16(a, b); }
+  static Int min_bytes(Int a, Int b) { return _mm512_min_epu8(a, b); }
+  static Int max_bytes(Int a, Int b) { return _mm512_max_epu8(a, b); }
+  static Int transpose(Int a) {
+    return _mm512_shuffle_epi8(a, _mm512_set4_epi32(0x0f0b0703, 0x0e0a0602, 0x0d090501, 0x0c080400));
+  }
   template <int J>
   static Int byte(Int a) { return _mm512_and_si512(_mm512_srli_epi32(a, J * 8), _mm512_set1_epi32(255)); }
 };
@@ -91,27 +96,98 @@ void linear(const LinearTile& tile) {
   }
 }
 
+namespace {
+
+// Lanes of a vector that lie within 32 neighbouring ones of the input: two loads and a permutation bring them. A strided convolution
+// needs one such run for each row of the image that the vector touches, and a gather takes several times as long.
+struct Run {
+  int64_t base;
+  __m512i index;
+  __mmask16 lanes;
+};
+
+template <int kRuns>
+void fill_runs(const PanelFill& fill, const Run* runs, __m512i zeros, uint8_t* to, int64_t step) {
+  const uint8_t* plane = fill.in;
+  for (int group = 0; group < fill.groups; ++group, to += step, plane += fill.group_stride) {
+    __m512i lanes = zeros;
+#pragma GCC unroll 4
+    for (int r = 0; r < kRuns; ++r) {
+      const uint8_t* from = plane + runs[r].base * 4;
+      lanes = _mm512_mask_mov_epi32(lanes, runs[r].lanes,
+                                    _mm512_permutex2var_epi32(_mm512_loadu_si512(from), runs[r].index, _mm512_loadu_si512(from + 64)));
+    }
+    _mm512_storeu_si512(to, lanes);
+  }
+}
+
+// Which input each lane of vector `v` reads under a tap, and which lanes read one at all.
+struct Lanes {
+  __m512i lane;
+  __mmask16 inside;
+};
+
+Lanes lanes_of(const PanelFill& fill, int ky, int kx, int v) {
+  const __m512i row = _mm512_add_epi32(_mm512_loadu_si512(fill.top + v * 16), _mm512_set1_epi32(ky * fill.dilation_h));
+  const __m512i column = _mm512_add_epi32(_mm512_loadu_si512(fill.left + v * 16), _mm512_set1_epi32(kx * fill.dilation_w));
+  const __mmask16 row_inside = _mm512_cmplt_epu32_mask(row, _mm512_set1_epi32(fill.in_height));
+  const __mmask16 inside = _mm512_mask_cmplt_epu32_mask(row_inside, column, _mm512_set1_epi32(fill.in_width));
+  const __m512i lane = _mm512_add_epi32(_mm512_mullo_epi32(row, _mm512_set1_epi32(fill.in_width)), column);
+  return {_mm512_add_epi32(lane, _mm512_loadu_si512(fill.origin + v * 16)), inside};
+}
+
+void fill_strided(const PanelFill& fill, const Lanes& from, __m512i zeros, uint8_t* to, int64_t step) {
+  alignas(64) int32_t lanes[16];
+  _mm512_store_si512(lanes, from.lane);
+  Run runs[4];
+  int count = 0;
+  for (__mmask16 left = from.inside; left != 0; ++count) {
+    if (count == 4) {
+      const uint8_t* plane = fill.in;
+      for (int group = 0; group < fill.groups; ++group, to += step, plane += fill.group_stride)
+        _mm512_storeu_si512(to, _mm512_mask_i32gather_epi32(zeros, from.inside, from.lane, plane, 4));
+      return;
+    }
+    Run& run = runs[count];
+    run.base = lanes[__builtin_ctz(left)];
+    run.index = _mm512_sub_epi32(from.lane, _mm512_set1_epi32(static_cast<int32_t>(run.base)));
+    run.lanes = _mm512_mask_cmplt_epu32_mask(left, run.index, _mm512_set1_epi32(32));
+    left = static_cast<__mmask16>(left & ~run.lanes);
+  }
+  switch (count) {
+    case 0: return fill_runs<0>(fill, runs, zeros, to, step);
+    case 1: return fill_runs<1>(fill, runs, zeros, to, step);
+    case 2: return fill_runs<2>(fill, runs, zeros, to, step);
+    case 3: return fill_runs<3>(fill, runs, zeros, to, step);
+    default: return fill_runs<4>(fill, runs, zeros, to, step);
+  }
+}
+
+void fill_shifted(const PanelFill& fill, __mmask16 inside, const uint8_t* plane, __m512i zeros, uint8_t* to, int64_t step) {
+  if (inside == 0xffff) {
+    for (int group = 0; group < fill.groups; ++group, to += step, plane += fill.group_stride)
+      _mm512_storeu_si512(to, _mm512_loadu_si512(plane));
+  } else {
+    for (int group = 0; group < fill.groups; ++group, to += step, plane += fill.group_stride)
+      _mm512_storeu_si512(to, _mm512_mask_loadu_epi32(zeros, inside, plane));
+  }
+}
+
+}  // namespace
+
 void fill(const PanelFill& fill) {
   const __m512i zeros = _mm512_set1_epi32(static_cast<int32_t>(fill.zeros));
-  const int taps = fill.kernel_h * fill.kernel_w;
-  for (int tap = 0; tap < taps; ++tap) {
-    const int32_t* rows = fill.rows + tap / fill.kernel_w * fill.pitch;
-    const int32_t* columns = fill.columns + tap % fill.kernel_w * fill.pitch;
-    for (int v = 0; v < fill.vectors; ++v) {
-      const __m512i lanes = _mm512_add_epi32(_mm512_loadu_si512(rows + v * 16), _mm512_loadu_si512(columns + v * 16));
-      const __mmask16 inside = _mm512_cmpge_epi32_mask(lanes, _mm512_setzero_si512());
-      uint8_t* to = fill.panel + tap * fill.row_bytes + v * 64;
-      const int64_t step = taps * fill.row_bytes;
-      const uint8_t* plane = fill.in;
-      if (fill.shifted) {
-        plane += (fill.first_pixel + v * 16 + fill.shifts[tap]) * 4;
-        for (int group = 0; group < fill.groups; ++group, to += step, plane += fill.group_stride)
-          _mm512_storeu_si512(to, _mm512_mask_loadu_epi32(zeros, inside, plane));
-      } else if (inside == 0) {
-        for (int group = 0; group < fill.groups; ++group, to += step) _mm512_storeu_si512(to, zeros);
-      } else {
-        for (int group = 0; group < fill.groups; ++group, to += step, plane += fill.group_stride)
-          _mm512_storeu_si512(to, _mm512_mask_i32gather_epi32(zeros, inside, lanes, plane, 4));
+  const int64_t step = int64_t{fill.kernel_h} * fill.kernel_w * fill.row_bytes;
+  uint8_t* row = fill.panel;
+  for (int ky = 0; ky < fill.kernel_h; ++ky) {
+    for (int kx = 0; kx < fill.kernel_w; ++kx, row += fill.row_bytes) {
+      const uint8_t* shifted = fill.in + (fill.first_lane + int64_t{ky} * fill.dilation_h * fill.in_width + kx * fill.dilation_w) * 4;
+      for (int v = 0; v < fill.vectors; ++v) {
+        const Lanes from = lanes_of(fill, ky, kx, v);
+        if (fill.shifted)
+          fill_shifted(fill, from.inside, shifted + v * 64, zeros, row + v * 64, step);
+        else
+          fill_strided(fill, from, zeros, row + v * 64, step);
       }
     }
   }
