@@ -49,6 +49,9 @@ class Graph:
     def inputs(self) -> list[str]: ...
     @property
     def outputs(self) -> list[str]: ...
+    @property
+    def input_shapes(self) -> list[tuple[int | None, ...]]:
+        """The shape of each input, (None, channels, None, None) or (None, channels): None where any size will do."""
     metadata: dict[str, str]
     """Words that travel in the file: what made it, the source network, ..."""
 
