@@ -6,16 +6,10 @@
 
 #include "base/arch.h"
 #include "base/thread_pool.h"
+#include "kernels/mul/params.h"
 #include "kernels/layout.h"
 
 namespace niwaki {
-
-// t = float((a - a_zero) * (b - b_zero)) * scale; out = round(clamp(t)) + out_zero, within [low, high].
-struct MulParams {
-  float scale;  // (a's scale * b's scale) / scale of the output
-  int32_t a_zero, b_zero, out_zero;
-  int32_t low, high;
-};
 
 struct MulKernel {
   const char* name;

@@ -6,15 +6,10 @@
 
 #include "base/arch.h"
 #include "base/thread_pool.h"
+#include "kernels/quantize/params.h"
 #include "kernels/layout.h"
 
 namespace niwaki {
-
-struct QuantizeParams {
-  float inverse_scale;  // 1.0f / scale, for quantize
-  float scale;          // for dequantize
-  int32_t zero;
-};
 
 struct QuantizeKernel {
   const char* name;

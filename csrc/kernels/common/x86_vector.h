@@ -1,0 +1,185 @@
+// The vector operations that the x86 kernels share, at the width that the including file is compiled for: 512 bits with
+// AVX512-VNNI, 256 with AVX2. Only files of one instruction set include this; everything here has internal linkage, so that no
+// code leaves a file for CPUs that can't run it.
+//
+// "In order of the unpacks": four vectors of 32-bit items that one vector of bytes widens to. Inside each 128 bits vector 0
+// holds bytes 0-3 (a pixel's four channels), vector 1 bytes 4-7 and so on; packing twice restores the bytes' order.
+#pragma once
+
+#include <immintrin.h>
+#include <stdint.h>
+
+#if !defined(__AVX2__)
+#error "This file needs the flags of an instruction set: niwaki_isa_flags() gives them by the file's name."
+#endif
+
+#define NIWAKI_INLINE static inline __attribute__((always_inline))
+
+namespace niwaki {
+namespace {
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+
+constexpr int kLanes = 16;  // pixels of a vector
+using Ints = __m512i;
+using Floats = __m512;
+using Mask = __mmask16;
+
+NIWAKI_INLINE Ints load(const void* from) { return _mm512_loadu_si512(from); }
+NIWAKI_INLINE void store(void* to, Ints v) { _mm512_storeu_si512(to, v); }
+NIWAKI_INLINE Ints load_masked(const void* from, Mask mask, Ints other) { return _mm512_mask_loadu_epi32(other, mask, from); }
+NIWAKI_INLINE void store_masked(void* to, Mask mask, Ints v) { _mm512_mask_storeu_epi32(to, mask, v); }
+NIWAKI_INLINE Floats load_floats(const float* from, Mask mask) { return _mm512_maskz_loadu_ps(mask, from); }
+NIWAKI_INLINE void store_floats(float* to, Mask mask, Floats v) { _mm512_mask_storeu_ps(to, mask, v); }
+NIWAKI_INLINE Mask mask_of(uint32_t bits) { return static_cast<Mask>(bits); }
+NIWAKI_INLINE Ints gather(const void* from, Ints indices, Mask mask, Ints other) {
+  return _mm512_mask_i32gather_epi32(other, mask, indices, from, 4);
+}
+NIWAKI_INLINE Ints lane_numbers() { return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15); }
+NIWAKI_INLINE Ints even_lanes(Ints a, Ints b) {
+  return _mm512_permutex2var_epi32(a, _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30), b);
+}
+
+NIWAKI_INLINE Ints set_bytes(int v) { return _mm512_set1_epi8(static_cast<char>(v)); }
+NIWAKI_INLINE Ints set_words(int v) { return _mm512_set1_epi16(static_cast<int16_t>(v)); }
+NIWAKI_INLINE Ints set_ints(int32_t v) { return _mm512_set1_epi32(v); }
+NIWAKI_INLINE Floats set_floats(float v) { return _mm512_set1_ps(v); }
+NIWAKI_INLINE Ints repeat(__m128i v) { return _mm512_broadcast_i32x4(v); }
+NIWAKI_INLINE Floats repeat(__m128 v) { return _mm512_broadcast_f32x4(v); }
+
+NIWAKI_INLINE Ints unpack_low_bytes(Ints a, Ints b) { return _mm512_unpacklo_epi8(a, b); }
+NIWAKI_INLINE Ints unpack_high_bytes(Ints a, Ints b) { return _mm512_unpackhi_epi8(a, b); }
+NIWAKI_INLINE Ints unpack_low_words(Ints a, Ints b) { return _mm512_unpacklo_epi16(a, b); }
+NIWAKI_INLINE Ints unpack_high_words(Ints a, Ints b) { return _mm512_unpackhi_epi16(a, b); }
+NIWAKI_INLINE Ints pack_to_words(Ints a, Ints b) { return _mm512_packs_epi32(a, b); }
+NIWAKI_INLINE Ints pack_to_bytes(Ints a, Ints b) { return _mm512_packus_epi16(a, b); }
+NIWAKI_INLINE Ints max_bytes(Ints a, Ints b) { return _mm512_max_epu8(a, b); }
+NIWAKI_INLINE Ints min_bytes(Ints a, Ints b) { return _mm512_min_epu8(a, b); }
+NIWAKI_INLINE Ints add_words_saturated(Ints a, Ints b) { return _mm512_adds_epi16(a, b); }
+NIWAKI_INLINE Ints add_ints(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
+NIWAKI_INLINE Ints sub_ints(Ints a, Ints b) { return _mm512_sub_epi32(a, b); }
+NIWAKI_INLINE Ints mul_ints(Ints a, Ints b) { return _mm512_mullo_epi32(a, b); }
+NIWAKI_INLINE Ints bits_and(Ints a, Ints b) { return _mm512_and_si512(a, b); }
+NIWAKI_INLINE Ints bits_or(Ints a, Ints b) { return _mm512_or_si512(a, b); }
+template <int kBits>
+NIWAKI_INLINE Ints shift_left(Ints a) { return _mm512_slli_epi32(a, kBits); }
+template <int kBits>
+NIWAKI_INLINE Ints shift_right(Ints a) { return _mm512_srli_epi32(a, kBits); }
+
+NIWAKI_INLINE Floats as_floats(Ints a) { return _mm512_castsi512_ps(a); }
+NIWAKI_INLINE Floats to_floats(Ints a) { return _mm512_cvtepi32_ps(a); }
+NIWAKI_INLINE Ints round_to_ints(Floats a) { return _mm512_cvtps_epi32(a); }
+NIWAKI_INLINE Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
+NIWAKI_INLINE Floats sub(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
+NIWAKI_INLINE Floats mul(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
+NIWAKI_INLINE Floats max(Floats a, Floats b) { return _mm512_max_ps(a, b); }
+NIWAKI_INLINE Floats min(Floats a, Floats b) { return _mm512_min_ps(a, b); }
+
+#else
+
+constexpr int kLanes = 8;
+using Ints = __m256i;
+using Floats = __m256;
+using Mask = __m256i;
+
+NIWAKI_INLINE Ints load(const void* from) { return _mm256_loadu_si256(static_cast<const __m256i*>(from)); }
+NIWAKI_INLINE void store(void* to, Ints v) { _mm256_storeu_si256(static_cast<__m256i*>(to), v); }
+NIWAKI_INLINE Ints load_masked(const void* from, Mask mask, Ints other) {
+  return _mm256_or_si256(_mm256_maskload_epi32(static_cast<const int*>(from), mask), _mm256_andnot_si256(mask, other));
+}
+NIWAKI_INLINE void store_masked(void* to, Mask mask, Ints v) { _mm256_maskstore_epi32(static_cast<int*>(to), mask, v); }
+NIWAKI_INLINE Floats load_floats(const float* from, Mask mask) { return _mm256_maskload_ps(from, mask); }
+NIWAKI_INLINE void store_floats(float* to, Mask mask, Floats v) { _mm256_maskstore_ps(to, mask, v); }
+NIWAKI_INLINE Mask mask_of(uint32_t bits) {
+  const __m256i one_bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+  return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(static_cast<int>(bits)), one_bit), one_bit);
+}
+NIWAKI_INLINE Ints gather(const void* from, Ints indices, Mask mask, Ints other) {
+  return _mm256_mask_i32gather_epi32(other, static_cast<const int*>(from), indices, mask, 4);
+}
+NIWAKI_INLINE Ints lane_numbers() { return _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7); }
+NIWAKI_INLINE Ints even_lanes(Ints a, Ints b) {
+  const __m256 mixed = _mm256_shuffle_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b), 0x88);
+  return _mm256_permute4x64_epi64(_mm256_castps_si256(mixed), 0xd8);
+}
+
+NIWAKI_INLINE Ints set_bytes(int v) { return _mm256_set1_epi8(static_cast<char>(v)); }
+NIWAKI_INLINE Ints set_words(int v) { return _mm256_set1_epi16(static_cast<int16_t>(v)); }
+NIWAKI_INLINE Ints set_ints(int32_t v) { return _mm256_set1_epi32(v); }
+NIWAKI_INLINE Floats set_floats(float v) { return _mm256_set1_ps(v); }
+NIWAKI_INLINE Ints repeat(__m128i v) { return _mm256_broadcastsi128_si256(v); }
+NIWAKI_INLINE Floats repeat(__m128 v) { return _mm256_set_m128(v, v); }
+
+NIWAKI_INLINE Ints unpack_low_bytes(Ints a, Ints b) { return _mm256_unpacklo_epi8(a, b); }
+NIWAKI_INLINE Ints unpack_high_bytes(Ints a, Ints b) { return _mm256_unpackhi_epi8(a, b); }
+NIWAKI_INLINE Ints unpack_low_words(Ints a, Ints b) { return _mm256_unpacklo_epi16(a, b); }
+NIWAKI_INLINE Ints unpack_high_words(Ints a, Ints b) { return _mm256_unpackhi_epi16(a, b); }
+NIWAKI_INLINE Ints pack_to_words(Ints a, Ints b) { return _mm256_packs_epi32(a, b); }
+NIWAKI_INLINE Ints pack_to_bytes(Ints a, Ints b) { return _mm256_packus_epi16(a, b); }
+NIWAKI_INLINE Ints max_bytes(Ints a, Ints b) { return _mm256_max_epu8(a, b); }
+NIWAKI_INLINE Ints min_bytes(Ints a, Ints b) { return _mm256_min_epu8(a, b); }
+NIWAKI_INLINE Ints add_words_saturated(Ints a, Ints b) { return _mm256_adds_epi16(a, b); }
+NIWAKI_INLINE Ints add_ints(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
+NIWAKI_INLINE Ints sub_ints(Ints a, Ints b) { return _mm256_sub_epi32(a, b); }
+NIWAKI_INLINE Ints mul_ints(Ints a, Ints b) { return _mm256_mullo_epi32(a, b); }
+NIWAKI_INLINE Ints bits_and(Ints a, Ints b) { return _mm256_and_si256(a, b); }
+NIWAKI_INLINE Ints bits_or(Ints a, Ints b) { return _mm256_or_si256(a, b); }
+template <int kBits>
+NIWAKI_INLINE Ints shift_left(Ints a) { return _mm256_slli_epi32(a, kBits); }
+template <int kBits>
+NIWAKI_INLINE Ints shift_right(Ints a) { return _mm256_srli_epi32(a, kBits); }
+
+NIWAKI_INLINE Floats as_floats(Ints a) { return _mm256_castsi256_ps(a); }
+NIWAKI_INLINE Floats to_floats(Ints a) { return _mm256_cvtepi32_ps(a); }
+NIWAKI_INLINE Ints round_to_ints(Floats a) { return _mm256_cvtps_epi32(a); }
+NIWAKI_INLINE Floats add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
+NIWAKI_INLINE Floats sub(Floats a, Floats b) { return _mm256_sub_ps(a, b); }
+NIWAKI_INLINE Floats mul(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
+NIWAKI_INLINE Floats max(Floats a, Floats b) { return _mm256_max_ps(a, b); }
+NIWAKI_INLINE Floats min(Floats a, Floats b) { return _mm256_min_ps(a, b); }
+
+#endif
+
+constexpr int kVectorBytes = kLanes * 4;
+
+// Lanes [begin, end), both of them cut to the vector.
+NIWAKI_INLINE Mask mask_range(int64_t begin, int64_t end) {
+  begin = begin < 0 ? 0 : begin > kLanes ? kLanes : begin;
+  end = end < 0 ? 0 : end > kLanes ? kLanes : end;
+  return mask_of(((1u << end) - 1) & ~((1u << begin) - 1));
+}
+
+struct Floats4 {
+  Floats a, b, c, d;
+};
+
+// kTwo23 + byte, as floats, in order of the unpacks. A byte under the exponent of 2^23 is that float: no conversion. Subtracting
+// kTwo23 + zero is exact.
+constexpr float kTwo23 = 8388608.0f;
+NIWAKI_INLINE Floats4 bytes_over_two23(Ints bytes) {
+  const Ints exponent = set_words(0x4b00), nothing = set_ints(0);
+  const Ints low = unpack_low_bytes(bytes, nothing), high = unpack_high_bytes(bytes, nothing);
+  return {as_floats(unpack_low_words(low, exponent)), as_floats(unpack_high_words(low, exponent)),
+          as_floats(unpack_low_words(high, exponent)), as_floats(unpack_high_words(high, exponent))};
+}
+
+// round(clamp(t)) + zero. Rounding keeps order and the bounds are whole numbers, so the lower bound may be applied to bytes;
+// the upper one comes first because what is too large for an int32 would convert to the smallest one.
+struct Finish {
+  Floats high;
+  Ints zero_words, low_bytes;
+  static inline __attribute__((always_inline)) Finish of(int32_t zero, int32_t low, int32_t high) {
+    return {set_floats(static_cast<float>(high - zero)), set_words(zero), set_bytes(low)};
+  }
+};
+
+NIWAKI_INLINE Ints finish_bytes(const Floats4& t, const Finish& finish) {
+  // min(bound, t) and not the other way: what is not a number stays that, and converts to the smallest integer.
+  const Ints ab = pack_to_words(round_to_ints(min(finish.high, t.a)), round_to_ints(min(finish.high, t.b)));
+  const Ints cd = pack_to_words(round_to_ints(min(finish.high, t.c)), round_to_ints(min(finish.high, t.d)));
+  const Ints bytes = pack_to_bytes(add_words_saturated(ab, finish.zero_words), add_words_saturated(cd, finish.zero_words));
+  return max_bytes(bytes, finish.low_bytes);
+}
+
+}  // namespace
+}  // namespace niwaki

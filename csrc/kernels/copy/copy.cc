@@ -1,0 +1,188 @@
+#include "kernels/copy/copy.h"
+
+#include <array>
+#include <cstring>
+
+namespace niwaki {
+namespace {
+
+// Where one channel of an output group comes from: a byte of each lane of a plane, or nowhere (`value` instead).
+struct Channel {
+  const uint8_t* plane = nullptr;  // null: value
+  int32_t byte = 0;                // 0..3
+  uint8_t value = 0;
+};
+using Channels = std::array<Channel, 4>;
+
+// A channel of planes; channels past the last one are not read by anyone: a value like another.
+Channel channel_of(const Planes& planes, int64_t channel) {
+  if (channel >= planes.channels) return {};
+  return {planes.group(channel / 4), static_cast<int32_t>(channel % 4), 0};
+}
+
+uint32_t read_lane(const uint8_t* from) {
+  uint32_t lane;
+  std::memcpy(&lane, from, 4);
+  return lane;
+}
+
+// `pixels` lanes that begin at lane `from` of the sources' planes. Shifts and masks of whole lanes, so that compilers make vectors
+// of it; a lane's byte k is its bits 8k..8k+7 (little-endian machines, as everywhere in the core).
+void gather_channels(const Channels& channels, int64_t from, uint8_t* out, int64_t pixels) {
+  const uint8_t* any = nullptr;
+  for (const Channel& channel : channels)
+    if (channel.plane) any = channel.plane;
+  uint32_t constant = 0, masks[4], shifts[4];
+  const uint8_t* planes[4];
+  bool in_order = any != nullptr;
+  for (int k = 0; k < 4; ++k) {
+    const Channel& channel = channels[static_cast<std::size_t>(k)];
+    if (!channel.plane) constant |= uint32_t{channel.value} << (8 * k);
+    planes[k] = (channel.plane ? channel.plane : any) + (any ? from * 4 : 0);
+    masks[k] = channel.plane ? 255u : 0u;
+    shifts[k] = 8u * static_cast<uint32_t>(channel.byte);
+    in_order = in_order && channel.plane == any && channel.byte == k;
+  }
+  if (in_order) {
+    std::memcpy(out, planes[0], static_cast<std::size_t>(pixels) * 4);
+    return;
+  }
+  for (int64_t pixel = 0; pixel < pixels; ++pixel) {
+    uint32_t lane = constant;
+    if (any)
+      for (int k = 0; k < 4; ++k) lane |= ((read_lane(planes[k] + pixel * 4) >> shifts[k]) & masks[k]) << (8 * k);
+    std::memcpy(out + pixel * 4, &lane, 4);
+  }
+}
+
+// A group whose missing channels follow those present: whole lanes are copied all the same.
+void complete(Channels& channels, int32_t present) {
+  for (int32_t k = present; k > 0 && k < 4; ++k) {
+    Channel next = channels[static_cast<std::size_t>(k - 1)];
+    next.byte = next.byte < 3 ? next.byte + 1 : 0;
+    channels[static_cast<std::size_t>(k)] = next;
+  }
+}
+
+int32_t channels_in(const Planes& planes, int64_t group) {
+  const int64_t left = planes.channels - group * 4;
+  return left < 4 ? static_cast<int32_t>(left) : 4;
+}
+
+// source(channel) gives the channel of the input behind each channel of the output.
+template <typename Source>
+void map_channels(const Planes& out, ThreadPool& pool, const Source& source) {
+  const int64_t pixels = out.pixels();
+  if (pixels == 0) return;
+  pool.run(out.groups(), [&](int64_t group, int) {
+    Channels channels;
+    const int32_t present = channels_in(out, group);
+    for (int32_t k = 0; k < present; ++k) channels[static_cast<std::size_t>(k)] = source(group * 4 + k);
+    complete(channels, present);
+    gather_channels(channels, 0, out.group(group), pixels);
+  });
+}
+
+void fill_lanes(uint8_t* out, uint8_t value, int64_t lanes) { std::memset(out, value, static_cast<std::size_t>(lanes) * 4); }
+
+}  // namespace
+
+void concat(std::span<const Planes> parts, const Planes& out, ThreadPool& pool) {
+  map_channels(out, pool, [&](int64_t channel) {
+    for (const Planes& part : parts) {
+      if (channel < part.channels) return channel_of(part, channel);
+      channel -= part.channels;
+    }
+    return Channel{};
+  });
+}
+
+void slice(const Planes& in, const Planes& out, const SliceParams& params, ThreadPool& pool) {
+  if (params.axis == 1) {
+    map_channels(out, pool, [&](int64_t channel) { return channel_of(in, params.start + channel * params.step); });
+    return;
+  }
+  if (out.pixels() == 0) return;
+  const int64_t first_row = params.axis == 2 ? params.start : 0, row_step = params.axis == 2 ? params.step : 1;
+  const int64_t first_column = params.axis == 3 ? params.start : 0, column_step = params.axis == 3 ? params.step : 1;
+  pool.run(out.groups(), [&](int64_t group, int) {
+    uint8_t* to = out.group(group);
+    for (int64_t image = 0; image < out.images; ++image) {
+      for (int64_t y = 0; y < out.height; ++y, to += int64_t{out.width} * 4) {
+        const uint8_t* from =
+            in.group(group) + ((image * in.height + first_row + y * row_step) * in.width + first_column) * 4;
+        if (column_step == 1) {
+          std::memcpy(to, from, static_cast<std::size_t>(out.width) * 4);
+        } else {
+          for (int64_t x = 0; x < out.width; ++x) std::memcpy(to + x * 4, from + x * column_step * 4, 4);
+        }
+      }
+    }
+  });
+}
+
+void pad(const Planes& in, const Planes& out, const PadParams& params, ThreadPool& pool) {
+  if (out.pixels() == 0) return;
+  const int64_t right = int64_t{out.width} - params.left - in.width;
+  pool.run(out.groups(), [&](int64_t group, int) {
+    Channels channels;
+    const int32_t present = channels_in(out, group);
+    bool empty = true;
+    for (int32_t k = 0; k < present; ++k) {
+      const int64_t channel = group * 4 + k - params.front;
+      const bool inside = channel >= 0 && channel < in.channels && in.pixels() > 0;
+      channels[static_cast<std::size_t>(k)] = inside ? channel_of(in, channel) : Channel{nullptr, 0, params.value};
+      empty = empty && !inside;
+    }
+    uint8_t* to = out.group(group);
+    if (empty) {
+      fill_lanes(to, params.value, out.pixels());
+      return;
+    }
+    if (channels[static_cast<std::size_t>(present - 1)].plane) complete(channels, present);
+    for (int64_t image = 0; image < out.images; ++image) {
+      for (int64_t y = 0; y < out.height; ++y, to += int64_t{out.width} * 4) {
+        const int64_t in_y = y - params.top;
+        if (in_y < 0 || in_y >= in.height) {
+          fill_lanes(to, params.value, out.width);
+          continue;
+        }
+        fill_lanes(to, params.value, params.left);
+        gather_channels(channels, (image * in.height + in_y) * in.width, to + int64_t{params.left} * 4, in.width);
+        fill_lanes(to + (int64_t{params.left} + in.width) * 4, params.value, right);
+      }
+    }
+  });
+}
+
+void reshape(const Planes& in, const Planes& out, ThreadPool& pool) {
+  const int64_t area = int64_t{1} * out.height * out.width, in_area = int64_t{1} * in.height * in.width;
+  if (out.pixels() == 0) return;
+  if (area == in_area) {
+    map_channels(out, pool, [&](int64_t channel) { return channel_of(in, channel); });
+    return;
+  }
+  pool.run(out.groups(), [&](int64_t group, int) {
+    const int32_t present = channels_in(out, group);
+    for (int32_t k = 0; k < present; ++k) {
+      for (int64_t image = 0; image < out.images; ++image) {
+        uint8_t* to = out.group(group) + image * area * 4 + k;
+        // Element number in NCHW order within the image, as a channel and a pixel of the input.
+        int64_t channel = (group * 4 + k) * area / in_area, pixel = (group * 4 + k) * area % in_area;
+        for (int64_t i = 0; i < area;) {
+          const uint8_t* from = in.group(channel / 4) + image * in_area * 4 + channel % 4;
+          for (; i < area && pixel < in_area; ++i, ++pixel) to[i * 4] = from[pixel * 4];
+          pixel = 0;
+          ++channel;
+        }
+      }
+    }
+  });
+}
+
+void channel_shuffle(const Planes& in, const Planes& out, int32_t groups, ThreadPool& pool) {
+  const int64_t of_group = in.channels / groups;
+  map_channels(out, pool, [&](int64_t channel) { return channel_of(in, channel % groups * of_group + channel / groups); });
+}
+
+}  // namespace niwaki

@@ -1,0 +1,22 @@
+// The two ends of a network, in plain C++: what the other kernels must equal.
+#include "kernels/common/scalar.h"
+#include "kernels/quantize/params.h"
+
+namespace niwaki::quantize_scalar {
+
+void quantize(const float* const in[4], uint8_t* out, int64_t pixels, const QuantizeParams& params) {
+  for (int64_t pixel = 0; pixel < pixels; ++pixel)
+    for (int c = 0; c < 4; ++c)
+      out[pixel * 4 + c] = in[c] ? finish_scalar(in[c][pixel] * params.inverse_scale, params.zero, 0, 255)
+                                 : static_cast<uint8_t>(params.zero);
+}
+
+void dequantize(const uint8_t* in, float* const out[4], int64_t pixels, const QuantizeParams& params) {
+  for (int c = 0; c < 4; ++c) {
+    if (!out[c]) continue;
+    for (int64_t pixel = 0; pixel < pixels; ++pixel)
+      out[c][pixel] = static_cast<float>(in[pixel * 4 + c] - params.zero) * params.scale;
+  }
+}
+
+}  // namespace niwaki::quantize_scalar

@@ -1,0 +1,56 @@
+#include "kernels/table/table.h"
+
+#include <array>
+
+#include "kernels/common/partition.h"
+#include "kernels/common/select.h"
+
+namespace niwaki {
+
+#define NIWAKI_TABLE(name, isa, condition)                                                    \
+  namespace table_##name {                                                                    \
+  void lookup(const uint8_t* in, uint8_t* out, int64_t bytes, const uint8_t* table);          \
+  void clamp(const uint8_t* in, uint8_t* out, int64_t bytes, uint8_t low, uint8_t high);      \
+  }
+#include "kernels/table/kernels.inc"
+#undef NIWAKI_TABLE
+
+namespace {
+
+struct Rows {
+  std::array<TableKernel, 8> rows{};
+  std::size_t size = 0;
+
+  // A row that this CPU can't run although it has the row's instruction set is left out.
+  Rows() {
+#define NIWAKI_TABLE(name, isa, condition) \
+  if (condition) rows[size++] = {#name, isa, table_##name::lookup, table_##name::clamp};
+#include "kernels/table/kernels.inc"
+#undef NIWAKI_TABLE
+  }
+};
+
+}  // namespace
+
+std::span<const TableKernel> table_kernels() {
+  static const Rows rows;
+  return {rows.rows.data(), rows.size};
+}
+
+const TableKernel& select_table(Isa isa) { return select_kernel(table_kernels(), isa); }
+
+void lookup(const TableKernel& kernel, const Planes& in, const Planes& out, const uint8_t* table, ThreadPool& pool) {
+  if (out.pixels() == 0) return;
+  for_each_piece(out.groups() * out.group_stride, pool, [&](int64_t begin, int64_t bytes) {
+    kernel.lookup(in.data + begin, out.data + begin, bytes, table);
+  });
+}
+
+void clamp(const TableKernel& kernel, const Planes& in, const Planes& out, uint8_t low, uint8_t high, ThreadPool& pool) {
+  if (out.pixels() == 0) return;
+  for_each_piece(out.groups() * out.group_stride, pool, [&](int64_t begin, int64_t bytes) {
+    kernel.clamp(in.data + begin, out.data + begin, bytes, low, high);
+  });
+}
+
+}  // namespace niwaki
