@@ -55,11 +55,12 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
         lines.append(_line(name, str(count), times, cases))
     total = _line("all, by count", "", totals, None)
     header = ("layer", "count", "torch ms", "dense ms", "sparse ms", "dense x", "sparse x", "of limit", "kernels")
-    terminalreporter.section(f"one layer at a time: {_core.cpu_name()}, {_core.isa()}, {config.getoption('threads')} threads")
+    threads = config.getoption("threads")
+    terminalreporter.section(f"one layer at a time: {_core.cpu_name()}, {_core.isa()}, threads: {threads}")
     terminalreporter.write_line(align(header, lines, total, right=range(1, 8)))
     terminalreporter.write_line(
-        "torch: float32. x: times as fast as torch. of limit: dense multiply-accumulates a second over what one core's int8\n"
-        "instruction can do, per thread. Times are of the layer alone, medians in milliseconds."
+        "torch: float32. x: times as fast as torch. of limit: dense multiply-accumulates a second and thread over what\n"
+        "one core's int8 instruction can do. Times are of the layer alone, medians in milliseconds."
     )
 
 

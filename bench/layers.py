@@ -51,7 +51,9 @@ def make_weight(layer: Layer, sparsity: float) -> NDArray[np.int8]:
     weight = generator.integers(-127, 128, (layer.outputs, layer.inputs, layer.kernel, layer.kernel), dtype=np.int8)
     if sparsity and layer.inputs % 4 == 0:
         blocks = weight.reshape(layer.outputs, layer.inputs // 4, 4, layer.kernel, layer.kernel)
-        blocks *= (generator.random((layer.outputs, layer.inputs // 4, 1, layer.kernel, layer.kernel)) >= sparsity).astype(np.int8)
+        blocks *= (
+            generator.random((layer.outputs, layer.inputs // 4, 1, layer.kernel, layer.kernel)) >= sparsity
+        ).astype(np.int8)
     return weight
 
 
@@ -90,7 +92,9 @@ def make_torch(layer: Layer, sparsity: float) -> torch.nn.Module:
 class Runner:
     """One layer on one set of instructions, with its input and output."""
 
-    def __init__(self, layer: Layer, graph: _core.Graph, isa: str | None, threads: int, kind: str = "automatic") -> None:
+    def __init__(
+        self, layer: Layer, graph: _core.Graph, isa: str | None, threads: int, kind: str = "automatic"
+    ) -> None:
         self.model = _core.Model(graph, isa, kind)
         self.session = _core.Session(self.model, threads)
         self.x = np.random.default_rng(0).standard_normal(layer.input_shape, dtype=np.float32)

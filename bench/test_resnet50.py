@@ -1,4 +1,4 @@
-"""Each layer of ResNet-50, dense and with 85 % of its blocks zero, against torch in float32 and the limit of int8 arithmetic.
+"""Each layer of ResNet-50, dense and with 85 % of its blocks zero, against torch in float32 and the limit of int8.
 
     pytest bench [--threads 2] [-k 14-] [--benchmark-json FILE]
 

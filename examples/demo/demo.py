@@ -85,7 +85,7 @@ class Demo:
         return rows(DIGITS, networks, shares, sizes, times)
 
     def resnet50(self) -> list[Row]:
-        """Compresses and times ResNet-50. Its weights are seeded and not trained, so there is no accuracy to speak of."""
+        """Compresses and times ResNet-50. Its weights are seeded, not trained, so there is no accuracy to speak of."""
         torchvision = import_torchvision()
         torch.manual_seed(0)
         model = torchvision.models.resnet50().eval()
@@ -99,16 +99,16 @@ class Demo:
         for form, sparsity in ((INT8, None), (f"{INT8}, 85 % pruned", 0.85)):
             module, _ = niwaki.compress(model, calibration, sparsity=sparsity, scope="local")
             after_step()
-            networks[form], sizes[form] = self.through_a_file(module, x, form.replace(f"{INT8}", "resnet50").replace(" ", ""))
+            networks[form], sizes[form] = self.through_a_file(
+                module, x, form.replace(f"{INT8}", "resnet50").replace(" ", "")
+            )
             after_step()
         times = measure(networks, x, rounds=9, calls=3, after_round=self.bar("timing ResNet-50", 9))
         return rows(RESNET, networks, dict.fromkeys(networks), sizes, times)
 
 
 def rows(network: str, forms, shares, sizes, times) -> list[Row]:
-    return [
-        Row(network, form, shares[form], sizes[form], times[form], sizes[FLOAT], times[FLOAT]) for form in forms
-    ]
+    return [Row(network, form, shares[form], sizes[form], times[form], sizes[FLOAT], times[FLOAT]) for form in forms]
 
 
 def main() -> None:
@@ -121,13 +121,21 @@ def main() -> None:
 
     console = Console()
     begin = time.perf_counter()
-    columns = (TextColumn("{task.description:<26}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description:<26}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console) as progress:
         demo = Demo(arguments.output, arguments.threads, progress)
         results = demo.digits() + demo.resnet50()
     print_table(results, console, arguments.threads)
     picture, page = write(results, arguments.output, arguments.threads)
-    console.print(f"ResNet-50's weights are seeded, not trained: it is here for speed and size. Wrote {picture} and {page}.")
+    console.print(
+        f"ResNet-50's weights are seeded, not trained: it is here for speed and size. Wrote {picture} and {page}."
+    )
     console.print(f"All of it took {time.perf_counter() - begin:.0f} s.")
 
 

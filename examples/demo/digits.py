@@ -35,9 +35,7 @@ class DigitsNet(nn.Module):
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(1, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
-        )
+        self.stem = nn.Sequential(nn.Conv2d(1, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
         self.layer1 = nn.Sequential(Block(width, width, 1), Block(width, width, 1))
         self.layer2 = nn.Sequential(Block(width, 2 * width, 2), Block(2 * width, 2 * width, 1))
         self.layer3 = nn.Sequential(Block(2 * width, 4 * width, 2), Block(4 * width, 4 * width, 1))
@@ -60,7 +58,7 @@ def load_data(held_out: int = 597) -> tuple[Tensors, Tensors]:
 
 
 def train(model: nn.Module, data: Tensors, epochs: int, rate: float, after_epoch: Callable[[], None]) -> None:
-    """Ordinary training in place: SGD with momentum, the rate falling along a cosine, pictures moved by up to a pixel."""
+    """Trains in place: SGD with momentum, the rate falling along a cosine, pictures moved by up to a pixel."""
     images, labels = data
     generator = torch.Generator().manual_seed(1)
     optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9, weight_decay=5e-4, nesterov=True)

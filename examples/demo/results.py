@@ -78,10 +78,19 @@ def draw(rows: Sequence[Row], note: str) -> Figure:
     figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.12, hspace=0.06)
     grid = figure.subplots(len(groups), 3, squeeze=False)
     for line, (network, group) in zip(grid, groups, strict=True):
-        _bars(line[0], group, [row.milliseconds for row in group], [row.cells()[4] + " ms  " + row.cells()[5] for row in group])
-        _bars(line[1], group, [row.bytes / 1e6 for row in group], [f"{row.cells()[2]}  {row.cells()[3]}" for row in group])
+        _bars(
+            line[0],
+            group,
+            [row.milliseconds for row in group],
+            [row.cells()[4] + " ms  " + row.cells()[5] for row in group],
+        )
+        _bars(
+            line[1], group, [row.bytes / 1e6 for row in group], [f"{row.cells()[2]}  {row.cells()[3]}" for row in group]
+        )
         line[0].set_title(network, loc="left", fontsize=12, fontweight="bold", pad=22)
-        line[0].text(0, 1.04, "time per image, shorter is better", transform=line[0].transAxes, fontsize=9, color="#4a554e")
+        line[0].text(
+            0, 1.04, "time per image, shorter is better", transform=line[0].transAxes, fontsize=9, color="#4a554e"
+        )
         line[1].text(0, 1.04, "file, shorter is better", transform=line[1].transAxes, fontsize=9, color="#4a554e")
         line[1].set_yticklabels([])
         if any(row.accuracy is None for row in group):

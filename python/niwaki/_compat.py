@@ -8,8 +8,8 @@ from types import ModuleType
 
 import torch
 
-# The operators that torchvision's Python files register something for when they are imported. Its compiled library declares
-# them; where that library cannot be loaded (a wheel built for CUDA beside a torch built without), they have to be declared here.
+# The operators that torchvision's Python files register something for when they are imported. Its compiled library
+# declares them; where that cannot be loaded (a wheel built for CUDA beside a torch built without), this module does.
 _BOX = "Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width"
 _BOX_GRADIENT = "Tensor grad, Tensor rois{extra}, float spatial_scale, SymInt pooled_height, SymInt pooled_width"
 _BOX_SIZES = "SymInt batch_size, SymInt channels, SymInt height, SymInt width"
@@ -25,7 +25,8 @@ _SCHEMAS = {
     "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "roi_align": f"({_BOX}, int sampling_ratio, bool aligned) -> Tensor",
     "qroi_align": f"({_BOX}, int sampling_ratio, bool aligned) -> Tensor",
-    "_roi_align_backward": f"({_BOX_GRADIENT.format(extra='')}, {_BOX_SIZES}, int sampling_ratio, bool aligned) -> Tensor",
+    "_roi_align_backward": f"({_BOX_GRADIENT.format(extra='')}, {_BOX_SIZES}, int sampling_ratio, bool aligned)"
+    " -> Tensor",
     "roi_pool": f"({_BOX}) -> (Tensor, Tensor)",
     "_roi_pool_backward": f"({_BOX_GRADIENT.format(extra=', Tensor argmax')}, {_BOX_SIZES}) -> Tensor",
     "ps_roi_align": f"({_BOX}, int sampling_ratio) -> (Tensor, Tensor)",
@@ -33,7 +34,8 @@ _SCHEMAS = {
     "ps_roi_pool": f"({_BOX}) -> (Tensor, Tensor)",
     "_ps_roi_pool_backward": f"({_BOX_GRADIENT.format(extra=_MAPPED)}, {_BOX_SIZES}) -> Tensor",
     "deform_conv2d": f"({_DEFORM_INPUTS}, {_DEFORM_END}) -> Tensor",
-    "_deform_conv2d_backward": f"(Tensor grad, {_DEFORM_INPUTS}, {_DEFORM_END}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    "_deform_conv2d_backward": f"(Tensor grad, {_DEFORM_INPUTS}, {_DEFORM_END})"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
 }
 
 # A library takes its declarations back when it is collected, so it lives as long as this module.
@@ -52,9 +54,10 @@ def _declare_missing() -> None:
 def import_torchvision() -> ModuleType:
     """Imports torchvision, also where its compiled library does not fit the installed torch.
 
-    The wheels of torchvision on the usual registry are built for CUDA; beside a torch without CUDA, `import torchvision` ends in
-    "operator torchvision::nms does not exist". Its networks are plain Python and need none of those operators, so they are
-    declared, without an implementation, and the import is done again. Where torchvision imports as it is, nothing is changed.
+    Most wheels of torchvision are built for CUDA; beside a torch without CUDA, `import torchvision` ends in "operator
+    torchvision::nms does not exist". Its networks are plain Python and need none of those operators, so they are
+    declared, without an implementation, and the import is done again. Where torchvision imports as it is, nothing is
+    changed.
 
     Returns:
         The module `torchvision`.

@@ -72,7 +72,9 @@ def load_calibration(config: CalibrationConfig) -> Tracked[torch.Tensor]:
 
 
 def _choose(count: int, config: CalibrationConfig) -> list[int]:
-    chosen = range(count) if count <= config.samples else random.Random(config.seed).sample(range(count), config.samples)
+    chosen = (
+        range(count) if count <= config.samples else random.Random(config.seed).sample(range(count), config.samples)
+    )
     return sorted(chosen)
 
 
@@ -129,7 +131,9 @@ def _read_arrays(path: Path, config: CalibrationConfig) -> torch.Tensor:
     except Exception as error:
         raise UsageError(f"--calibration '{path}' cannot be read: {error}") from error
     if array.dim() < 2 or len(array) == 0:
-        raise UsageError(f"--calibration '{path}': the array has to be [N, ...] with N of at least 1, not {tuple(array.shape)}.")
+        raise UsageError(
+            f"--calibration '{path}': the array has to be [N, ...] with N of at least 1, not {tuple(array.shape)}."
+        )
     array = array[_choose(len(array), config)]
     return _normalize(array, config) if array.dtype == torch.uint8 else array.float()
 
@@ -155,8 +159,10 @@ def _pick(content: Any, path: Path, key: str | None) -> torch.Tensor:
     if not isinstance(content, dict) or not content:
         raise UsageError(f"--calibration '{path}' holds no tensor, list of tensors or dict of tensors.")
     if key is None:
-        key = next(iter(content)) if len(content) == 1 else next((name for name in USUAL_NAMES if name in content), None)
+        key = (
+            next(iter(content)) if len(content) == 1 else next((name for name in USUAL_NAMES if name in content), None)
+        )
     if key not in content or not isinstance(content[key], torch.Tensor):
         what = "has several arrays; choose one with --key" if key is None else f"has no array '{key}'"
         raise UsageError(f"--calibration '{path}' {what}: {', '.join(map(str, content))}.")
-    return content[key]
+    return torch.as_tensor(content[key])

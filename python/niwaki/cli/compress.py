@@ -24,7 +24,7 @@ EXAMPLES = """\
 examples:
   niwaki compress torchvision.models:resnet50 --weights w.safetensors --calibration images/ -o resnet50.niwaki
   niwaki compress torchvision.models:resnet50 --weights w.pt --calibration images/ --sparsity 0.75 -o sparse.niwaki
-  niwaki compress net.py:make --args '{"classes": 10}' --weights net.pt --calibration train.npz --key images -o net.niwaki
+  niwaki compress net.py:make --args '{"classes": 10}' --weights net.pt --calibration train.npz -o net.niwaki
   niwaki compress torchvision.models:resnet18 --calibration random -o try.niwaki
 """
 
@@ -45,7 +45,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--weights", metavar="FILE", help="state dict: .safetensors, .pt or .pth")
 
     prune = parser.add_argument_group("pruning")
-    prune.add_argument("--sparsity", type=_ratio, metavar="0..1", help="share of the weights to set to zero (default: none)")
+    prune.add_argument(
+        "--sparsity", type=_ratio, metavar="0..1", help="share of the weights to set to zero (default: none)"
+    )
     prune.add_argument(
         "--pattern",
         choices=("block4", "unstructured"),
@@ -70,17 +72,33 @@ def add_parser(commands: Any) -> None:
     quantize.add_argument("--batch", type=int, default=8, metavar="N", help="inputs in a batch (default: 8)")
     quantize.add_argument("--key", metavar="NAME", help="which array of a file with several")
     quantize.add_argument(
-        "--input-size", type=_size, default=(224, 224), metavar="N or HxW", help="size of the network's images (default: 224)"
+        "--input-size",
+        type=_size,
+        default=(224, 224),
+        metavar="N or HxW",
+        help="size of the network's images (default: 224)",
     )
-    quantize.add_argument("--resize", type=int, metavar="N", help="shorter side before the crop (default: size * 256 / 224)")
     quantize.add_argument(
-        "--mean", type=_numbers, default=(0.485, 0.456, 0.406), metavar="R,G,B", help="default: ImageNet's, 0.485,0.456,0.406"
+        "--resize", type=int, metavar="N", help="shorter side before the crop (default: size * 256 / 224)"
     )
     quantize.add_argument(
-        "--std", type=_numbers, default=(0.229, 0.224, 0.225), metavar="R,G,B", help="default: ImageNet's, 0.229,0.224,0.225"
+        "--mean",
+        type=_numbers,
+        default=(0.485, 0.456, 0.406),
+        metavar="R,G,B",
+        help="default: ImageNet's, 0.485,0.456,0.406",
+    )
+    quantize.add_argument(
+        "--std",
+        type=_numbers,
+        default=(0.229, 0.224, 0.225),
+        metavar="R,G,B",
+        help="default: ImageNet's, 0.229,0.224,0.225",
     )
 
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="for sampling and initial weights (default: 0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="for sampling and initial weights (default: 0)"
+    )
     parser.add_argument("--threads", type=int, metavar="N", help="threads to use while compressing (default: torch's)")
     parser.add_argument("--report", metavar="FILE", help="also write what was done to each layer, as .html or .json")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")

@@ -10,11 +10,14 @@ from niwaki._version import __version__
 from niwaki.cli import bench, compress, inspect
 from niwaki.cli.console import UsageError
 
-DESCRIPTION = "Make a trained PyTorch network small and fast on CPUs: prune it, quantize it to int8, store it in one file, run it."
+DESCRIPTION = (
+    "Make a trained PyTorch network small and fast on CPUs: prune it, quantize it, store it in one file, run it."
+)
 EXAMPLES = """\
 examples:
   compress a network, three quarters of its weights pruned, into a file
-    niwaki compress torchvision.models:resnet50 --weights w.safetensors --calibration images/ --sparsity 0.75 -o resnet50.niwaki
+    niwaki compress torchvision.models:resnet50 --weights w.safetensors --calibration images/ --sparsity 0.75 \\
+      -o resnet50.niwaki
   see what is in the file, then how fast it runs on this machine
     niwaki inspect resnet50.niwaki
     niwaki bench resnet50.niwaki --batch 1 --threads 2 --layers
@@ -23,7 +26,8 @@ examples:
 """
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line; `run` of what it returns is the command's function."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="niwaki", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=raw)
     parser.add_argument("--version", action="version", version=f"niwaki {__version__}")
@@ -49,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 2 for an error that was reported on stderr, 130 after Ctrl-C.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     try:
         arguments.run(arguments)
     except KeyboardInterrupt:

@@ -80,7 +80,7 @@ def _svg(figure: Figure) -> str:
 
 
 def new_figure(width: float, height: float) -> tuple[Figure, Any]:
-    """A figure of width x height inches and its axes, without a global backend, in the look that all of our plots share."""
+    """A figure of width x height inches and its axes, in the look that all plots share. No global state is touched."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:

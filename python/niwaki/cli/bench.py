@@ -1,0 +1,186 @@
+"""`niwaki bench`: how fast a .niwaki file runs on this machine, as a whole and layer by layer."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from niwaki.cli.console import UsageError, track
+
+EXAMPLES = """\
+examples:
+  niwaki bench resnet50.niwaki --batch 1 --threads 2
+  niwaki bench resnet50.niwaki --layers                     where does the time go?
+  NIWAKI_ISA=avx2 niwaki bench resnet50.niwaki              as on a machine without VNNI
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the command to the `niwaki` parser."""
+    parser = commands.add_parser(
+        "bench",
+        help="time a .niwaki file on this machine",
+        description="Time a .niwaki file on this machine, on noise: the answers do not matter for the speed.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("file", metavar="FILE", help="a .niwaki file")
+    parser.add_argument("--batch", type=_count, default=1, metavar="N", help="images at a time (default: 1)")
+    parser.add_argument("--threads", type=_count, default=1, metavar="N", help="default: 1")
+    parser.add_argument(
+        "--size", type=_size, metavar="N or HxW", default=(224, 224), help="size of the images (default: 224)"
+    )
+    parser.add_argument("--rounds", type=_count, default=50, metavar="N", help="calls to time (default: 50)")
+    parser.add_argument(
+        "--layers", action="store_true", help="show kernel, zeros, milliseconds and GMAC/s of each layer"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
+    return int(text)
+
+
+def _size(text: str) -> tuple[int, int]:
+    parts = [_count(part) for part in text.lower().split("x")]
+    if len(parts) > 2:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a size; write 224 or 192x256")
+    return parts[0], parts[-1]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A step of the network: what runs it and how long it took, the median over all calls."""
+
+    name: str
+    op: str
+    scheme: str
+    kernel: str
+    zeros: float
+    macs: int
+    ms: float
+
+    @property
+    def gmacs(self) -> float:
+        """Billions of multiply-accumulates a second, zeros counted in."""
+        return self.macs / self.ms * 1e-6 if self.ms > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What `measure` found. Times are milliseconds of a call with the whole batch."""
+
+    shapes: list[tuple[int, ...]]
+    isa: str
+    milliseconds: list[float]
+    layers: list[Layer]
+    activation_bytes: int
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.milliseconds)
+
+
+def measure(path: str, batch: int, threads: int, size: tuple[int, int], rounds: int) -> Timing:
+    """Times a file on seeded noise.
+
+    Args:
+        path: a .niwaki file.
+        batch, size: images at a time, and their height and width.
+        threads: for one call.
+        rounds: calls to time, after three that are not.
+    """
+    from niwaki import _core
+
+    if not Path(path).is_file():
+        raise UsageError(f"there is no file '{path}'.")
+    graph = _core.Graph.load(path)
+    model = _core.Model(graph)
+    session = _core.Session(model, threads)
+    shapes = [(batch, int(shape[1] or 0), *size)[: len(shape)] for shape in graph.input_shapes]
+    generator = np.random.default_rng(0)
+    inputs = [generator.standard_normal(shape, dtype=np.float32) for shape in shapes]
+    outputs = [np.empty(shape, np.float32) for shape in session.output_shapes(shapes)]
+    addresses = [(array.ctypes.data, array.shape) for array in inputs]
+    results = [array.ctypes.data for array in outputs]
+    for _ in range(3):
+        session.run(addresses, results)
+    milliseconds, profiles = [], []
+    for _ in track(range(rounds), "timing", rounds):
+        begin = time.perf_counter()
+        session.run(addresses, results)
+        milliseconds.append((time.perf_counter() - begin) * 1e3)
+        profiles.append(session.profile())
+    layers = [
+        Layer(step["name"], step["op"], step["scheme"], step["kernel"], step["zeros"], macs, statistics.median(times))
+        for step, macs, times in zip(model.steps(), session.macs(), zip(*profiles, strict=True), strict=True)
+    ]
+    return Timing(shapes, model.isa, milliseconds, layers, session.activation_bytes)
+
+
+def _table(layers: list[Layer]) -> str:
+    from niwaki.report.text import align
+
+    whole = sum(layer.ms for layer in layers) or 1.0
+    rows = [
+        (
+            layer.name,
+            layer.op,
+            layer.scheme,
+            layer.kernel,
+            f"{layer.zeros:.1%}" if layer.macs else "",
+            f"{layer.ms:.3f}",
+            f"{layer.ms / whole:.1%}",
+            f"{layer.gmacs:.1f}" if layer.macs else "",
+        )
+        for layer in layers
+    ]
+    macs = sum(layer.macs for layer in layers)
+    total = ("total", "", "", "", "", f"{whole:.3f}", "100.0%", f"{macs / whole * 1e-6:.1f}")
+    header = ("layer", "op", "scheme", "kernel", "zeros", "ms", "share", "GMAC/s")
+    return align(header, rows, total, right=(4, 5, 6, 7))
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Does what `niwaki bench` says."""
+    timing = measure(arguments.file, arguments.batch, arguments.threads, arguments.size, arguments.rounds)
+    rate = arguments.batch / timing.median * 1e3
+    if arguments.json:
+        result: dict[str, Any] = {
+            "file": arguments.file,
+            "shapes": timing.shapes,
+            "threads": arguments.threads,
+            "isa": timing.isa,
+            "rounds": arguments.rounds,
+            "median_ms": timing.median,
+            "min_ms": min(timing.milliseconds),
+            "images_per_second": rate,
+            "activation_bytes": timing.activation_bytes,
+        }
+        if arguments.layers:
+            result["layers"] = [vars(layer) | {"gmacs": layer.gmacs} for layer in timing.layers]
+        print(json.dumps(result, indent=2))
+        return
+    if arguments.layers:
+        print(_table(timing.layers), end="\n\n")
+    from niwaki.report.text import format_bytes
+
+    threads = f"{arguments.threads} thread" + "s" * (arguments.threads > 1)
+    shapes = ", ".join("x".join(map(str, shape)) for shape in timing.shapes)
+    print(
+        f"{arguments.file}: {shapes}, {threads}, {timing.isa}, {format_bytes(timing.activation_bytes)} of activations"
+    )
+    print(
+        f"median {timing.median:.3f} ms, fastest {min(timing.milliseconds):.3f} ms of {arguments.rounds} calls; "
+        f"{rate:.1f} images per second"
+    )

@@ -1,0 +1,273 @@
+"""The `niwaki` command: compress, inspect, bench, and errors in one sentence."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+import niwaki
+from niwaki.cli import main
+from niwaki.cli.calibration import CalibrationConfig, load_calibration
+from niwaki.cli.console import UsageError
+from niwaki.cli.model import load_model
+
+NET = """
+import torch
+
+def make(classes=4):
+    torch.manual_seed(5)
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 16, 3, padding=1), torch.nn.BatchNorm2d(16), torch.nn.ReLU(),
+        torch.nn.Conv2d(16, 16, 3, stride=2, padding=1), torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(16, classes))
+
+ready = make()
+number = 3
+
+def broken():
+    raise RuntimeError("no luck today")
+
+def text():
+    return "not a network"
+"""
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> str:
+    path = tmp_path / "net.py"
+    path.write_text(NET)
+    return str(path)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Six pictures of different sizes, one of them in a folder below."""
+    folder = tmp_path / "images"
+    (folder / "more").mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for index, (height, width) in enumerate([(40, 40), (64, 40), (40, 70), (33, 99), (128, 128)]):
+        Image.fromarray(generator.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(folder / f"{index}.png")
+    Image.fromarray(generator.integers(0, 256, (50, 50), dtype=np.uint8)).save(folder / "more" / "grey.png")
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+def compress(*arguments: object) -> int:
+    return main(["compress", *map(str, arguments)])
+
+
+def test_compress_inspect_bench(net: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, page = tmp_path / "net.niwaki", tmp_path / "report.html"
+    weights = tmp_path / "w.safetensors"
+    model = load_model(f"{net}:make", None, None)
+    save_file(
+        {name: value * 1.5 if value.is_floating_point() else value for name, value in model.state_dict().items()},
+        weights,
+    )
+    options = ("--calibration", images, "--input-size", 32, "--sparsity", 0.5, "--scope", "local", "--report", page)
+    assert compress(f"{net}:make", "--weights", weights, *options, "-o", file) == 0
+    shown = capsys.readouterr()
+    assert "sparse int8" in shown.out and str(file) in shown.out
+    assert "Traceback" not in shown.err
+    assert "<svg" in page.read_text(encoding="utf-8")
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")], "no temporary file is left"
+
+    assert main(["inspect", str(file)]) == 0
+    assert "conv2d" in capsys.readouterr().out
+    assert main(["inspect", str(file), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)
+
+    assert main(["bench", str(file), "--batch", "2", "--size", "32", "--rounds", "3", "--layers"]) == 0
+    shown = capsys.readouterr()
+    assert "images per second" in shown.out and "GMAC/s" in shown.out
+
+    assert main(["bench", str(file), "--size", "24x32", "--rounds", "3", "--layers", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["shapes"] == [[1, 3, 24, 32]]
+    assert 0 < result["min_ms"] <= result["median_ms"]
+    convolutions = [layer for layer in result["layers"] if layer["op"] == "conv2d"]
+    assert [layer["macs"] for layer in convolutions] == [16 * 27 * 24 * 32, 16 * 144 * 12 * 16]
+    assert result["isa"] == niwaki._core.isa()
+
+
+def test_the_file_computes_what_the_network_computes(
+    net: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x = torch.randn(12, 3, 20, 20)
+    np.savez(tmp_path / "x.npz", images=x.numpy(), labels=np.zeros(12))
+    assert compress(f"{net}:make", "--calibration", tmp_path / "x.npz", "-o", tmp_path / "net.niwaki", "--json") == 0
+    shown = capsys.readouterr()
+    result = json.loads(shown.out)
+    assert result["bytes"] == (tmp_path / "net.niwaki").stat().st_size
+    assert "weights that it was made with" in shown.err, "without --weights a note says so"
+    with torch.inference_mode():
+        expected = load_model(f"{net}:make", None, None)(x)
+        actual = niwaki.load(tmp_path / "net.niwaki")(x)
+    assert torch.nn.functional.cosine_similarity(expected, actual).min() > 0.99
+
+
+def test_arguments_and_objects(net: str) -> None:
+    assert load_model(f"{net}:make", '{"classes": 7}', None)[-1].out_features == 7  # type: ignore[index]
+    ready = load_model(f"{net}:ready", None, None)
+    assert isinstance(ready, torch.nn.Module) and not ready.training
+
+
+@pytest.mark.parametrize("wrap", [lambda state: state, lambda state: {"state_dict": state, "epoch": 3}])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_checkpoints(net: str, tmp_path: Path, wrap, prefix: str) -> None:
+    state = {prefix + name: value + 1 for name, value in load_model(f"{net}:make", None, None).state_dict().items()}
+    torch.save(wrap(state), tmp_path / "w.pt")
+    model = load_model(f"{net}:make", None, str(tmp_path / "w.pt"))
+    assert all(torch.equal(value, state[prefix + name]) for name, value in model.state_dict().items())
+
+
+def test_image_preprocessing(tmp_path: Path) -> None:
+    """A picture, left half black and right half white, twice as wide as high: the crop is its middle."""
+    pixels = np.zeros((32, 64, 3), np.uint8)
+    pixels[:, 32:] = 255
+    Image.fromarray(pixels).save(tmp_path / "half.png")
+    config = CalibrationConfig(str(tmp_path), size=(16, 16), resize=16, mean=(0.5,) * 3, std=(0.25,) * 3)
+    (batch,) = load_calibration(config)
+    assert batch.shape == (1, 3, 16, 16) and batch.dtype == torch.float32
+    assert torch.all(batch[..., :6] == -2) and torch.all(batch[..., -6:] == 2)
+
+
+def test_samples_are_chosen_with_the_seed(tmp_path: Path) -> None:
+    torch.save(torch.arange(100.0).reshape(100, 1), tmp_path / "x.pt")
+
+    def read(seed: int) -> list[torch.Tensor]:
+        return list(load_calibration(CalibrationConfig(str(tmp_path / "x.pt"), samples=10, batch=4, seed=seed)))
+
+    first, again, other = read(0), read(0), read(1)
+    assert [len(batch) for batch in first] == [4, 4, 2]
+    assert all(map(torch.equal, first, again))
+    assert not torch.equal(first[0], other[0])
+
+
+def test_uint8_arrays_are_normalized_like_images(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.full((2, 3, 4, 4), 51, np.uint8))
+    (batch,) = load_calibration(CalibrationConfig(str(tmp_path / "x.npy"), mean=(0.1,) * 3, std=(0.5,) * 3))
+    assert torch.allclose(batch, torch.full((2, 3, 4, 4), 0.2))
+
+
+MODEL_ERRORS = [
+    ("torchvision.models", "module:callable"),
+    ("no_such_package_:make", "importing 'no_such_package_' failed"),
+    ("missing.py:make", "no file 'missing.py'"),
+    ("{net}:absent", "nothing called 'absent'"),
+    ("{net}:number", "not something that returns a network"),
+    ("{net}:broken", "no luck today"),
+    ("{net}:text", "returned str"),
+]
+
+
+@pytest.mark.parametrize(("source", "message"), MODEL_ERRORS)
+def test_wrong_models(source: str, message: str, net: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        load_model(source.format(net=net), None, None)
+
+
+def test_wrong_weights_are_described(net: str, tmp_path: Path) -> None:
+    state = load_model(f"{net}:make", None, None).state_dict()
+    path = tmp_path / "w.pt"
+    for change, message in [
+        ({**state, "extra": torch.zeros(1)}, "has 'extra', which the network has not"),
+        ({**state, "7.bias": torch.zeros(5)}, r"has '7.bias' as \(5,\) where the network has \(4,\)"),
+        ({name: value for name, value in state.items() if name != "0.bias"}, "lacks '0.bias'"),
+        ({"answer": 42}, "holds no state dict"),
+    ]:
+        torch.save(change, path)
+        with pytest.raises(UsageError, match=message):
+            load_model(f"{net}:make", None, str(path))
+    path.write_bytes(b"this is no checkpoint")
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_model(f"{net}:make", None, str(path))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--calibration", "nowhere"], "no folder or file 'nowhere'"),
+        (["--calibration", "{folder}"], "no images"),
+        (["--calibration", "{folder}/net.py"], "has to end in .npz"),
+        (["--calibration", "random", "--samples", "0"], "--samples and --batch have to be at least 1"),
+        (["--calibration", "random", "--args", "{{classes: 3}}"], "--args is not JSON"),
+        (["--calibration", "random", "--args", "[3]"], "has to be a JSON object"),
+        (["--calibration", "random", "--weights", "w.zip"], "no file 'w.zip'"),
+        (["--calibration", "random", "--threads", "0"], "--threads has to be at least 1"),
+        (["--calibration", "random", "--report", "report.txt"], "has to end in .html or .json"),
+        (["--calibration", "random", "--output", "{folder}/no/such/folder/x.niwaki"], "the folder does not exist"),
+        (["--calibration", "random", "--mean", "1,2"], "need as many numbers each"),
+    ],
+)
+def test_errors_are_one_sentence(
+    arguments: list[str], message: str, net: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    filled = [argument.format(folder=tmp_path) for argument in arguments]
+    assert compress(f"{net}:make", "-o", tmp_path / "out.niwaki", "--input-size", "16", *filled) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    last = shown.err.splitlines()[-1]
+    assert last.startswith("niwaki: error: ") and message in last
+    assert "Traceback" not in shown.err
+    assert not (tmp_path / "out.niwaki").exists()
+
+
+def test_not_finite_calibration_is_an_error(net: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "x.npy", np.full((2, 3, 8, 8), np.nan, np.float32))
+    assert compress(f"{net}:make", "--calibration", tmp_path / "x.npy", "-o", tmp_path / "out.niwaki") == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("niwaki: error: ")
+
+
+@pytest.mark.parametrize("command", ["inspect", "bench"])
+@pytest.mark.parametrize("content", [None, b"", b"a text file, and a long one, but not one of ours" * 10])
+def test_files_that_are_not_ours(
+    command: str, content: bytes | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.niwaki"
+    if content is not None:
+        path.write_bytes(content)
+    assert main([command, str(path)]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("niwaki: error: ") and "x.niwaki" in lines[0]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["prune"],
+        ["compress"],
+        ["compress", "m:f", "-o", "x", "--calibration", "random", "--sparsity", "75"],
+        ["compress", "m:f", "-o", "x", "--calibration", "random", "--input-size", "big"],
+        ["bench", "x", "--size", "0"],
+    ],
+)
+def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert "usage: niwaki" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["compress", "--help"], ["inspect", "--help"], ["bench", "--help"]])
+def test_help_has_examples(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 0
+    assert "examples:\n  " in capsys.readouterr().out
+
+
+def test_as_a_program() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "niwaki.cli", "--version"], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (run.returncode, run.stdout.strip()) == (0, f"niwaki {niwaki.__version__}"), run.stderr

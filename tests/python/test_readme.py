@@ -1,0 +1,50 @@
+"""README.md does what it says: its snippets run and print what it shows, its commands parse, its links lead somewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from niwaki.cli.entry import make_parser
+
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+SNIPPETS = re.findall(r"```python\n(.*?)```\n(?:```\n(.*?)```)?", README, re.DOTALL)
+
+
+def test_has_snippets() -> None:
+    assert len(SNIPPETS) >= 2
+    assert SNIPPETS[0][1], "the quickstart shows what it prints"
+    assert len(SNIPPETS[0][0].strip().splitlines()) <= 10, "a quickstart has at most ten lines"
+
+
+@pytest.mark.parametrize(("code", "printed"), SNIPPETS, ids=range(len(SNIPPETS)))
+def test_snippet(code: str, printed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        exec(compile(code, "README.md", "exec"), {"__name__": "__main__"})
+    assert output.getvalue().strip() == printed.strip()
+
+
+def test_commands_parse() -> None:
+    lines = re.findall(r"^niwaki (?:compress|inspect|bench) .*$", README, re.MULTILINE)
+    assert {shlex.split(line)[1] for line in lines} == {"compress", "inspect", "bench"}
+    for line in lines:
+        make_parser().parse_args(shlex.split(line)[1:])
+
+
+def test_make_targets_exist(root: Path) -> None:
+    makefile = (root / "Makefile").read_text(encoding="utf-8")
+    for target in set(re.findall(r"\bmake (demo|test|lint|bench|clean)\b", README)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_links_lead_somewhere(root: Path) -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
+    assert len(links) >= 5
+    assert [link for link in links if not (root / link).exists()] == []
