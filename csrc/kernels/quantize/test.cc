@@ -1,0 +1,107 @@
+#include "kernels/quantize/quantize.h"
+
+#include <limits>
+
+#include "kernels/common/test_planes.h"
+
+using namespace niwaki;
+using namespace niwaki::testing;
+
+namespace {
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN(), kInfinity = std::numeric_limits<float>::infinity();
+
+QuantizeParams params_of(float scale, int32_t zero) { return {1.0f / scale, scale, zero}; }
+const QuantizeParams kParams[] = {params_of(0.5f, 0), params_of(0.017f, 128), params_of(2.0f, 255), params_of(1.0e-3f, 77)};
+
+uint8_t naive(float value, const QuantizeParams& p) {
+  const volatile float t = value * p.inverse_scale;
+  return std::isnan(t) ? 0 : naive_finish(t, p.zero, 0, 255);
+}
+
+// Values around the range, ties, and what is no number at all.
+float value_of(Random& random, const QuantizeParams& p, uint32_t i) {
+  const float odd[] = {kNan, -kNan, kInfinity, -kInfinity, 0.0f, -0.0f, 3.0e38f, -3.0e38f, 1.0e-45f};
+  if (i % 7 == 0) return odd[i / 7 % 9];
+  if (i % 7 == 1) return (static_cast<float>(random.integer(-300, 300)) + 0.5f) * p.scale;
+  return random.real(-300.0f, 300.0f) * p.scale;
+}
+
+TEST(quantize_selection) { check_selection(quantize_kernels(), select_quantize); }
+
+TEST(quantize_writes_exactly_its_pixels) {
+  Random random(6);
+  constexpr int64_t kMost = 67;
+  std::vector<float> values(4 * kMost);
+  Buffer out((kMost + 32) * 4);
+  for (const QuantizeKernel* kernel : runnable(quantize_kernels())) {
+    for (int64_t pixels = 0; pixels <= kMost; ++pixels) {
+      for (int missing = 0; missing < 4; ++missing) {
+        const QuantizeParams& params = kParams[(pixels + missing) % 4];
+        for (uint32_t i = 0; i < values.size(); ++i) values[i] = value_of(random, params, i);
+        const float* planes[4] = {};
+        for (int c = 0; c < 4 - missing; ++c) planes[c] = values.data() + c * kMost;
+        std::memset(out.data(), 0xa5, out.size());
+        kernel->quantize(planes, out.data() + 4, pixels, params);
+        for (int64_t i = 0; i < static_cast<int64_t>(out.size()); ++i) {
+          uint8_t wanted = 0xa5;
+          if (i >= 4 && i < 4 + pixels * 4)
+            wanted = i % 4 < 4 - missing ? naive(planes[i % 4][i / 4 - 1], params) : static_cast<uint8_t>(params.zero);
+          CHECK_EQ(out.data()[i], wanted);
+        }
+      }
+    }
+  }
+}
+
+TEST(dequantize_writes_exactly_its_pixels) {
+  Random random(7);
+  constexpr int64_t kMost = 67;
+  Buffer in(kMost * 4);
+  for (std::size_t i = 0; i < in.size(); ++i) in.data()[i] = static_cast<uint8_t>(i < 256 ? i : random.integer(0, 255));
+  for (const QuantizeKernel* kernel : runnable(quantize_kernels())) {
+    for (int64_t pixels = 0; pixels <= kMost; ++pixels) {
+      for (int missing = 0; missing < 4; ++missing) {
+        const QuantizeParams& params = kParams[(pixels + missing) % 4];
+        std::vector<float> out(4 * (kMost + 16), -12345.0f);
+        float* planes[4] = {};
+        for (int c = 0; c < 4 - missing; ++c) planes[c] = out.data() + c * (kMost + 16);
+        kernel->dequantize(in.data(), planes, pixels, params);
+        for (int c = 0; c < 4; ++c) {
+          for (int64_t i = 0; i < kMost + 16; ++i) {
+            const bool written = i < pixels && c < 4 - missing;
+            const float wanted = written ? static_cast<float>(int32_t{in.data()[i * 4 + c]} - params.zero) * params.scale : -12345.0f;
+            CHECK_EQ(out[static_cast<std::size_t>(c * (kMost + 16) + i)], wanted);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(quantize_and_dequantize_planes_with_threads) {
+  Random random(8);
+  const int32_t shapes[][4] = {{1, 1, 1, 1}, {2, 3, 5, 7}, {3, 10, 13, 1}, {1, 3, 97, 101}, {5, 9, 1, 1}, {0, 3, 4, 4}, {1, 4, 0, 5}};
+  for (const QuantizeKernel* kernel : runnable(quantize_kernels())) {
+    for (const int threads : {1, 3}) {
+      ThreadPool pool(threads);
+      for (const auto& s : shapes) {
+        const QuantizeParams& params = kParams[1];
+        Activation out(s[0], s[1], s[2], s[3]), wanted(s[0], s[1], s[2], s[3]);
+        std::vector<float> values(static_cast<std::size_t>(out.planes.pixels() * s[1])), back(values.size() + 1, -1.0f), expected = back;
+        for (uint32_t i = 0; i < values.size(); ++i) values[i] = value_of(random, params, i);
+        std::size_t next = 0;
+        out.each([&](int64_t n, int64_t c, int64_t y, int64_t x) {
+          wanted.at(n, c, y, x) = naive(values[next], params);
+          expected[next++] = static_cast<float>(int32_t{wanted.at(n, c, y, x)} - params.zero) * params.scale;
+        });
+        quantize(*kernel, values.data(), out.planes, params, pool);
+        check_same(out, wanted, kernel->name);
+        dequantize(*kernel, out.planes, back.data(), params, pool);
+        CHECK(back == expected);
+      }
+    }
+  }
+}
+
+}  // namespace
