@@ -1,4 +1,5 @@
 // Which kernel a layer gets.
+#include <cmath>
 #include <cstdio>
 
 #include "kernels/conv/packed.h"
@@ -59,7 +60,13 @@ std::unique_ptr<PackedConv> pack_conv(const ConvParams& params, const ConvWeight
   } else {
     std::snprintf(text, sizeof text, "%s", can_be_sparse ? "dense kernels were asked for" : "grouped convolutions and very large kernels are dense");
   }
-  if (params.linear) return std::make_unique<LinearLayer>(params, weights, kernels, text);
+  if (WideConv::possible(params, kernels)) {
+    // Of the lanes of its vectors, how many a plane of pixels fills.
+    const double pixels = static_cast<double>(params.expected_pixels);
+    const double filled = pixels / (std::ceil(pixels / kernels.lanes) * kernels.lanes);
+    if (params.linear || (params.expected_pixels > 0 && filled < 0.85))
+      return std::make_unique<WideConv>(params, weights, kernels, std::string(text) + "; outputs along the vectors");
+  }
   return std::make_unique<DenseConv>(params, weights, kernels, text);
 }
 

@@ -22,6 +22,7 @@ struct ConvParams {
   int32_t residual_zero;
   float residual_scale;  // residual's scale over output's scale
   bool linear = false;   // a linear layer: in and out have height = width = 1, the kernel is 1 x 1, groups is 1
+  int64_t expected_pixels = 0;  // of one image of the output, where known: chooses between kernels, changes no result
 };
 
 enum class ConvKind { automatic, dense, sparse };

@@ -53,17 +53,20 @@ struct SparseTile {
   ConvOutput output;
 };
 
-// A linear layer, outputs along the vector: `rows` times (four inputs, broadcast) x (four inputs of each of `outputs` outputs).
-struct LinearTile {
-  const uint8_t* in;        // image 0 of the tile, four inputs
-  int64_t row_bytes;        // between rows: the input's group stride
-  int64_t rows;
-  int32_t images;           // 1 .. max_images, 4 bytes apart
+// Outputs along the vector: each row is four inputs of up to `max_pixels` pixels, broadcast one by one, times four weights of each of
+// `outputs` outputs. For planes whose pixels don't fill vectors, and for linear layers, whose images are single pixels.
+struct WideTile {
+  const uint8_t* in;        // pixel 0 of the tile, four channels; pixels are 4 bytes apart (never widened)
+  int64_t row_bytes;
+  int64_t rows;             // of this chunk
+  int32_t pixels;           // 1 .. max_pixels
   int32_t valid;            // outputs of this block that exist, 1 .. outputs
-  const uint8_t* weights;   // [rows][outputs] x 4 inputs
+  const uint8_t* weights;   // [rows][outputs] x 4 channels, bytes
   const int32_t* bias;      // [outputs]
   const float* multiplier;  // [outputs]
-  ConvOutput output;        // float_stride: between images
+  int32_t* partial;         // [pixels][outputs] sums between chunks
+  bool first, last;
+  ConvOutput output;        // out_float: [pixels][float_stride]
 };
 
 // How a panel is filled. Pixel p of the tile reads, for tap (ky, kx), the input at row top[p] + ky * dilation_h and column
@@ -94,10 +97,10 @@ struct ConvKernels {
   int32_t lane_bytes;         // of a panel
   int32_t dense_vectors, dense_outputs;
   int32_t sparse_vectors;
-  int32_t linear_images, linear_outputs;
+  int32_t wide_pixels, wide_outputs;
   void (*dense)(const DenseTile& tile);
   void (*sparse)(const SparseTile& tile);
-  void (*linear)(const LinearTile& tile);
+  void (*wide)(const WideTile& tile);
   void (*fill)(const PanelFill& fill);
 };
 

@@ -1,4 +1,4 @@
-// The three ways to hold a layer. Made by pack_conv, which chooses (choose.cc).
+// The ways to hold a layer. Made by pack_conv, which chooses (choose.cc).
 #pragma once
 
 #include <string>
@@ -10,7 +10,7 @@
 
 namespace niwaki {
 
-// What all three share: the layer's parameters, bias and multipliers, padded to whole blocks of outputs.
+// What they share: the layer's parameters, bias and multipliers, padded to whole blocks of outputs.
 class PackedBase : public PackedConv {
  public:
   PackedBase(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, int32_t block, const char* kind,
@@ -92,17 +92,22 @@ class SparseConv final : public PackedBase {
   Buffer offsets_, values_;
 };
 
-class LinearLayer final : public PackedBase {
+class WideConv final : public PackedBase {
  public:
-  LinearLayer(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, std::string reason);
+  WideConv(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, std::string reason);
   bool sparse() const override { return false; }
   int64_t bytes() const override { return static_cast<int64_t>(weights_.size()) + constants_bytes(); }
-  int64_t scratch_bytes(const Planes&, const Planes&) const override { return 0; }
+  int64_t scratch_bytes(const Planes& in, const Planes& out) const override;
   void run(const Planes& in, const Planes& out, float* out_float, const Planes& residual, uint8_t* scratch,
            ThreadPool& pool) const override;
 
+  // Whether the input itself can serve as the panel, whatever its size; else panels must hold bytes.
+  static bool possible(const ConvParams& params, const ConvKernels& kernels);
+
  private:
-  Buffer weights_;
+  int64_t rows() const { return int64_t{in_groups()} * taps(); }
+
+  Buffer weights_;  // [blocks][rows][outputs] x 4
 };
 
 // Copies a tile of float results, [outputs][pitch], to NCHW.

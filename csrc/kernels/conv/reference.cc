@@ -7,7 +7,7 @@
 namespace niwaki::conv_scalar {
 namespace {
 
-constexpr int kLanes = 16, kOutputs = 4, kLinearOutputs = 16, kSparseVectors = 2;
+constexpr int kLanes = 16, kOutputs = 4, kWideOutputs = 16, kSparseVectors = 2;
 
 int32_t dot(const uint8_t* activations, const uint8_t* weights) {
   int32_t sum = 0;
@@ -72,16 +72,19 @@ void sparse(const SparseTile& tile) {
   }
 }
 
-void linear(const LinearTile& tile) {
-  for (int image = 0; image < tile.images; ++image) {
+void wide(const WideTile& tile) {
+  for (int pixel = 0; pixel < tile.pixels; ++pixel) {
     for (int o = 0; o < tile.valid; ++o) {
-      int32_t sum = tile.bias[o];
+      int32_t& partial = tile.partial[pixel * kWideOutputs + o];
+      int32_t sum = tile.first ? tile.bias[o] : partial;
       for (int64_t row = 0; row < tile.rows; ++row)
-        sum = wrapping_add(sum, dot(tile.in + row * tile.row_bytes + image * 4, tile.weights + (row * kLinearOutputs + o) * 4));
-      if (tile.output.out_float)
-        tile.output.out_float[image * tile.output.float_stride + o] = static_cast<float>(sum) * tile.multiplier[o];
+        sum = wrapping_add(sum, dot(tile.in + row * tile.row_bytes + pixel * 4, tile.weights + (row * kWideOutputs + o) * 4));
+      if (!tile.last)
+        partial = sum;
+      else if (tile.output.out_float)
+        tile.output.out_float[pixel * tile.output.float_stride + o] = static_cast<float>(sum) * tile.multiplier[o];
       else
-        store(sum, tile.multiplier[o], tile.output, o, image);
+        store(sum, tile.multiplier[o], tile.output, o, pixel);
     }
   }
 }

@@ -136,7 +136,9 @@ struct Held {
   }
 };
 
-void check_layer(const Layer& layer, Isa isa, ConvKind kind, int threads) {
+// expected_pixels: see ConvParams; small odd numbers choose the kernels with outputs along the vectors.
+void check_layer(Layer layer, Isa isa, ConvKind kind, int threads, int64_t expected_pixels = 0) {
+  layer.params.expected_pixels = expected_pixels;
   const Case& c = layer.shape;
   std::vector<uint8_t> bytes;
   std::vector<float> floats;
@@ -204,6 +206,7 @@ void sweep(Isa isa) {
       for (const ConvKind kind : {ConvKind::automatic, ConvKind::dense, ConvKind::sparse}) {
         check_layer(layer, isa, kind, 1);
         if (variant < 3) check_layer(layer, isa, kind, 3);
+        if (kind == ConvKind::dense) check_layer(layer, isa, kind, 1 + variant % 2, 1);
       }
     }
   }
@@ -224,6 +227,7 @@ TEST(conv_tile_edges) {
       const Case c{1, 8, 1, width, 12, 1, 3, 1, 1, 1, 1, 1, 1, 0.5};
       const Layer layer = make_layer(c, random, width % 2 == 0, false, false);
       check_layer(layer, isa, ConvKind::dense, 1);
+      check_layer(layer, isa, ConvKind::dense, 1, 1);
       check_layer(layer, isa, ConvKind::sparse, 1);
     }
   }

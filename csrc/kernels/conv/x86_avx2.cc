@@ -62,10 +62,10 @@ void sparse(const SparseTile& tile) {
   }
 }
 
-void linear(const LinearTile& tile) {
-  switch (tile.images) {
-    case 1: return linear_tile<1, 2>(tile);
-    default: return linear_tile<2, 2>(tile);
+void wide(const WideTile& tile) {
+  switch (tile.pixels) {
+    case 1: return wide_tile<1, 2>(tile);
+    default: return wide_tile<2, 2>(tile);
   }
 }
 

@@ -46,6 +46,9 @@ struct V {
   static Int subtract(Int a, Int b) { return _mm512_sub_epi32(a, b); }
   static Float maximum(Float a, Float b) { return _mm512_max_ps(a, b); }
   static Float minimum(Float a, Float b) { return _mm512_min_ps(a, b); }
+  // Sixteen bytes to lanes, and lanes of 0..255 to bytes.
+  static Int widen_bytes(const void* p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
+  static void store_narrow(void* p, Int value) { _mm_storeu_si128(static_cast<__m128i*>(p), _mm512_cvtepi32_epi8(value)); }
   static Int pack_words(Int a, Int b) { return _mm512_packs_epi32(a, b); }
   static Int pack_bytes(Int a, Int b) { return _mm512_packus_epi16(a, b); }
   static Int add_words(Int a, Int b) { return _mm512_adds_epi16(a, b); }
@@ -60,7 +63,7 @@ struct V {
 
 #include "kernels/conv/x86_body.inc"
 
-constexpr int kDenseOutputs = 8, kSparsePitch = 8 * V::kLanes;
+constexpr int kDenseOutputs = 8, kSparsePitch = 6 * V::kLanes;
 
 }  // namespace
 
@@ -79,20 +82,18 @@ void sparse(const SparseTile& tile) {
     case 3: return sparse_tile<3, kSparsePitch>(tile);
     case 4: return sparse_tile<4, kSparsePitch>(tile);
     case 5: return sparse_tile<5, kSparsePitch>(tile);
-    case 6: return sparse_tile<6, kSparsePitch>(tile);
-    case 7: return sparse_tile<7, kSparsePitch>(tile);
-    default: return sparse_tile<8, kSparsePitch>(tile);
+    default: return sparse_tile<6, kSparsePitch>(tile);
   }
 }
 
-void linear(const LinearTile& tile) {
-  switch (tile.images) {
-    case 1: return linear_tile<1, 4>(tile);
-    case 2: return linear_tile<2, 4>(tile);
-    case 3: return linear_tile<3, 4>(tile);
-    case 4: return linear_tile<4, 4>(tile);
-    case 5: return linear_tile<5, 4>(tile);
-    default: return linear_tile<6, 4>(tile);
+void wide(const WideTile& tile) {
+  switch (tile.pixels) {
+    case 1: return wide_tile<1, 4>(tile);
+    case 2: return wide_tile<2, 4>(tile);
+    case 3: return wide_tile<3, 4>(tile);
+    case 4: return wide_tile<4, 4>(tile);
+    case 5: return wide_tile<5, 4>(tile);
+    default: return wide_tile<6, 4>(tile);
   }
 }
 

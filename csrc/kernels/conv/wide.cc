@@ -1,0 +1,115 @@
+#include <algorithm>
+
+#include "kernels/conv/packed.h"
+#include "kernels/conv/tiles.h"
+
+namespace niwaki {
+
+namespace {
+
+constexpr int64_t kTilePixels = 64;
+// Rows whose weights, of one block of outputs, should stay in the L1 cache while the pixels of a tile pass.
+constexpr int64_t kChunkBytes = 24 * 1024;
+
+bool one_tap(const ConvParams& params) {
+  return params.kernel_h == 1 && params.kernel_w == 1 && params.stride_h == 1 && params.stride_w == 1 && params.pad_top == 0 &&
+         params.pad_left == 0;
+}
+
+}  // namespace
+
+bool WideConv::possible(const ConvParams& params, const ConvKernels& kernels) {
+  return params.groups == 1 && (one_tap(params) || kernels.lane_bytes == 4);
+}
+
+WideConv::WideConv(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, std::string reason)
+    : PackedBase(params, weights, kernels, kernels.wide_outputs, "wide", std::move(reason)) {
+  const int32_t width = kernels.wide_outputs;
+  const int64_t count = div_up(params.out_channels, width);
+  weights_ = Buffer(static_cast<std::size_t>(count * rows() * width * 4));
+  auto* to = weights_.as<int8_t>();
+  for (int64_t block = 0; block < count; ++block) {
+    for (int32_t group = 0; group < in_groups(); ++group) {
+      for (int32_t tap = 0; tap < taps(); ++tap) {
+        for (int64_t o = block * width; o < (block + 1) * width; ++o, to += 4) {
+          int8_t four[4] = {0, 0, 0, 0};
+          if (o < params.out_channels) four_weights(weights.weight, static_cast<int32_t>(o), group, tap, four);
+          std::copy(four, four + 4, to);
+        }
+      }
+    }
+  }
+}
+
+int64_t WideConv::scratch_bytes(const Planes& in, const Planes& out) const {
+  const int64_t panel = TileSource(params_, in, out).direct() ? 0 : rows() * kTilePixels * 4;
+  const int64_t sums = kTilePixels * kernels_.wide_outputs * 4;
+  return round_up(panel, 64) + TileSource::bytes(kTilePixels) + 2 * sums;
+}
+
+void WideConv::run(const Planes& in, const Planes& out, float* out_float, const Planes& residual, uint8_t* scratch,
+                   ThreadPool& pool) const {
+  const int32_t width = kernels_.wide_outputs;
+  const int64_t blocks = div_up(params_.out_channels, width);
+  const ConvGrid grid = conv_grid(out.pixels(), 1, kTilePixels, blocks, pool.threads());
+  const TileSource source(params_, in, out);
+  const bool in_place = source.direct();
+  const int64_t each = scratch_bytes(in, out);
+  const int64_t plane = int64_t{out.height} * out.width;
+  const int64_t chunk = std::max<int64_t>(1, kChunkBytes / (int64_t{width} * 4));
+  pool.run(grid.tasks(), [&](int64_t task, int thread) {
+    const int64_t tile = task / grid.parts, part = task % grid.parts;
+    const int64_t first = grid.first_vector(tile), pixels = grid.first_vector(tile + 1) - first;
+    uint8_t* memory = scratch + thread * each;
+    uint8_t* arrays = memory + (in_place ? 0 : round_up(rows() * kTilePixels * 4, 64));
+    auto* partial = reinterpret_cast<int32_t*>(arrays + TileSource::bytes(kTilePixels));
+    auto* floats = reinterpret_cast<float*>(partial + kTilePixels * width);
+    const uint8_t* panel = in.data + first * 4;
+    if (!in_place) {
+      PanelFill fill{};
+      source.locate(first, kTilePixels, arrays, fill);
+      fill.in = in.data;
+      fill.group_stride = in.group_stride;
+      fill.groups = in_groups();
+      fill.vectors = static_cast<int32_t>(div_up(pixels, kernels_.lanes));
+      fill.panel = memory;
+      fill.row_bytes = kTilePixels * 4;
+      kernels_.fill(fill);
+      panel = memory;
+    }
+    WideTile job{};
+    job.row_bytes = in_place ? in.group_stride : kTilePixels * 4;
+    for (int64_t block = blocks * part / grid.parts; block < blocks * (part + 1) / grid.parts; ++block) {
+      const int64_t o = block * width;
+      job.valid = static_cast<int32_t>(std::min<int64_t>(width, params_.out_channels - o));
+      job.bias = bias() + o;
+      job.multiplier = multiplier() + o;
+      // One pixel needs no chunks: its weights are used once.
+      const int64_t step = pixels <= kernels_.wide_pixels ? rows() : chunk;
+      for (int64_t row = 0; row < rows(); row += step) {
+        job.rows = std::min(step, rows() - row);
+        job.weights = weights_.data() + (block * rows() + row) * width * 4;
+        job.first = row == 0;
+        job.last = row + job.rows == rows();
+        for (int64_t p = 0; p < pixels; p += job.pixels) {
+          job.pixels = static_cast<int32_t>(std::min<int64_t>(kernels_.wide_pixels, pixels - p));
+          job.in = panel + row * job.row_bytes + p * 4;
+          job.partial = partial + p * width;
+          job.output = output_at(out, residual, o / 4, first + p);
+          if (out_float) {
+            job.output.out_float = floats + p * width;
+            job.output.float_stride = width;
+          }
+          kernels_.wide(job);
+        }
+      }
+      if (!out_float) continue;
+      for (int64_t p = 0; p < pixels; ++p) {
+        const int64_t image = (first + p) / plane, within = (first + p) % plane;
+        for (int64_t i = 0; i < job.valid; ++i) out_float[(image * out.channels + o + i) * plane + within] = floats[p * width + i];
+      }
+    }
+  });
+}
+
+}  // namespace niwaki
