@@ -18,8 +18,8 @@ BUILD := build/make
 STAMPS := $(VENV)/stamps
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check
-INSTALL := $(PIP) install --quiet
-NATIVE := CMakeLists.txt pyproject.toml python/niwaki/_version.py $(shell find csrc include cmake -type f)
+INSTALL := $(PIP) install -qq
+NATIVE := CMakeLists.txt pyproject.toml python/niwaki/_version.py $(shell find csrc include cmake -type f 2>/dev/null)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 

@@ -59,8 +59,8 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
     terminalreporter.section(f"one layer at a time: {_core.cpu_name()}, {_core.isa()}, threads: {threads}")
     terminalreporter.write_line(align(header, lines, total, right=range(1, 8)))
     terminalreporter.write_line(
-        "torch: float32. x: times as fast as torch. of limit: dense multiply-accumulates a second and thread over what\n"
-        "one core's int8 instruction can do. Times are of the layer alone, medians in milliseconds."
+        "torch: float32. x: times as fast as torch. of limit: dense multiply-accumulates a second and thread over\n"
+        "what one core's int8 instruction can do. Times are of the layer alone, medians in milliseconds."
     )
 
 

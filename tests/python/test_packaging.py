@@ -50,7 +50,7 @@ def test_the_binding_has_what_its_stub_declares(root: Path) -> None:
 
 
 def test_the_binding_needs_no_torch() -> None:
-    """One build serves every torch release: the native module is loaded from its file in a process without torch."""
+    """One build serves every torch release: the native module works in a process without torch."""
     code = (
         "import importlib.util, sys; spec = importlib.util.spec_from_file_location('_core', sys.argv[1]); "
         "core = importlib.util.module_from_spec(spec); spec.loader.exec_module(core); "
@@ -78,7 +78,7 @@ def test_imports_are_declared(root: Path, project: dict) -> None:
 
 
 def test_wheel(root: Path, tmp_path: Path) -> None:
-    """A wheel is built from the tree as a stranger would, with the build tools at hand; it has what it needs, no more."""
+    """A wheel holds the Python files, the native module and the licence, and nothing else."""
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-build-isolation", "--no-deps", str(root)]
     settings = ["--config-settings=build-dir=" + str(root / "build" / "wheel"), "--wheel-dir", str(tmp_path)]
     run = subprocess.run([*command, *settings], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""README.md does what it says: its snippets run and print what it shows, its commands parse, its links lead somewhere."""
+"""README.md does what it says: snippets run and print what it shows, commands parse, links lead somewhere."""
 
 from __future__ import annotations
 
