@@ -39,6 +39,9 @@ NIWAKI_INLINE Ints lane_numbers() { return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6
 NIWAKI_INLINE Ints even_lanes(Ints a, Ints b) {
   return _mm512_permutex2var_epi32(a, _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30), b);
 }
+NIWAKI_INLINE Ints odd_lanes(Ints a, Ints b) {
+  return _mm512_permutex2var_epi32(a, _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31), b);
+}
 
 NIWAKI_INLINE Ints set_bytes(int v) { return _mm512_set1_epi8(static_cast<char>(v)); }
 NIWAKI_INLINE Ints set_words(int v) { return _mm512_set1_epi16(static_cast<int16_t>(v)); }
@@ -100,6 +103,10 @@ NIWAKI_INLINE Ints gather(const void* from, Ints indices, Mask mask, Ints other)
 NIWAKI_INLINE Ints lane_numbers() { return _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7); }
 NIWAKI_INLINE Ints even_lanes(Ints a, Ints b) {
   const __m256 mixed = _mm256_shuffle_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b), 0x88);
+  return _mm256_permute4x64_epi64(_mm256_castps_si256(mixed), 0xd8);
+}
+NIWAKI_INLINE Ints odd_lanes(Ints a, Ints b) {
+  const __m256 mixed = _mm256_shuffle_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b), 0xdd);
   return _mm256_permute4x64_epi64(_mm256_castps_si256(mixed), 0xd8);
 }
 

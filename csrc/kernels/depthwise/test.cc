@@ -96,6 +96,7 @@ TEST(depthwise_of_any_kernel_stride_padding_and_dilation) {
       {1, 3, 60, 50, square(3, 1, 20, 20)}, {1, 4, 20, 37, square(4, 2, 1)},      {1, 3, 40, 41, square(11, 4, 5)},
       {1, 2, 3, 45, {3, 40, 1, 1, 1, 20, 1, 1, 7, 100, 0, 255}},                  {1, 4, 30, 20, {5, 3, 2, 1, 2, 1, 1, 1, 7, 9, 0, 200}},
       {1, 4, 30, 20, {3, 5, 1, 2, 1, 2, 2, 1, 255, 9, 9, 255}},                   {1, 8, 1, 1, square(3, 1, 1)},
+      {1, 4, 30, 50, {3, 3, 2, 2, 2, 3, 1, 3, 255, 9, 9, 255}},                   {1, 4, 30, 50, {5, 5, 1, 1, 2, 3, 2, 1, 255, 9, 9, 255}},
   };
   for (const Case& c : cases) check_case(c);
 }
@@ -105,6 +106,37 @@ TEST(depthwise_of_any_batch_channels_and_zero_points) {
     for (const int32_t channels : {1, 2, 3, 4, 7, 8, 33}) check_case({images, channels, 7, 7, square(3, 1, 1, 1, images * 51)});
   check_case({3, 6, 50, 50, square(3, 2, 1, 1, 0)});
   check_case({3, 6, 50, 50, square(5, 1, 2, 1, 255)});
+}
+
+// A task may begin and end at any row of any image; rows of other tasks stay as they are.
+TEST(depthwise_of_any_range_of_rows) {
+  Random random(11);
+  for (const int32_t kernel : {3, 5, 7}) {
+    for (const int32_t stride : {1, 2}) {
+      const Case c = {3, 4, 11, 19, square(kernel, stride, kernel / 2)};
+      const int32_t height = out_size(11, kernel, stride, kernel / 2, 1), width = out_size(19, kernel, stride, kernel / 2, 1);
+      const Layer layer = layer_of(c, random, false);
+      Activation in(3, 4, 11, 19);
+      in.randomize(random);
+      for (const DepthwiseKernel* row : runnable(depthwise_kernels())) {
+        const DepthwiseWeights packed =
+            pack_depthwise(*row, layer.weight.data(), layer.bias.data(), layer.multiplier.data(), 4, c.params);
+        for (int64_t begin = 0; begin <= 3 * height; begin += 4) {
+          for (int64_t end = begin; end <= 3 * height; end += 3) {
+            Activation out(3, 4, height, width), wanted(3, 4, height, width);
+            wanted.each([&](int64_t n, int64_t channel, int64_t y, int64_t x) {
+              const bool inside = n * height + y >= begin && n * height + y < end;
+              if (inside) wanted.at(n, channel, y, x) = naive(in, layer, c.params, n, channel, y, x);
+            });
+            const DepthwiseGroup group = {in.planes.data, out.planes.data, packed.weights.data(), packed.bias.as<int32_t>(),
+                                          packed.multiplier.as<float>(), 3, 11, 19, height, width, begin, end};
+            row->run(group, c.params);
+            check_same(out, wanted, std::string(row->name) + " rows from " + std::to_string(begin) + " to " + std::to_string(end));
+          }
+        }
+      }
+    }
+  }
 }
 
 // 127 * 255 in both of two neighbouring taps: vpmaddubsw would saturate.
