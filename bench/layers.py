@@ -61,7 +61,9 @@ def make_graph(layer: Layer, sparsity: float) -> _core.Graph:
     """quantize, the layer with a ReLU, dequantize. Outputs spread over the range of uint8."""
     reduction = layer.inputs * layer.kernel**2
     tensors = {
-        "weight": make_weight(layer, sparsity) if layer.op == "conv2d" else make_weight(layer, sparsity)[:, :, 0, 0],
+        "weight": make_weight(layer, sparsity)
+        if layer.op == "conv2d"
+        else np.ascontiguousarray(make_weight(layer, sparsity)[:, :, 0, 0]),
         "weight_scale": np.full(layer.outputs, 1 / 127, np.float32),
         "bias": np.arange(layer.outputs, dtype=np.int32),
     }

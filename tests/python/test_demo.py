@@ -1,0 +1,81 @@
+"""The parts of the demo: its data and training, its timing, and what it writes."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+import torch
+from digits import DigitsNet, accuracy, load_data, train
+from results import Row, draw, print_table, write
+from rich.console import Console
+from timing import measure
+
+ROWS = [
+    Row("digits", "torch float32", 0.98, 2_800_000, 1.2, 2_800_000, 1.2),
+    Row("digits", "niwaki int8", 0.97, 700_000, 0.12, 2_800_000, 1.2),
+    Row("ResNet-50", "torch float32", None, 102_000_000, 100.0, 102_000_000, 100.0),
+    Row("ResNet-50", "niwaki int8, 85 % pruned", None, 6_000_000, 8.0, 102_000_000, 100.0),
+]
+
+
+def test_split_is_fixed_and_disjoint() -> None:
+    (images, labels), (held_out, _) = load_data()
+    assert (len(images), len(held_out)) == (1200, 597)
+    assert images.shape[1:] == (1, 8, 8) and images.min() >= -1 and images.max() <= 1
+    assert sorted(labels.unique().tolist()) == list(range(10))
+    again, _ = load_data()
+    assert torch.equal(images, again[0])
+
+
+def test_training_learns() -> None:
+    data, held_out = load_data()
+    model = DigitsNet(width=8).eval()
+    before = accuracy(model, held_out)
+    epochs: list[int] = []
+    train(model, data, 4, 0.05, lambda: epochs.append(len(epochs)))
+    assert len(epochs) == 4 and not model.training
+    assert accuracy(model, held_out) > max(0.7, before), "guessing gives 0.1"
+
+
+def test_networks_take_turns() -> None:
+    calls: list[str] = []
+    x = torch.zeros(2, 1)
+
+    def network(name: str):
+        def call(inputs: torch.Tensor) -> torch.Tensor:
+            assert inputs is x and torch.is_inference_mode_enabled()
+            calls.append(name)
+            return inputs
+
+        return call
+
+    rounds: list[int] = []
+    times = measure({"a": network("a"), "b": network("b")}, x, rounds=3, calls=2, after_round=lambda: rounds.append(1))
+    assert calls == ["a"] * 3 + ["b"] * 3 + ["a"] * 3 + ["b"] * 3 + ["a"] * 3 + ["b"] * 3
+    assert len(rounds) == 3 and set(times) == {"a", "b"}
+
+
+def test_cells_compare_with_float32() -> None:
+    assert ROWS[1].cells() == ("niwaki int8", "97.00%", "700.0 kB", "25.0%", "0.120", "10.0x")
+    assert ROWS[3].cells()[1] == "not trained"
+
+
+def test_table_picture_and_page_show_the_same(tmp_path: Path) -> None:
+    text = io.StringIO()
+    print_table(ROWS, Console(file=text, width=160), threads=2)
+    picture, page = write(ROWS, tmp_path, threads=2)
+    html = page.read_text(encoding="utf-8")
+    for row in ROWS:
+        for cell in row.cells():
+            assert cell in text.getvalue()
+            assert cell in html
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+    labels = [text.get_text() for axes in draw(ROWS, "").axes for text in axes.texts]
+    assert any("12.5x" in label for label in labels)
+
+
+@pytest.mark.parametrize("group", [ROWS[:1], ROWS[2:]])
+def test_picture_of_one_network(group: list[Row]) -> None:
+    assert len(draw(group, "note").axes) == 3
