@@ -119,6 +119,11 @@ TEST(average_pool_against_its_definition) {
       }
   cases.push_back({2, 5, 14, 14, square(2, 2, 0)});
   cases.push_back({1, 5, 40, 40, square(35, 3, 2)});
+  cases.push_back({1, 5, 40, 41, square(16, 1, 8)});  // 256 pixels of 255: just inside 16 bits
+  cases.push_back({1, 4, 17, 40, square(3, 3, 0)});
+  cases.push_back({1, 4, 17, 90, square(4, 5, 2, 1, true)});
+  cases.push_back({1, 2, 3, 2600, square(3, 2, 1)});  // longer than the row of sums
+  cases.push_back({1, 2, 3, 1500, square(2, 1, 1)});
   cases.push_back({2, 5, 7, 7, square(7, 7, 0)});
   cases.push_back({0, 5, 7, 7, square(7, 7, 0)});
   for (const Case& c : cases) {
@@ -178,6 +183,22 @@ TEST(adaptive_average_pool_against_its_definition) {
         }
       }
     }
+  }
+}
+
+// The largest sum that the vectors hold in 16 bits: 257 pixels of 255.
+TEST(average_of_the_most_pixels_in_16_bits) {
+  PoolParams p = square(1, 1, 0);
+  p.kernel_w = 257;
+  p.scale = 1.0f;
+  p.in_zero = p.out_zero = 0;
+  p.low = 0;
+  p.high = 255;
+  for (const PoolKernel* kernel : runnable(pool_kernels())) {
+    ThreadPool pool(1);
+    Activation in(1, 3, 2, 300, 255), out(1, 3, 2, 44);
+    avg_pool2d(*kernel, in.planes, out.planes, p, pool);
+    out.each([&](int64_t n, int64_t c, int64_t y, int64_t x) { CHECK_EQ(out.at(n, c, y, x), 255); });
   }
 }
 
