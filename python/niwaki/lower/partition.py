@@ -1,0 +1,86 @@
+"""Which nodes run natively, which in torch, and in which order the parts run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from torch.fx import GraphModule, Node
+
+from niwaki.lower.nodes import data_inputs, is_constant
+from niwaki.lower.operators.registry import handler, refusal
+
+
+@dataclass(frozen=True)
+class Part:
+    """Nodes that run together.
+
+    Attributes:
+        native: by niwaki, or by torch.
+        nodes: in the order of the graph.
+        inputs: values from outside, without parameters and buffers.
+        outputs: values that other parts or the caller need.
+        reasons: why nodes stay in torch, one for each kind, in order; empty for a native part.
+    """
+
+    native: bool
+    nodes: tuple[Node, ...]
+    inputs: tuple[Node, ...]
+    outputs: tuple[Node, ...]
+    reasons: tuple[str, ...] = field(default=())
+
+
+def partition(module: GraphModule, why: Callable[[Node], str] = refusal) -> list[Part]:
+    """The parts in an order in which they can run.
+
+    A native part without a convolution, linear layer or batch norm stays in torch: it would only convert to uint8 and back.
+    """
+    nodes = [node for node in module.graph.nodes if node.op not in ("placeholder", "output") and not is_constant(node)]
+    reasons = {node: why(node) for node in nodes}
+    while True:
+        levels = _levels(nodes, reasons)
+        idle = _idle(nodes, reasons, levels)
+        if not idle:
+            break
+        for node in idle:
+            reasons[node] = "only moves or combines values between parts in torch"
+    return [_part([node for node in nodes if levels[node] == level], reasons) for level in sorted(set(levels.values()))]
+
+
+def _levels(nodes: list[Node], reasons: Mapping[Node, str]) -> dict[Node, int]:
+    """Even for native nodes, odd for torch: what runs at a level needs lower levels and its own only, so no cycle can form."""
+    levels: dict[Node, int] = {}
+    for node in nodes:
+        parity = 1 if reasons[node] else 0
+        level = parity
+        for source in data_inputs(node):
+            if source in levels:
+                level = max(level, levels[source] + (levels[source] % 2 != parity))
+        levels[node] = level
+    return levels
+
+
+def _idle(nodes: list[Node], reasons: Mapping[Node, str], levels: Mapping[Node, int]) -> list[Node]:
+    """Native nodes that are connected, within their level, to nothing that computes."""
+    parent: dict[Node, Node] = {}
+
+    def find(node: Node) -> Node:
+        while parent.setdefault(node, node) is not node:
+            node = parent[node]
+        return node
+
+    native = [node for node in nodes if not reasons[node]]
+    for node in native:
+        for source in data_inputs(node):
+            if levels.get(source) == levels[node]:
+                parent[find(source)] = find(node)
+    computing = {find(node) for node in native if handler(node).computes}
+    return [node for node in native if find(node) not in computing]
+
+
+def _part(nodes: list[Node], reasons: Mapping[Node, str]) -> Part:
+    inside = set(nodes)
+    inputs = dict.fromkeys(source for node in nodes for source in data_inputs(node) if source not in inside)
+    outputs = [node for node in nodes if any(user not in inside for user in node.users)]
+    why = dict.fromkeys(reasons[node] for node in nodes if reasons[node])
+    return Part(not why, tuple(nodes), tuple(inputs), tuple(outputs), tuple(why))

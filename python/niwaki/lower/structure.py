@@ -1,0 +1,91 @@
+"""How a network's arguments and results are nested, as plain data that a file can hold.
+
+{"input": i} or {"output": i}   a tensor
+{"constant": x}                 None, or a number, bool or string
+{"tuple": [...]}, {"list": [...]}, {"dict": [[key, ...], ...]}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+Structure = dict[str, Any]
+_PLAIN = (bool, int, float, str, type(None))
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Stands for a tensor where a nested object is described."""
+
+    kind: str
+    index: int
+
+
+class Undescribable(TypeError):
+    """A type that has no description; its name is the message."""
+
+
+def describe(value: Any) -> Structure:
+    """The structure of a nested object whose tensors are Slots. Raises Undescribable for types other than those above."""
+    if isinstance(value, Slot):
+        return {value.kind: value.index}
+    if type(value) in _PLAIN:
+        return {"constant": value}
+    if type(value) in (tuple, list):
+        return {type(value).__name__: [describe(item) for item in value]}
+    if isinstance(value, dict) and all(type(key) in (str, int) for key in value):
+        return {"dict": [[key, describe(item)] for key, item in value.items()]}
+    raise Undescribable(type(value).__name__)
+
+
+def rebuild(structure: Structure, inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
+    """The nested object with tensors in their places."""
+    return _walk(structure, lambda kind, index: (inputs if kind == "input" else outputs)[index])
+
+
+def _walk(structure: Structure, leaf: Callable[[str, int], Any]) -> Any:
+    ((kind, content),) = structure.items()
+    if kind in ("input", "output"):
+        return leaf(kind, content)
+    if kind == "constant":
+        return content
+    if kind == "dict":
+        return {key: _walk(item, leaf) for key, item in content}
+    items = [_walk(item, leaf) for item in content]
+    return tuple(items) if kind == "tuple" else items
+
+
+def flatten(structure: Structure, value: Any, where: str = "the arguments") -> dict[int, torch.Tensor]:
+    """The tensors of a nested object, by the index that the structure gives them.
+
+    Raises:
+        TypeError: the object is nested in another way.
+        ValueError: a number, bool or string is another than at compilation.
+    """
+    ((kind, content),) = structure.items()
+    if kind == "input":
+        if not isinstance(value, torch.Tensor):
+            raise TypeError(f"{where}: a torch.Tensor is expected, not {type(value).__name__}.")
+        return {content: value}
+    if kind == "constant":
+        if type(value) is not type(content) or value != content:
+            raise ValueError(f"{where}: the network was compiled for {content!r}, not {value!r}; compile it again.")
+        return {}
+    if kind == "dict":
+        keys = [key for key, _ in content]
+        if not isinstance(value, dict) or set(value) != set(keys):
+            raise TypeError(f"{where}: a dict with the keys {keys} is expected.")
+        parts = [(value[key], item, f"{where}[{key!r}]") for key, item in content]
+    else:
+        if not isinstance(value, (tuple, list)) or len(value) != len(content):
+            found = f"{len(value)}" if isinstance(value, (tuple, list)) else type(value).__name__
+            raise TypeError(f"{where}: {len(content)} are expected, not {found}.")
+        parts = [(found, item, f"{where}[{i}]") for i, (found, item) in enumerate(zip(value, content, strict=True))]
+    tensors: dict[int, torch.Tensor] = {}
+    for found, item, place in parts:
+        tensors.update(flatten(item, found, place))
+    return tensors

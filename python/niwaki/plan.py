@@ -1,0 +1,131 @@
+"""What runs in a compiled network, step by step."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+from niwaki.report.text import align, format_bytes
+
+SCHEMES = ("int8", "sparse int8", "float32", "torch")
+_WIDEST = 60
+
+
+@dataclass(frozen=True)
+class PlanStep:
+    """One step of a compiled network.
+
+    Attributes:
+        name: the layer's name in the original network.
+        op: what it computes: "conv2d", "add", ...; what was fused into it follows after "+".
+        scheme: "int8", "sparse int8", "float32", or "torch" for what stays in PyTorch.
+        kernel: the kernel that runs it.
+        zeros: share of its weights that are zero, 0 to 1.
+        bytes: of its weights as they lie in memory.
+        milliseconds: that it took in the last run; None before the first.
+        reason: why this kernel, or why it stays in PyTorch.
+        macs: multiply-accumulates in the last run, zeros counted in; 0 where there are none.
+    """
+
+    name: str
+    op: str
+    scheme: str
+    kernel: str
+    zeros: float
+    bytes: int
+    milliseconds: float | None
+    reason: str
+    macs: int = 0
+
+    @property
+    def gmacs_per_second(self) -> float | None:
+        """Billions of multiply-accumulates a second in the last run; None where there are none."""
+        return self.macs / self.milliseconds * 1e-6 if self.macs and self.milliseconds else None
+
+
+class Plan(Sequence[PlanStep]):
+    """The steps of a compiled network in the order in which they run. Printed, it is a table."""
+
+    def __init__(self, steps: Iterable[PlanStep], heading: str = "") -> None:
+        self._steps = tuple(steps)
+        self._heading = heading
+
+    @overload
+    def __getitem__(self, index: int) -> PlanStep: ...
+    @overload
+    def __getitem__(self, index: slice) -> Plan: ...
+    def __getitem__(self, index: int | slice) -> PlanStep | Plan:
+        return Plan(self._steps[index], self._heading) if isinstance(index, slice) else self._steps[index]
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def __iter__(self) -> Iterator[PlanStep]:
+        return iter(self._steps)
+
+    def __repr__(self) -> str:
+        return f"<niwaki.Plan: {self._summary()}>"
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all weights."""
+        return sum(step.bytes for step in self)
+
+    @property
+    def milliseconds(self) -> float | None:
+        """Of all steps in the last run; None before the first."""
+        times = [step.milliseconds for step in self if step.milliseconds is not None]
+        return sum(times) if times else None
+
+    @property
+    def torch(self) -> tuple[PlanStep, ...]:
+        """The steps that stay in PyTorch."""
+        return tuple(step for step in self if step.scheme == "torch")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan in plain types: {"steps": [{...}, ...], "total": {...}}."""
+        total = {"bytes": self.bytes, "milliseconds": self.milliseconds, "macs": sum(step.macs for step in self)}
+        return {"steps": [dataclasses.asdict(step) for step in self], "total": total}
+
+    def _summary(self) -> str:
+        counts = {scheme: sum(step.scheme == scheme for step in self) for scheme in SCHEMES}
+        words = [f"{count} {scheme}" for scheme, count in counts.items() if count]
+        return f"{len(self)} steps" + (f" ({', '.join(words)})" if words else "")
+
+    def __str__(self) -> str:
+        header = ("layer", "op", "scheme", "kernel", "zeros", "bytes", "ms", "GMAC/s", "reason")
+        rows = [
+            (
+                _cut(step.name),
+                _cut(step.op),
+                step.scheme,
+                step.kernel,
+                f"{step.zeros:.1%}" if step.bytes and step.scheme != "torch" else "",
+                format_bytes(step.bytes) if step.bytes else "",
+                "" if step.milliseconds is None else f"{step.milliseconds:.3f}",
+                "" if step.gmacs_per_second is None else f"{step.gmacs_per_second:.1f}",
+                step.reason,
+            )
+            for step in self
+        ]
+        time = self.milliseconds
+        macs = sum(step.macs for step in self)
+        total = (
+            "total",
+            self._summary(),
+            "",
+            "",
+            "",
+            format_bytes(self.bytes),
+            "" if time is None else f"{time:.3f}",
+            f"{macs / time * 1e-6:.1f}" if macs and time else "",
+            "",
+        )
+        table = align(header, rows, total, right=(4, 5, 6, 7))
+        return f"{self._heading}\n{table}" if self._heading else table
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _WIDEST else text[: _WIDEST - 4] + " ..."
