@@ -26,12 +26,6 @@ def threads(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture(scope="session")
-def int8_limit() -> float:
-    """Multiply-accumulates a second of one core, operands in registers."""
-    return _core.int8_limit(0.2)
-
-
-@pytest.fixture(scope="session")
 def results(request: pytest.FixtureRequest) -> list[dict[str, object]]:
     """Where a benchmark leaves its row for the table at the end."""
     return request.config.stash[KEY]
