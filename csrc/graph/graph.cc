@@ -134,6 +134,11 @@ int Graph::add_node(const std::string& op, const std::string& name, std::vector<
   return add_node(rule->op, name, std::move(inputs), std::move(attributes), std::move(tensors), quantization);
 }
 
+void Graph::forget_data() {
+  for (Node& node : nodes_)
+    for (auto& [name, tensor] : node.tensors) tensor = Tensor(tensor.dtype(), tensor.shape(), nullptr);
+}
+
 void Graph::add_output(int value, const std::string& name) {
   if (value < 0 || value >= static_cast<int>(values_.size()))
     throw Error(Status::invalid_argument, "Output '" + name + "': there is no value " + text(value) + ".");

@@ -66,6 +66,9 @@ class Graph {
 
   void add_output(int value, const std::string& name);
 
+  // Lets go of the tensors' data; their types and shapes stay. For a graph whose weights were packed elsewhere.
+  void forget_data();
+
   const std::vector<Port>& inputs() const { return inputs_; }
   const std::vector<Port>& outputs() const { return outputs_; }
   const std::vector<Node>& nodes() const { return nodes_; }

@@ -1,0 +1,65 @@
+#include "file/mapping.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <system_error>
+
+#include "base/memory.h"
+#include "base/status.h"
+
+#if defined(__unix__) || defined(__APPLE__)
+#define NIWAKI_POSIX 1
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#endif
+
+namespace niwaki {
+namespace {
+
+FileBytes read_bytes(const std::string& path, size_t size) {
+  std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
+  if (!file) refuse_file(path, std::string("cannot be opened: ") + std::strerror(errno) + ".");
+  auto buffer = std::make_shared<Buffer>(size);
+  if (std::fread(buffer->data(), 1, size, file.get()) != size) refuse_file(path, "cannot be read to its end.");
+  return {std::shared_ptr<const uint8_t>(buffer, buffer->data()), size};
+}
+
+#ifdef NIWAKI_POSIX
+// Nothing where the file cannot be mapped but may still be read.
+FileBytes map_bytes(const std::string& path, size_t size) {
+  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0) refuse_file(path, std::string("cannot be opened: ") + std::strerror(errno) + ".");
+  struct stat info {};
+  void* data = MAP_FAILED;
+  // The size is asked for again: the file may have shrunk since.
+  if (fstat(file, &info) == 0 && static_cast<size_t>(info.st_size) == size) data = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file, 0);
+  close(file);
+  if (data == MAP_FAILED) return {};
+  return {std::shared_ptr<const uint8_t>(static_cast<const uint8_t*>(data), [data, size](const uint8_t*) { munmap(data, size); }), size};
+}
+#endif
+
+}  // namespace
+
+void refuse_file(const std::string& path, const std::string& what) { throw Error(Status::invalid_file, path + ": " + what); }
+
+FileBytes open_bytes(const std::string& path) {
+  std::error_code error;
+  const auto status = std::filesystem::status(path, error);
+  if (status.type() == std::filesystem::file_type::not_found) refuse_file(path, "there is no such file.");
+  if (error) refuse_file(path, "cannot be opened: " + error.message() + ".");
+  if (!std::filesystem::is_regular_file(status)) refuse_file(path, "is not a regular file.");
+  const auto size = std::filesystem::file_size(path, error);
+  if (error) refuse_file(path, "cannot be opened: " + error.message() + ".");
+  if (size == 0) refuse_file(path, "the file is empty.");
+#ifdef NIWAKI_POSIX
+  if (FileBytes mapped = map_bytes(path, size); mapped.data) return mapped;
+#endif
+  return read_bytes(path, size);
+}
+
+}  // namespace niwaki

@@ -1,0 +1,24 @@
+// The bytes of a file, mapped where the system can, read otherwise.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+namespace niwaki {
+
+struct FileBytes {
+  std::shared_ptr<const uint8_t> data;  // unmaps, or frees, with its last copy; 64-byte aligned
+  size_t size = 0;
+
+  std::span<const uint8_t> span() const { return {data.get(), size}; }
+};
+
+// Throws Error(invalid_file) for a file that is missing, unreadable, empty or no regular file.
+FileBytes open_bytes(const std::string& path);
+
+// Throws Error(invalid_file): "<path>: <what>".
+[[noreturn]] void refuse_file(const std::string& path, const std::string& what);
+
+}  // namespace niwaki

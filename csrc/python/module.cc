@@ -1,0 +1,216 @@
+// The module niwaki._core: what python/niwaki/_core.pyi promises, and nothing more.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cmath>
+#include <memory>
+#include <new>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/arch.h"
+#include "base/status.h"
+#include "convert.h"
+#include "file/file.h"
+#include "graph/graph.h"
+#include "graph/operators.h"
+#include "kernels/limit/limit.h"
+#include "runtime/session.h"
+
+namespace niwaki::python {
+namespace {
+
+py::list describe_nodes(const Graph& graph) {
+  py::list result;
+  for (const Node& node : graph.nodes()) {
+    py::dict tensors;
+    for (const auto& [name, tensor] : node.tensors) {
+      const StoredSize stored = stored_size(tensor);
+      py::dict entry;
+      entry["dtype"] = dtype_name(tensor.dtype());
+      entry["shape"] = from_sizes(tensor.shape());
+      entry["zeros"] = tensor.zeros();
+      entry["bytes"] = stored.bytes;
+      entry["form"] = form_name(stored.form);
+      tensors[py::str(name)] = entry;
+    }
+    const auto& quantization = graph.value(node.output).quantization;
+    py::dict entry;
+    entry["op"] = op_name(node.op);
+    entry["name"] = node.name;
+    entry["inputs"] = node.inputs;
+    entry["output"] = node.output;
+    entry["attributes"] = from_attributes(node.attributes);
+    entry["scale"] = quantization ? py::cast(quantization->scale) : py::none();
+    entry["zero_point"] = quantization ? py::cast(quantization->zero_point) : py::none();
+    entry["tensors"] = tensors;
+    result.append(entry);
+  }
+  return result;
+}
+
+py::list describe_steps(const Model& model) {
+  py::list result;
+  for (const auto& step : model.steps()) {
+    const StepInfo& info = step->info;
+    py::dict entry;
+    entry["name"] = info.name;
+    entry["op"] = info.op;
+    entry["fused"] = info.fused;
+    entry["scheme"] = info.scheme;
+    entry["kernel"] = info.kernel;
+    entry["zeros"] = info.zeros;
+    entry["bytes"] = info.bytes;
+    entry["reason"] = info.reason;
+    result.append(entry);
+  }
+  return result;
+}
+
+int add_node(Graph& graph, const std::string& op, const std::string& name, const std::vector<int>& inputs, const py::dict& attributes,
+             const py::dict& tensors, std::optional<double> scale, std::optional<int> zero_point) {
+  if (scale.has_value() != zero_point.has_value())
+    throw py::value_error(name + ": scale and zero_point go together; give both or neither.");
+  std::optional<Quantization> quantization;
+  if (scale) quantization = Quantization{static_cast<float>(*scale), *zero_point};
+  return graph.add_node(op, name, inputs, to_attributes(name, attributes), to_tensors(name, tensors), quantization);
+}
+
+std::shared_ptr<Model> make_model(const Graph& graph, const std::optional<std::string>& isa, const std::string& kind) {
+  const Isa chosen = isa ? parse_isa(*isa) : current_isa();
+  ConvKind forced = ConvKind::automatic;
+  if (kind == "dense") {
+    forced = ConvKind::dense;
+  } else if (kind == "sparse") {
+    forced = ConvKind::sparse;
+  } else if (kind != "automatic") {
+    throw py::value_error("kind must be 'automatic', 'dense' or 'sparse', not '" + kind + "'.");
+  }
+  const Graph copy = graph;  // shares the tensors; another thread may add to `graph` while the weights are packed
+  py::gil_scoped_release release;
+  return std::make_shared<Model>(copy, chosen, forced);
+}
+
+using Sizes = std::vector<int64_t>;
+
+py::list output_shapes(const Session& session, const std::vector<Sizes>& shapes) {
+  py::list result;
+  for (const Sizes& sizes : session.output_sizes(shapes)) result.append(from_sizes(sizes));
+  return result;
+}
+
+void run(Session& session, const std::vector<std::pair<uintptr_t, Sizes>>& inputs, const std::vector<uintptr_t>& outputs) {
+  std::vector<Session::Input> sources;
+  for (const auto& [address, sizes] : inputs) sources.push_back({reinterpret_cast<const float*>(address), sizes});
+  std::vector<float*> targets;
+  for (uintptr_t address : outputs) targets.push_back(reinterpret_cast<float*>(address));
+  py::gil_scoped_release release;
+  session.run(sources, targets);
+}
+
+std::vector<std::string> port_names(const std::vector<Port>& ports) {
+  std::vector<std::string> names;
+  for (const Port& port : ports) names.push_back(port.name);
+  return names;
+}
+
+py::list input_shapes(const Graph& graph) {
+  py::list result;
+  for (const Port& port : graph.inputs()) {
+    const Value& value = graph.value(port.value);
+    py::tuple shape(value.rank);
+    for (int axis = 0; axis < value.rank; ++axis) shape[axis] = axis == 1 ? py::object(py::int_(value.channels)) : py::none();
+    result.append(shape);
+  }
+  return result;
+}
+
+void save(const Graph& graph, const std::string& path) {
+  const Graph copy = graph;
+  py::gil_scoped_release release;
+  write_file(copy, path);
+}
+
+Graph load(const std::string& path) {
+  py::gil_scoped_release release;
+  return read_file(path);
+}
+
+double limit(double seconds) {
+  if (!(seconds > 0.0) || seconds > 60.0) throw py::value_error("seconds must be above 0 and at most 60.");
+  const Isa isa = current_isa();
+  py::gil_scoped_release release;
+  return int8_limit(isa, seconds);
+}
+
+void define_errors(py::module_& module) {
+  PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<py::object> niwaki_error;
+  niwaki_error.call_once_and_store_result([&] {
+    return py::object(py::exception<Error>(module, "NiwakiError"));
+  });
+  py::object& stored = niwaki_error.get_stored();
+  stored.attr("__doc__") = "What the core could not do: a bad file, an unsupported request. Bad arguments are ValueError or TypeError.";
+  py::register_exception_translator([](std::exception_ptr pointer) {
+    try {
+      if (pointer) std::rethrow_exception(pointer);
+    } catch (const Error& error) {
+      if (error.status() == Status::invalid_argument) {
+        py::set_error(PyExc_ValueError, error.what());
+      } else {
+        py::set_error(niwaki_error.get_stored(), error.what());
+      }
+    } catch (const std::bad_alloc&) {
+      py::set_error(niwaki_error.get_stored(), "Not enough memory.");
+    }
+  });
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_core, module) {
+  module.doc() = "The native core of niwaki.";
+  module.attr("__version__") = NIWAKI_VERSION;
+  define_errors(module);
+
+  module.def("isa", [] { return std::string(isa_name(current_isa())); }, "The instruction set in force: NIWAKI_ISA, or the best of this machine.");
+  module.def("isas", [] {
+    std::vector<std::string> names;
+    for (Isa isa : supported_isas()) names.emplace_back(isa_name(isa));
+    return names;
+  }, "The instruction sets that this machine can run, in rising order, beginning with 'scalar'.");
+  module.def("cpu_name", &cpu_name);
+  module.def("int8_limit", &limit, py::arg("seconds") = 0.05,
+             "Multiply-accumulates a second that one core reaches on the int8 instruction of the set in force, operands in registers.");
+
+  py::class_<Graph>(module, "Graph", "A network as docs/architecture.md describes it. Values are numbered in the order in which they are added.")
+      .def(py::init<>())
+      .def("add_input", &Graph::add_input, py::arg("name"), py::arg("channels"), py::arg("rank"))
+      .def("add_node", &add_node, py::arg("op"), py::arg("name"), py::arg("inputs"), py::arg("attributes"), py::arg("tensors"),
+           py::arg("scale").none(true), py::arg("zero_point").none(true))
+      .def("add_output", &Graph::add_output, py::arg("value"), py::arg("name"))
+      .def_property_readonly("inputs", [](const Graph& graph) { return port_names(graph.inputs()); })
+      .def_property_readonly("outputs", [](const Graph& graph) { return port_names(graph.outputs()); })
+      .def_property_readonly("input_shapes", &input_shapes)
+      .def_readwrite("metadata", &Graph::metadata)
+      .def("nodes", &describe_nodes)
+      .def("save", &save, py::arg("path"))
+      .def_static("load", &load, py::arg("path"));
+
+  py::class_<Model, std::shared_ptr<Model>>(module, "Model", "Weights packed for this machine. Immutable; sessions on any thread share it.")
+      .def(py::init(&make_model), py::arg("graph"), py::arg("isa") = py::none(), py::arg("kind") = "automatic")
+      .def_property_readonly("isa", [](const Model& model) { return std::string(isa_name(model.isa())); })
+      .def("steps", &describe_steps);
+
+  py::class_<Session>(module, "Session", "Runs a model. Belongs to one thread at a time; releases the GIL while it runs.")
+      .def(py::init([](std::shared_ptr<Model> model, int threads) { return std::make_unique<Session>(std::move(model), threads); }),
+           py::arg("model"), py::arg("threads") = 1)
+      .def("run", &run, py::arg("inputs"), py::arg("outputs"))
+      .def("output_shapes", &output_shapes, py::arg("shapes"))
+      .def("profile", &Session::milliseconds)
+      .def("macs", &Session::macs)
+      .def_property_readonly("activation_bytes", &Session::activation_bytes);
+}
+
+}  // namespace niwaki::python

@@ -1,0 +1,82 @@
+// Convolution and linear layers, with the residual that was fused into them.
+#include <utility>
+
+#include "runtime/steps/steps.h"
+
+namespace niwaki {
+namespace {
+
+ConvParams conv_params(const Graph& graph, const Node& node) {
+  const auto& shape = node.tensor("weight").shape();
+  const auto& out = graph.value(node.output).quantization;
+  ConvParams p{};
+  p.out_channels = narrow(shape[0]);
+  p.kernel_h = p.kernel_w = p.stride_h = p.stride_w = p.dilation_h = p.dilation_w = p.groups = 1;
+  p.linear = node.op == Op::linear;
+  if (node.op == Op::conv2d) {
+    p.groups = narrow(node.integer("groups"));
+    p.kernel_h = narrow(shape[2]), p.kernel_w = narrow(shape[3]);
+    p.stride_h = narrow(node.integers("stride")[0]), p.stride_w = narrow(node.integers("stride")[1]);
+    p.dilation_h = narrow(node.integers("dilation")[0]), p.dilation_w = narrow(node.integers("dilation")[1]);
+    p.pad_top = narrow(node.integers("padding")[0]), p.pad_left = narrow(node.integers("padding")[1]);
+  }
+  p.in_channels = narrow(shape[1] * p.groups);
+  p.in_zero = quantization(graph, node.inputs[0]).zero_point;
+  p.low = narrow(node.integer("low")), p.high = narrow(node.integer("high"));
+  p.float_output = !out.has_value();
+  if (out) p.out_zero = out->zero_point;
+  p.has_residual = node.inputs.size() > 1;
+  if (p.has_residual) {
+    p.residual_zero = quantization(graph, node.inputs[1]).zero_point;
+    p.residual_scale = quantization(graph, node.inputs[1]).scale / out->scale;
+  }
+  return p;
+}
+
+class ConvStep : public Step {
+ public:
+  explicit ConvStep(std::unique_ptr<PackedConv> packed) : packed_(std::move(packed)) {
+    info.scheme = packed_->sparse() ? "sparse int8" : "int8";
+    info.kernel = packed_->kernel();
+    info.bytes = packed_->bytes();
+    info.reason = packed_->reason();
+  }
+
+  int64_t scratch_bytes(std::span<const Planes> in, const Planes& out) const override { return packed_->scratch_bytes(in[0], out); }
+  bool may_overwrite(size_t input) const override { return input == 1; }
+
+  void run(const StepCall& call) const override {
+    Planes residual = call.out;
+    residual.data = nullptr;
+    if (call.in.size() > 1) residual = call.in[1];
+    packed_->run(call.in[0], call.out, call.out_float, residual, call.scratch, call.pool);
+  }
+
+ private:
+  std::unique_ptr<PackedConv> packed_;
+};
+
+}  // namespace
+
+std::vector<float> multipliers(const Graph& graph, const Node& node) {
+  const float in = quantization(graph, node.inputs[0]).scale;
+  const auto& out = graph.value(node.output).quantization;
+  const Tensor& scale = node.tensor("weight_scale");
+  std::vector<float> result(static_cast<size_t>(scale.elements()));
+  for (size_t o = 0; o < result.size(); ++o) {
+    const float product = in * scale.as<float>()[o];
+    result[o] = out ? product / out->scale : product;
+  }
+  return result;
+}
+
+std::unique_ptr<Step> make_conv(const Graph& graph, const Node& node, Isa isa, ConvKind kind) {
+  const Tensor& weight = node.tensor("weight");
+  const std::vector<float> multiplier = multipliers(graph, node);
+  const ConvWeights weights{weight.as<int8_t>(), node.tensor("bias").as<int32_t>(), multiplier.data()};
+  auto step = std::make_unique<ConvStep>(pack_conv(conv_params(graph, node), weights, isa, kind));
+  step->info.zeros = weight.zeros();
+  return step;
+}
+
+}  // namespace niwaki
