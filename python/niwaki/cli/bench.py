@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 
 from niwaki.cli.console import UsageError, track
+from niwaki.plan import Plan, PlanStep
+
+STEP_FIELDS = ("name", "op", "scheme", "kernel", "zeros", "bytes", "reason")
 
 EXAMPLES = """\
 examples:
@@ -59,31 +62,13 @@ def _size(text: str) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class Layer:
-    """A step of the network: what runs it and how long it took, the median over all calls."""
-
-    name: str
-    op: str
-    scheme: str
-    kernel: str
-    zeros: float
-    macs: int
-    ms: float
-
-    @property
-    def gmacs(self) -> float:
-        """Billions of multiply-accumulates a second, zeros counted in."""
-        return self.macs / self.ms * 1e-6 if self.ms > 0 else 0.0
-
-
-@dataclass(frozen=True)
 class Timing:
-    """What `measure` found. Times are milliseconds of a call with the whole batch."""
+    """What `measure` found: milliseconds of each call with the whole batch, and the plan with medians over all calls."""
 
     shapes: list[tuple[int, ...]]
     isa: str
     milliseconds: list[float]
-    layers: list[Layer]
+    plan: Plan
     activation_bytes: int
 
     @property
@@ -121,34 +106,11 @@ def measure(path: str, batch: int, threads: int, size: tuple[int, int], rounds: 
         session.run(addresses, results)
         milliseconds.append((time.perf_counter() - begin) * 1e3)
         profiles.append(session.profile())
-    layers = [
-        Layer(step["name"], step["op"], step["scheme"], step["kernel"], step["zeros"], macs, statistics.median(times))
+    plan = Plan(
+        PlanStep(**{field: step[field] for field in STEP_FIELDS}, milliseconds=statistics.median(times), macs=macs)
         for step, macs, times in zip(model.steps(), session.macs(), zip(*profiles, strict=True), strict=True)
-    ]
-    return Timing(shapes, model.isa, milliseconds, layers, session.activation_bytes)
-
-
-def _table(layers: list[Layer]) -> str:
-    from niwaki.report.text import align
-
-    whole = sum(layer.ms for layer in layers) or 1.0
-    rows = [
-        (
-            layer.name,
-            layer.op,
-            layer.scheme,
-            layer.kernel,
-            f"{layer.zeros:.1%}" if layer.macs else "",
-            f"{layer.ms:.3f}",
-            f"{layer.ms / whole:.1%}",
-            f"{layer.gmacs:.1f}" if layer.macs else "",
-        )
-        for layer in layers
-    ]
-    macs = sum(layer.macs for layer in layers)
-    total = ("total", "", "", "", "", f"{whole:.3f}", "100.0%", f"{macs / whole * 1e-6:.1f}")
-    header = ("layer", "op", "scheme", "kernel", "zeros", "ms", "share", "GMAC/s")
-    return align(header, rows, total, right=(4, 5, 6, 7))
+    )
+    return Timing(shapes, model.isa, milliseconds, plan, session.activation_bytes)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -168,11 +130,11 @@ def run(arguments: argparse.Namespace) -> None:
             "activation_bytes": timing.activation_bytes,
         }
         if arguments.layers:
-            result["layers"] = [vars(layer) | {"gmacs": layer.gmacs} for layer in timing.layers]
+            result["layers"] = timing.plan.to_dict()["steps"]
         print(json.dumps(result, indent=2))
         return
     if arguments.layers:
-        print(_table(timing.layers), end="\n\n")
+        print(timing.plan, end="\n\n")
     from niwaki.report.text import format_bytes
 
     threads = f"{arguments.threads} thread" + "s" * (arguments.threads > 1)
