@@ -63,7 +63,7 @@ def _size(text: str) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Timing:
-    """What `measure` found: milliseconds of each call with the whole batch, and the plan with medians over all calls."""
+    """What `measure` found: milliseconds of each call with the whole batch, and a plan with medians of all calls."""
 
     shapes: list[tuple[int, ...]]
     isa: str
