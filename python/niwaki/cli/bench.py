@@ -7,12 +7,11 @@ import json
 import statistics
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from niwaki.cli.console import UsageError, track
+from niwaki.cli.console import track
 from niwaki.plan import Plan, PlanStep
 
 STEP_FIELDS = ("name", "op", "scheme", "kernel", "zeros", "bytes", "reason")
@@ -87,8 +86,6 @@ def measure(path: str, batch: int, threads: int, size: tuple[int, int], rounds: 
     """
     from niwaki import _core
 
-    if not Path(path).is_file():
-        raise UsageError(f"there is no file '{path}'.")
     graph = _core.Graph.load(path)
     model = _core.Model(graph)
     session = _core.Session(model, threads)

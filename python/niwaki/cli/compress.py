@@ -66,7 +66,7 @@ def add_parser(commands: Any) -> None:
     quantize.add_argument(
         "--observer",
         choices=("minmax", "percentile", "mse"),
-        help="how ranges follow from the values seen: all of them, all but outliers, or least squared error",
+        help="how ranges follow from the values seen: all, all but outliers, or least squared error (default: mse)",
     )
     quantize.add_argument("--samples", type=int, default=128, metavar="N", help="use at most N inputs (default: 128)")
     quantize.add_argument("--batch", type=int, default=8, metavar="N", help="inputs in a batch (default: 8)")
