@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from niwaki.cli.console import track
 from niwaki.plan import Plan, PlanStep
+from niwaki.progress import track
 
 STEP_FIELDS = ("name", "op", "scheme", "kernel", "zeros", "bytes", "reason")
 
@@ -98,7 +98,7 @@ def measure(path: str, batch: int, threads: int, size: tuple[int, int], rounds: 
     for _ in range(3):
         session.run(addresses, results)
     milliseconds, profiles = [], []
-    for _ in track(range(rounds), "timing", rounds):
+    for _ in track(range(rounds), "timing"):
         begin = time.perf_counter()
         session.run(addresses, results)
         milliseconds.append((time.perf_counter() - begin) * 1e3)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from niwaki.cli.console import Tracked, UsageError, track
+from niwaki.cli.console import UsageError
+from niwaki.progress import track
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
 ARRAY_SUFFIXES = (".npz", ".npy", ".pt", ".pth", ".safetensors")
@@ -51,7 +52,7 @@ class CalibrationConfig:
             raise UsageError(f"--resize {self.resize} is smaller than the crop of --input-size {max(self.size)}.")
 
 
-def load_calibration(config: CalibrationConfig) -> Tracked[torch.Tensor]:
+def load_calibration(config: CalibrationConfig) -> list[torch.Tensor]:
     """The calibration inputs: float32 batches [batch, ...], the last one possibly smaller.
 
     Raises:
@@ -68,7 +69,7 @@ def load_calibration(config: CalibrationConfig) -> Tracked[torch.Tensor]:
             inputs = _read_arrays(path, config)
         else:
             raise UsageError(f"--calibration: there is no folder or file '{path}' (or write 'random').")
-    return Tracked(inputs.split(config.batch), "calibrating")
+    return list(inputs.split(config.batch))
 
 
 def _choose(count: int, config: CalibrationConfig) -> list[int]:
@@ -83,7 +84,7 @@ def _read_images(folder: Path, config: CalibrationConfig) -> torch.Tensor:
     if not paths:
         raise UsageError(f"--calibration: no images ({', '.join(IMAGE_SUFFIXES)}) in '{folder}' or below.")
     chosen = [paths[index] for index in _choose(len(paths), config)]
-    pixels = [_read_image(path, config) for path in track(chosen, "reading images", len(chosen))]
+    pixels = [_read_image(path, config) for path in track(chosen, "reading images")]
     return _normalize(torch.from_numpy(np.stack(pixels)), config)
 
 

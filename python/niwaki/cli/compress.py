@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from niwaki.cli.console import Tracked, UsageError, note
+from niwaki.cli.console import UsageError, note
 
 DESCRIPTION = """\
 Compress a network and write it into one file that runs on every CPU.
@@ -153,7 +153,7 @@ def run(arguments: argparse.Namespace) -> None:
     model = load_model(arguments.model, arguments.args, arguments.weights)
     if arguments.weights is None:
         note(f"no --weights: compressing '{arguments.model}' with the weights that it was made with.")
-    calibration: Tracked[torch.Tensor] = load_calibration(
+    calibration = load_calibration(
         CalibrationConfig(
             source=arguments.calibration,
             size=arguments.input_size,
@@ -175,7 +175,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.observer is not None:
         options["observer"] = arguments.observer
     module, report = niwaki.compress(model, calibration, **options)
-    network = niwaki.compile(module, (calibration.first[:1],))
+    network = niwaki.compile(module, (calibration[0][:1],))
     network.save(arguments.output)
     seconds = time.perf_counter() - begin
     if arguments.report:
