@@ -5,17 +5,19 @@
 
 namespace niwaki {
 
-#define NIWAKI_QUANTIZE(name, isa)                                                                            \
-  namespace quantize_##name {                                                                                 \
-  void quantize(const float* const in[4], uint8_t* out, int64_t pixels, const QuantizeParams& params);        \
-  void dequantize(const uint8_t* in, float* const out[4], int64_t pixels, const QuantizeParams& params);      \
+#define NIWAKI_QUANTIZE(name, isa)                                                                                    \
+  namespace quantize_##name {                                                                                         \
+    void quantize(const float* const in[4], uint8_t* out, int64_t pixels, const QuantizeParams& params);              \
+    void quantize_every_second(const float* const in[4], uint8_t* out, int64_t pixels, const QuantizeParams& params); \
+    void dequantize(const uint8_t* in, float* const out[4], int64_t pixels, const QuantizeParams& params);            \
   }
 #include "kernels/quantize/kernels.inc"
 #undef NIWAKI_QUANTIZE
 
 std::span<const QuantizeKernel> quantize_kernels() {
   static constexpr QuantizeKernel rows[] = {
-#define NIWAKI_QUANTIZE(name, isa) {#name, isa, quantize_##name::quantize, quantize_##name::dequantize},
+#define NIWAKI_QUANTIZE(name, isa) \
+  {#name, isa, quantize_##name::quantize, quantize_##name::quantize_every_second, quantize_##name::dequantize},
 #include "kernels/quantize/kernels.inc"
 #undef NIWAKI_QUANTIZE
   };
@@ -45,9 +47,34 @@ void for_each_block(const Planes& planes, Float* values, ThreadPool& pool, const
 
 }  // namespace
 
-void quantize(const QuantizeKernel& kernel, const float* values, const Planes& out, const QuantizeParams& params, ThreadPool& pool) {
+void quantize(const QuantizeKernel& kernel, const float* values, const Planes& out, const QuantizeParams& params,
+              ThreadPool& pool) {
   for_each_block(out, values, pool, [&](int64_t group, int64_t lane, const float* const* channels, int64_t pixels) {
     kernel.quantize(channels, out.group(group) + lane * 4, pixels, params);
+  });
+}
+
+void quantize_phases(const QuantizeKernel& kernel, const float* values, int64_t height, int64_t width, const Planes& out,
+                     const QuantizeParams& params, ThreadPool& pool) {
+  const int64_t channels = out.channels / 4, area = height * width;
+  const int64_t rows = int64_t{1} * out.images * out.height;
+  pool.run(rows, [&](int64_t row, int) {
+    const int64_t image = row / out.height, y = row % out.height;
+    for (int64_t group = 0; group < out.groups(); ++group) {
+      // The last column of an odd width has no right half: there the group misses the planes of x % 2 == 1.
+      const float* planes[4] = {};
+      const float* last[4] = {};
+      for (int64_t i = 0; i < 4 && group * 4 + i < out.channels; ++i) {
+        const int64_t phase = (group * 4 + i) / channels, c = (group * 4 + i) % channels;
+        const int64_t from_y = 2 * y + phase / 2, from_x = phase % 2;
+        if (from_y >= height) continue;
+        planes[i] = values + (image * channels + c) * area + from_y * width + from_x;
+        if (from_x == 0) last[i] = planes[i] + width - 1;
+      }
+      uint8_t* to = out.group(group) + row * out.width * 4;
+      kernel.quantize_every_second(planes, to, width / 2, params);
+      if (width % 2 == 1) kernel.quantize(last, to + width / 2 * 4, 1, params);
+    }
   });
 }
 

@@ -4,11 +4,19 @@
 
 namespace niwaki::quantize_scalar {
 
-void quantize(const float* const in[4], uint8_t* out, int64_t pixels, const QuantizeParams& params) {
+static void quantize_steps(const float* const in[4], int64_t step, uint8_t* out, int64_t pixels, const QuantizeParams& params) {
   for (int64_t pixel = 0; pixel < pixels; ++pixel)
     for (int c = 0; c < 4; ++c)
-      out[pixel * 4 + c] = in[c] ? finish_scalar(in[c][pixel] * params.inverse_scale, params.zero, 0, 255)
+      out[pixel * 4 + c] = in[c] ? finish_scalar(in[c][pixel * step] * params.inverse_scale, params.zero, 0, 255)
                                  : static_cast<uint8_t>(params.zero);
+}
+
+void quantize(const float* const in[4], uint8_t* out, int64_t pixels, const QuantizeParams& params) {
+  quantize_steps(in, 1, out, pixels, params);
+}
+
+void quantize_every_second(const float* const in[4], uint8_t* out, int64_t pixels, const QuantizeParams& params) {
+  quantize_steps(in, 2, out, pixels, params);
 }
 
 void dequantize(const uint8_t* in, float* const out[4], int64_t pixels, const QuantizeParams& params) {

@@ -70,7 +70,8 @@ TEST(dequantize_writes_exactly_its_pixels) {
         for (int c = 0; c < 4; ++c) {
           for (int64_t i = 0; i < kMost + 16; ++i) {
             const bool written = i < pixels && c < 4 - missing;
-            const float wanted = written ? static_cast<float>(int32_t{in.data()[i * 4 + c]} - params.zero) * params.scale : -12345.0f;
+            const float wanted =
+                written ? static_cast<float>(int32_t{in.data()[i * 4 + c]} - params.zero) * params.scale : -12345.0f;
             CHECK_EQ(out[static_cast<std::size_t>(c * (kMost + 16) + i)], wanted);
           }
         }
@@ -79,16 +80,41 @@ TEST(dequantize_writes_exactly_its_pixels) {
   }
 }
 
+TEST(quantize_phases_is_space_to_depth) {
+  Random random(9);
+  const int32_t shapes[][4] = {{1, 1, 1, 1}, {2, 3, 5, 7}, {3, 3, 12, 64}, {1, 3, 97, 101}, {1, 2, 2, 131}, {0, 3, 4, 4}, {1, 4, 6, 6}};
+  for (const QuantizeKernel* kernel : runnable(quantize_kernels())) {
+    for (const auto& s : shapes) {
+      ThreadPool pool(1 + s[1] % 2);
+      const QuantizeParams& params = kParams[3];
+      Activation out(s[0], s[1] * 4, (s[2] + 1) / 2, (s[3] + 1) / 2), wanted(s[0], s[1] * 4, (s[2] + 1) / 2, (s[3] + 1) / 2);
+      std::vector<float> values(static_cast<std::size_t>(s[0] * s[1] * s[2] * s[3]));
+      for (uint32_t i = 0; i < values.size(); ++i) values[i] = value_of(random, params, i);
+      wanted.each([&](int64_t n, int64_t channel, int64_t y, int64_t x) {
+        const int64_t phase = channel / s[1], c = channel % s[1], from_y = 2 * y + phase / 2, from_x = 2 * x + phase % 2;
+        const bool inside = from_y < s[2] && from_x < s[3];
+        const int64_t from = ((n * s[1] + c) * s[2] + from_y) * s[3] + from_x;
+        wanted.at(n, channel, y, x) =
+            inside ? naive(values[static_cast<std::size_t>(from)], params) : static_cast<uint8_t>(params.zero);
+      });
+      quantize_phases(*kernel, values.data(), s[2], s[3], out.planes, params, pool);
+      check_same(out, wanted, kernel->name);
+    }
+  }
+}
+
 TEST(quantize_and_dequantize_planes_with_threads) {
   Random random(8);
-  const int32_t shapes[][4] = {{1, 1, 1, 1}, {2, 3, 5, 7}, {3, 10, 13, 1}, {1, 3, 97, 101}, {5, 9, 1, 1}, {0, 3, 4, 4}, {1, 4, 0, 5}};
+  const int32_t shapes[][4] = {{1, 1, 1, 1}, {2, 3, 5, 7}, {3, 10, 13, 1}, {1, 3, 97, 101},
+                               {5, 9, 1, 1}, {0, 3, 4, 4}, {1, 4, 0, 5}};
   for (const QuantizeKernel* kernel : runnable(quantize_kernels())) {
     for (const int threads : {1, 3}) {
       ThreadPool pool(threads);
       for (const auto& s : shapes) {
         const QuantizeParams& params = kParams[1];
         Activation out(s[0], s[1], s[2], s[3]), wanted(s[0], s[1], s[2], s[3]);
-        std::vector<float> values(static_cast<std::size_t>(out.planes.pixels() * s[1])), back(values.size() + 1, -1.0f), expected = back;
+        std::vector<float> values(static_cast<std::size_t>(out.planes.pixels() * s[1])), back(values.size() + 1, -1.0f),
+            expected = back;
         for (uint32_t i = 0; i < values.size(); ++i) values[i] = value_of(random, params, i);
         std::size_t next = 0;
         out.each([&](int64_t n, int64_t c, int64_t y, int64_t x) {
