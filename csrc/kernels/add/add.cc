@@ -5,9 +5,9 @@
 
 namespace niwaki {
 
-#define NIWAKI_ADD(name, isa) \
-  namespace add_##name {      \
-  void run(const uint8_t* a, const uint8_t* b, uint8_t* out, int64_t bytes, const AddParams& params); \
+#define NIWAKI_ADD(name, isa)                                                                           \
+  namespace add_##name {                                                                                \
+    void run(const uint8_t* a, const uint8_t* b, uint8_t* out, int64_t bytes, const AddParams& params); \
   }
 #include "kernels/add/kernels.inc"
 #undef NIWAKI_ADD
@@ -23,7 +23,8 @@ std::span<const AddKernel> add_kernels() {
 
 const AddKernel& select_add(Isa isa) { return select_kernel(add_kernels(), isa); }
 
-void add(const AddKernel& kernel, const Planes& a, const Planes& b, const Planes& out, const AddParams& params, ThreadPool& pool) {
+void add(const AddKernel& kernel, const Planes& a, const Planes& b, const Planes& out, const AddParams& params,
+         ThreadPool& pool) {
   if (out.pixels() == 0) return;
   for_each_piece(out.groups() * out.group_stride, pool, [&](int64_t begin, int64_t bytes) {
     kernel.run(a.data + begin, b.data + begin, out.data + begin, bytes, params);

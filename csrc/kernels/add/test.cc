@@ -46,7 +46,8 @@ TEST(add_of_planes_with_threads_and_in_place) {
     for (const int threads : {1, 3}) {
       ThreadPool pool(threads);
       for (const auto& s : shapes) {
-        Activation a(s[0], s[1], s[2], s[3]), b(s[0], s[1], s[2], s[3]), out(s[0], s[1], s[2], s[3]), wanted(s[0], s[1], s[2], s[3]);
+        Activation a(s[0], s[1], s[2], s[3]), b(s[0], s[1], s[2], s[3]), out(s[0], s[1], s[2], s[3]),
+            wanted(s[0], s[1], s[2], s[3]);
         a.randomize(random);
         b.randomize(random, true);
         wanted.each([&](int64_t n, int64_t c, int64_t y, int64_t x) {

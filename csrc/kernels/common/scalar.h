@@ -15,6 +15,8 @@ inline uint8_t finish_scalar(float t, int32_t zero, int32_t low, int32_t high) {
 }
 
 // Sums wrap around, as in the vector units: unsigned, because a signed overflow is undefined.
-inline int32_t wrapping_add(int32_t a, int32_t b) { return static_cast<int32_t>(static_cast<uint32_t>(a) + static_cast<uint32_t>(b)); }
+inline int32_t wrapping_add(int32_t a, int32_t b) {
+  return static_cast<int32_t>(static_cast<uint32_t>(a) + static_cast<uint32_t>(b));
+}
 
 }  // namespace niwaki

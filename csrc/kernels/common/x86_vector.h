@@ -65,9 +65,13 @@ NIWAKI_INLINE Ints mul_ints(Ints a, Ints b) { return _mm512_mullo_epi32(a, b); }
 NIWAKI_INLINE Ints bits_and(Ints a, Ints b) { return _mm512_and_si512(a, b); }
 NIWAKI_INLINE Ints bits_or(Ints a, Ints b) { return _mm512_or_si512(a, b); }
 template <int kBits>
-NIWAKI_INLINE Ints shift_left(Ints a) { return _mm512_slli_epi32(a, kBits); }
+NIWAKI_INLINE Ints shift_left(Ints a) {
+  return _mm512_slli_epi32(a, kBits);
+}
 template <int kBits>
-NIWAKI_INLINE Ints shift_right(Ints a) { return _mm512_srli_epi32(a, kBits); }
+NIWAKI_INLINE Ints shift_right(Ints a) {
+  return _mm512_srli_epi32(a, kBits);
+}
 
 NIWAKI_INLINE Floats as_floats(Ints a) { return _mm512_castsi512_ps(a); }
 NIWAKI_INLINE Floats to_floats(Ints a) { return _mm512_cvtepi32_ps(a); }
@@ -132,9 +136,13 @@ NIWAKI_INLINE Ints mul_ints(Ints a, Ints b) { return _mm256_mullo_epi32(a, b); }
 NIWAKI_INLINE Ints bits_and(Ints a, Ints b) { return _mm256_and_si256(a, b); }
 NIWAKI_INLINE Ints bits_or(Ints a, Ints b) { return _mm256_or_si256(a, b); }
 template <int kBits>
-NIWAKI_INLINE Ints shift_left(Ints a) { return _mm256_slli_epi32(a, kBits); }
+NIWAKI_INLINE Ints shift_left(Ints a) {
+  return _mm256_slli_epi32(a, kBits);
+}
 template <int kBits>
-NIWAKI_INLINE Ints shift_right(Ints a) { return _mm256_srli_epi32(a, kBits); }
+NIWAKI_INLINE Ints shift_right(Ints a) {
+  return _mm256_srli_epi32(a, kBits);
+}
 
 NIWAKI_INLINE Floats as_floats(Ints a) { return _mm256_castsi256_ps(a); }
 NIWAKI_INLINE Floats to_floats(Ints a) { return _mm256_cvtepi32_ps(a); }

@@ -109,8 +109,7 @@ void slice(const Planes& in, const Planes& out, const SliceParams& params, Threa
     uint8_t* to = out.group(group);
     for (int64_t image = 0; image < out.images; ++image) {
       for (int64_t y = 0; y < out.height; ++y, to += int64_t{out.width} * 4) {
-        const uint8_t* from =
-            in.group(group) + ((image * in.height + first_row + y * row_step) * in.width + first_column) * 4;
+        const uint8_t* from = in.group(group) + ((image * in.height + first_row + y * row_step) * in.width + first_column) * 4;
         if (column_step == 1) {
           std::memcpy(to, from, static_cast<std::size_t>(out.width) * 4);
         } else {

@@ -18,7 +18,8 @@ void with_threads(const Function& function) {
 
 TEST(concat_of_any_channels) {
   Random random(20);
-  const std::vector<std::vector<int32_t>> lists = {{4, 8}, {64, 32, 32}, {1}, {1, 1, 1, 1, 1}, {3, 5, 2}, {6, 6}, {5, 4, 7}, {2, 3, 3}, {58, 58}};
+  const std::vector<std::vector<int32_t>> lists = {{4, 8}, {64, 32, 32}, {1},       {1, 1, 1, 1, 1}, {3, 5, 2},
+                                                   {6, 6}, {5, 4, 7},    {2, 3, 3}, {58, 58}};
   for (const std::vector<int32_t>& list : lists) {
     for (const int32_t width : {1, 7, 33, 0}) {
       std::vector<Activation> parts;
@@ -56,7 +57,8 @@ TEST(slice_of_any_axis) {
         for (const int32_t count : {0, 1, (size - start + step - 1) / step}) {
           Activation wanted(2, axis == 1 ? count : 23, axis == 2 ? count : 11, axis == 3 ? count : 19);
           wanted.each([&](int64_t n, int64_t c, int64_t y, int64_t x) {
-            wanted.at(n, c, y, x) = in.at(n, axis == 1 ? start + c * step : c, axis == 2 ? start + y * step : y, axis == 3 ? start + x * step : x);
+            wanted.at(n, c, y, x) =
+                in.at(n, axis == 1 ? start + c * step : c, axis == 2 ? start + y * step : y, axis == 3 ? start + x * step : x);
           });
           with_threads([&](ThreadPool& pool) {
             Activation out(2, wanted.planes.channels, wanted.planes.height, wanted.planes.width);
@@ -79,7 +81,8 @@ TEST(pad_of_channels_rows_and_columns) {
       in.randomize(random);
       for (const auto& p : pads) {
         Activation wanted(2, channels + p[0] + p[1], 5 + p[2] + p[3], width + p[4] + p[5], 77);
-        in.each([&](int64_t n, int64_t c, int64_t y, int64_t x) { wanted.at(n, c + p[0], y + p[2], x + p[4]) = in.at(n, c, y, x); });
+        in.each(
+            [&](int64_t n, int64_t c, int64_t y, int64_t x) { wanted.at(n, c + p[0], y + p[2], x + p[4]) = in.at(n, c, y, x); });
         with_threads([&](ThreadPool& pool) {
           Activation out(2, wanted.planes.channels, wanted.planes.height, wanted.planes.width);
           pad(in.planes, out.planes, {p[0], p[2], p[4], 77}, pool);
@@ -92,8 +95,9 @@ TEST(pad_of_channels_rows_and_columns) {
 
 TEST(reshape_keeps_the_order_of_elements) {
   Random random(23);
-  const int32_t shapes[][2][3] = {{{5, 3, 4}, {60, 1, 1}}, {{60, 1, 1}, {5, 3, 4}}, {{8, 6, 6}, {4, 9, 8}}, {{7, 2, 9}, {7, 9, 2}},
-                                  {{6, 5, 5}, {3, 10, 5}}, {{1, 1, 1}, {1, 1, 1}}, {{10, 1, 1}, {1, 2, 5}}, {{0, 3, 3}, {0, 1, 1}}};
+  const int32_t shapes[][2][3] = {{{5, 3, 4}, {60, 1, 1}}, {{60, 1, 1}, {5, 3, 4}}, {{8, 6, 6}, {4, 9, 8}},
+                                  {{7, 2, 9}, {7, 9, 2}},  {{6, 5, 5}, {3, 10, 5}}, {{1, 1, 1}, {1, 1, 1}},
+                                  {{10, 1, 1}, {1, 2, 5}}, {{0, 3, 3}, {0, 1, 1}}};
   for (const auto& shape : shapes) {
     for (const int32_t images : {0, 1, 3}) {
       Activation in(images, shape[0][0], shape[0][1], shape[0][2]), wanted(images, shape[1][0], shape[1][1], shape[1][2]);

@@ -8,11 +8,11 @@
 
 namespace niwaki {
 
-#define NIWAKI_DEPTHWISE(name, isa)                                                      \
-  namespace depthwise_##name {                                                           \
-  int64_t packed_bytes(int32_t kernel_h, int32_t kernel_w);                              \
-  void pack(const int8_t* weights, int32_t kernel_h, int32_t kernel_w, void* packed);    \
-  void run(const DepthwiseGroup& group, const DepthwiseParams& params);                  \
+#define NIWAKI_DEPTHWISE(name, isa)                                                     \
+  namespace depthwise_##name {                                                          \
+    int64_t packed_bytes(int32_t kernel_h, int32_t kernel_w);                           \
+    void pack(const int8_t* weights, int32_t kernel_h, int32_t kernel_w, void* packed); \
+    void run(const DepthwiseGroup& group, const DepthwiseParams& params);               \
   }
 #include "kernels/depthwise/kernels.inc"
 #undef NIWAKI_DEPTHWISE
@@ -51,14 +51,16 @@ DepthwiseWeights pack_depthwise(const DepthwiseKernel& kernel, const int8_t* wei
       // sum w (q - zero) = sum w q - zero sum w. In 32 bits that wrap around: it is the total that must fit.
       uint32_t sum = 0;
       for (int64_t tap = 0; tap < taps; ++tap) sum += static_cast<uint32_t>(static_cast<int32_t>(weight[c * taps + tap]));
-      packed.bias.as<int32_t>()[c] = static_cast<int32_t>(static_cast<uint32_t>(bias[c]) - static_cast<uint32_t>(params.in_zero) * sum);
+      packed.bias.as<int32_t>()[c] =
+          static_cast<int32_t>(static_cast<uint32_t>(bias[c]) - static_cast<uint32_t>(params.in_zero) * sum);
       packed.multiplier.as<float>()[c] = multiplier[c];
     }
   }
   return packed;
 }
 
-void depthwise(const DepthwiseWeights& weights, const Planes& in, const Planes& out, const DepthwiseParams& params, ThreadPool& pool) {
+void depthwise(const DepthwiseWeights& weights, const Planes& in, const Planes& out, const DepthwiseParams& params,
+               ThreadPool& pool) {
   const int64_t rows = int64_t{1} * out.images * out.height;
   if (out.pixels() == 0) return;
   const int64_t piece = items_per_task(rows, int64_t{4} * out.width, out.groups(), 1, pool), pieces = div_up(rows, piece);

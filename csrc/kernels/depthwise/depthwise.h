@@ -39,6 +39,7 @@ struct DepthwiseWeights {
 DepthwiseWeights pack_depthwise(const DepthwiseKernel& kernel, const int8_t* weight, const int32_t* bias, const float* multiplier,
                                 int32_t channels, const DepthwiseParams& params);
 
-void depthwise(const DepthwiseWeights& weights, const Planes& in, const Planes& out, const DepthwiseParams& params, ThreadPool& pool);
+void depthwise(const DepthwiseWeights& weights, const Planes& in, const Planes& out, const DepthwiseParams& params,
+               ThreadPool& pool);
 
 }  // namespace niwaki

@@ -23,7 +23,8 @@ void run(const DepthwiseGroup& group, const DepthwiseParams& params) {
           for (int32_t kx = 0; kx < params.kernel_w; ++kx) {
             const int64_t in_y = top + int64_t{ky} * params.dilation_h, in_x = left + int64_t{kx} * params.dilation_w;
             const bool inside = in_y >= 0 && in_y < group.in_height && in_x >= 0 && in_x < group.in_width;
-            const int32_t q = inside ? group.in[((image * group.in_height + in_y) * group.in_width + in_x) * 4 + c] : params.in_zero;
+            const int32_t q =
+                inside ? group.in[((image * group.in_height + in_y) * group.in_width + in_x) * 4 + c] : params.in_zero;
             sum = wrapping_add(sum, q * weights[(int64_t{c} * params.kernel_h + ky) * params.kernel_w + kx]);
           }
         }

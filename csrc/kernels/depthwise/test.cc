@@ -33,7 +33,8 @@ Layer layer_of(const Case& c, Random& random, bool extreme) {
     layer.weight.push_back(static_cast<int8_t>(extreme ? (random.next() & 1 ? 127 : -127) : random.integer(-127, 127)));
   for (int32_t i = 0; i < c.channels; ++i) {
     layer.bias.push_back(random.integer(-3000, 3000));
-    layer.multiplier.push_back(i % 5 == 4 ? 1.0e30f : random.real(0.1f, 2.0f) / (60.0f * std::sqrt(static_cast<float>(taps)) * 3.0f));
+    layer.multiplier.push_back(i % 5 == 4 ? 1.0e30f
+                                          : random.real(0.1f, 2.0f) / (60.0f * std::sqrt(static_cast<float>(taps)) * 3.0f));
   }
   return layer;
 }
@@ -42,7 +43,8 @@ uint8_t naive(const Activation& in, const Layer& layer, const DepthwiseParams& p
   int64_t sum = layer.bias[static_cast<std::size_t>(c)];
   for (int64_t ky = 0; ky < p.kernel_h; ++ky) {
     for (int64_t kx = 0; kx < p.kernel_w; ++kx) {
-      const int64_t row = y * p.stride_h - p.pad_top + ky * p.dilation_h, column = x * p.stride_w - p.pad_left + kx * p.dilation_w;
+      const int64_t row = y * p.stride_h - p.pad_top + ky * p.dilation_h,
+                    column = x * p.stride_w - p.pad_left + kx * p.dilation_w;
       if (row < 0 || row >= in.planes.height || column < 0 || column >= in.planes.width) continue;
       sum += int64_t{layer.weight[static_cast<std::size_t>((c * p.kernel_h + ky) * p.kernel_w + kx)]} *
              (in.at(n, c, row, column) - p.in_zero);
@@ -61,7 +63,9 @@ void check_case(const Case& c) {
     const Layer layer = layer_of(c, random, extreme);
     Activation in(c.images, c.channels, c.height, c.width), wanted(c.images, c.channels, height, width);
     in.randomize(random, extreme);
-    wanted.each([&](int64_t n, int64_t channel, int64_t y, int64_t x) { wanted.at(n, channel, y, x) = naive(in, layer, p, n, channel, y, x); });
+    wanted.each([&](int64_t n, int64_t channel, int64_t y, int64_t x) {
+      wanted.at(n, channel, y, x) = naive(in, layer, p, n, channel, y, x);
+    });
     for (const DepthwiseKernel* kernel : runnable(depthwise_kernels())) {
       const DepthwiseWeights packed =
           pack_depthwise(*kernel, layer.weight.data(), layer.bias.data(), layer.multiplier.data(), c.channels, p);
@@ -70,8 +74,8 @@ void check_case(const Case& c) {
         Activation out(c.images, c.channels, height, width);
         depthwise(packed, in.planes, out.planes, p, pool);
         std::ostringstream what;
-        what << kernel->name << " " << c.height << " x " << c.width << " kernel " << p.kernel_h << " x " << p.kernel_w << " stride "
-             << p.stride_w << " pad " << p.pad_left << " dilation " << p.dilation_w << " threads " << threads;
+        what << kernel->name << " " << c.height << " x " << c.width << " kernel " << p.kernel_h << " x " << p.kernel_w
+             << " stride " << p.stride_w << " pad " << p.pad_left << " dilation " << p.dilation_w << " threads " << threads;
         check_same(out, wanted, what.str());
       }
     }
@@ -88,15 +92,30 @@ TEST(depthwise_around_the_edges_of_vectors) {
 
 TEST(depthwise_of_any_kernel_stride_padding_and_dilation) {
   const Case cases[] = {
-      {2, 3, 9, 21, square(1, 1, 0)},       {1, 4, 9, 21, square(1, 2, 0)},       {1, 6, 12, 13, square(2, 1, 0)},
-      {2, 9, 17, 19, square(3, 1, 0)},      {2, 9, 17, 40, square(3, 2, 0)},      {1, 4, 20, 20, square(3, 3, 1)},
-      {1, 4, 20, 37, square(3, 1, 2, 2)},   {1, 4, 40, 37, square(3, 2, 4, 4)},   {1, 4, 30, 30, square(5, 1, 4, 2)},
-      {1, 5, 30, 30, square(5, 3, 2)},      {1, 4, 16, 33, square(7, 1, 3)},      {2, 4, 15, 33, square(7, 2, 3)},
-      {1, 4, 25, 25, square(9, 1, 4)},      {1, 3, 33, 35, square(31, 1, 15)},    {1, 3, 5, 90, square(3, 1, 5)},
-      {1, 3, 60, 50, square(3, 1, 20, 20)}, {1, 4, 20, 37, square(4, 2, 1)},      {1, 3, 40, 41, square(11, 4, 5)},
-      {1, 2, 3, 45, {3, 40, 1, 1, 1, 20, 1, 1, 7, 100, 0, 255}},                  {1, 4, 30, 20, {5, 3, 2, 1, 2, 1, 1, 1, 7, 9, 0, 200}},
-      {1, 4, 30, 20, {3, 5, 1, 2, 1, 2, 2, 1, 255, 9, 9, 255}},                   {1, 8, 1, 1, square(3, 1, 1)},
-      {1, 4, 30, 50, {3, 3, 2, 2, 2, 3, 1, 3, 255, 9, 9, 255}},                   {1, 4, 30, 50, {5, 5, 1, 1, 2, 3, 2, 1, 255, 9, 9, 255}},
+      {2, 3, 9, 21, square(1, 1, 0)},
+      {1, 4, 9, 21, square(1, 2, 0)},
+      {1, 6, 12, 13, square(2, 1, 0)},
+      {2, 9, 17, 19, square(3, 1, 0)},
+      {2, 9, 17, 40, square(3, 2, 0)},
+      {1, 4, 20, 20, square(3, 3, 1)},
+      {1, 4, 20, 37, square(3, 1, 2, 2)},
+      {1, 4, 40, 37, square(3, 2, 4, 4)},
+      {1, 4, 30, 30, square(5, 1, 4, 2)},
+      {1, 5, 30, 30, square(5, 3, 2)},
+      {1, 4, 16, 33, square(7, 1, 3)},
+      {2, 4, 15, 33, square(7, 2, 3)},
+      {1, 4, 25, 25, square(9, 1, 4)},
+      {1, 3, 33, 35, square(31, 1, 15)},
+      {1, 3, 5, 90, square(3, 1, 5)},
+      {1, 3, 60, 50, square(3, 1, 20, 20)},
+      {1, 4, 20, 37, square(4, 2, 1)},
+      {1, 3, 40, 41, square(11, 4, 5)},
+      {1, 2, 3, 45, {3, 40, 1, 1, 1, 20, 1, 1, 7, 100, 0, 255}},
+      {1, 4, 30, 20, {5, 3, 2, 1, 2, 1, 1, 1, 7, 9, 0, 200}},
+      {1, 4, 30, 20, {3, 5, 1, 2, 1, 2, 2, 1, 255, 9, 9, 255}},
+      {1, 8, 1, 1, square(3, 1, 1)},
+      {1, 4, 30, 50, {3, 3, 2, 2, 2, 3, 1, 3, 255, 9, 9, 255}},
+      {1, 4, 30, 50, {5, 5, 1, 1, 2, 3, 2, 1, 255, 9, 9, 255}},
   };
   for (const Case& c : cases) check_case(c);
 }
@@ -128,10 +147,21 @@ TEST(depthwise_of_any_range_of_rows) {
               const bool inside = n * height + y >= begin && n * height + y < end;
               if (inside) wanted.at(n, channel, y, x) = naive(in, layer, c.params, n, channel, y, x);
             });
-            const DepthwiseGroup group = {in.planes.data, out.planes.data, packed.weights.data(), packed.bias.as<int32_t>(),
-                                          packed.multiplier.as<float>(), 3, 11, 19, height, width, begin, end};
+            const DepthwiseGroup group = {in.planes.data,
+                                          out.planes.data,
+                                          packed.weights.data(),
+                                          packed.bias.as<int32_t>(),
+                                          packed.multiplier.as<float>(),
+                                          3,
+                                          11,
+                                          19,
+                                          height,
+                                          width,
+                                          begin,
+                                          end};
             row->run(group, c.params);
-            check_same(out, wanted, std::string(row->name) + " rows from " + std::to_string(begin) + " to " + std::to_string(end));
+            check_same(out, wanted,
+                       std::string(row->name) + " rows from " + std::to_string(begin) + " to " + std::to_string(end));
           }
         }
       }

@@ -5,10 +5,10 @@
 
 namespace niwaki {
 
-#define NIWAKI_MUL(name, isa)                                                                            \
-  namespace mul_##name {                                                                                 \
-  void same(const uint8_t* a, const uint8_t* b, uint8_t* out, int64_t bytes, const MulParams& params);   \
-  void lane(const uint8_t* a, const uint8_t* b, uint8_t* out, int64_t pixels, const MulParams& params);  \
+#define NIWAKI_MUL(name, isa)                                                                             \
+  namespace mul_##name {                                                                                  \
+    void same(const uint8_t* a, const uint8_t* b, uint8_t* out, int64_t bytes, const MulParams& params);  \
+    void lane(const uint8_t* a, const uint8_t* b, uint8_t* out, int64_t pixels, const MulParams& params); \
   }
 #include "kernels/mul/kernels.inc"
 #undef NIWAKI_MUL
@@ -24,7 +24,8 @@ std::span<const MulKernel> mul_kernels() {
 
 const MulKernel& select_mul(Isa isa) { return select_kernel(mul_kernels(), isa); }
 
-void mul(const MulKernel& kernel, const Planes& a, const Planes& b, const Planes& out, const MulParams& params, ThreadPool& pool) {
+void mul(const MulKernel& kernel, const Planes& a, const Planes& b, const Planes& out, const MulParams& params,
+         ThreadPool& pool) {
   if (out.pixels() == 0) return;
   if (b.height == a.height && b.width == a.width) {
     for_each_piece(out.groups() * out.group_stride, pool, [&](int64_t begin, int64_t bytes) {

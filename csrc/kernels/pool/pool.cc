@@ -4,11 +4,11 @@
 
 namespace niwaki {
 
-#define NIWAKI_POOL(name, isa)                                        \
-  namespace pool_##name {                                             \
-  void max(const PoolGroup& group, const PoolParams& params);         \
-  void average(const PoolGroup& group, const PoolParams& params);     \
-  void adaptive(const PoolGroup& group, const PoolParams& params);    \
+#define NIWAKI_POOL(name, isa)                                       \
+  namespace pool_##name {                                            \
+    void max(const PoolGroup& group, const PoolParams& params);      \
+    void average(const PoolGroup& group, const PoolParams& params);  \
+    void adaptive(const PoolGroup& group, const PoolParams& params); \
   }
 #include "kernels/pool/kernels.inc"
 #undef NIWAKI_POOL
@@ -47,7 +47,8 @@ void avg_pool2d(const PoolKernel& kernel, const Planes& in, const Planes& out, c
   for_each_group(kernel.average, in, out, params, pool);
 }
 
-void adaptive_avg_pool2d(const PoolKernel& kernel, const Planes& in, const Planes& out, const PoolParams& params, ThreadPool& pool) {
+void adaptive_avg_pool2d(const PoolKernel& kernel, const Planes& in, const Planes& out, const PoolParams& params,
+                         ThreadPool& pool) {
   for_each_group(kernel.adaptive, in, out, params, pool);
 }
 

@@ -25,6 +25,7 @@ const PoolKernel& select_pool(Isa isa);
 
 void max_pool2d(const PoolKernel& kernel, const Planes& in, const Planes& out, const PoolParams& params, ThreadPool& pool);
 void avg_pool2d(const PoolKernel& kernel, const Planes& in, const Planes& out, const PoolParams& params, ThreadPool& pool);
-void adaptive_avg_pool2d(const PoolKernel& kernel, const Planes& in, const Planes& out, const PoolParams& params, ThreadPool& pool);
+void adaptive_avg_pool2d(const PoolKernel& kernel, const Planes& in, const Planes& out, const PoolParams& params,
+                         ThreadPool& pool);
 
 }  // namespace niwaki

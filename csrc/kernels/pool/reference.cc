@@ -31,8 +31,8 @@ void max(const PoolGroup& group, const PoolParams& params) {
 
 namespace {
 
-void average_window(const uint8_t* in, int64_t in_width, const PoolSpan& rows, const PoolSpan& columns, float divisor, uint8_t* out,
-                    const PoolParams& params) {
+void average_window(const uint8_t* in, int64_t in_width, const PoolSpan& rows, const PoolSpan& columns, float divisor,
+                    uint8_t* out, const PoolParams& params) {
   const float scale = params.scale / divisor;
   for (int c = 0; c < 4; ++c) {
     int32_t sum = -static_cast<int32_t>((rows.end - rows.begin) * (columns.end - columns.begin)) * params.in_zero;

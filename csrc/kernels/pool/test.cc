@@ -19,7 +19,8 @@ int32_t out_size(int32_t in, int32_t before, int32_t after, int32_t kernel, int3
   return size;
 }
 
-PoolParams square(int32_t kernel, int32_t stride, int32_t pad, int32_t dilation = 1, bool count_include_pad = false, int32_t divisor = 0) {
+PoolParams square(int32_t kernel, int32_t stride, int32_t pad, int32_t dilation = 1, bool count_include_pad = false,
+                  int32_t divisor = 0) {
   PoolParams p{};
   p.kernel_h = p.kernel_w = kernel;
   p.stride_h = p.stride_w = stride;
@@ -99,11 +100,12 @@ TEST(max_pool_against_its_definition) {
 }
 
 // The average of a window [top, bottom) x [left, right), cut to the image, over `divisor`.
-uint8_t naive_average(const Activation& in, int64_t n, int64_t c, int64_t top, int64_t bottom, int64_t left, int64_t right, int64_t divisor,
-                      const PoolParams& p) {
+uint8_t naive_average(const Activation& in, int64_t n, int64_t c, int64_t top, int64_t bottom, int64_t left, int64_t right,
+                      int64_t divisor, const PoolParams& p) {
   int64_t sum = 0;
   for (int64_t y = std::max<int64_t>(top, 0); y < std::min<int64_t>(bottom, in.planes.height); ++y)
-    for (int64_t x = std::max<int64_t>(left, 0); x < std::min<int64_t>(right, in.planes.width); ++x) sum += in.at(n, c, y, x) - p.in_zero;
+    for (int64_t x = std::max<int64_t>(left, 0); x < std::min<int64_t>(right, in.planes.width); ++x)
+      sum += in.at(n, c, y, x) - p.in_zero;
   const volatile float scale = p.scale / static_cast<float>(divisor);
   const volatile float t = static_cast<float>(sum) * scale;
   return naive_finish(t, p.out_zero, p.low, p.high);
@@ -138,7 +140,8 @@ TEST(average_pool_against_its_definition) {
           if (!p.count_include_pad)
             count = (std::min<int64_t>(bottom, c.height) - std::max<int64_t>(top, 0)) *
                     (std::min<int64_t>(right, c.width) - std::max<int64_t>(left, 0));
-          wanted.at(n, channel, y, x) = naive_average(in, n, channel, top, bottom, left, right, p.divisor > 0 ? p.divisor : count, p);
+          wanted.at(n, channel, y, x) =
+              naive_average(in, n, channel, top, bottom, left, right, p.divisor > 0 ? p.divisor : count, p);
         });
         for (const PoolKernel* kernel : runnable(pool_kernels())) {
           for (const int threads : {1, 3}) {

@@ -11,8 +11,8 @@ struct PoolSpan {
   int32_t counted;     // pixels that count: those inside, or inside the image grown by the padding
 };
 
-[[maybe_unused]] inline PoolSpan average_span(int32_t index, int32_t kernel, int32_t stride, int32_t before, int32_t after, int32_t size,
-                                              bool with_padding) {
+[[maybe_unused]] inline PoolSpan average_span(int32_t index, int32_t kernel, int32_t stride, int32_t before, int32_t after,
+                                              int32_t size, bool with_padding) {
   const int64_t begin = int64_t{index} * stride - before, grown = int64_t{size} + after;
   const int64_t end = begin + kernel < grown ? begin + kernel : grown;
   const int64_t inner_begin = begin > 0 ? begin : 0, inner_end = end < size ? end : size;

@@ -7,10 +7,10 @@
 
 namespace niwaki {
 
-#define NIWAKI_TABLE(name, isa, condition)                                                    \
-  namespace table_##name {                                                                    \
-  void lookup(const uint8_t* in, uint8_t* out, int64_t bytes, const uint8_t* table);          \
-  void clamp(const uint8_t* in, uint8_t* out, int64_t bytes, uint8_t low, uint8_t high);      \
+#define NIWAKI_TABLE(name, isa, condition)                                                 \
+  namespace table_##name {                                                                 \
+    void lookup(const uint8_t* in, uint8_t* out, int64_t bytes, const uint8_t* table);     \
+    void clamp(const uint8_t* in, uint8_t* out, int64_t bytes, uint8_t low, uint8_t high); \
   }
 #include "kernels/table/kernels.inc"
 #undef NIWAKI_TABLE
@@ -41,16 +41,14 @@ const TableKernel& select_table(Isa isa) { return select_kernel(table_kernels(),
 
 void lookup(const TableKernel& kernel, const Planes& in, const Planes& out, const uint8_t* table, ThreadPool& pool) {
   if (out.pixels() == 0) return;
-  for_each_piece(out.groups() * out.group_stride, pool, [&](int64_t begin, int64_t bytes) {
-    kernel.lookup(in.data + begin, out.data + begin, bytes, table);
-  });
+  for_each_piece(out.groups() * out.group_stride, pool,
+                 [&](int64_t begin, int64_t bytes) { kernel.lookup(in.data + begin, out.data + begin, bytes, table); });
 }
 
 void clamp(const TableKernel& kernel, const Planes& in, const Planes& out, uint8_t low, uint8_t high, ThreadPool& pool) {
   if (out.pixels() == 0) return;
-  for_each_piece(out.groups() * out.group_stride, pool, [&](int64_t begin, int64_t bytes) {
-    kernel.clamp(in.data + begin, out.data + begin, bytes, low, high);
-  });
+  for_each_piece(out.groups() * out.group_stride, pool,
+                 [&](int64_t begin, int64_t bytes) { kernel.clamp(in.data + begin, out.data + begin, bytes, low, high); });
 }
 
 }  // namespace niwaki

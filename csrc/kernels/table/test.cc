@@ -17,7 +17,9 @@ TEST(table_lookup_of_every_byte) {
     for (int round = 0; round < 20; ++round) {
       for (std::size_t i = 0; i < 256; ++i) {
         // The first two: the table of nothing, and its mirror.
-        const int32_t value = round == 0 ? static_cast<int32_t>(i) : round == 1 ? 255 - static_cast<int32_t>(i) : random.integer(0, 255);
+        const int32_t value = round == 0   ? static_cast<int32_t>(i)
+                              : round == 1 ? 255 - static_cast<int32_t>(i)
+                                           : random.integer(0, 255);
         table.data()[i] = static_cast<uint8_t>(value);
       }
       std::memset(out.data(), 0xa5, out.size());
