@@ -1,0 +1,41 @@
+"""niwaki prunes and quantizes PyTorch networks and runs them in int8 on CPUs, skipping the zeros.
+
+small, report = niwaki.compress(model, calibration, sparsity=0.75)
+net = niwaki.compile(small, (x,), threads=2)
+net.save("network.niwaki")
+"""
+
+from niwaki import configs, nn
+from niwaki._core import isa
+from niwaki._version import __version__
+from niwaki.compilation import compile, load, save
+from niwaki.compress import compress
+from niwaki.configs import OptimizeConfig, PruneConfig, QuantizeConfig
+from niwaki.errors import NiwakiError
+from niwaki.inspection import inspect
+from niwaki.network import Network
+from niwaki.nn import set_threads
+from niwaki.optimization import optimize
+from niwaki.pruning import prune
+from niwaki.quantization.quantize import quantize
+
+__all__ = [
+    "compress",
+    "optimize",
+    "prune",
+    "quantize",
+    "compile",
+    "load",
+    "save",
+    "inspect",
+    "Network",
+    "nn",
+    "configs",
+    "OptimizeConfig",
+    "PruneConfig",
+    "QuantizeConfig",
+    "NiwakiError",
+    "set_threads",
+    "isa",
+    "__version__",
+]

@@ -1,0 +1,148 @@
+"""Copies of networks and the layers in them: what optimize, prune and quantize all need."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+from torch.nn.utils import prune as torch_prune
+
+from niwaki.errors import NiwakiError, first_sentence
+
+
+def check_model(model: Any, what: str) -> None:
+    """Raises TypeError unless `model` is a float32 module on the CPU. `what` names the function that was called."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"niwaki.{what}: model must be a torch.nn.Module, not {type(model).__name__}.")
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.device.type != "cpu":
+            raise TypeError(
+                f"niwaki.{what}: '{name}' is on device '{tensor.device}'; niwaki works on CPUs, so move the model with model.cpu()."
+            )
+        if tensor.is_floating_point() and tensor.dtype != torch.float32:
+            raise TypeError(
+                f"niwaki.{what}: '{name}' is {str(tensor.dtype).removeprefix('torch.')}; convert the model with model.float()."
+            )
+
+
+def copy_model(model: nn.Module) -> nn.Module:
+    """A deep copy that shares nothing with `model`.
+
+    Raises:
+        NiwakiError: a part of the model cannot be copied.
+    """
+    # Tensors that are computed from parameters (a pruned `weight`, say) refuse deepcopy; their values are copied.
+    memo: dict[int, Any] = {}
+    for module in model.modules():
+        for value in vars(module).values():
+            if isinstance(value, torch.Tensor) and not value.is_leaf:
+                memo[id(value)] = value.detach().clone()
+    try:
+        with torch.inference_mode(False):
+            return copy.deepcopy(model, memo)
+    except Exception as error:
+        raise NiwakiError(
+            f"The model cannot be copied, and niwaki never changes the caller's: {first_sentence(error)}."
+        ) from error
+
+
+def bake_parametrizations(model: nn.Module) -> None:
+    """Turns masks and other parametrizations of a copy into plain parameters with the values that they compute."""
+    with torch.no_grad():
+        for module in model.modules():
+            if parametrize.is_parametrized(module):
+                for name in list(module.parametrizations):  # type: ignore[arg-type]
+                    parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+            for hook in list(module._forward_pre_hooks.values()):
+                if isinstance(hook, torch_prune.BasePruningMethod):
+                    torch_prune.remove(module, hook._tensor_name)
+
+
+def is_conv2d(module: nn.Module) -> bool:
+    """A Conv2d, or a subclass that computes the same."""
+    kind = type(module)
+    return (
+        isinstance(module, nn.Conv2d)
+        and kind.forward is nn.Conv2d.forward
+        and kind._conv_forward is nn.Conv2d._conv_forward
+    )
+
+
+def is_linear(module: nn.Module) -> bool:
+    """A Linear, or a subclass that computes the same; not those of nn.MultiheadAttention, which reads their weights itself."""
+    from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
+
+    return (
+        isinstance(module, nn.Linear)
+        and type(module).forward is nn.Linear.forward
+        and not isinstance(module, NonDynamicallyQuantizableLinear)
+    )
+
+
+def named_layers(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d | nn.Linear]]:
+    """Every convolution and linear layer once, in the order of `named_modules`; a network that is one layer is ''."""
+    for name, module in model.named_modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            yield name, module
+
+
+def replace_module(model: nn.Module, old: nn.Module, new: nn.Module) -> nn.Module:
+    """Puts `new` wherever `old` is in the tree. Returns the root: `new`, where the root was `old`."""
+    if model is old:
+        return new
+    for parent in list(model.modules()):
+        for name, child in list(parent._modules.items()):
+            if child is old:
+                parent._modules[name] = new
+    return model
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether the module does something besides its forward."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def matches(name: str, patterns: tuple[str, ...]) -> bool:
+    """Whether a layer's name matches one of the patterns ('fc', 'layer1.*', '*.downsample.*')."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def check_finite(name: str, layer: nn.Module) -> None:
+    """Raises ValueError, naming the layer, if its weight or bias holds NaN or infinity."""
+    for what in ("weight", "bias"):
+        tensor = getattr(layer, what, None)
+        if tensor is not None and not bool(torch.isfinite(tensor).all()):
+            raise ValueError(
+                f"Layer '{name}': its {what} holds NaN or infinity; train or load the network again before compressing it."
+            )
+
+
+def check_patterns(value: Any, field: str) -> tuple[str, ...]:
+    """A tuple of name patterns from what a config was given."""
+    if isinstance(value, str):
+        raise TypeError(
+            f"{field} must be a tuple of layer names or patterns, not a string; write {field}=('{value}',)."
+        )
+    try:
+        patterns = tuple(value)
+    except TypeError:
+        patterns = (value,)
+    if not all(isinstance(pattern, str) for pattern in patterns):
+        raise TypeError(f"{field} must be a tuple of layer names or patterns such as ('fc', 'layer1.*').")
+    return patterns
+
+
+def check_skips(model: nn.Module, patterns: tuple[str, ...], what: str) -> None:
+    """Raises ValueError for a pattern that matches no layer: most likely a slip of the pen."""
+    names = [name for name, _ in named_layers(model)]
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ValueError(
+                f"niwaki.{what}: skip pattern '{pattern}' matches no convolution or linear layer; "
+                f"names look like {', '.join(repr(name) for name in names[:3]) or '(there are none)'}."
+            )

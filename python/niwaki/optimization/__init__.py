@@ -1,0 +1,5 @@
+"""Rewrites that keep what a network computes: batch norms folded, dropout taken out."""
+
+from niwaki.optimization.optimize import OptimizeConfig, optimize
+
+__all__ = ["OptimizeConfig", "optimize"]

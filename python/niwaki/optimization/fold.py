@@ -1,0 +1,47 @@
+"""Folds one batch norm into the layer before it."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from niwaki.modules import replace_module
+
+BatchNorm = nn.modules.batchnorm._BatchNorm
+
+
+def what_remains(norm: BatchNorm) -> nn.Module | None:
+    """What a batch norm's module does after normalizing: nothing, or timm's dropout and activation. None: not known."""
+    if type(norm).forward is BatchNorm.forward:
+        return nn.Identity()
+    drop, act = getattr(norm, "drop", None), getattr(norm, "act", None)
+    if isinstance(drop, nn.Module) and isinstance(act, nn.Module) and set(norm._modules) == {"drop", "act"}:
+        rest = [module for module in (drop, act) if not isinstance(module, nn.Identity)]
+        return rest[0] if len(rest) == 1 else nn.Sequential(*rest) if rest else nn.Identity()
+    return None
+
+
+def fold_batch_norm(model: nn.Module, layer: nn.Conv2d | nn.Linear, norm: BatchNorm) -> nn.Module:
+    """y = (w x + b - mean) * factor + beta, with factor = gamma / sqrt(var + eps), is a layer with weights w * factor.
+
+    Computed in float64, so that the one rounding is the last. Returns the root of the model; where the batch norm does something
+    that is not known, the model is left as it is.
+    """
+    rest = what_remains(norm)
+    if rest is None or norm.running_mean is None or norm.running_var is None:
+        return model
+    factor = (norm.running_var.double() + norm.eps).rsqrt()
+    if norm.weight is not None:
+        factor = factor * norm.weight.double()
+    offset = -norm.running_mean.double()
+    if layer.bias is not None:
+        offset = offset + layer.bias.double()
+    offset = offset * factor
+    if norm.bias is not None:
+        offset = offset + norm.bias.double()
+    shape = (-1,) + (1,) * (layer.weight.dim() - 1)
+    layer.weight.copy_((layer.weight.double() * factor.reshape(shape)).float())
+    if layer.bias is None:
+        layer.bias = nn.Parameter(offset.float(), requires_grad=layer.weight.requires_grad)
+    else:
+        layer.bias.copy_(offset.float())
+    return replace_module(model, norm, rest)

@@ -1,0 +1,85 @@
+"""niwaki.optimize: the same network in eval mode, with fewer layers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import nn
+
+from niwaki.modules import bake_parametrizations, check_model, copy_model, has_hooks, replace_module
+from niwaki.optimization.fold import fold_batch_norm
+from niwaki.optimization.pairs import find_pairs
+
+_DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+
+
+@dataclass(frozen=True)
+class OptimizeConfig:
+    """What niwaki.optimize does.
+
+    Attributes:
+        fold_batch_norm: multiplies batch norms into the convolution or linear layer before them.
+        remove_dropout: replaces dropout, which does nothing after training, by nn.Identity.
+    """
+
+    fold_batch_norm: bool = True
+    remove_dropout: bool = True
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, bool):
+                raise TypeError(f"OptimizeConfig: {field.name} must be True or False, not {value!r}.")
+
+
+def optimize(
+    model: nn.Module,
+    config: OptimizeConfig | None = None,
+    *,
+    args: tuple[Any, ...] | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+) -> nn.Module:
+    """Returns a copy that computes the same in eval mode with fewer steps; layers keep their names.
+
+    A batch norm is folded only where the layer before it is called once and feeds nothing else. Zeros in the weights stay zeros;
+    masks and other parametrizations become plain weights.
+
+    Args:
+        model: a float32 network on the CPU. It is not changed.
+        config: what to do; OptimizeConfig() where None.
+        args, kwargs: an example input. With one, the network's graph comes from torch.export, which sees through more
+            networks than symbolic tracing, and shapes are known.
+
+    Raises:
+        TypeError: an argument is of a wrong type.
+        NiwakiError: the model cannot be copied.
+
+    Warns:
+        UserWarning: the network's graph cannot be found, so no batch norm was folded.
+    """
+    check_model(model, "optimize")
+    config = OptimizeConfig() if config is None else config
+    if not isinstance(config, OptimizeConfig):
+        raise TypeError(f"niwaki.optimize: config must be an OptimizeConfig, not {type(config).__name__}.")
+    if args is not None and not isinstance(args, tuple):
+        raise TypeError(f"niwaki.optimize: args must be a tuple such as (x,), not {type(args).__name__}.")
+    copied = copy_model(model).eval()
+    bake_parametrizations(copied)
+    if config.fold_batch_norm and any(
+        isinstance(module, nn.modules.batchnorm._BatchNorm) for module in copied.modules()
+    ):
+        pairs, failure = find_pairs(copied, args, kwargs)
+        if failure:
+            warnings.warn(f"niwaki.optimize folded no batch norm: {failure}", stacklevel=2)
+        with torch.no_grad():
+            for layer, norm in pairs:
+                copied = fold_batch_norm(copied, layer, norm)
+    if config.remove_dropout:
+        for module in list(copied.modules()):
+            if type(module) in _DROPOUT and not has_hooks(module):
+                copied = replace_module(copied, module, nn.Identity())
+    return copied

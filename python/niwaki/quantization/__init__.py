@@ -1,0 +1,8 @@
+"""Quantization: scales, observers, calibration. The verb is `niwaki.quantize`, in quantization/quantize.py."""
+
+# niwaki.nn needs the arithmetic of this package, and the verb needs niwaki.nn: so the verb is not imported here.
+from niwaki.quantization.affine import qparams
+from niwaki.quantization.config import QuantizeConfig
+from niwaki.quantization.ranges import RANGES_NAME, Ranges
+
+__all__ = ["QuantizeConfig", "RANGES_NAME", "Ranges", "qparams"]

@@ -1,0 +1,184 @@
+"""Ranges of activations from streams of values: all of them, all but outliers, or with the least squared error."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from niwaki.quantization.config import QuantizeConfig
+
+BINS = 2048
+# A histogram of so many values of a batch says enough; lowest and highest are always exact.
+SAMPLES = 1 << 18
+
+
+class NotFiniteError(ValueError):
+    """A value that was observed is NaN or infinite."""
+
+
+class Observer(ABC):
+    """Sees batches of a value, one after the other, and then says its range."""
+
+    def __init__(self) -> None:
+        self.low = math.inf
+        self.high = -math.inf
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was seen yet."""
+        return self.low > self.high
+
+    def observe(self, x: torch.Tensor) -> None:
+        """Takes a float32 tensor of any shape into account.
+
+        Raises:
+            NotFiniteError: it holds NaN or infinity.
+        """
+        if x.numel() == 0:
+            return
+        low, high = (end.item() for end in torch.aminmax(x))
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise NotFiniteError("NaN or infinity")
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        self._observe(x)
+
+    def range(self) -> tuple[float, float]:
+        """(low, high), within what was seen.
+
+        Raises:
+            ValueError: nothing was seen.
+        """
+        if self.empty:
+            raise ValueError("nothing was observed; calibrate with at least one input that is not empty.")
+        return self._range()
+
+    def _observe(self, x: torch.Tensor) -> None:  # noqa: B027  min-max needs no more than the ends
+        pass
+
+    @abstractmethod
+    def _range(self) -> tuple[float, float]: ...
+
+
+class MinMaxObserver(Observer):
+    """All values that were seen."""
+
+    def _range(self) -> tuple[float, float]:
+        return self.low, self.high
+
+
+class HistogramObserver(Observer):
+    """Counts values in bins of equal width. Where values fall outside, bins are merged in pairs until they fit: no batch is lost.
+
+    Exact zeros, which a ReLU makes many of, are counted apart: every range holds them exactly.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counts: NDArray[np.float64] = np.zeros(BINS)
+        self._begin = 0.0
+        self._width = 0.0
+
+    def _observe(self, x: torch.Tensor) -> None:
+        x = x.detach().reshape(-1)
+        stride = max(1, x.numel() // SAMPLES)
+        # Odd, so that it does not walk along one column of an image or one of 2^k channels.
+        x = x[:: stride | 1] if stride > 1 else x
+        x = x[x != 0]
+        if x.numel() == 0:
+            return
+        low, high = (end.item() for end in torch.aminmax(x))
+        if self._width == 0.0:
+            self._begin = low
+            self._width = max((high - low) / BINS, abs(low) * 1e-6, 1e-30)
+        self._cover(low, high)
+        # Bin numbers in float64: bins far from 0 may be narrower than float32 can tell apart.
+        index = ((x.double() - self._begin) / self._width).floor_().clamp_(0, BINS - 1).to(torch.int64)
+        self._counts += torch.bincount(index, minlength=BINS).numpy() * float(stride | 1 if stride > 1 else 1)
+
+    def _cover(self, low: float, high: float) -> None:
+        while low < self._begin or high > self._begin + self._width * BINS * (1 + 1e-9):
+            merged = self._counts.reshape(-1, 2).sum(1)
+            self._counts = np.zeros(BINS)
+            if low < self._begin:
+                self._counts[BINS // 2 :] = merged
+                self._begin -= self._width * BINS
+            else:
+                self._counts[: BINS // 2] = merged
+            self._width *= 2
+
+    @property
+    def _centers(self) -> NDArray[np.float64]:
+        return np.clip(self._begin + self._width * (np.arange(BINS) + 0.5), self.low, self.high)
+
+
+class PercentileObserver(HistogramObserver):
+    """All values but the outermost on either side. Zeros do not count: else a ReLU's zeros would hide its outliers' share."""
+
+    def __init__(self, percentile: float = 99.99) -> None:
+        super().__init__()
+        self.percentile = percentile
+
+    def _range(self) -> tuple[float, float]:
+        total = self._counts.sum()
+        if total == 0:
+            return self.low, self.high
+        outside = (1 - self.percentile / 100) * total
+        below = np.cumsum(self._counts)
+        above = np.cumsum(self._counts[::-1])[::-1]
+        first = int(np.searchsorted(below, outside, side="right"))
+        last = BINS - 1 - int(np.searchsorted(above[::-1], outside, side="right"))
+        first, last = min(first, BINS - 1), max(last, 0)
+        low = max(self.low, self._begin + first * self._width)
+        high = min(self.high, self._begin + (last + 1) * self._width)
+        return (low, high) if low <= high else (self.low, self.high)
+
+
+class MseObserver(HistogramObserver):
+    """The range with the least squared error: of rounding inside, of cutting off outside.
+
+    Rounding to steps of s costs s^2 / 12 on average; a value cut off costs its squared distance from the end.
+    """
+
+    CANDIDATES = 128
+
+    def _range(self) -> tuple[float, float]:
+        if self._counts.sum() == 0:
+            return self.low, self.high
+        shrink = np.linspace(1.0, 0.05, self.CANDIDATES)
+        lows = self.low * shrink if self.low < 0 else np.zeros(1)
+        highs = self.high * shrink if self.high > 0 else np.zeros(1)
+        cut_low, inside_low = self._cut(-lows, -self._centers)
+        cut_high, inside_high = self._cut(highs, self._centers)
+        total = self._counts.sum()
+        inside = inside_low[:, None] + inside_high[None, :] - total
+        step = (highs[None, :] - lows[:, None]) / 255
+        error = cut_low[:, None] + cut_high[None, :] + inside * step**2 / 12
+        i, j = np.unravel_index(int(np.argmin(error)), error.shape)
+        low = float(lows[i]) if self.low < 0 else self.low
+        high = float(highs[j]) if self.high > 0 else self.high
+        return low, high
+
+    def _cut(
+        self, ends: NDArray[np.float64], centers: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """For each end: summed squared distance of the values beyond it, and the number of those that are not."""
+        order = np.argsort(centers, kind="stable")
+        centers, counts = centers[order], self._counts[order]
+        # Sums over the values from each bin on, so that an end's error is a lookup.
+        n, m, s = (np.append(np.cumsum((counts * centers**k)[::-1])[::-1], 0.0) for k in range(3))
+        at = np.searchsorted(centers, ends, side="right")
+        error = s[at] - 2 * ends * m[at] + ends**2 * n[at]
+        return np.maximum(error, 0.0), n[0] - n[at]
+
+
+def make_observer(config: QuantizeConfig) -> Observer:
+    """The observer that a config names."""
+    if config.observer == "minmax":
+        return MinMaxObserver()
+    if config.observer == "percentile":
+        return PercentileObserver(config.percentile)
+    return MseObserver()

@@ -1,0 +1,163 @@
+"""niwaki.quantize: from a trained network and calibration to one with int8 layers and known ranges."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+
+from niwaki.capture import evaluating
+from niwaki.errors import NiwakiError, first_sentence
+from niwaki.modules import (
+    bake_parametrizations, check_finite, check_model, check_skips, copy_model, has_hooks, is_conv2d, is_linear, matches,
+    named_layers, replace_module,
+)  # fmt: skip
+from niwaki.nn.layers import Conv2d, Linear
+from niwaki.progress import track
+from niwaki.quantization.calibrate import Calibration
+from niwaki.quantization.config import QuantizeConfig
+from niwaki.quantization.inputs import Batch, batches, check_calibration
+from niwaki.quantization.ranges import RANGES_NAME, Ranges
+from niwaki.quantization.weights import check_reduction
+
+FloatLayer = nn.Conv2d | nn.Linear
+
+
+def quantize(
+    model: nn.Module, calibration: Any, config: QuantizeConfig | None = None, *, progress: bool = True
+) -> nn.Module:
+    """Quantizes the convolutions and linear layers of a network to int8.
+
+    Args:
+        model: a trained float32 network on the CPU. It is not changed. Masks of niwaki.prune or torch.nn.utils.prune become
+            zeros, and zeros stay zeros.
+        calibration: an iterable of typical inputs: tensors, tuples (the first item is the input) or dicts (arguments by name).
+            One tensor is taken as one batch. Some hundred inputs are enough.
+        config: the options; QuantizeConfig() where None.
+        progress: shows a progress bar, if stderr is a terminal.
+
+    Returns:
+        A network in eval mode that takes and returns what `model` does. Its layers are niwaki.nn.Conv2d and Linear; the ranges of
+        all other values are in its submodule `niwaki_ranges`, where niwaki.compile finds them.
+
+    Raises:
+        TypeError, ValueError: an argument, a layer or an item of the calibration is not fit; says which and why.
+        NiwakiError: the network cannot be copied, or has nothing to quantize.
+    """
+    return quantize_with_reasons(model, calibration, config, progress=progress)[0]
+
+
+def quantize_with_reasons(
+    model: nn.Module, calibration: Any, config: QuantizeConfig | None = None, *, progress: bool = True
+) -> tuple[nn.Module, dict[str, str], dict[str, FloatLayer]]:
+    """As `quantize`. Returns also why a layer stayed in float32, by its name, and the float layers of all names."""
+    check_model(model, "quantize")
+    config = QuantizeConfig() if config is None else config
+    if not isinstance(config, QuantizeConfig):
+        raise TypeError(f"niwaki.quantize: config must be a QuantizeConfig, not {type(config).__name__}.")
+    if any(isinstance(module, (Conv2d, Linear)) for module in model.modules()):
+        raise ValueError("niwaki.quantize: the network is quantized already; begin with the float32 network.")
+    check_skips(model, config.skip, "quantize")
+    items = check_calibration(calibration)
+    stream = batches(track(items, "calibrating", progress), config.transform)
+    first = next(stream)
+
+    copied = copy_model(model).eval().requires_grad_(False)
+    bake_parametrizations(copied)
+    called = _layers_called(copied, first)
+    floats = dict(named_layers(copied))
+    reasons: dict[str, str] = {}
+    swapped: dict[str, FloatLayer] = {}
+    for name, layer in floats.items():
+        reason = _why_not(name, layer, config, called)
+        if reason:
+            reasons[name] = reason
+            continue
+        check_finite(name, layer)
+        check_reduction(name, layer.weight)
+        swapped[name] = layer
+    if not swapped:
+        details = "; ".join(f"'{name}': {reason}" for name, reason in itertools.islice(reasons.items(), 3))
+        raise NiwakiError(
+            f"niwaki.quantize: there is no layer to quantize ({details or 'no Conv2d or Linear in the network'})."
+        )
+    result = _swap(copied, swapped)
+    _calibrate(result, swapped, first, stream, config)
+    return result, reasons, floats
+
+
+def _layers_called(model: nn.Module, batch: Batch) -> set[int]:
+    """ids of the layers that are called when the network runs; others may be dead, or their weights read by their parent."""
+    called: set[int] = set()
+    handles = [
+        layer.register_forward_pre_hook(lambda module, _: called.add(id(module))) for _, layer in named_layers(model)
+    ]
+    batch = batch.copy()
+    try:
+        with evaluating(model):
+            model(*batch.args, **batch.kwargs)
+    except Exception as error:
+        raise ValueError(f"{batch}: the network cannot be run with it: {first_sentence(error)}") from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    return called
+
+
+def _why_not(name: str, layer: FloatLayer, config: QuantizeConfig, called: set[int]) -> str:
+    if matches(name, config.skip):
+        return "skipped by name"
+    if not (is_conv2d(layer) or is_linear(layer)):
+        return f"{type(layer).__name__} computes something of its own"
+    if isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros":
+        return f"padding_mode '{layer.padding_mode}'; only 'zeros' is supported"
+    if layer.weight.numel() == 0:
+        return "its weight is empty"
+    if has_hooks(layer):
+        return "it has forward hooks"
+    if id(layer) not in called:
+        return "not called as a layer when the network ran"
+    return ""
+
+
+def _swap(model: nn.Module, layers: dict[str, FloatLayer]) -> nn.Module:
+    """Puts niwaki.nn layers in place, with scales that calibration will replace."""
+    for name, layer in layers.items():
+        new: Conv2d | Linear
+        if isinstance(layer, nn.Conv2d):
+            new = Conv2d(
+                layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding,  # type: ignore[arg-type]
+                layer.dilation, layer.groups, layer.bias is not None,  # type: ignore[arg-type]
+            )  # fmt: skip
+        else:
+            new = Linear(layer.in_features, layer.out_features, layer.bias is not None)
+        new.name = name
+        model = replace_module(model, layer, new.eval())
+    if isinstance(model, (Conv2d, Linear)):
+        model = nn.Sequential(model)  # the root needs a place for the ranges
+    return model
+
+
+def _calibrate(
+    model: nn.Module, floats: dict[str, FloatLayer], first: Batch, rest: Iterator[Batch], config: QuantizeConfig
+) -> None:
+    model.add_module(RANGES_NAME, Ranges())
+    layers = {module.name: module for module in model.modules() if isinstance(module, (Conv2d, Linear))}
+    by_path = {
+        path: floats[module.name] for path, module in model.named_modules() if isinstance(module, (Conv2d, Linear))
+    }
+    names = {path: module.name for path, module in model.named_modules() if isinstance(module, (Conv2d, Linear))}
+    calibration = Calibration(model, by_path, config)
+    for batch in itertools.chain([first], rest):
+        calibration.observe(batch)
+    ranges = {names[path]: pair for path, pair in calibration.layer_ranges().items()}
+    for name, layer in layers.items():
+        layer.set_from_float(
+            floats[name].weight, floats[name].bias, ranges[name],
+            per_channel=config.per_channel, weight_range=config.weight_range,
+        )  # fmt: skip
+    stored = getattr(model, RANGES_NAME)
+    assert isinstance(stored, Ranges)
+    stored.set(calibration.value_ranges())

@@ -1,0 +1,99 @@
+"""Weights as int8, -127 to 127, with a scale per output channel."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from niwaki.quantization.affine import SMALLEST_SCALE
+
+# A sum of 66,311 products of at most 255 * 127 still fits int32.
+MAX_REDUCTION = 66_311
+_INT32 = 2**31 - 1
+_MAX_BIAS = 2**30
+
+WeightRange = Literal["minmax", "mse"]
+
+
+def check_reduction(name: str, weight: torch.Tensor) -> None:
+    """Raises ValueError, naming the layer, if its sums could overflow int32."""
+    reduction = weight[0].numel() if len(weight) else 0
+    if reduction > MAX_REDUCTION:
+        raise ValueError(
+            f"Layer '{name}' sums {reduction} products for each output; more than {MAX_REDUCTION} could overflow int32. "
+            f"Leave it in float32 with skip=('{name}',)."
+        )
+
+
+def quantize_weight(
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    input_scale: float,
+    *,
+    per_channel: bool = True,
+    weight_range: WeightRange = "minmax",
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rounds a weight to int8. Zeros stay zeros.
+
+    A scale is at least so large that the bias, in units of input_scale * scale, lies within 2^30 and that no sum overflows int32.
+
+    Args:
+        weight: float32 [O, ...], finite.
+        bias: float32 [O] or None.
+        input_scale: scale of the layer's input.
+        per_channel: one scale per output channel, else all the same.
+        weight_range: 'minmax' keeps the largest weight; 'mse' cuts it off where that makes the squared error smaller.
+
+    Returns:
+        int8 of the shape of weight, and float32 scales [O], positive.
+    """
+    weight = weight.detach()
+    flat = weight.reshape(len(weight), -1)
+    largest = flat.abs().amax(1).double() if flat.numel() else torch.zeros(len(flat), dtype=torch.float64)
+    if not per_channel and largest.numel():
+        largest = largest.max().expand(len(flat)).clone()
+    scale = largest / 127
+    if weight_range == "mse":
+        scale = _least_error(flat, scale, per_channel)
+    steps_of_bias = torch.zeros_like(scale) if bias is None else bias.detach().double().abs() / input_scale
+    # A channel without weights is its bias alone: any scale that makes the bias exact enough will do.
+    alone = torch.where(steps_of_bias > 0, steps_of_bias / 2**22, torch.ones_like(scale))
+    scale = torch.where(largest > 0, scale, alone)
+    floor = max(SMALLEST_SCALE, SMALLEST_SCALE / input_scale)
+    scale = torch.maximum(scale, steps_of_bias / _MAX_BIAS).clamp_min(floor)
+    scale32 = scale.float()
+    while True:
+        q = _round(flat, scale32)
+        sums = q.double().abs().sum(1) * 255 + steps_of_bias / scale32.double() + 1
+        if bool((sums <= _INT32).all()):
+            break
+        scale32 = torch.where(sums > _INT32, scale32 * (sums / _INT32 * 1.01).float(), scale32)
+    return q.to(torch.int8).reshape(weight.shape), scale32
+
+
+def _round(flat: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    return (flat / scale[:, None]).round_().clamp_(-127, 127)
+
+
+def _least_error(flat: torch.Tensor, scale: torch.Tensor, per_channel: bool) -> torch.Tensor:
+    """The scale among 50 % to 100 % of `scale` with the least squared error, per channel or for all together."""
+    best = scale.clone()
+    least = torch.full_like(scale, torch.inf)
+    safe = scale.clamp_min(SMALLEST_SCALE)
+    for step in range(26):
+        tried = safe * (1 - 0.02 * step)
+        tried32 = tried.float()
+        error = (_round(flat, tried32) * tried32[:, None] - flat).square().sum(1).double()
+        if not per_channel:
+            error = error.sum().expand_as(least)
+        better = error < least
+        best, least = torch.where(better, tried, best), torch.where(better, error, least)
+    return best
+
+
+def relative_error(weight: torch.Tensor, q: torch.Tensor, scale: torch.Tensor) -> float:
+    """||weight - scale q|| / ||weight||; 0 for a weight of zeros."""
+    norm = weight.detach().norm().item()
+    real = q.float() * scale.reshape(-1, *[1] * (q.dim() - 1))
+    return (weight.detach() - real).norm().item() / norm if norm > 0 else 0.0
