@@ -65,8 +65,8 @@ class _Runner:
 class Network:
     """A network that runs in int8. Made by `niwaki.compile` and `niwaki.load`.
 
-    Called with tensors as the module was, it returns what the module returned, nested the same way. Batch and image sizes are free.
-    Results carry no gradient. Any number of threads may call it at once; each gets its own activations.
+    Called with tensors as the module was, it returns what the module returned, nested the same way. Batch and image
+    sizes are free. Results carry no gradient. Any number of threads may call it at once; each gets its own activations.
     """
 
     def __init__(
@@ -93,8 +93,8 @@ class Network:
         """Runs the network.
 
         Args:
-            args: as in the `args` that it was compiled with; tensors are float32 on the CPU with the same rank and number of
-                channels. Batch and image sizes may differ.
+            args: like the `args` that it was compiled with; tensors on the CPU with the same type, rank and channels.
+                Batch and image sizes may differ.
 
         Returns:
             New tensors, nested like the module's results.
@@ -135,8 +135,8 @@ class Network:
         for tensor, info in zip(inputs, self._signature.inputs, strict=True):
             if tuple(tensor.shape) != info.shape:
                 raise ValueError(
-                    f"input '{info.name}': shape {tuple(tensor.shape)}, but {sized.sized} in '{sized.name}' stays in torch with the "
-                    f"sizes of {info.shape}. Compile the network for the new shape."
+                    f"input '{info.name}': shape {tuple(tensor.shape)}, but {sized.sized} in '{sized.name}' stays in "
+                    f"torch with the sizes of {info.shape}. Compile the network for the new shape."
                 )
 
     @property
@@ -179,20 +179,21 @@ class Network:
         """Writes the network into one .niwaki file, which runs on every CPU. It appears complete or not at all.
 
         Raises:
-            NiwakiError: a part of the network stays in torch (the message names the parts), results have a type that a file
-                can't name, or the file can't be written.
+            NiwakiError: a part of the network stays in torch (the message names the parts), results have a type that a
+                file can't name, or the file can't be written.
         """
         left = [stage for stage in self._stages if isinstance(stage, TorchStage)]
         if left:
             parts = "; ".join(f"'{stage.name}' ({_cut_reasons(stage.reasons)})" for stage in left[:4])
             more = f"; and {len(left) - 4} more" if len(left) > 4 else ""
             raise NiwakiError(
-                f"{os.fspath(path)}: not written, because a file holds native operators only and these parts stay in torch: {parts}{more}."
+                f"{os.fspath(path)}: not written, because a file holds native operators only and these stay in "
+                f"torch: {parts}{more}."
             )
         if self._signature.result is None:
             raise NiwakiError(
-                f"{os.fspath(path)}: not written, because the network returns a {self._signature.unnamed}, which a file can't name. "
-                "Return tensors in tuples, lists or dicts."
+                f"{os.fspath(path)}: not written, because the network returns a {self._signature.unnamed}, a type that files "
+                "can't name. Return tensors in tuples, lists or dicts."
             )
         (stage,) = self._stages
         assert isinstance(stage, NativeStage)

@@ -19,7 +19,7 @@ class PlanStep:
 
     Attributes:
         name: the layer's name in the original network.
-        op: what it computes: "conv2d", "add", ...; what was fused into it follows after "+".
+        op: what it computes: "conv2d", "add", ...
         scheme: "int8", "sparse int8", "float32", or "torch" for what stays in PyTorch.
         kernel: the kernel that runs it.
         zeros: share of its weights that are zero, 0 to 1.

@@ -22,7 +22,7 @@ from niwaki.lower.nodes import (
 _CHECKS = ("aten::_assert", "aten::sym_constrain", "_guards_fn", "_assert")
 _IDENTITIES = {
     "aten::alias", "aten::contiguous", "aten::clone", "aten::detach", "aten::lift_fresh_copy", "aten::dropout",
-    "aten::feature_dropout", "aten::alpha_dropout", "aten::feature_alpha_dropout", "aten::to", "aten::_to_copy", "aten::identity",
+    "aten::feature_dropout", "aten::alpha_dropout", "aten::feature_alpha_dropout", "aten::to", "aten::_to_copy",
 }  # fmt: skip
 _RESHAPES = {"aten::view", "aten::reshape", "aten::_unsafe_view"}
 _SHAPERS = _RESHAPES | {"aten::flatten", "aten::squeeze", "aten::unsqueeze"}
@@ -117,10 +117,11 @@ def _shuffle(module: GraphModule, node: Node) -> None:
         return
     if inner[0] != outer[0] or inner[1] * inner[2] != outer[1] or inner[3:] != outer[2:]:
         return
-    if operator_name(swap) == "aten::permute":
-        swaps = [axis % 5 for axis in swap.args[1]] == [0, 2, 1, 3, 4]  # type: ignore[union-attr, operator]
+    given = arguments(swap)
+    if "dims" in given:
+        swaps = [int(axis) % 5 for axis in given["dims"]] == [0, 2, 1, 3, 4]
     else:
-        swaps = {int(axis) % 5 for axis in swap.args[1:3]} == {1, 2}  # type: ignore[arg-type, operator]
+        swaps = {int(given["dim0"]) % 5, int(given["dim1"]) % 5} == {1, 2}
     if swaps:
         with module.graph.inserting_before(node):
             new = module.graph.call_function(torch.ops.aten.channel_shuffle.default, (source, inner[1]))
@@ -160,11 +161,11 @@ def _select(module: GraphModule, node: Node) -> None:
     picked = node.args[0]
     if not isinstance(picked, Node) or operator_name(picked) != "aten::select" or not isinstance(picked.args[0], Node):
         return
-    whole, axis, index = picked.args[:3]
+    whole, given = picked.args[0], arguments(picked)
     rank = len(shape_of(whole))
-    if int(axis) % rank != 1 or int(node.args[1]) % rank != 1:  # type: ignore[arg-type]
+    if int(given["dim"]) % rank != 1 or int(arguments(node)["dim"]) % rank != 1:
         return
-    start = int(index) % shape_of(whole)[1]  # type: ignore[arg-type]
+    start = int(given["index"]) % shape_of(whole)[1]
     with module.graph.inserting_before(node):
         new = module.graph.call_function(torch.ops.aten.slice.Tensor, (whole, 1, start, start + 1))
     _replace(node, new)

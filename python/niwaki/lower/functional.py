@@ -46,13 +46,12 @@ def _viewed(node: Node) -> Node | None:
 def _check_views(node: Node, order: dict[Node, int], root: dict[Node, Node]) -> None:
     changed = node.args[0]
     assert isinstance(changed, Node)
-    for other, owner in root.items():
-        if owner is root[changed] and other is not changed and other is not node:
-            if any(order[user] > order[node] for user in other.users):
-                raise NiwakiError(
-                    f"{label(node)}: {operator_name(node)} changes a tensor in place while another view of it is still "
-                    "used. Write it without the in-place form."
-                )
+    views = (other for other, owner in root.items() if owner is root[changed] and other not in (changed, node))
+    if any(order[user] > order[node] for view in views for user in view.users):
+        raise NiwakiError(
+            f"{label(node)}: {operator_name(node)} changes a tensor in place while another view of it is still "
+            "used. Write it without the in-place form."
+        )
 
 
 def _rewrite(node: Node, order: dict[Node, int]) -> None:

@@ -33,7 +33,7 @@ class Part:
 def partition(module: GraphModule, why: Callable[[Node], str] = refusal) -> list[Part]:
     """The parts in an order in which they can run.
 
-    A native part without a convolution, linear layer or batch norm stays in torch: it would only convert to uint8 and back.
+    A native part without a convolution, linear layer or batch norm stays in torch: converting costs more.
     """
     nodes = [node for node in module.graph.nodes if node.op not in ("placeholder", "output") and not is_constant(node)]
     reasons = {node: why(node) for node in nodes}
@@ -48,7 +48,7 @@ def partition(module: GraphModule, why: Callable[[Node], str] = refusal) -> list
 
 
 def _levels(nodes: list[Node], reasons: Mapping[Node, str]) -> dict[Node, int]:
-    """Even for native nodes, odd for torch: what runs at a level needs lower levels and its own only, so no cycle can form."""
+    """Even for native nodes, odd for torch. A level needs itself and lower ones only: so there are no cycles."""
     levels: dict[Node, int] = {}
     for node in nodes:
         parity = 1 if reasons[node] else 0

@@ -18,7 +18,7 @@ from niwaki.lower.native import build_graph
 from niwaki.lower.nodes import label, module_path, name_nodes, operator_name, short_name, tensor_of
 from niwaki.lower.partition import Part, partition
 from niwaki.lower.scales import Ranges
-from niwaki.lower.structure import Slot, Structure, Undescribable, describe
+from niwaki.lower.structure import Slot, Structure, UndescribableError, describe
 from niwaki.lower.torch_part import build_module, sized_operator
 
 
@@ -137,7 +137,7 @@ def build_program(exported: torch.export.ExportedProgram, ranges: Ranges, source
     result_type = ""
     try:
         result = describe(pytree.tree_unflatten(leaves, spec))
-    except Undescribable as error:
+    except UndescribableError as error:
         result_type = str(error)
     return Program(
         inputs=tuple(_input_info(node) for node in inputs),
@@ -156,7 +156,8 @@ def build_program(exported: torch.export.ExportedProgram, ranges: Ranges, source
 def _expect_layers(module: GraphModule, source: str) -> None:
     if not any(operator_name(node).startswith("niwaki::") for node in module.graph.nodes if node.op == "call_function"):
         raise NiwakiError(
-            f"Nothing in this {source} is quantized, so there is nothing to compile: call niwaki.compress (or niwaki.quantize) first."
+            f"Nothing in this {source} is quantized, so there is nothing to compile: "
+            "call niwaki.compress (or niwaki.quantize) first."
         )
 
 
@@ -182,7 +183,7 @@ def _arguments(exported: torch.export.ExportedProgram, placeholders: Sequence[No
         raise TypeError("a network is called with positional arguments; pass them all in args.")
     try:
         return describe(args), inputs
-    except Undescribable as error:
+    except UndescribableError as error:
         raise TypeError(f"args may hold tensors, tuples, lists, dicts and numbers, but not {error}.") from None
 
 
@@ -198,7 +199,7 @@ def _results(module: GraphModule, inputs: Sequence[Node]) -> tuple[list[Any], li
             leaves.append(Slot("input", list(inputs).index(leaf)))
         elif leaf.op == "get_attr":
             raise NiwakiError(
-                f"The network returns its parameter '{leaf.target}', which depends on no input; return it elsewhere."
+                f"The network returns '{leaf.target}', which depends on no input; leave it out of the results."
             )
         else:
             if leaf not in returned:

@@ -48,8 +48,8 @@ def assign_scales(
 ) -> dict[Node, QParams]:
     """Scale and zero point of each value that is uint8.
 
-    Values that share a scale get one that covers the ranges of all of them. What feeds a ReLU alone has the scale of its result:
-    what it cuts off needs no numbers.
+    Values that share a scale get one that covers the ranges of all of them. What feeds a ReLU alone has the scale of
+    its result: what it cuts off needs no numbers.
 
     Args:
         nodes: of the native part, in order.
@@ -89,13 +89,13 @@ def assign_scales(
 def _choose(node: Node, covers: list[float]) -> QParams:
     if not covers:
         raise NiwakiError(
-            f"{label(node)}: nothing is known of the range of its values ('{origin(node)}' in the graph): the network or its inputs "
-            "have changed since it was calibrated. Pass calibration= to niwaki.compile, and it is observed again."
+            f"{label(node)}: nothing is known of the range of its values ('{origin(node)}' in the graph): the network "
+            "or its inputs have changed since it was calibrated. Pass calibration= to niwaki.compile to observe anew."
         )
     low, high = min(covers), max(covers)
     if not (math.isfinite(low) and math.isfinite(high)):
         raise NiwakiError(
-            f"{label(node)}: its values range from {low} to {high}, which no scale can hold. Calibrate with other inputs."
+            f"{label(node)}: its values range from {low} to {high}, which no scale holds. Calibrate with other inputs."
         )
     scale, zero_point = qparams(low, high)
     return QParams(float(scale), int(zero_point))

@@ -25,12 +25,12 @@ class Slot:
     index: int
 
 
-class Undescribable(TypeError):
+class UndescribableError(TypeError):
     """A type that has no description; its name is the message."""
 
 
 def describe(value: Any) -> Structure:
-    """The structure of a nested object whose tensors are Slots. Raises Undescribable for types other than those above."""
+    """The structure of a nested object whose tensors are Slots. Raises UndescribableError for other types."""
     if isinstance(value, Slot):
         return {value.kind: value.index}
     if type(value) in _PLAIN:
@@ -39,7 +39,7 @@ def describe(value: Any) -> Structure:
         return {type(value).__name__: [describe(item) for item in value]}
     if isinstance(value, dict) and all(type(key) in (str, int) for key in value):
         return {"dict": [[key, describe(item)] for key, item in value.items()]}
-    raise Undescribable(type(value).__name__)
+    raise UndescribableError(type(value).__name__)
 
 
 def rebuild(structure: Structure, inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:

@@ -31,7 +31,7 @@ def build_module(part: Part, source: GraphModule) -> GraphModule:
 
 
 def sized_operator(part: Part) -> str:
-    """The first operator whose arguments hold sizes that may come from the captured inputs; empty where there is none."""
+    """The first operator with sizes in its arguments that may be those of the captured inputs, or nothing."""
     for node in part.nodes:
         name = operator_name(node)
         if name in _SIZES:

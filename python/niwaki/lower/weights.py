@@ -15,8 +15,9 @@ def quantize_bias(
 ) -> dict[str, NDArray[np.generic]]:
     """The tensors of a conv2d or linear: bias as int32 in units of input_scale * scale.
 
-    Where the weights of an output channel are all zero, its scale says nothing; it is then chosen to suit the bias. Where a bias
-    would not fit int32 beside the sum of products, the channel gets a larger scale and its weights are rounded to it.
+    Where the weights of an output channel are all zero, its scale says nothing; it is then chosen to suit the bias.
+    Where a bias would not fit int32 beside the sum of products, the channel gets a larger scale and its weights are
+    rounded to it.
 
     Args:
         weight: int8 [O, ...].

@@ -117,11 +117,10 @@ class Product(_Arithmetic):
         given = arguments(node)
         left, right = given["self"], given["other"]
         a, b = shape_of(left), shape_of(right)
-        if a == b and a[2:] == [1, 1]:
-            # Captured with images so small that nothing tells the factor per channel from the features; larger ones may follow.
-            swap = _is_pooled(left) and not _is_pooled(right)
-        else:
-            swap = a != b and a[2:] == [1, 1]
+        swap = a[2:] == [1, 1]
+        if a == b:
+            # At capture the images were so small that nothing tells a factor per channel from features.
+            swap = swap and _is_pooled(left) and not _is_pooled(right)
         return builder.add("mul", node, [right, left] if swap else [left, right])
 
 

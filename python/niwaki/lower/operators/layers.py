@@ -53,7 +53,7 @@ class _Layer(Operator):
 class Conv2d(_Layer):
     def emit(self, builder: Builder, node: Node) -> int:
         given = arguments(node)
-        attributes = {
+        attributes: dict[str, int | list[int]] = {
             "stride": list(given["stride"]),
             "padding": list(given["padding"]),
             "dilation": list(given["dilation"]),

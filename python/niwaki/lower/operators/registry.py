@@ -91,7 +91,7 @@ def refusal(node: Node) -> str:
         why = _unsuitable(value)
         if why:
             return f"{operator_name(node)} {why}"
-        if value.shape[0] != made.shape[0]:
+        if isinstance(value, torch.Tensor) and value.shape[0] != made.shape[0]:
             return f"{operator_name(node)} changes the batch dimension"
     if not data_inputs(node):
         return f"{operator_name(node)} has no input that depends on the network's"

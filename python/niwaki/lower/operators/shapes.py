@@ -1,4 +1,4 @@
-"""What moves elements and computes nothing: concat, slice, pad, reshape, channel shuffle. All keep scale and zero point."""
+"""What moves elements and computes nothing: concat, slice, pad, reshape, channel shuffle. All keep the scale."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class ChannelShuffle(_Shape):
 
 @register("aten::flatten", "aten::view", "aten::reshape", "aten::_unsafe_view", "aten::squeeze", "aten::unsqueeze")
 class Reshape(_Shape):
-    """A new shape for the same elements, image by image. Sizes are those of the capture; what follows from the input's is left open."""
+    """A new shape for the same elements, image by image. What grows with the image is left open."""
 
     def refusal(self, node: Node) -> str:
         before, after = shape_of(data_inputs(node)[0]), shape_of(node)

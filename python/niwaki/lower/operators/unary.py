@@ -60,11 +60,12 @@ def _occurrences(node: Node, source: Node) -> int:
 
 
 @register(
-    "aten::abs", "aten::atan", "aten::celu", "aten::ceil", "aten::cos", "aten::elu", "aten::erf", "aten::exp", "aten::expm1",
-    "aten::floor", "aten::gelu", "aten::hardshrink", "aten::hardsigmoid", "aten::hardswish", "aten::leaky_relu", "aten::log",
-    "aten::log1p", "aten::log_sigmoid", "aten::mish", "aten::neg", "aten::pow", "aten::prelu", "aten::reciprocal", "aten::round",
-    "aten::rsqrt", "aten::selu", "aten::sigmoid", "aten::sign", "aten::silu", "aten::sin", "aten::softplus", "aten::softshrink",
-    "aten::sqrt", "aten::square", "aten::tan", "aten::tanh", "aten::threshold",
+    "aten::abs", "aten::atan", "aten::celu", "aten::ceil", "aten::cos", "aten::elu", "aten::erf", "aten::exp",
+    "aten::expm1", "aten::floor", "aten::gelu", "aten::hardshrink", "aten::hardsigmoid", "aten::hardswish",
+    "aten::leaky_relu", "aten::log", "aten::log1p", "aten::log_sigmoid", "aten::mish", "aten::neg", "aten::pow",
+    "aten::prelu", "aten::reciprocal", "aten::round", "aten::rsqrt", "aten::selu", "aten::sigmoid", "aten::sign",
+    "aten::silu", "aten::sin", "aten::softplus", "aten::softshrink", "aten::sqrt", "aten::square", "aten::tan",
+    "aten::tanh", "aten::threshold",
 )  # fmt: skip
 class Unary(Operator):
     def unary(self, node: Node) -> bool:
