@@ -65,7 +65,7 @@ class Demo:
         train(model, data, 15, 0.05, self.bar("training on digits", 15))
 
         after_step = self.bar("compressing", 4)
-        int8, _ = niwaki.compress(model, calibration)
+        int8, _ = niwaki.compress(model, calibration, progress=False)
         after_step()
         networks = {FLOAT: model}
         sizes = {FLOAT: self.float_file(model, "digits")}
@@ -75,7 +75,7 @@ class Demo:
         form = f"{INT8}, 75 % pruned"
         pruned = niwaki.prune(model, sparsity=0.75, pattern="block4", scope="global")
         train(pruned, data, 15, 0.02, self.bar("fine-tuning what is left", 15))
-        sparse, _ = niwaki.compress(pruned, calibration)
+        sparse, _ = niwaki.compress(pruned, calibration, progress=False)
         after_step()
         networks[form], sizes[form] = self.through_a_file(sparse, x, "digits-int8-pruned")
         after_step()
@@ -96,8 +96,8 @@ class Demo:
         after_step = self.bar("compressing ResNet-50", 4)
         networks = {FLOAT: model}
         sizes = {FLOAT: self.float_file(model, "resnet50")}
-        for form, sparsity in ((INT8, None), (f"{INT8}, 85 % pruned", 0.85)):
-            module, _ = niwaki.compress(model, calibration, sparsity=sparsity, scope="local")
+        for form, options in ((INT8, {}), (f"{INT8}, 85 % pruned", {"sparsity": 0.85, "scope": "local"})):
+            module, _ = niwaki.compress(model, calibration, progress=False, **options)
             after_step()
             networks[form], sizes[form] = self.through_a_file(
                 module, x, form.replace(f"{INT8}", "resnet50").replace(" ", "")

@@ -123,8 +123,8 @@ def _plot_errors(report: Report) -> Figure:
         axes.scatter(*zip(*points, strict=True), s=22, color=COLORS.get(scheme, "#888888"), label=scheme)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("layer, in the order of the network")
-    axes.set_ylabel("% of the output")
-    axes.set_title("Error of each layer's output", loc="left", fontsize=11)
+    axes.set_ylabel("% of the weights' norm")
+    axes.set_title("Error of each layer's weights", loc="left", fontsize=11)
     axes.legend(frameon=False, fontsize=9)
     return figure
 
@@ -150,7 +150,7 @@ def write_page(report: Report, path: str | os.PathLike[str], title: str) -> None
     render_page(
         path,
         title=title,
-        note="Sizes are those of weights, scales and biases. Errors are relative to the layer's output in float32.",
+        note="Sizes are those of weights, scales and biases. Errors are relative, of the weights.",
         facts=[
             ("size", format_bytes(report.bytes)),
             ("in float32", format_bytes(report.float_bytes)),

@@ -25,7 +25,7 @@ class LayerReport:
         zeros: share of its weights that are zero, 0 to 1.
         bytes: size of its weights, scales and biases now.
         float_bytes: size of the same in float32, dense.
-        error: norm of the change of its output over the norm of its output, on calibration data; None if not measured.
+        error: norm of the change of its weights over the norm of the weights; None where nothing was rounded.
         reason: why the layer is held as it is; empty where there is nothing to explain.
     """
 
