@@ -9,7 +9,8 @@
 
 namespace niwaki {
 
-// How many of `items` (`item_bytes` each) go into one task when `loops` loops of that many items are cut: a multiple of `multiple`.
+// How many of `items` (`item_bytes` each) go into one task when `loops` loops of that many items are cut: a multiple of
+// `multiple`.
 inline int64_t items_per_task(int64_t items, int64_t item_bytes, int64_t loops, int64_t multiple, const ThreadPool& pool) {
   constexpr int64_t kLeastBytes = 8192;
   if (pool.threads() == 1 || items <= 0) return std::max<int64_t>(round_up(items, multiple), multiple);

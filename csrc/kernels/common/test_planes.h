@@ -1,5 +1,5 @@
-// What the tests of the kernels share: activations with random or extreme values, reading one element, comparing, and the rows that
-// this machine can run.
+// What the tests of the kernels share: activations with random or extreme values, reading one element, comparing, and the rows
+// that this machine can run.
 #pragma once
 
 #include <algorithm>
@@ -83,7 +83,8 @@ std::vector<const Kernel*> runnable(std::span<const Kernel> rows) {
   return found;
 }
 
-// The reference is the first row and what `scalar` gets; every supported set gets a row that it includes, and its own if there is one.
+// The reference is the first row and what `scalar` gets; every supported set gets a row that it includes, and its own if there
+// is one.
 template <typename Kernel>
 void check_selection(std::span<const Kernel> rows, const Kernel& (*select)(Isa)) {
   CHECK(rows.front().isa == Isa::scalar);
@@ -95,7 +96,8 @@ void check_selection(std::span<const Kernel> rows, const Kernel& (*select)(Isa))
   }
 }
 
-// Rounding and clamping as docs/architecture.md has it, in double and written another way than the kernels': t is exact in a double.
+// Rounding and clamping as docs/architecture.md has it, in double and written another way than the kernels': t is exact in a
+// double.
 inline uint8_t naive_finish(float t, int32_t zero, int32_t low, int32_t high) {
   const double bounded = std::max<double>(low - zero, std::min<double>(high - zero, static_cast<double>(t)));
   double rounded = std::floor(bounded + 0.5);

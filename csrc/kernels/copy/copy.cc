@@ -26,8 +26,8 @@ uint32_t read_lane(const uint8_t* from) {
   return lane;
 }
 
-// `pixels` lanes that begin at lane `from` of the sources' planes. Shifts and masks of whole lanes, so that compilers make vectors
-// of it; a lane's byte k is its bits 8k..8k+7 (little-endian machines, as everywhere in the core).
+// `pixels` lanes that begin at lane `from` of the sources' planes. Shifts and masks of whole lanes, so that compilers make
+// vectors of it; a lane's byte k is its bits 8k..8k+7 (little-endian machines, as everywhere in the core).
 void gather_channels(const Channels& channels, int64_t from, uint8_t* out, int64_t pixels) {
   const uint8_t* any = nullptr;
   for (const Channel& channel : channels)

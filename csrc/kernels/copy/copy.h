@@ -27,7 +27,8 @@ void pad(const Planes& in, const Planes& out, const PadParams& params, ThreadPoo
 // The same elements in NCHW order under another shape with the same images.
 void reshape(const Planes& in, const Planes& out, ThreadPool& pool);
 
-// Channel g * (C / groups) + i of the input becomes channel i * groups + g: view (N, groups, C / groups, H, W), transpose, flatten.
+// Channel g * (C / groups) + i of the input becomes channel i * groups + g: view (N, groups, C / groups, H, W), transpose,
+// flatten.
 void channel_shuffle(const Planes& in, const Planes& out, int32_t groups, ThreadPool& pool);
 
 }  // namespace niwaki

@@ -1,4 +1,5 @@
-// What a kernel of depthwise takes. Apart from depthwise.h because files of one instruction set include no header with code in it.
+// What a kernel of depthwise takes. Apart from depthwise.h because files of one instruction set include no header with code in
+// it.
 #pragma once
 
 #include <stdint.h>

@@ -6,8 +6,8 @@
 namespace niwaki {
 
 struct PoolParams {
-  int32_t kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h,
-      dilation_w;  // average pooling has no dilation: 1
+  // Average pooling has no dilation: 1.
+  int32_t kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w;
   // Average only. t = float(sum q - count * in_zero) * (scale / float(count)); out = round(clamp(t)) + out_zero.
   // count: the pixels of the window inside the image; with count_include_pad, inside the image grown by the padding
   // (pad_bottom and pad_right on the far side), as in torch; `divisor` > 0 replaces it in the division (not beside in_zero).

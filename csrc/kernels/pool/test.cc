@@ -126,6 +126,7 @@ TEST(average_pool_against_its_definition) {
   cases.push_back({1, 4, 17, 90, square(4, 5, 2, 1, true)});
   cases.push_back({1, 2, 3, 2600, square(3, 2, 1)});  // longer than the row of sums
   cases.push_back({1, 2, 3, 1500, square(2, 1, 1)});
+  cases.push_back({1, 4, 2, 20, square(5, 2, 2, 1, true)});  // rows that differ in what counts, not in what is inside
   cases.push_back({2, 5, 7, 7, square(7, 7, 0)});
   cases.push_back({0, 5, 7, 7, square(7, 7, 0)});
   for (const Case& c : cases) {
@@ -189,19 +190,21 @@ TEST(adaptive_average_pool_against_its_definition) {
   }
 }
 
-// The largest sum that the vectors hold in 16 bits: 257 pixels of 255.
-TEST(average_of_the_most_pixels_in_16_bits) {
+// Around the largest sum that 16 bits hold: 257 pixels of 255.
+TEST(average_around_the_most_pixels_in_16_bits) {
   PoolParams p = square(1, 1, 0);
-  p.kernel_w = 257;
   p.scale = 1.0f;
   p.in_zero = p.out_zero = 0;
   p.low = 0;
   p.high = 255;
   for (const PoolKernel* kernel : runnable(pool_kernels())) {
-    ThreadPool pool(1);
-    Activation in(1, 3, 2, 300, 255), out(1, 3, 2, 44);
-    avg_pool2d(*kernel, in.planes, out.planes, p, pool);
-    out.each([&](int64_t n, int64_t c, int64_t y, int64_t x) { CHECK_EQ(out.at(n, c, y, x), 255); });
+    for (const int32_t width : {256, 257, 258, 290}) {
+      p.kernel_w = width;
+      ThreadPool pool(1);
+      Activation in(1, 3, 2, 300, 255), out(1, 3, 2, 301 - width);
+      avg_pool2d(*kernel, in.planes, out.planes, p, pool);
+      out.each([&](int64_t n, int64_t c, int64_t y, int64_t x) { CHECK_EQ(out.at(n, c, y, x), 255); });
+    }
   }
 }
 
