@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "graph/operators.h"
+#include "graph/phases.h"
 
 namespace niwaki {
 
@@ -18,6 +19,8 @@ class Fuser {
     for (size_t i = 0; i < graph_.nodes_.size(); ++i)
       if (graph_.nodes_[i].op == Op::add && !gone_[i]) fuse_add(i);
     drop_unused();
+    for (size_t i = 0; i < graph_.nodes_.size(); ++i)
+      if (graph_.nodes_[i].op == Op::conv2d && !gone_[i]) split_phases(i);
     return collect();
   }
 
@@ -102,6 +105,13 @@ class Fuser {
     const Tensor& scales = layer.tensor("weight_scale");
     const float in = graph_.value(layer.inputs[0]).quantization->scale, out = graph_.value(add.output).quantization->scale;
     return std::all_of(scales.as<float>(), scales.as<float>() + scales.elements(), [&](float scale) { return (in * scale) / out <= kMaxFactor; });
+  }
+
+  void split_phases(size_t index) {
+    const int input = node(index).inputs[0], from = maker(input);
+    if (from < 0 || node(static_cast<size_t>(from)).op != Op::quantize || uses(input) != 1 || is_depthwise(node(index))) return;
+    Value& value = graph_.values_[static_cast<size_t>(input)];
+    if (split_into_phases(node(static_cast<size_t>(from)), node(index), value.channels)) value.channels *= 4;
   }
 
   void drop_unused() {

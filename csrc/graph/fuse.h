@@ -4,6 +4,7 @@
 //   clamp         goes into the operator before it, where that has bounds (or a table) and nothing else reads its result
 //   add           goes into the conv2d (not depthwise) or linear that makes the later of its inputs, if nothing else reads that and it has
 //                 no bounds of its own; the other input becomes the residual
+//   phases        a first conv2d with stride 2 works on the four phases of the image, which its quantize writes (phases.h)
 //   unused        what no output depends on goes away
 #pragma once
 

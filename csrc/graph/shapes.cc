@@ -6,6 +6,7 @@
 
 #include "base/status.h"
 #include "graph/operators.h"
+#include "graph/phases.h"
 
 namespace niwaki {
 namespace {
@@ -179,14 +180,15 @@ SliceRange slice_range(const Node& slice, int64_t size) {
 
 int64_t count_macs(const Node& node, const Shape& output) {
   if (node.op != Op::conv2d && node.op != Op::linear) return 0;
-  const Tensor& weight = node.tensor("weight");
-  return output.pixels() * weight.elements();
+  return output.pixels() * original_weights(node);
 }
 
 Shape infer_shape(const Node& node, std::span<const Shape> in) {
   const auto result = [&]() -> Shape {
     switch (node.op) {
       case Op::quantize:
+        if (!node.attributes.contains("phases")) return in[0];
+        return {4, in[0].images, in[0].channels * 4, (in[0].height + 1) / 2, (in[0].width + 1) / 2};
       case Op::dequantize:
       case Op::clamp:
       case Op::table: return in[0];

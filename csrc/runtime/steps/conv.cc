@@ -1,6 +1,9 @@
 // Convolution and linear layers, with the residual that was fused into them.
+#include <algorithm>
+#include <cmath>
 #include <utility>
 
+#include "graph/phases.h"
 #include "runtime/steps/steps.h"
 
 namespace niwaki {
@@ -75,7 +78,8 @@ std::unique_ptr<Step> make_conv(const Graph& graph, const Node& node, Isa isa, C
   const std::vector<float> multiplier = multipliers(graph, node);
   const ConvWeights weights{weight.as<int8_t>(), node.tensor("bias").as<int32_t>(), multiplier.data()};
   auto step = std::make_unique<ConvStep>(pack_conv(conv_params(graph, node), weights, isa, kind));
-  step->info.zeros = weight.zeros();
+  const double kept = (1.0 - weight.zeros()) * static_cast<double>(weight.elements());
+  step->info.zeros = std::max(0.0, 1.0 - std::round(kept) / static_cast<double>(original_weights(node)));
   return step;
 }
 

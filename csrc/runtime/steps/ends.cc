@@ -15,6 +15,19 @@ class QuantizeStep : public Step {
   QuantizeParams params_;
 };
 
+// The four phases of an image: see graph/phases.h.
+class QuantizePhasesStep : public Step {
+ public:
+  QuantizePhasesStep(const QuantizeKernel& kernel, const QuantizeParams& params) : kernel_(kernel), params_(params) { info.kernel = kernel.name; }
+  void run(const StepCall& call) const override {
+    quantize_phases(kernel_, call.in_float, call.in[0].height, call.in[0].width, call.out, params_, call.pool);
+  }
+
+ private:
+  const QuantizeKernel& kernel_;
+  QuantizeParams params_;
+};
+
 class DequantizeStep : public Step {
  public:
   DequantizeStep(const QuantizeKernel& kernel, const QuantizeParams& params) : kernel_(kernel), params_(params) { info.kernel = std::string("dequantize_") + kernel.name; }
@@ -30,6 +43,7 @@ class DequantizeStep : public Step {
 std::unique_ptr<Step> make_end(const Graph& graph, const Node& node, Isa isa) {
   const Quantization& q = quantization(graph, node.op == Op::quantize ? node.output : node.inputs[0]);
   const QuantizeParams params{1.0f / q.scale, q.scale, q.zero_point};
+  if (node.attributes.contains("phases")) return std::make_unique<QuantizePhasesStep>(select_quantize(isa), params);
   if (node.op == Op::quantize) return std::make_unique<QuantizeStep>(select_quantize(isa), params);
   return std::make_unique<DequantizeStep>(select_quantize(isa), params);
 }

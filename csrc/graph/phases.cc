@@ -1,0 +1,71 @@
+#include "graph/phases.h"
+
+#include <cstring>
+#include <memory>
+
+namespace niwaki {
+namespace {
+
+int64_t floor_half(int64_t value) { return value >= 0 ? value / 2 : -((1 - value) / 2); }
+
+// One axis: tap k of the old kernel reads row 2 (y + reach - before) + parity, where k - pad = 2 (reach - before) + parity.
+struct Axis {
+  int64_t old_kernel, old_pad;
+  int64_t kernel, before, after;
+
+  Axis(int64_t size, int64_t pad_before, int64_t pad_after) : old_kernel(size), old_pad(pad_before) {
+    const int64_t first = floor_half(-pad_before), last = floor_half(size - 1 - pad_before);
+    kernel = last - first + 1;
+    before = -first;
+    // The output has floor((H + pads - size) / 2) + 1 rows; for odd pads - size that is the same for H = 2 h and 2 h - 1.
+    after = floor_half(pad_before + pad_after - size) - before + kernel;
+    possible = (pad_before + pad_after - size) % 2 != 0 && after >= 0;
+  }
+
+  // The old tap at `tap` of the new kernel and `parity`; outside of the old kernel where that has none.
+  int64_t old_tap(int64_t tap, int64_t parity) const { return 2 * (tap - before) + parity + old_pad; }
+
+  bool possible;
+};
+
+}  // namespace
+
+bool split_into_phases(Node& quantize, Node& conv, int64_t channels) {
+  const Tensor weight = conv.tensor("weight");
+  const auto& stride = conv.integers("stride");
+  const auto& dilation = conv.integers("dilation");
+  const auto& padding = conv.integers("padding");
+  if (stride[0] != 2 || stride[1] != 2 || dilation[0] != 1 || dilation[1] != 1 || conv.integer("groups") != 1) return false;
+  const int64_t outputs = weight.shape()[0];
+  const Axis y(weight.shape()[2], padding[0], padding[2]), x(weight.shape()[3], padding[1], padding[3]);
+  if (!y.possible || !x.possible) return false;
+  // Rows of the panel: four channels at one tap.
+  if (channels * y.kernel * x.kernel > (channels + 3) / 4 * y.old_kernel * x.old_kernel) return false;
+
+  const int64_t taps = y.kernel * x.kernel;
+  std::vector<int8_t> phases(static_cast<size_t>(outputs * 4 * channels * taps), 0);
+  for (int64_t o = 0; o < outputs; ++o) {
+    for (int64_t phase = 0; phase < 4; ++phase) {
+      for (int64_t c = 0; c < channels; ++c) {
+        for (int64_t tap = 0; tap < taps; ++tap) {
+          const int64_t ky = y.old_tap(tap / x.kernel, phase / 2), kx = x.old_tap(tap % x.kernel, phase % 2);
+          if (ky < 0 || ky >= y.old_kernel || kx < 0 || kx >= x.old_kernel) continue;
+          phases[static_cast<size_t>(((o * 4 + phase) * channels + c) * taps + tap)] =
+              weight.as<int8_t>()[((o * channels + c) * y.old_kernel + ky) * x.old_kernel + kx];
+        }
+      }
+    }
+  }
+  quantize.attributes["phases"] = {2};
+  conv.attributes["weights"] = {weight.elements()};
+  conv.attributes["stride"] = {1, 1};
+  conv.attributes["padding"] = {y.before, x.before, y.after, x.after};
+  conv.tensors["weight"] = Tensor::copy_of(DType::i8, {outputs, 4 * channels, y.kernel, x.kernel}, phases.data());
+  return true;
+}
+
+int64_t original_weights(const Node& node) {
+  return node.attributes.contains("weights") ? node.integer("weights") : node.tensor("weight").elements();
+}
+
+}  // namespace niwaki
