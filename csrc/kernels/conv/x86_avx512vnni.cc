@@ -57,8 +57,13 @@ struct V {
   static Int transpose(Int a) {
     return _mm512_shuffle_epi8(a, _mm512_set4_epi32(0x0f0b0703, 0x0e0a0602, 0x0d090501, 0x0c080400));
   }
+  // Byte J of each lane: one shuffle instead of a shift and a mask.
   template <int J>
-  static Int byte(Int a) { return _mm512_and_si512(_mm512_srli_epi32(a, J * 8), _mm512_set1_epi32(255)); }
+  static Int byte(Int a) {
+    constexpr uint32_t kFirst = 0x80808000u + J;
+    return _mm512_shuffle_epi8(a, _mm512_set4_epi32(static_cast<int32_t>(kFirst + 12), static_cast<int32_t>(kFirst + 8),
+                                                    static_cast<int32_t>(kFirst + 4), static_cast<int32_t>(kFirst)));
+  }
 };
 
 #include "kernels/conv/x86_body.inc"
