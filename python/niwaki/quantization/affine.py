@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-# Far below what occurs in networks, and far from where float32 loses precision or scales stop fitting together.
-SMALLEST_SCALE = 1e-12
+# Untrained networks reach values around 1e-20. Below this, products of scales would come near float32's denormals.
+SMALLEST_SCALE = 1e-30
 
 
 def qparams(low: float, high: float) -> tuple[float, int]:

@@ -93,7 +93,7 @@ class HistogramObserver(Observer):
         low, high = (end.item() for end in torch.aminmax(x))
         if self._width == 0.0:
             self._begin = low
-            self._width = max((high - low) / BINS, abs(low) * 1e-6, 1e-30)
+            self._width = max((high - low) / BINS, abs(low) * 1e-6, 1e-300)
         self._cover(low, high)
         # Bin numbers in float64: bins far from 0 may be narrower than float32 can tell apart.
         index = ((x.double() - self._begin) / self._width).floor_().clamp_(0, BINS - 1).to(torch.int64)

@@ -12,6 +12,8 @@ from niwaki.quantization.affine import SMALLEST_SCALE
 MAX_REDUCTION = 66_311
 _INT32 = 2**31 - 1
 _MAX_BIAS = 2**30
+# input_scale * weight_scale stays a normal float32.
+_SMALLEST_PRODUCT = 2.0**-120
 
 WeightRange = Literal["minmax", "mse"]
 
@@ -60,16 +62,29 @@ def quantize_weight(
     # A channel without weights is its bias alone: any scale that makes the bias exact enough will do.
     alone = torch.where(steps_of_bias > 0, steps_of_bias / 2**22, torch.ones_like(scale))
     scale = torch.where(largest > 0, scale, alone)
-    floor = max(SMALLEST_SCALE, SMALLEST_SCALE / input_scale)
+    floor = max(SMALLEST_SCALE, _SMALLEST_PRODUCT / input_scale)
     scale = torch.maximum(scale, steps_of_bias / _MAX_BIAS).clamp_min(floor)
     scale32 = scale.float()
     while True:
-        q = _round(flat, scale32)
-        sums = q.double().abs().sum(1) * 255 + steps_of_bias / scale32.double() + 1
-        if bool((sums <= _INT32).all()):
-            break
-        scale32 = torch.where(sums > _INT32, scale32 * (sums / _INT32 * 1.01).float(), scale32)
-    return q.to(torch.int8).reshape(weight.shape), scale32
+        q, sums = _to_int8(flat, scale32)
+        most = sums * 255 + steps_of_bias / scale32.double() + 1
+        if bool((most <= _INT32).all()):
+            return q.reshape(weight.shape), scale32
+        scale32 = torch.where(most > _INT32, scale32 * (most / _INT32 * 1.01).float(), scale32)
+
+
+def _to_int8(flat: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """int8 of the shape of flat, and the sum of magnitudes of each row, float64. Some rows at a time, to stay in the cache."""
+    q = torch.empty(flat.shape, dtype=torch.int8)
+    sums = torch.zeros(len(flat), dtype=torch.float64)
+    rows = max(1, 65_536 // max(1, flat.shape[1]))
+    for begin in range(0, len(flat), rows):
+        part = slice(begin, begin + rows)
+        rounded = _round(flat[part], scale[part])
+        q[part] = rounded
+        # At most 66,311 * 127 < 2^24: exact in float32.
+        sums[part] = rounded.abs_().sum(1)
+    return q, sums
 
 
 def _round(flat: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
@@ -95,5 +110,7 @@ def _least_error(flat: torch.Tensor, scale: torch.Tensor, per_channel: bool) -> 
 def relative_error(weight: torch.Tensor, q: torch.Tensor, scale: torch.Tensor) -> float:
     """||weight - scale q|| / ||weight||; 0 for a weight of zeros."""
     norm = weight.detach().norm().item()
-    real = q.float() * scale.reshape(-1, *[1] * (q.dim() - 1))
-    return (weight.detach() - real).norm().item() / norm if norm > 0 else 0.0
+    if norm == 0:
+        return 0.0
+    real = (q.reshape(len(q), -1) * scale[:, None]).reshape(weight.shape)
+    return real.sub_(weight.detach()).norm().item() / norm
