@@ -123,8 +123,9 @@ Isa parse(const std::string& name, const char* source) {
   bool known = false;
   for (Isa isa : kAll) known = known || name == isa_name(isa);
   throw Error(Status::invalid_argument,
-              std::string(source) + ": " + (known ? "this machine cannot run the instruction set '" : "unknown instruction set '") +
-                  name + "'; it supports " + names(supported_isas()) + ".");
+              std::string(source) + ": " +
+                  (known ? "this machine cannot run the instruction set '" : "unknown instruction set '") + name +
+                  "'; it supports " + names(supported_isas()) + ".");
 }
 
 }  // namespace

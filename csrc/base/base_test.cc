@@ -89,7 +89,8 @@ TEST(thread_pool_each_task_once) {
     ThreadPool pool(threads);
     for (int round = 0; round < 300; ++round) {
       const int tasks = round % 40;
-      std::vector<int> counts(static_cast<size_t>(tasks), 0);  // plain: each is touched by one task, and seen by the caller after run
+      std::vector<int> counts(static_cast<size_t>(tasks),
+                              0);  // plain: each is touched by one task, and seen by the caller after run
       std::atomic<bool> bad{false};
       pool.run(tasks, [&](int64_t task, int thread) {
         counts[static_cast<size_t>(task)] += 1;
@@ -129,7 +130,11 @@ TEST(thread_pool_passes_exceptions) {
   for (int threads : {1, 3}) {
     ThreadPool pool(threads);
     for (int round = 0; round < 20; ++round) {
-      CHECK_THROWS(pool.run(50, [](int64_t task, int) { if (task == 17) throw Error(Status::internal, "seventeen"); }), "seventeen");
+      CHECK_THROWS(pool.run(50,
+                            [](int64_t task, int) {
+                              if (task == 17) throw Error(Status::internal, "seventeen");
+                            }),
+                   "seventeen");
       std::atomic<int> sum{0};
       pool.run(10, [&](int64_t task, int) { sum += static_cast<int>(task); });
       CHECK_EQ(sum.load(), 45);

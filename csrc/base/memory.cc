@@ -21,7 +21,8 @@ Buffer::Buffer(std::size_t bytes) {
     data = std::aligned_alloc(kCacheLine, whole_lines);
 #endif
   }
-  if (data == nullptr) throw Error(Status::out_of_memory, "Not enough memory: " + std::to_string(bytes) + " bytes were asked for.");
+  if (data == nullptr)
+    throw Error(Status::out_of_memory, "Not enough memory: " + std::to_string(bytes) + " bytes were asked for.");
   data_.reset(static_cast<uint8_t*>(data));
   size_ = bytes;
 }

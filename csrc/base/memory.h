@@ -23,12 +23,18 @@ class Buffer {
   std::size_t size() const { return size_; }
 
   template <typename T>
-  T* as() { return reinterpret_cast<T*>(data_.get()); }
+  T* as() {
+    return reinterpret_cast<T*>(data_.get());
+  }
   template <typename T>
-  const T* as() const { return reinterpret_cast<const T*>(data_.get()); }
+  const T* as() const {
+    return reinterpret_cast<const T*>(data_.get());
+  }
 
  private:
-  struct Free { void operator()(uint8_t* data) const; };
+  struct Free {
+    void operator()(uint8_t* data) const;
+  };
   std::unique_ptr<uint8_t, Free> data_;
   std::size_t size_ = 0;
 };

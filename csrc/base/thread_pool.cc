@@ -55,10 +55,10 @@ int64_t process_id() {
 
 }  // namespace
 
-// A loop is published in `ticket`: its number in the upper half, the next task in the lower. Whoever wants a task reads the ticket and the
-// loop's fields and then adds one to the ticket by compare-and-swap. That succeeds only if the loop is still the one whose fields
-// were read, so a worker that wakes up late does no harm and nobody waits for it: `run` ends when all tasks are done, not when all
-// workers have looked. For that the ticket is closed before the fields of the next loop are written.
+// A loop is published in `ticket`: its number in the upper half, the next task in the lower. Whoever wants a task reads the
+// ticket and the loop's fields and then adds one to the ticket by compare-and-swap. That succeeds only if the loop is still the
+// one whose fields were read, so a worker that wakes up late does no harm and nobody waits for it: `run` ends when all tasks
+// are done, not when all workers have looked. For that the ticket is closed before the fields of the next loop are written.
 struct ThreadPool::Impl {
   static constexpr uint64_t kClosed = 0xffffffffu;  // in the lower half: no task may be taken
 
@@ -68,7 +68,7 @@ struct ThreadPool::Impl {
   std::atomic<const void*> function{nullptr};
   alignas(64) std::atomic<uint32_t> remaining{0};  // tasks not yet done
   std::atomic<bool> failed{false};
-  std::exception_ptr exception;             // written by the task that set `failed`, read by the caller after the last task
+  std::exception_ptr exception;                // written by the task that set `failed`, read by the caller after the last task
   alignas(64) std::atomic<uint32_t> epoch{0};  // rises with every loop: what idle workers watch
   std::atomic<bool> stop{false};
   int64_t process = process_id();
@@ -123,10 +123,12 @@ ThreadPool::ThreadPool(int threads) : threads_(threads) {
   if (threads == 1) return;
   impl_ = std::make_unique<Impl>();
   try {
-    for (int thread = 1; thread < threads; ++thread) impl_->workers.emplace_back([impl = impl_.get(), thread] { impl->idle(thread); });
+    for (int thread = 1; thread < threads; ++thread)
+      impl_->workers.emplace_back([impl = impl_.get(), thread] { impl->idle(thread); });
   } catch (const std::system_error& error) {
     impl_->finish();
-    throw Error(Status::unsupported, "The system refused to start " + std::to_string(threads - 1) + " threads: " + error.what() + ".");
+    throw Error(Status::unsupported,
+                "The system refused to start " + std::to_string(threads - 1) + " threads: " + error.what() + ".");
   }
 }
 
@@ -156,7 +158,8 @@ void ThreadPool::run_erased(int64_t tasks, Erased call, const void* function) {
   impl.work(0);
   const auto done = [&] { return impl.remaining.load(std::memory_order_acquire) == 0; };
   if (!spin(done)) {
-    for (uint32_t left; (left = impl.remaining.load(std::memory_order_acquire)) != 0;) impl.remaining.wait(left, std::memory_order_acquire);
+    for (uint32_t left; (left = impl.remaining.load(std::memory_order_acquire)) != 0;)
+      impl.remaining.wait(left, std::memory_order_acquire);
   }
   if (impl.failed.load(std::memory_order_relaxed)) {
     const std::exception_ptr exception = impl.exception;

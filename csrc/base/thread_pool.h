@@ -1,5 +1,6 @@
-// A few threads that share loops. The caller of `run` works too. One loop at a time: neither from two threads nor from within a task.
-// Idle threads spin for some tens of microseconds and then sleep. In a child made by fork() the threads are gone; the caller then does all tasks alone.
+// A few threads that share loops. The caller of `run` works too. One loop at a time: neither from two threads nor from within a
+// task. Idle threads spin for some tens of microseconds and then sleep. In a child made by fork() the threads are gone; the
+// caller then does all tasks alone.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +18,8 @@ class ThreadPool {
 
   int threads() const { return threads_; }
 
-  // Calls function(task, thread) once for each task in [0, tasks), thread in [0, threads()). Tasks are handed out one by one in rising
-  // order. Returns when all are done. The first exception thrown by a task is rethrown here.
+  // Calls function(task, thread) once for each task in [0, tasks), thread in [0, threads()). Tasks are handed out one by one in
+  // rising order. Returns when all are done. The first exception thrown by a task is rethrown here.
   template <typename Function>
   void run(int64_t tasks, const Function& function) {
     if (tasks <= 0) return;
@@ -26,8 +27,8 @@ class ThreadPool {
       for (int64_t task = 0; task < tasks; ++task) function(task, 0);
       return;
     }
-    run_erased(tasks, [](const void* f, int64_t task, int thread) { (*static_cast<const Function*>(f))(task, thread); },
-               &function);
+    run_erased(
+        tasks, [](const void* f, int64_t task, int thread) { (*static_cast<const Function*>(f))(task, thread); }, &function);
   }
 
  private:

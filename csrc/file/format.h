@@ -18,12 +18,12 @@ struct Header {
   uint32_t version;
   uint32_t zero;
   uint64_t file_bytes;
-  uint64_t graph_bytes;   // from byte 64 on
-  uint64_t tensors;       // entries of the table, which begins at the next multiple of 64
+  uint64_t graph_bytes;  // from byte 64 on
+  uint64_t tensors;      // entries of the table, which begins at the next multiple of 64
   uint32_t graph_crc;
   uint32_t table_crc;
   uint8_t zeros[12];
-  uint32_t header_crc;    // of the 60 bytes before
+  uint32_t header_crc;  // of the 60 bytes before
 };
 static_assert(sizeof(Header) == 64);
 

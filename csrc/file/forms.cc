@@ -103,7 +103,8 @@ int64_t mask_bytes(Form form, std::span<const int64_t> shape) {
 StoredSize stored_size(const Tensor& tensor) {
   StoredSize best{Form::dense, tensor.bytes()};
   if (tensor.dtype() != DType::i8 || tensor.shape().size() < 2 || tensor.data() == nullptr || tensor.elements() == 0) return best;
-  const int64_t nonzeros = tensor.elements() - std::count(tensor.as<int8_t>(), tensor.as<int8_t>() + tensor.elements(), int8_t{0});
+  const int64_t nonzeros =
+      tensor.elements() - std::count(tensor.as<int8_t>(), tensor.as<int8_t>() + tensor.elements(), int8_t{0});
   const StoredSize blocks{Form::block_mask, mask_bytes(Form::block_mask, tensor.shape()) + 4 * count_blocks(tensor)};
   const StoredSize bits{Form::bit_mask, mask_bytes(Form::bit_mask, tensor.shape()) + nonzeros};
   if (blocks.bytes < best.bytes) best = blocks;
@@ -127,7 +128,8 @@ std::vector<uint8_t> encode(const Tensor& tensor, Form form) {
   g.for_each_block([&](int64_t block, int64_t first, int64_t channels) {
     if (!any(weight, first, channels, g.taps)) return;
     mark(block);
-    for (int64_t c = 0; c < 4; ++c) payload.push_back(c < channels ? static_cast<uint8_t>(weight[first + c * g.taps]) : uint8_t{0});
+    for (int64_t c = 0; c < 4; ++c)
+      payload.push_back(c < channels ? static_cast<uint8_t>(weight[first + c * g.taps]) : uint8_t{0});
   });
   return payload;
 }
@@ -141,7 +143,8 @@ std::optional<Tensor> decode(Form form, const std::vector<int64_t>& shape, std::
   if (!set || values.size() != static_cast<size_t>(*set) * (form == Form::block_mask ? 4 : 1)) return std::nullopt;
   auto buffer = std::make_shared<Buffer>(static_cast<size_t>(g.elements()));
   std::fill_n(buffer->data(), buffer->size(), uint8_t{0});
-  const bool good = form == Form::block_mask ? decode_blocks(g, mask, values, buffer->as<int8_t>()) : decode_bits(g, mask, values, buffer->as<int8_t>());
+  const bool good = form == Form::block_mask ? decode_blocks(g, mask, values, buffer->as<int8_t>())
+                                             : decode_bits(g, mask, values, buffer->as<int8_t>());
   if (!good) return std::nullopt;
   return Tensor(DType::i8, shape, std::shared_ptr<const uint8_t>(buffer, buffer->data()));
 }

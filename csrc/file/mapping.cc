@@ -33,13 +33,15 @@ FileBytes read_bytes(const std::string& path, size_t size) {
 FileBytes map_bytes(const std::string& path, size_t size) {
   const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (file < 0) refuse_file(path, std::string("cannot be opened: ") + std::strerror(errno) + ".");
-  struct stat info {};
+  struct stat info{};
   void* data = MAP_FAILED;
   // The size is asked for again: the file may have shrunk since.
-  if (fstat(file, &info) == 0 && static_cast<size_t>(info.st_size) == size) data = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file, 0);
+  if (fstat(file, &info) == 0 && static_cast<size_t>(info.st_size) == size)
+    data = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file, 0);
   close(file);
   if (data == MAP_FAILED) return {};
-  return {std::shared_ptr<const uint8_t>(static_cast<const uint8_t*>(data), [data, size](const uint8_t*) { munmap(data, size); }), size};
+  return {std::shared_ptr<const uint8_t>(static_cast<const uint8_t*>(data), [data, size](const uint8_t*) { munmap(data, size); }),
+          size};
 }
 #endif
 

@@ -93,8 +93,10 @@ class Reader {
     if (header.version > format::kVersion)
       refuse_file(path_, "was written by a newer niwaki (format " + std::to_string(header.version) + "; this one reads up to " +
                              std::to_string(format::kVersion) + "); update niwaki to read it.");
-    if (crc32c(bytes_.first(offsetof(format::Header, header_crc))) != header.header_crc) refuse_corrupt(path_, "checksum of the header");
-    if (header.version == 0 || header.zero != 0 || std::any_of(std::begin(header.zeros), std::end(header.zeros), [](uint8_t b) { return b != 0; }))
+    if (crc32c(bytes_.first(offsetof(format::Header, header_crc))) != header.header_crc)
+      refuse_corrupt(path_, "checksum of the header");
+    if (header.version == 0 || header.zero != 0 ||
+        std::any_of(std::begin(header.zeros), std::end(header.zeros), [](uint8_t b) { return b != 0; }))
       refuse_corrupt(path_, "header");
     if (bytes_.size() < header.file_bytes) refuse_short(header.file_bytes);
     if (bytes_.size() > header.file_bytes) refuse_corrupt(path_, "it is longer than it says");
@@ -106,7 +108,8 @@ class Reader {
   }
 
   [[noreturn]] void refuse_short(uint64_t wanted) {
-    refuse_file(path_, "the file is cut short: it has " + std::to_string(bytes_.size()) + " bytes of at least " + std::to_string(wanted) + ".");
+    refuse_file(path_, "the file is cut short: it has " + std::to_string(bytes_.size()) + " bytes of at least " +
+                           std::to_string(wanted) + ".");
   }
 
   // Padding is zero, so that every byte of a file counts.
@@ -117,8 +120,10 @@ class Reader {
 
   // `end`: where what comes before the payload ends.
   Tensor read_tensor(const format::Entry& entry, uint64_t end, const std::string& what) {
-    const bool zeros = entry.zero == 0 && std::all_of(std::begin(entry.zeros), std::end(entry.zeros), [](uint8_t b) { return b == 0; });
-    if (!zeros || entry.dtype > static_cast<uint8_t>(DType::f32) || entry.form > static_cast<uint8_t>(Form::bit_mask) || entry.rank > 4)
+    const bool zeros =
+        entry.zero == 0 && std::all_of(std::begin(entry.zeros), std::end(entry.zeros), [](uint8_t b) { return b == 0; });
+    if (!zeros || entry.dtype > static_cast<uint8_t>(DType::f32) || entry.form > static_cast<uint8_t>(Form::bit_mask) ||
+        entry.rank > 4)
       refuse_corrupt(path_, what);
     if (entry.offset != format::align(end) || entry.offset > bytes_.size() || entry.bytes > bytes_.size() - entry.offset)
       refuse_corrupt(path_, what + " lies outside the file");
@@ -129,7 +134,8 @@ class Reader {
     std::vector<int64_t> shape;
     uint64_t elements = 1;
     for (uint8_t i = 0; i < 4; ++i) {
-      if (i >= entry.rank ? entry.shape[i] != 0 : entry.shape[i] == 0 || entry.shape[i] > kMaxElements / elements) refuse_corrupt(path_, "shape of " + what);
+      if (i >= entry.rank ? entry.shape[i] != 0 : entry.shape[i] == 0 || entry.shape[i] > kMaxElements / elements)
+        refuse_corrupt(path_, "shape of " + what);
       if (i >= entry.rank) continue;
       elements *= entry.shape[i];
       shape.push_back(static_cast<int64_t>(entry.shape[i]));

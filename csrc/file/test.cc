@@ -24,7 +24,8 @@ class Folder {
  public:
   Folder() {
     static int counter = 0;
-    path_ = fs::temp_directory_path() / ("niwaki-file-test-" + std::to_string(reinterpret_cast<uintptr_t>(this)) + "-" + std::to_string(counter++));
+    path_ = fs::temp_directory_path() /
+            ("niwaki-file-test-" + std::to_string(reinterpret_cast<uintptr_t>(this)) + "-" + std::to_string(counter++));
     fs::create_directory(path_);
   }
   ~Folder() {
@@ -94,7 +95,8 @@ Graph small_graph() {
   graph.metadata = {{"made by", "a test"}, {"note", ""}};
   const Quantization q{0.05f, 3};
   int v = graph.add_node(Op::quantize, "in", {graph.add_input("image", 6, 4)}, {}, {}, q);
-  v = graph.add_node(Op::conv2d, "first", {v}, {{"padding", {1}}}, layer(weights({5, 6, 3, 3}, 20, true, 1)), Quantization{0.1f, 200});
+  v = graph.add_node(Op::conv2d, "first", {v}, {{"padding", {1}}}, layer(weights({5, 6, 3, 3}, 20, true, 1)),
+                     Quantization{0.1f, 200});
   v = graph.add_node(Op::conv2d, "second", {v}, {}, layer(weights({7, 5, 1, 1}, 30, false, 2)), Quantization{0.2f, 0});
   v = graph.add_node(Op::adaptive_avg_pool2d, "pool", {v}, {{"size", {1, 1}}}, {}, Quantization{0.2f, 0});
   v = graph.add_node(Op::reshape, "flat", {v}, {{"shape", {-1}}}, {}, Quantization{0.2f, 0});
@@ -113,11 +115,13 @@ TEST(file_crc32c) {
   std::vector<uint8_t> random(1000);
   testing::Random generator(5);
   for (uint8_t& byte : random) byte = static_cast<uint8_t>(generator.next());
-  for (size_t size = 0; size < 100; ++size) CHECK_EQ(crc32c({random.data() + size, size * 9}), crc32c_tables({random.data() + size, size * 9}));
+  for (size_t size = 0; size < 100; ++size)
+    CHECK_EQ(crc32c({random.data() + size, size * 9}), crc32c_tables({random.data() + size, size * 9}));
 }
 
 TEST(file_forms_round_trip) {
-  for (const std::vector<int64_t>& shape : {std::vector<int64_t>{5, 6, 3, 3}, {1, 1}, {7, 13}, {4, 8, 1, 1}, {3, 1, 5, 5}, {2, 3, 2, 1}})
+  for (const std::vector<int64_t>& shape :
+       {std::vector<int64_t>{5, 6, 3, 3}, {1, 1}, {7, 13}, {4, 8, 1, 1}, {3, 1, 5, 5}, {2, 3, 2, 1}})
     for (int kept : {0, 1, 20, 70, 100})
       for (bool blocks : {false, true}) {
         const Tensor tensor = weights(shape, kept, blocks, static_cast<uint64_t>(kept));
@@ -146,7 +150,7 @@ TEST(file_smallest_form) {
 }
 
 TEST(file_decode_refuses_what_should_not_be_there) {
-  std::vector<int64_t> shape = {1, 2};                                               // one block of two channels
+  std::vector<int64_t> shape = {1, 2};  // one block of two channels
   CHECK(decode(Form::block_mask, shape, std::vector<uint8_t>{1, 5, 6, 0, 0}).has_value());
   CHECK(!decode(Form::block_mask, shape, std::vector<uint8_t>{1, 5, 6, 7, 0}).has_value());  // a channel that does not exist
   CHECK(!decode(Form::block_mask, shape, std::vector<uint8_t>{1, 0, 0, 0, 0}).has_value());  // a block of zeros
@@ -191,7 +195,8 @@ TEST(file_every_prefix_is_refused) {
   for (size_t size = 0; size < bytes.size(); ++size) {
     write_all(folder.file("b.niwaki"), {bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(size)});
     const std::string message = error_of([&] { read_file(folder.file("b.niwaki")); });
-    const bool named = message.find(size == 0 ? "b.niwaki: the file is empty" : "b.niwaki: the file is cut short") != std::string::npos;
+    const bool named =
+        message.find(size == 0 ? "b.niwaki: the file is empty" : "b.niwaki: the file is cut short") != std::string::npos;
     if (!named) testing::fail(__FILE__, __LINE__, "prefix of " + std::to_string(size) + " bytes: " + message);
   }
 }
@@ -206,13 +211,15 @@ TEST(file_every_flipped_byte_is_refused) {
       write_all(folder.file("b.niwaki"), bytes);
       bytes[i] ^= flip;
       const std::string message = error_of([&] { read_file(folder.file("b.niwaki")); });
-      if (message.find("b.niwaki: ") == std::string::npos) testing::fail(__FILE__, __LINE__, "byte " + std::to_string(i) + ": " + message);
+      if (message.find("b.niwaki: ") == std::string::npos)
+        testing::fail(__FILE__, __LINE__, "byte " + std::to_string(i) + ": " + message);
     }
   }
 }
 
 // The file with something changed and all checksums made good again: only the checks of the content are left to find it.
-std::string error_of_forged(const Folder& folder, std::vector<uint8_t> bytes, const std::function<void(std::vector<uint8_t>&)>& change) {
+std::string error_of_forged(const Folder& folder, std::vector<uint8_t> bytes,
+                            const std::function<void(std::vector<uint8_t>&)>& change) {
   change(bytes);
   format::Header header;
   std::memcpy(&header, bytes.data(), sizeof(header));
@@ -222,7 +229,8 @@ std::string error_of_forged(const Folder& folder, std::vector<uint8_t> bytes, co
     for (size_t i = 0; i < header.tensors; ++i) {
       format::Entry entry;
       std::memcpy(&entry, bytes.data() + table + i * 64, sizeof(entry));
-      if (entry.offset <= bytes.size() && entry.bytes <= bytes.size() - entry.offset) entry.crc = crc32c({bytes.data() + entry.offset, entry.bytes});
+      if (entry.offset <= bytes.size() && entry.bytes <= bytes.size() - entry.offset)
+        entry.crc = crc32c({bytes.data() + entry.offset, entry.bytes});
       std::memcpy(bytes.data() + table + i * 64, &entry, sizeof(entry));
     }
     header.table_crc = crc32c({bytes.data() + table, header.tensors * 64});
@@ -256,24 +264,26 @@ TEST(file_what_is_wrong_is_said) {
   CHECK_THROWS(read_file(folder.file("text")), "is not a niwaki file");
   write_file(small_graph(), folder.file("a.niwaki"));
   const auto original = read_all(folder.file("a.niwaki"));
-  CHECK(error_of_forged(folder, original, [](auto& b) { b[8] = 2; }).find("was written by a newer niwaki (format 2; this one reads up to 1)") != std::string::npos);
+  CHECK(error_of_forged(folder, original, [](auto& b) {
+          b[8] = 2;
+        }).find("was written by a newer niwaki (format 2; this one reads up to 1)") != std::string::npos);
   CHECK(error_of_forged(folder, original, [](auto& b) { b.push_back(0); }).find("longer than it says") != std::string::npos);
   CHECK(error_of_forged(folder, original, [](auto& b) {
-    const std::string op = "conv2d";
-    *std::search(b.begin(), b.end(), op.begin(), op.end()) = 'k';
-  }).find("first: there is no operator 'konv2d'") != std::string::npos);
+          const std::string op = "conv2d";
+          *std::search(b.begin(), b.end(), op.begin(), op.end()) = 'k';
+        }).find("first: there is no operator 'konv2d'") != std::string::npos);
   // A tensor that claims to be huge must not be believed.
   CHECK(error_of_forged(folder, original, [](auto& b) {
-    format::Header header;
-    std::memcpy(&header, b.data(), sizeof(header));
-    const size_t table = format::align(64 + header.graph_bytes);
-    for (size_t i = 0; i < header.tensors; ++i) {
-      format::Entry entry;
-      std::memcpy(&entry, b.data() + table + i * 64, sizeof(entry));
-      if (entry.rank == 4) entry.shape[0] = uint64_t{1} << 34;
-      std::memcpy(b.data() + table + i * 64, &entry, sizeof(entry));
-    }
-  }).find("the file is corrupt") != std::string::npos);
+          format::Header header;
+          std::memcpy(&header, b.data(), sizeof(header));
+          const size_t table = format::align(64 + header.graph_bytes);
+          for (size_t i = 0; i < header.tensors; ++i) {
+            format::Entry entry;
+            std::memcpy(&entry, b.data() + table + i * 64, sizeof(entry));
+            if (entry.rank == 4) entry.shape[0] = uint64_t{1} << 34;
+            std::memcpy(b.data() + table + i * 64, &entry, sizeof(entry));
+          }
+        }).find("the file is corrupt") != std::string::npos);
 }
 
 TEST(file_write_fails_cleanly) {
@@ -282,7 +292,7 @@ TEST(file_write_fails_cleanly) {
   fs::create_directory(folder.file("taken"));
   write_all(folder.file("taken/inside"), {1});
   CHECK_THROWS(write_file(small_graph(), folder.file("taken")), "cannot be written");  // a folder stands where the file should
-  CHECK_EQ(folder.entries(), size_t{1});  // and nothing half-written is left
+  CHECK_EQ(folder.entries(), size_t{1});                                               // and nothing half-written is left
 }
 
 }  // namespace

@@ -104,7 +104,8 @@ class Fuser {
   bool factors_fit(const Node& layer, const Node& add) const {
     const Tensor& scales = layer.tensor("weight_scale");
     const float in = graph_.value(layer.inputs[0]).quantization->scale, out = graph_.value(add.output).quantization->scale;
-    return std::all_of(scales.as<float>(), scales.as<float>() + scales.elements(), [&](float scale) { return (in * scale) / out <= kMaxFactor; });
+    return std::all_of(scales.as<float>(), scales.as<float>() + scales.elements(),
+                       [&](float scale) { return (in * scale) / out <= kMaxFactor; });
   }
 
   void split_phases(size_t index) {

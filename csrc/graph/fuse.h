@@ -2,8 +2,8 @@
 //
 //   identity      a clamp to 0..255 goes away
 //   clamp         goes into the operator before it, where that has bounds (or a table) and nothing else reads its result
-//   add           goes into the conv2d (not depthwise) or linear that makes the later of its inputs, if nothing else reads that and it has
-//                 no bounds of its own; the other input becomes the residual
+//   add           goes into the conv2d (not depthwise) or linear that makes the later of its inputs, if nothing else reads that
+//                 and it has no bounds of its own; the other input becomes the residual
 //   phases        a first conv2d with stride 2 works on the four phases of the image, which its quantize writes (phases.h)
 //   unused        what no output depends on goes away
 #pragma once
@@ -16,8 +16,8 @@
 namespace niwaki {
 
 struct FusedGraph {
-  Graph graph;                                    // values keep their numbers
-  std::vector<std::vector<std::string>> fused;    // for each node, the names of the nodes that it took over
+  Graph graph;                                  // values keep their numbers
+  std::vector<std::vector<std::string>> fused;  // for each node, the names of the nodes that it took over
 };
 
 FusedGraph fuse(const Graph& graph);

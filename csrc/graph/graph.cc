@@ -28,13 +28,15 @@ void complete_attributes(const OperatorRule& rule, Node& node) {
     }
     auto& integers = found->second;
     if (attribute.count > 1 && integers.size() == 1) integers.assign(static_cast<size_t>(attribute.count), integers[0]);
-    const bool fits = attribute.count == 0 ? !integers.empty() && integers.size() <= 8 : integers.size() == static_cast<size_t>(attribute.count);
+    const bool fits = attribute.count == 0 ? !integers.empty() && integers.size() <= 8
+                                           : integers.size() == static_cast<size_t>(attribute.count);
     if (!fits)
       refuse(node, "attribute '" + found->first + "' must have " + (attribute.count == 0 ? "1 to 8" : text(attribute.count)) +
                        " integers, not " + text(static_cast<int64_t>(integers.size())) + ".");
     for (int64_t value : integers)
       if (value < attribute.low || value > attribute.high)
-        refuse(node, "attribute '" + found->first + "' must lie in " + text(attribute.low) + " to " + text(attribute.high) + ", not " + text(value) + ".");
+        refuse(node, "attribute '" + found->first + "' must lie in " + text(attribute.low) + " to " + text(attribute.high) +
+                         ", not " + text(value) + ".");
   }
 }
 
@@ -51,18 +53,22 @@ void check_tensors(const OperatorRule& rule, const Node& node) {
     if (tensor.dtype() != wanted.dtype)
       refuse(node, found->first + " must be " + dtype_name(wanted.dtype) + ", not " + dtype_name(tensor.dtype()) + ".");
     if (tensor.shape().size() != static_cast<size_t>(wanted.rank))
-      refuse(node, found->first + " must have rank " + text(wanted.rank) + ", not " + text(static_cast<int64_t>(tensor.shape().size())) + ".");
+      refuse(node, found->first + " must have rank " + text(wanted.rank) + ", not " +
+                       text(static_cast<int64_t>(tensor.shape().size())) + ".");
   }
 }
 
-void check_values(const Graph& graph, const OperatorRule& rule, const Node& node, const std::optional<Quantization>& quantization) {
+void check_values(const Graph& graph, const OperatorRule& rule, const Node& node,
+                  const std::optional<Quantization>& quantization) {
   const int count = static_cast<int>(node.inputs.size());
   if (count < rule.min_inputs || count > rule.max_inputs) {
-    const std::string wanted = rule.min_inputs == rule.max_inputs ? text(rule.min_inputs) : text(rule.min_inputs) + " to " + text(rule.max_inputs);
+    const std::string wanted =
+        rule.min_inputs == rule.max_inputs ? text(rule.min_inputs) : text(rule.min_inputs) + " to " + text(rule.max_inputs);
     refuse(node, "takes " + wanted + " inputs, not " + text(count) + ".");
   }
   for (int value : node.inputs) {
-    if (value < 0 || value >= static_cast<int>(graph.values().size())) refuse(node, "its input is value " + text(value) + ", which does not exist.");
+    if (value < 0 || value >= static_cast<int>(graph.values().size()))
+      refuse(node, "its input is value " + text(value) + ", which does not exist.");
     const Value& in = graph.value(value);
     if (rule.takes_float && (in.quantization || in.node >= 0)) refuse(node, "its input must be a float32 input of the graph.");
     if (!rule.takes_float && !in.quantization) refuse(node, "its input is float32; quantize it first.");
@@ -97,9 +103,11 @@ void check_ratios(const Graph& graph, const Node& node, const std::optional<Quan
 }  // namespace
 
 int Graph::add_input(const std::string& name, int64_t channels, int rank) {
-  if (rank != 4 && rank != 2) throw Error(Status::invalid_argument, "Input '" + name + "': rank must be 4 or 2, not " + text(rank) + ".");
+  if (rank != 4 && rank != 2)
+    throw Error(Status::invalid_argument, "Input '" + name + "': rank must be 4 or 2, not " + text(rank) + ".");
   if (channels < 1 || channels > std::numeric_limits<int32_t>::max())
-    throw Error(Status::invalid_argument, "Input '" + name + "': channels must be at least 1 and below 2^31, not " + text(channels) + ".");
+    throw Error(Status::invalid_argument,
+                "Input '" + name + "': channels must be at least 1 and below 2^31, not " + text(channels) + ".");
   values_.push_back({std::nullopt, rank, channels, -1});
   inputs_.push_back({name, static_cast<int>(values_.size()) - 1});
   return inputs_.back().value;
@@ -127,8 +135,8 @@ int Graph::add_node(Op op, const std::string& name, std::vector<int> inputs, Att
   return static_cast<int>(values_.size()) - 1;
 }
 
-int Graph::add_node(const std::string& op, const std::string& name, std::vector<int> inputs, Attributes attributes, Tensors tensors,
-                    std::optional<Quantization> quantization) {
+int Graph::add_node(const std::string& op, const std::string& name, std::vector<int> inputs, Attributes attributes,
+                    Tensors tensors, std::optional<Quantization> quantization) {
   const OperatorRule* rule = find_operator(op);
   if (rule == nullptr) throw Error(Status::invalid_argument, name + ": there is no operator '" + op + "'.");
   return add_node(rule->op, name, std::move(inputs), std::move(attributes), std::move(tensors), quantization);

@@ -12,8 +12,22 @@
 namespace niwaki {
 
 enum class Op : int {
-  quantize, dequantize, conv2d, linear, max_pool2d, avg_pool2d, adaptive_avg_pool2d, add, mul, clamp, table, concat, slice, pad,
-  reshape, channel_shuffle,
+  quantize,
+  dequantize,
+  conv2d,
+  linear,
+  max_pool2d,
+  avg_pool2d,
+  adaptive_avg_pool2d,
+  add,
+  mul,
+  clamp,
+  table,
+  concat,
+  slice,
+  pad,
+  reshape,
+  channel_shuffle,
 };
 
 using Attributes = std::map<std::string, std::vector<int64_t>>;

@@ -11,9 +11,9 @@ namespace niwaki {
 
 struct AttributeRule {
   const char* name;
-  int count;                        // how many integers; a single one stands for all of them. 0: any number from 1 to 8
-  int64_t low, high;                // what each may be
-  std::vector<int64_t> otherwise;   // where it is not given; empty: it must be
+  int count;                       // how many integers; a single one stands for all of them. 0: any number from 1 to 8
+  int64_t low, high;               // what each may be
+  std::vector<int64_t> otherwise;  // where it is not given; empty: it must be
 };
 
 struct TensorRule {
@@ -35,8 +35,8 @@ struct OperatorRule {
   const char* name;
   int min_inputs, max_inputs;
   Makes makes;
-  bool takes_float;   // its input is f32, else u8
-  bool keeps_scale;   // inputs and output carry the same scale and zero point
+  bool takes_float;  // its input is f32, else u8
+  bool keeps_scale;  // inputs and output carry the same scale and zero point
   std::vector<AttributeRule> attributes;
   std::vector<TensorRule> tensors;
   Known (*check)(const Graph& graph, const Node& node);  // what the table cannot say; after everything else was checked

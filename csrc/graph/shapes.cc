@@ -22,7 +22,8 @@ std::string text(const std::vector<int64_t>& sizes) {
 }
 
 void expect_channels(const Node& node, const Shape& in, int64_t expected, const char* what) {
-  if (in.channels != expected) refuse(node, std::string(what) + " has " + text(in.channels) + " channels; " + text(expected) + " are expected.");
+  if (in.channels != expected)
+    refuse(node, std::string(what) + " has " + text(in.channels) + " channels; " + text(expected) + " are expected.");
 }
 
 // Output size of a sliding window, floor or ceil, as torch counts it; at least 1, or the window does not fit.
@@ -36,7 +37,8 @@ struct Window {
     // With ceil a last window may begin beyond the image; torch drops it.
     if (ceil && count > 0 && (count - 1) * stride >= size + before) --count;
     if (count < 1)
-      refuse(node, "an image " + text(size) + " pixels " + axis + " is too small for its kernel of " + text(dilation * (kernel - 1) + 1) + " pixels.");
+      refuse(node, "an image " + text(size) + " pixels " + axis + " is too small for its kernel of " +
+                       text(dilation * (kernel - 1) + 1) + " pixels.");
     return count;
   }
 
@@ -53,19 +55,22 @@ struct Window {
 
 Window vertical(const Node& node, int64_t kernel) {
   const auto& padding = node.integers("padding");
-  const bool dilated = node.attributes.contains("dilation"), ceil = node.attributes.contains("ceil_mode") && node.integer("ceil_mode") != 0;
+  const bool dilated = node.attributes.contains("dilation"),
+             ceil = node.attributes.contains("ceil_mode") && node.integer("ceil_mode") != 0;
   return {kernel, node.integers("stride")[0], dilated ? node.integers("dilation")[0] : 1, padding[0], padding[2], ceil};
 }
 
 Window horizontal(const Node& node, int64_t kernel) {
   const auto& padding = node.integers("padding");
-  const bool dilated = node.attributes.contains("dilation"), ceil = node.attributes.contains("ceil_mode") && node.integer("ceil_mode") != 0;
+  const bool dilated = node.attributes.contains("dilation"),
+             ceil = node.attributes.contains("ceil_mode") && node.integer("ceil_mode") != 0;
   return {kernel, node.integers("stride")[1], dilated ? node.integers("dilation")[1] : 1, padding[1], padding[3], ceil};
 }
 
 // 255 times as many pixels must fit int32.
 void check_average(const Node& node, int64_t pixels) {
-  if (pixels > kInt32 / 255) refuse(node, "averages " + text(pixels) + " pixels; more than " + text(kInt32 / 255) + " could overflow int32.");
+  if (pixels > kInt32 / 255)
+    refuse(node, "averages " + text(pixels) + " pixels; more than " + text(kInt32 / 255) + " could overflow int32.");
 }
 
 Shape infer_conv2d(const Node& node, std::span<const Shape> in) {
@@ -73,7 +78,8 @@ Shape infer_conv2d(const Node& node, std::span<const Shape> in) {
   expect_channels(node, in[0], weight[1] * node.integer("groups"), "its input");
   const Shape out{4, in[0].images, weight[0], vertical(node, weight[2]).count(node, in[0].height, "high"),
                   horizontal(node, weight[3]).count(node, in[0].width, "wide")};
-  if (in.size() > 1 && in[1] != out) refuse(node, "the residual is " + text(in[1].sizes()) + " and the output " + text(out.sizes()) + ".");
+  if (in.size() > 1 && in[1] != out)
+    refuse(node, "the residual is " + text(in[1].sizes()) + " and the output " + text(out.sizes()) + ".");
   return out;
 }
 
@@ -81,7 +87,8 @@ Shape infer_linear(const Node& node, std::span<const Shape> in) {
   const auto& weight = node.tensor("weight").shape();
   expect_channels(node, in[0], weight[1], "its input");
   const Shape out{2, in[0].images, weight[0], 1, 1};
-  if (in.size() > 1 && in[1] != out) refuse(node, "the residual is " + text(in[1].sizes()) + " and the output " + text(out.sizes()) + ".");
+  if (in.size() > 1 && in[1] != out)
+    refuse(node, "the residual is " + text(in[1].sizes()) + " and the output " + text(out.sizes()) + ".");
   return out;
 }
 
@@ -101,8 +108,10 @@ Shape infer_adaptive(const Node& node, const Shape& in) {
 }
 
 Shape infer_pair(const Node& node, const Shape& a, const Shape& b) {
-  const bool scales = node.op == Op::mul && b.rank == a.rank && b.images == a.images && b.channels == a.channels && b.height == 1 && b.width == 1;
-  if (a != b && !scales) refuse(node, "its inputs are " + text(a.sizes()) + " and " + text(b.sizes()) + "; they must be the same.");
+  const bool scales =
+      node.op == Op::mul && b.rank == a.rank && b.images == a.images && b.channels == a.channels && b.height == 1 && b.width == 1;
+  if (a != b && !scales)
+    refuse(node, "its inputs are " + text(a.sizes()) + " and " + text(b.sizes()) + "; they must be the same.");
   return a;
 }
 
@@ -110,7 +119,8 @@ Shape infer_concat(const Node& node, std::span<const Shape> in) {
   Shape out = in[0];
   for (const Shape& part : in.subspan(1)) {
     if (part.rank != out.rank || part.images != out.images || part.height != out.height || part.width != out.width)
-      refuse(node, "its inputs are " + text(in[0].sizes()) + " and " + text(part.sizes()) + "; they may only differ in channels.");
+      refuse(node,
+             "its inputs are " + text(in[0].sizes()) + " and " + text(part.sizes()) + "; they may only differ in channels.");
     out.channels += part.channels;
   }
   return out;
@@ -147,15 +157,19 @@ Shape infer_reshape(const Node& node, const Shape& in) {
 void check_size(const Node& node, const Shape& out) {
   const int64_t largest = std::max({out.images, out.channels, out.height, out.width});
   // Rising products, each below 2^62, so that none can overflow.
-  const bool fits = largest <= kInt32 && out.height * out.width <= kInt32 && out.height * out.width * std::max<int64_t>(out.images, 1) <= kInt32;
-  if (!fits) refuse(node, "its output " + text(out.sizes()) + " is too large: a channel may have 2^31 - 1 pixels over all images. Use smaller batches.");
+  const bool fits = largest <= kInt32 && out.height * out.width <= kInt32 &&
+                    out.height * out.width * std::max<int64_t>(out.images, 1) <= kInt32;
+  if (!fits)
+    refuse(node, "its output " + text(out.sizes()) +
+                     " is too large: a channel may have 2^31 - 1 pixels over all images. Use smaller batches.");
 }
 
 Shape input_shape(const Graph& graph, const Port& port, const std::vector<int64_t>& sizes) {
   const Value& value = graph.value(port.value);
   const std::string wanted = value.rank == 4 ? "[N, " + text(value.channels) + ", H, W]" : "[N, " + text(value.channels) + "]";
   const std::string start = "Input '" + port.name + "' must have the shape " + wanted + ", not " + text(sizes);
-  if (sizes.size() != static_cast<size_t>(value.rank) || sizes[1] != value.channels) throw Error(Status::invalid_argument, start + ".");
+  if (sizes.size() != static_cast<size_t>(value.rank) || sizes[1] != value.channels)
+    throw Error(Status::invalid_argument, start + ".");
   for (size_t i = 0; i < sizes.size(); ++i)
     if (sizes[i] < (i == 0 ? 0 : 1) || sizes[i] > kInt32) throw Error(Status::invalid_argument, start + ": only N may be 0.");
   Shape shape{value.rank, sizes[0], sizes[1], 1, 1};
@@ -208,7 +222,8 @@ Shape infer_shape(const Node& node, std::span<const Shape> in) {
       case Op::reshape: return infer_reshape(node, in[0]);
       case Op::channel_shuffle:
         if (in[0].channels % node.integer("groups") != 0)
-          refuse(node, "its " + text(in[0].channels) + " channels do not divide into " + text(node.integer("groups")) + " groups.");
+          refuse(node,
+                 "its " + text(in[0].channels) + " channels do not divide into " + text(node.integer("groups")) + " groups.");
         return in[0];
     }
     throw Error(Status::internal, describe(node) + ": no rule for its shape.");
@@ -219,8 +234,8 @@ Shape infer_shape(const Node& node, std::span<const Shape> in) {
 
 std::vector<Shape> infer_shapes(const Graph& graph, std::span<const std::vector<int64_t>> inputs) {
   if (inputs.size() != graph.inputs().size())
-    throw Error(Status::invalid_argument, "The network takes " + text(static_cast<int64_t>(graph.inputs().size())) + " inputs, not " +
-                                              text(static_cast<int64_t>(inputs.size())) + ".");
+    throw Error(Status::invalid_argument, "The network takes " + text(static_cast<int64_t>(graph.inputs().size())) +
+                                              " inputs, not " + text(static_cast<int64_t>(inputs.size())) + ".");
   std::vector<Shape> shapes(graph.values().size());
   for (size_t i = 0; i < inputs.size(); ++i) {
     const Port& port = graph.inputs()[i];

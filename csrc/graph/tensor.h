@@ -27,7 +27,9 @@ class Tensor {
   const uint8_t* data() const { return data_.get(); }
 
   template <typename T>
-  const T* as() const { return reinterpret_cast<const T*>(data_.get()); }
+  const T* as() const {
+    return reinterpret_cast<const T*>(data_.get());
+  }
 
   double zeros() const;  // share of the elements that are zero, 0 to 1; 0 for an empty tensor
 

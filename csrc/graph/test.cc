@@ -31,7 +31,8 @@ struct Start {
   explicit Start(int rank = 4, int64_t channels = 8) {
     x = graph.add_node(Op::quantize, "in", {graph.add_input("x", channels, rank)}, {}, {}, kScale);
   }
-  int add(const char* op, std::vector<int> inputs, Attributes attributes = {}, Tensors tensors = {}, std::optional<Quantization> q = kScale) {
+  int add(const char* op, std::vector<int> inputs, Attributes attributes = {}, Tensors tensors = {},
+          std::optional<Quantization> q = kScale) {
     return graph.add_node(op, std::string("the ") + op, std::move(inputs), std::move(attributes), std::move(tensors), q);
   }
   // Shape of the last value for an input of `sizes`.
@@ -126,11 +127,17 @@ TEST(graph_shapes_of_windows) {
   struct Case {
     int64_t size, kernel, stride, padding, dilation, ceil, expected;
   };
-  for (const Case& c : {Case{112, 3, 2, 1, 1, 0, 56}, Case{112, 3, 2, 0, 1, 1, 56}, Case{5, 2, 2, 0, 1, 1, 3}, Case{5, 2, 2, 0, 1, 0, 2},
-                        Case{4, 1, 3, 0, 1, 1, 2}, Case{4, 1, 4, 0, 1, 1, 1}, Case{3, 2, 3, 1, 1, 1, 2}, Case{2, 2, 3, 1, 1, 1, 1}, Case{7, 3, 1, 1, 2, 0, 5},
-                        Case{1, 3, 2, 1, 1, 0, 1}, Case{55, 3, 2, 0, 1, 1, 27}, Case{54, 3, 2, 0, 1, 1, 27}}) {
+  for (const Case& c :
+       {Case{112, 3, 2, 1, 1, 0, 56}, Case{112, 3, 2, 0, 1, 1, 56}, Case{5, 2, 2, 0, 1, 1, 3}, Case{5, 2, 2, 0, 1, 0, 2},
+        Case{4, 1, 3, 0, 1, 1, 2}, Case{4, 1, 4, 0, 1, 1, 1}, Case{3, 2, 3, 1, 1, 1, 2}, Case{2, 2, 3, 1, 1, 1, 1},
+        Case{7, 3, 1, 1, 2, 0, 5}, Case{1, 3, 2, 1, 1, 0, 1}, Case{55, 3, 2, 0, 1, 1, 27}, Case{54, 3, 2, 0, 1, 1, 27}}) {
     Start s;
-    s.add("max_pool2d", {s.x}, {{"kernel", {c.kernel}}, {"stride", {c.stride}}, {"padding", {c.padding}}, {"dilation", {c.dilation}}, {"ceil_mode", {c.ceil}}});
+    s.add("max_pool2d", {s.x},
+          {{"kernel", {c.kernel}},
+           {"stride", {c.stride}},
+           {"padding", {c.padding}},
+           {"dilation", {c.dilation}},
+           {"ceil_mode", {c.ceil}}});
     CHECK_EQ(s.shape({1, 8, c.size, c.size}).height, c.expected);
     CHECK_EQ(s.shape({1, 8, c.size, c.size}).width, c.expected);
   }
@@ -237,16 +244,23 @@ TEST(fuse_add_refused) {
     return s.fused(v).graph.nodes().size();
   };
   // its own bounds
-  CHECK_EQ(steps([](Start& s) { return s.add("add", {s.x, s.add("conv2d", {s.x}, {{"low", {10}}}, layer({8, 8, 1, 1}))}); }), size_t{4});
+  CHECK_EQ(steps([](Start& s) { return s.add("add", {s.x, s.add("conv2d", {s.x}, {{"low", {10}}}, layer({8, 8, 1, 1}))}); }),
+           size_t{4});
   // depthwise
-  CHECK_EQ(steps([](Start& s) { return s.add("add", {s.x, s.add("conv2d", {s.x}, {{"groups", {8}}}, layer({8, 1, 1, 1}))}); }), size_t{4});
+  CHECK_EQ(steps([](Start& s) { return s.add("add", {s.x, s.add("conv2d", {s.x}, {{"groups", {8}}}, layer({8, 1, 1, 1}))}); }),
+           size_t{4});
   // twice the same
-  CHECK_EQ(steps([](Start& s) { const int c = s.add("conv2d", {s.x}, {}, layer({8, 8, 1, 1})); return s.add("add", {c, c}); }), size_t{4});
+  CHECK_EQ(steps([](Start& s) {
+             const int c = s.add("conv2d", {s.x}, {}, layer({8, 8, 1, 1}));
+             return s.add("add", {c, c});
+           }),
+           size_t{4});
   // someone else reads it
   CHECK_EQ(steps([](Start& s) {
-    const int c = s.add("conv2d", {s.x}, {}, layer({8, 8, 1, 1}));
-    return s.add("concat", {c, s.add("add", {s.x, c})});
-  }), size_t{5});
+             const int c = s.add("conv2d", {s.x}, {}, layer({8, 8, 1, 1}));
+             return s.add("concat", {c, s.add("add", {s.x, c})});
+           }),
+           size_t{5});
   // and where nothing hinders
   CHECK_EQ(steps([](Start& s) { return s.add("add", {s.x, s.add("conv2d", {s.x}, {}, layer({8, 8, 1, 1}))}); }), size_t{3});
 }

@@ -69,8 +69,8 @@ py::list describe_steps(const Model& model) {
   return result;
 }
 
-int add_node(Graph& graph, const std::string& op, const std::string& name, const std::vector<int>& inputs, const py::dict& attributes,
-             const py::dict& tensors, std::optional<double> scale, std::optional<int> zero_point) {
+int add_node(Graph& graph, const std::string& op, const std::string& name, const std::vector<int>& inputs,
+             const py::dict& attributes, const py::dict& tensors, std::optional<double> scale, std::optional<int> zero_point) {
   if (scale.has_value() != zero_point.has_value())
     throw py::value_error(name + ": scale and zero_point go together; give both or neither.");
   std::optional<Quantization> quantization;
@@ -147,11 +147,10 @@ double limit(double seconds) {
 
 void define_errors(py::module_& module) {
   PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<py::object> niwaki_error;
-  niwaki_error.call_once_and_store_result([&] {
-    return py::object(py::exception<Error>(module, "NiwakiError"));
-  });
+  niwaki_error.call_once_and_store_result([&] { return py::object(py::exception<Error>(module, "NiwakiError")); });
   py::object& stored = niwaki_error.get_stored();
-  stored.attr("__doc__") = "What the core could not do: a bad file, an unsupported request. Bad arguments are ValueError or TypeError.";
+  stored.attr("__doc__") =
+      "What the core could not do: a bad file, an unsupported request. Bad arguments are ValueError or TypeError.";
   py::register_exception_translator([](std::exception_ptr pointer) {
     try {
       if (pointer) std::rethrow_exception(pointer);
@@ -174,17 +173,24 @@ PYBIND11_MODULE(_core, module) {
   module.attr("__version__") = NIWAKI_VERSION;
   define_errors(module);
 
-  module.def("isa", [] { return std::string(isa_name(current_isa())); }, "The instruction set in force: NIWAKI_ISA, or the best of this machine.");
-  module.def("isas", [] {
-    std::vector<std::string> names;
-    for (Isa isa : supported_isas()) names.emplace_back(isa_name(isa));
-    return names;
-  }, "The instruction sets that this machine can run, in rising order, beginning with 'scalar'.");
+  module.def(
+      "isa", [] { return std::string(isa_name(current_isa())); },
+      "The instruction set in force: NIWAKI_ISA, or the best of this machine.");
+  module.def(
+      "isas",
+      [] {
+        std::vector<std::string> names;
+        for (Isa isa : supported_isas()) names.emplace_back(isa_name(isa));
+        return names;
+      },
+      "The instruction sets that this machine can run, in rising order, beginning with 'scalar'.");
   module.def("cpu_name", &cpu_name);
-  module.def("int8_limit", &limit, py::arg("seconds") = 0.05,
-             "Multiply-accumulates a second that one core reaches on the int8 instruction of the set in force, operands in registers.");
+  module.def(
+      "int8_limit", &limit, py::arg("seconds") = 0.05,
+      "Multiply-accumulates a second that one core reaches on the int8 instruction of the set in force, operands in registers.");
 
-  py::class_<Graph>(module, "Graph", "A network as docs/architecture.md describes it. Values are numbered in the order in which they are added.")
+  py::class_<Graph>(module, "Graph",
+                    "A network as docs/architecture.md describes it. Values are numbered in the order in which they are added.")
       .def(py::init<>())
       .def("add_input", &Graph::add_input, py::arg("name"), py::arg("channels"), py::arg("rank"))
       .def("add_node", &add_node, py::arg("op"), py::arg("name"), py::arg("inputs"), py::arg("attributes"), py::arg("tensors"),
@@ -198,13 +204,15 @@ PYBIND11_MODULE(_core, module) {
       .def("save", &save, py::arg("path"))
       .def_static("load", &load, py::arg("path"));
 
-  py::class_<Model, std::shared_ptr<Model>>(module, "Model", "Weights packed for this machine. Immutable; sessions on any thread share it.")
+  py::class_<Model, std::shared_ptr<Model>>(module, "Model",
+                                            "Weights packed for this machine. Immutable; sessions on any thread share it.")
       .def(py::init(&make_model), py::arg("graph"), py::arg("isa") = py::none(), py::arg("kind") = "automatic")
       .def_property_readonly("isa", [](const Model& model) { return std::string(isa_name(model.isa())); })
       .def("steps", &describe_steps);
 
   py::class_<Session>(module, "Session", "Runs a model. Belongs to one thread at a time; releases the GIL while it runs.")
-      .def(py::init([](std::shared_ptr<Model> model, int threads) { return std::make_unique<Session>(std::move(model), threads); }),
+      .def(py::init(
+               [](std::shared_ptr<Model> model, int threads) { return std::make_unique<Session>(std::move(model), threads); }),
            py::arg("model"), py::arg("threads") = 1)
       .def("run", &run, py::arg("inputs"), py::arg("outputs"))
       .def("output_shapes", &output_shapes, py::arg("shapes"))

@@ -55,7 +55,8 @@ class Interpreter {
     Array& out = array(node.output);
     out.shape = infer_shape(node, shapes);
     const bool quantized = graph_.value(node.output).quantization.has_value();
-    (quantized ? out.q.resize(static_cast<size_t>(out.shape.elements())) : out.real.resize(static_cast<size_t>(out.shape.elements())));
+    (quantized ? out.q.resize(static_cast<size_t>(out.shape.elements()))
+               : out.real.resize(static_cast<size_t>(out.shape.elements())));
     const Array& in = array(node.inputs[0]);
     switch (node.op) {
       case Op::conv2d:
@@ -76,7 +77,10 @@ class Interpreter {
           out.real[i] = static_cast<float>(in.q[i] - q(node.inputs[0]).zero_point) * q(node.inputs[0]).scale;
         return;
       case Op::reshape: out.q = in.q; return;
-      default: for_each(out.shape, [&](int64_t n, int64_t c, int64_t y, int64_t x) { out.q[out.index(n, c, y, x)] = element(node, in, n, c, y, x); });
+      default:
+        for_each(out.shape, [&](int64_t n, int64_t c, int64_t y, int64_t x) {
+          out.q[out.index(n, c, y, x)] = element(node, in, n, c, y, x);
+        });
     }
   }
 
@@ -94,9 +98,11 @@ class Interpreter {
         const Array& other = array(node.inputs[1]);
         const bool one = other.shape.height == 1 && other.shape.width == 1;
         const int32_t product = (in.at(n, c, y, x) - a.zero_point) * (other.at(n, c, one ? 0 : y, one ? 0 : x) - b.zero_point);
-        return finish(static_cast<float>(product) * ((a.scale * b.scale) / out.scale), out.zero_point, node.integer("low"), node.integer("high"));
+        return finish(static_cast<float>(product) * ((a.scale * b.scale) / out.scale), out.zero_point, node.integer("low"),
+                      node.integer("high"));
       }
-      case Op::clamp: return static_cast<int32_t>(std::clamp<int64_t>(in.at(n, c, y, x), node.integer("low"), node.integer("high")));
+      case Op::clamp:
+        return static_cast<int32_t>(std::clamp<int64_t>(in.at(n, c, y, x), node.integer("low"), node.integer("high")));
       case Op::table: return node.tensor("table").data()[in.at(n, c, y, x)];
       case Op::concat:
         for (int input : node.inputs) {
@@ -109,7 +115,8 @@ class Interpreter {
         const int64_t sizes[3] = {in.shape.channels, in.shape.height, in.shape.width};
         const auto axis = static_cast<size_t>(node.integer("axis") - 1);
         const int64_t start = node.integer("start");
-        position[axis] = std::clamp(start < 0 ? start + sizes[axis] : start, int64_t{0}, sizes[axis]) + position[axis] * node.integer("step");
+        position[axis] =
+            std::clamp(start < 0 ? start + sizes[axis] : start, int64_t{0}, sizes[axis]) + position[axis] * node.integer("step");
         return in.at(n, position[0], position[1], position[2]);
       }
       case Op::pad: {
@@ -180,7 +187,9 @@ class Interpreter {
         }
       int32_t result = largest;
       if (!max) {
-        const int64_t divisor = node.integer("divisor") > 0 ? node.integer("divisor") : node.integer("count_include_pad") != 0 ? grown : inside;
+        const int64_t divisor = node.integer("divisor") > 0              ? node.integer("divisor")
+                                : node.integer("count_include_pad") != 0 ? grown
+                                                                         : inside;
         const float t = static_cast<float>(sum) * ((qx.scale / qy.scale) / static_cast<float>(divisor));
         result = finish(t, qy.zero_point, node.integer("low"), node.integer("high"));
       }

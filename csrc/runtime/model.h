@@ -1,4 +1,5 @@
-// A network made ready for one instruction set: fused, kernels chosen, weights packed. Immutable; sessions on any thread share it.
+// A network made ready for one instruction set: fused, kernels chosen, weights packed. Immutable; sessions on any thread share
+// it.
 #pragma once
 
 #include <memory>
@@ -16,7 +17,7 @@ class Model {
   Model(const Graph& graph, Isa isa, ConvKind kind = ConvKind::automatic);
 
   Isa isa() const { return isa_; }
-  const Graph& graph() const { return graph_; }  // fused; its tensors have no data any more
+  const Graph& graph() const { return graph_; }                               // fused; its tensors have no data any more
   const std::vector<std::unique_ptr<Step>>& steps() const { return steps_; }  // one for each of the graph's nodes
 
  private:

@@ -13,8 +13,12 @@ namespace {
 constexpr int64_t kMaxBlock = int64_t{1} << 46;  // more than any machine has; keeps sums of sizes far from overflow
 
 Planes planes_of(const Shape& shape) {
-  return {nullptr, group_stride_of(shape.pixels()), static_cast<int32_t>(shape.images), static_cast<int32_t>(shape.channels),
-          static_cast<int32_t>(shape.height), static_cast<int32_t>(shape.width)};
+  return {nullptr,
+          group_stride_of(shape.pixels()),
+          static_cast<int32_t>(shape.images),
+          static_cast<int32_t>(shape.channels),
+          static_cast<int32_t>(shape.height),
+          static_cast<int32_t>(shape.width)};
 }
 
 // Decides which values share a block. A value lies in a block of its own or somewhere inside another value (its host).
@@ -54,7 +58,7 @@ class Placement {
  private:
   struct Entry {
     int host = -1;
-    int64_t offset = 0;  // bytes from the beginning of the host
+    int64_t offset = 0;                                      // bytes from the beginning of the host
     int first = std::numeric_limits<int>::max(), last = -1;  // steps during which the block is needed; kept for hosts
   };
   Entry& at(int value) { return values_[static_cast<size_t>(value)]; }
@@ -112,9 +116,8 @@ class Placement {
       const int in = node.inputs[i];
       if (!model_.steps()[k]->may_overwrite(i) || at(in).host != in || at(in).last != static_cast<int>(k)) continue;
       if (plan_.shapes[static_cast<size_t>(in)] != plan_.shapes[static_cast<size_t>(out)]) continue;
-      const bool alone = std::none_of(node.inputs.begin(), node.inputs.end(), [&](const int& other) {
-        return &other != &node.inputs[i] && find(other).first == in;
-      });
+      const bool alone = std::none_of(node.inputs.begin(), node.inputs.end(),
+                                      [&](const int& other) { return &other != &node.inputs[i] && find(other).first == in; });
       if (!alone) continue;
       attach(out, in, 0);
       return;
@@ -145,7 +148,8 @@ int64_t place_blocks(std::span<Block> blocks) {
     }
     block.offset = best >= 0 ? best : end;
     total = std::max(total, block.offset + block.bytes);
-    const auto where = std::upper_bound(placed.begin(), placed.end(), &block, [](const Block* a, const Block* b) { return a->offset < b->offset; });
+    const auto where = std::upper_bound(placed.begin(), placed.end(), &block,
+                                        [](const Block* a, const Block* b) { return a->offset < b->offset; });
     placed.insert(where, &block);
   }
   return total;
@@ -179,7 +183,8 @@ Plan make_plan(const Model& model, std::span<const std::vector<int64_t>> inputs,
     if (!placement.is_u8(value) || placement.find(value).first != value) continue;
     const Planes& planes = plan.planes[static_cast<size_t>(value)];
     const int64_t bytes = planes_bytes(planes.pixels(), planes.channels);
-    if (bytes > kMaxBlock) throw Error(Status::out_of_memory, node.name + ": its output needs " + std::to_string(bytes) + " bytes.");
+    if (bytes > kMaxBlock)
+      throw Error(Status::out_of_memory, node.name + ": its output needs " + std::to_string(bytes) + " bytes.");
     blocks.push_back({bytes, placement.first(value), placement.last(value)});
     owners.push_back(value);
   }

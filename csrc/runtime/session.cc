@@ -92,7 +92,8 @@ void Session::run_steps(std::span<const Input> inputs, std::span<float* const> o
     in.clear();
     for (int input : node.inputs) in.push_back(plan_.planes[static_cast<size_t>(input)]);
     const auto output = static_cast<size_t>(node.output);
-    model_->steps()[k]->run({in, plan_.planes[output], sources[static_cast<size_t>(node.inputs[0])], targets[output], arena_.data(), pool_});
+    model_->steps()[k]->run(
+        {in, plan_.planes[output], sources[static_cast<size_t>(node.inputs[0])], targets[output], arena_.data(), pool_});
     const auto after = std::chrono::steady_clock::now();
     milliseconds_[k] = std::chrono::duration<double, std::milli>(after - before).count();
     before = after;
@@ -100,7 +101,8 @@ void Session::run_steps(std::span<const Input> inputs, std::span<float* const> o
   // A value that is an output more than once was made once.
   for (size_t i = 0; i < outputs.size(); ++i) {
     const auto value = static_cast<size_t>(graph.outputs()[i].value);
-    if (outputs[i] != targets[value]) std::memcpy(outputs[i], targets[value], static_cast<size_t>(plan_.shapes[value].elements()) * sizeof(float));
+    if (outputs[i] != targets[value])
+      std::memcpy(outputs[i], targets[value], static_cast<size_t>(plan_.shapes[value].elements()) * sizeof(float));
   }
 }
 

@@ -16,13 +16,14 @@ namespace niwaki {
 class Session {
  public:
   struct Input {
-    const float* data;            // contiguous
-    std::vector<int64_t> sizes;   // [N, C, H, W] or [N, C]
+    const float* data;           // contiguous
+    std::vector<int64_t> sizes;  // [N, C, H, W] or [N, C]
   };
 
   Session(std::shared_ptr<const Model> model, int threads);
 
-  // Sizes of the outputs for inputs of these sizes. Throws Error, naming the input or the layer, for what the network cannot take.
+  // Sizes of the outputs for inputs of these sizes. Throws Error, naming the input or the layer, for what the network cannot
+  // take.
   std::vector<std::vector<int64_t>> output_sizes(std::span<const std::vector<int64_t>> inputs) const;
 
   // outputs: contiguous float32 arrays of output_sizes. Memory is planned anew when the sizes differ from those of the last run.

@@ -12,7 +12,8 @@ std::unique_ptr<Step> make_step(const Graph& graph, const Node& node, Isa isa, C
       case Op::quantize:
       case Op::dequantize: return make_end(graph, node, isa);
       case Op::conv2d:
-        if (is_depthwise(node) && graph.value(node.output).quantization && node.inputs.size() == 1) return make_depthwise(graph, node, isa);
+        if (is_depthwise(node) && graph.value(node.output).quantization && node.inputs.size() == 1)
+          return make_depthwise(graph, node, isa);
         return make_conv(graph, node, isa, kind);
       case Op::linear: return make_conv(graph, node, isa, kind);
       case Op::max_pool2d:

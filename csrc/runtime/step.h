@@ -19,12 +19,12 @@ namespace niwaki {
 // What a plan says about a step.
 struct StepInfo {
   std::string name, op;
-  std::vector<std::string> fused;   // names of the nodes that it took over
-  std::string scheme = "int8";      // or "sparse int8"
+  std::vector<std::string> fused;  // names of the nodes that it took over
+  std::string scheme = "int8";     // or "sparse int8"
   std::string kernel;
-  double zeros = 0.0;               // share of its weights, 0 to 1
-  int64_t bytes = 0;                // packed weights and constants
-  std::string reason;               // why this kernel
+  double zeros = 0.0;  // share of its weights, 0 to 1
+  int64_t bytes = 0;   // packed weights and constants
+  std::string reason;  // why this kernel
 };
 
 struct StepCall {

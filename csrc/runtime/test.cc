@@ -38,7 +38,9 @@ class Gardener {
     bool read = false;
   };
 
-  int64_t pick(std::initializer_list<int64_t> choices) { return choices.begin()[random_.integer(0, static_cast<int>(choices.size()) - 1)]; }
+  int64_t pick(std::initializer_list<int64_t> choices) {
+    return choices.begin()[random_.integer(0, static_cast<int>(choices.size()) - 1)];
+  }
   Quantization scale() { return {random_.real(0.02f, 0.3f), static_cast<int32_t>(pick({0, 1, 77, 128, 255}))}; }
   Quantization scale_of(const Leaf& leaf) const { return *graph.value(leaf.value).quantization; }
   void bounds(Attributes& attributes) {
@@ -55,7 +57,8 @@ class Gardener {
   // Late values more often than early ones, so that networks become deep, with early ones kept for long.
   size_t choose() {
     const int last = static_cast<int>(leaves_.size()) - 1;
-    return static_cast<size_t>(random_.integer(0, 2) == 0 ? random_.integer(0, last) : random_.integer(std::max(0, last - 1), last));
+    return static_cast<size_t>(random_.integer(0, 2) == 0 ? random_.integer(0, last)
+                                                          : random_.integer(std::max(0, last - 1), last));
   }
 
   // Adds the node if it fits; a network that does not is simply tried again elsewhere.
@@ -65,8 +68,8 @@ class Gardener {
     for (size_t leaf : from) inputs.push_back(leaves_[leaf].value), shapes.push_back(leaves_[leaf].shape);
     const Graph before = graph;
     try {
-      const int value = graph.add_node(op, std::string(op_name(op)) + " " + std::to_string(graph.nodes().size()), inputs, std::move(attributes),
-                                       std::move(tensors), quantization);
+      const int value = graph.add_node(op, std::string(op_name(op)) + " " + std::to_string(graph.nodes().size()), inputs,
+                                       std::move(attributes), std::move(tensors), quantization);
       const Shape shape = infer_shape(graph.nodes().back(), shapes);
       if (shape.elements() > 12000) throw Error(Status::unsupported, "too large for a test");
       for (size_t leaf : from) leaves_[leaf].read = true;
@@ -100,7 +103,10 @@ class Gardener {
 
   void convolution(size_t from, bool depthwise, int64_t outputs, bool keep_size, bool float_output) {
     const Shape in = leaves_[from].shape;
-    const int64_t kernel = keep_size ? pick({1, 3}) : pick({1, 2, 3, 5}), groups = depthwise ? in.channels : in.channels % 2 == 0 && outputs % 2 == 0 ? pick({1, 1, 2}) : 1;
+    const int64_t kernel = keep_size ? pick({1, 3}) : pick({1, 2, 3, 5}), groups = depthwise ? in.channels
+                                                                                   : in.channels % 2 == 0 && outputs % 2 == 0
+                                                                                       ? pick({1, 1, 2})
+                                                                                       : 1;
     Attributes attributes = {{"groups", {groups}}, {"padding", {kernel / 2}}};
     if (!keep_size) {
       attributes["stride"] = {pick({1, 1, 2}), pick({1, 2})};
@@ -123,7 +129,9 @@ class Gardener {
       return;
     }
     switch (random_.integer(0, 14)) {
-      case 0: return convolution(from, false, pick({1, 4, 6, 16, 24}), false, false);
+      case 0:
+        if (random_.integer(0, 2) == 0) return convolution(from, false, leaf.shape.channels, true, false);
+        return convolution(from, false, pick({1, 4, 6, 16, 24}), false, false);
       case 1: return convolution(from, true, leaf.shape.channels, false, false);
       case 2: {  // a residual block
         convolution(from, random_.integer(0, 3) == 0, leaf.shape.channels, true, false);
@@ -132,12 +140,18 @@ class Gardener {
         return;
       }
       case 3:
-        add(Op::max_pool2d, {from}, {{"kernel", {pick({2, 3}), pick({1, 3})}}, {"stride", {pick({1, 2})}}, {"padding", {pick({0, 1})}}, {"dilation", {pick({1, 2})}},
-                                     {"ceil_mode", {pick({0, 1})}}}, {}, same);
+        add(Op::max_pool2d, {from},
+            {{"kernel", {pick({2, 3}), pick({1, 3})}},
+             {"stride", {pick({1, 2})}},
+             {"padding", {pick({0, 1})}},
+             {"dilation", {pick({1, 2})}},
+             {"ceil_mode", {pick({0, 1})}}},
+            {}, same);
         return;
       case 4: {
-        Attributes attributes = {{"kernel", {pick({1, 2}), pick({2, 3})}}, {"stride", {pick({1, 2, 3})}}, {"padding", {pick({0, 1}), 1, 0, 1}}, {"ceil_mode", {pick({0, 1})}},
-                                 {"count_include_pad", {pick({0, 1})}}, {"divisor", {pick({0, 0, 3})}}};
+        Attributes attributes = {{"kernel", {pick({1, 2}), pick({2, 3})}}, {"stride", {pick({1, 2, 3})}},
+                                 {"padding", {pick({0, 1}), 1, 0, 1}},     {"ceil_mode", {pick({0, 1})}},
+                                 {"count_include_pad", {pick({0, 1})}},    {"divisor", {pick({0, 0, 3})}}};
         bounds(attributes);
         add(Op::avg_pool2d, {from}, attributes, {}, scale());
         return;
@@ -151,7 +165,8 @@ class Gardener {
         return;
       }
       case 7:  // squeeze and excite
-        if (add(Op::adaptive_avg_pool2d, {from}, {{"size", {1}}}, {}, scale())) add(Op::mul, {from, leaves_.size() - 1}, {}, {}, scale());
+        if (add(Op::adaptive_avg_pool2d, {from}, {{"size", {1}}}, {}, scale()))
+          add(Op::mul, {from, leaves_.size() - 1}, {}, {}, scale());
         return;
       case 8: add(Op::clamp, {from}, {{"low", {pick({0, 30})}}, {"high", {pick({255, 180})}}}, {}, same); return;
       case 9: {
@@ -163,14 +178,23 @@ class Gardener {
       case 10: return concatenate(from);
       case 11: {
         const int64_t axis = pick({1, 1, 2, 3});
-        add(Op::slice, {from}, {{"axis", {axis}}, {"start", {pick({0, 1, 4, -3, -1})}}, {"end", {pick({2, 8, -1, 1000})}}, {"step", {pick({1, 1, 2})}}}, {}, same);
+        add(Op::slice, {from},
+            {{"axis", {axis}},
+             {"start", {pick({0, 1, 4, -3, -1})}},
+             {"end", {pick({2, 8, -1, 1000})}},
+             {"step", {pick({1, 1, 2})}}},
+            {}, same);
         return;
       }
       case 12:
-        add(Op::pad, {from}, {{"padding", {pick({0, 0, 1, 4}), pick({0, 3}), pick({0, 1}), pick({0, 2}), pick({0, 1}), 0}}, {"value", {pick({-1, 7})}}}, {}, same);
+        add(Op::pad, {from},
+            {{"padding", {pick({0, 0, 1, 4}), pick({0, 3}), pick({0, 1}), pick({0, 2}), pick({0, 1}), 0}},
+             {"value", {pick({-1, 7})}}},
+            {}, same);
         return;
       case 13: {
-        const auto shape = random_.integer(0, 1) == 0 ? std::vector<int64_t>{-1} : std::vector<int64_t>{leaf.shape.channels, leaf.shape.width, -1};
+        const auto shape = random_.integer(0, 1) == 0 ? std::vector<int64_t>{-1}
+                                                      : std::vector<int64_t>{leaf.shape.channels, leaf.shape.width, -1};
         add(Op::reshape, {from}, {{"shape", shape}}, {}, same);
         return;
       }
@@ -189,7 +213,9 @@ class Gardener {
         continue;
       }
       const int64_t outputs = pick({4, 4, 8, 3});
-      if (leaves_[from].shape.rank == 4 && add(Op::conv2d, {from}, {}, layer({outputs, leaves_[from].shape.channels, 1, 1}, same), same)) parts.push_back(leaves_.size() - 1);
+      if (leaves_[from].shape.rank == 4 &&
+          add(Op::conv2d, {from}, {}, layer({outputs, leaves_[from].shape.channels, 1, 1}, same), same))
+        parts.push_back(leaves_.size() - 1);
     }
     if (random_.integer(0, 1) == 0) std::reverse(parts.begin(), parts.end());
     add(Op::concat, parts, {}, {}, same);
@@ -199,7 +225,8 @@ class Gardener {
     const size_t count = leaves_.size();
     for (size_t i = 0; i < count; ++i) {
       if (leaves_[i].read) continue;
-      if (leaves_[i].shape.rank == 4 && random_.integer(0, 3) == 0) convolution(i, random_.integer(0, 2) == 0, leaves_[i].shape.channels, true, true);
+      if (leaves_[i].shape.rank == 4 && random_.integer(0, 3) == 0)
+        convolution(i, random_.integer(0, 2) == 0, leaves_[i].shape.channels, true, true);
       if (leaves_[i].shape.rank == 2 && random_.integer(0, 1) == 0)
         add(Op::linear, {i}, {}, layer({7, leaves_[i].shape.channels}, scale_of(leaves_[i])), std::nullopt);
       if (!leaves_[i].read) add(Op::dequantize, {i}, {}, {}, std::nullopt);
@@ -262,8 +289,10 @@ TEST(runtime_random_networks) {
           int64_t images, height, width;
         };
         // Several sizes on one session, back to the first at the end.
-        for (const Size& size : {Size{1, height, width}, Size{5, height, width}, Size{0, height, width}, Size{2, height + 3, width + 5}, Size{1, height, width}}) {
-          const auto inputs = random_inputs(graph, size.images, size.height, size.width, seed + static_cast<uint64_t>(size.images));
+        for (const Size& size : {Size{1, height, width}, Size{5, height, width}, Size{0, height, width},
+                                 Size{2, height + 3, width + 5}, Size{1, height, width}}) {
+          const auto inputs =
+              random_inputs(graph, size.images, size.height, size.width, seed + static_cast<uint64_t>(size.images));
           std::vector<std::vector<int64_t>> sizes;
           for (const Array& input : inputs) sizes.push_back(input.shape.sizes());
           try {
@@ -278,8 +307,9 @@ TEST(runtime_random_networks) {
           for (size_t i = 0; i < outputs.size(); ++i) {
             ++compared;
             if (outputs[i] != expected.output(i))
-              testing::fail(__FILE__, __LINE__, "seed " + std::to_string(seed) + ", " + isa_name(isa) + ", " + std::to_string(threads) + " threads, batch " +
-                                                    std::to_string(size.images) + ", output " + graph.outputs()[i].name);
+              testing::fail(__FILE__, __LINE__,
+                            "seed " + std::to_string(seed) + ", " + isa_name(isa) + ", " + std::to_string(threads) +
+                                " threads, batch " + std::to_string(size.images) + ", output " + graph.outputs()[i].name);
           }
         }
       }
@@ -295,9 +325,9 @@ TEST(runtime_memory_is_shared) {
   const Quantization q{0.1f, 128};
   int v = graph.add_node(Op::quantize, "in", {graph.add_input("x", 8, 4)}, {}, {}, q);
   std::vector<uint8_t> table(256, 3);
+  for (int i = 0; i < 20; ++i) v = graph.add_node(Op::max_pool2d, "pool", {v}, {{"kernel", {3}}, {"padding", {1}}}, {}, q);
   for (int i = 0; i < 20; ++i)
-    v = graph.add_node(Op::max_pool2d, "pool", {v}, {{"kernel", {3}}, {"padding", {1}}}, {}, q);
-  for (int i = 0; i < 20; ++i) v = graph.add_node(Op::table, "table", {v}, {}, {{"table", Tensor::copy_of(DType::u8, {256}, table.data())}}, q);
+    v = graph.add_node(Op::table, "table", {v}, {}, {{"table", Tensor::copy_of(DType::u8, {256}, table.data())}}, q);
   graph.add_output(graph.add_node(Op::dequantize, "out", {v}, {}, {}, std::nullopt), "y");
   const Model model(graph, Isa::scalar);
   const std::vector<std::vector<int64_t>> sizes = {{1, 8, 20, 20}};
@@ -322,7 +352,8 @@ TEST(runtime_blocks_do_not_overlap) {
       CHECK(blocks[a].offset >= 0 && blocks[a].offset % 64 == 0 && blocks[a].offset + blocks[a].bytes <= total);
       for (size_t b = 0; b < a; ++b) {
         const bool together = blocks[a].first <= blocks[b].last && blocks[b].first <= blocks[a].last;
-        const bool overlap = blocks[a].offset < blocks[b].offset + blocks[b].bytes && blocks[b].offset < blocks[a].offset + blocks[a].bytes;
+        const bool overlap =
+            blocks[a].offset < blocks[b].offset + blocks[b].bytes && blocks[b].offset < blocks[a].offset + blocks[a].bytes;
         CHECK(!(together && overlap));
       }
     }

@@ -1,4 +1,5 @@
-// The limit of int8 arithmetic on one core: multiply-accumulates with all operands in registers. What kernels are measured against.
+// The limit of int8 arithmetic on one core: multiply-accumulates with all operands in registers. What kernels are measured
+// against.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +12,7 @@ namespace niwaki {
 struct LimitKernel {
   const char* name;
   Isa isa;
-  int64_t macs;                      // of one turn
+  int64_t macs;  // of one turn
   void (*run)(int64_t turns);
 };
 

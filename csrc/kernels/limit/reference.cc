@@ -2,7 +2,8 @@
 
 namespace niwaki {
 
-// An empty asm makes the compiler forget what it knows of a register, so that it can neither do the sums beforehand nor drop them.
+// An empty asm makes the compiler forget what it knows of a register, so that it can neither do the sums beforehand nor drop
+// them.
 #if defined(__GNUC__)
 #define NIWAKI_OPAQUE(variable) asm volatile("" : "+r"(variable))
 #else

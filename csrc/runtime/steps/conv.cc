@@ -45,7 +45,9 @@ class ConvStep : public Step {
     info.reason = packed_->reason();
   }
 
-  int64_t scratch_bytes(std::span<const Planes> in, const Planes& out) const override { return packed_->scratch_bytes(in[0], out); }
+  int64_t scratch_bytes(std::span<const Planes> in, const Planes& out) const override {
+    return packed_->scratch_bytes(in[0], out);
+  }
   bool may_overwrite(size_t input) const override { return input == 1; }
 
   void run(const StepCall& call) const override {

@@ -70,7 +70,9 @@ class SliceStep : public CopyStep {
 class PadStep : public CopyStep {
  public:
   explicit PadStep(const PadParams& params) : params_(params) {}
-  std::optional<int64_t> view(std::span<const Planes> in, const Planes& out) const override { return whole_if(same_shape(in[0], out)); }
+  std::optional<int64_t> view(std::span<const Planes> in, const Planes& out) const override {
+    return whole_if(same_shape(in[0], out));
+  }
   void run(const StepCall& call) const override { pad(call.in[0], call.out, params_, call.pool); }
 
  private:
@@ -79,7 +81,9 @@ class PadStep : public CopyStep {
 
 class ReshapeStep : public CopyStep {
  public:
-  std::optional<int64_t> view(std::span<const Planes> in, const Planes& out) const override { return whole_if(same_shape(in[0], out)); }
+  std::optional<int64_t> view(std::span<const Planes> in, const Planes& out) const override {
+    return whole_if(same_shape(in[0], out));
+  }
   void run(const StepCall& call) const override { reshape(call.in[0], call.out, call.pool); }
 };
 
@@ -104,7 +108,8 @@ std::unique_ptr<Step> make_copy(const Graph& graph, const Node& node) {
     case Op::pad: {
       const auto& padding = node.integers("padding");
       const int64_t value = node.integer("value") < 0 ? quantization(graph, node.inputs[0]).zero_point : node.integer("value");
-      return std::make_unique<PadStep>(PadParams{narrow(padding[0]), narrow(padding[2]), narrow(padding[4]), static_cast<uint8_t>(value)});
+      return std::make_unique<PadStep>(
+          PadParams{narrow(padding[0]), narrow(padding[2]), narrow(padding[4]), static_cast<uint8_t>(value)});
     }
     case Op::reshape: return std::make_unique<ReshapeStep>();
     case Op::channel_shuffle: return std::make_unique<ShuffleStep>(narrow(node.integer("groups")));

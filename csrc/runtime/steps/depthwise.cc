@@ -35,9 +35,10 @@ std::unique_ptr<Step> make_depthwise(const Graph& graph, const Node& node, Isa i
   p.out_zero = quantization(graph, node.output).zero_point;
   p.low = narrow(node.integer("low")), p.high = narrow(node.integer("high"));
   const std::vector<float> multiplier = multipliers(graph, node);
-  auto step = std::make_unique<DepthwiseStep>(pack_depthwise(select_depthwise(isa), weight.as<int8_t>(), node.tensor("bias").as<int32_t>(),
-                                                             multiplier.data(), narrow(weight.shape()[0]), p),
-                                              p);
+  auto step = std::make_unique<DepthwiseStep>(
+      pack_depthwise(select_depthwise(isa), weight.as<int8_t>(), node.tensor("bias").as<int32_t>(), multiplier.data(),
+                     narrow(weight.shape()[0]), p),
+      p);
   step->info.zeros = weight.zeros();
   return step;
 }

@@ -7,7 +7,9 @@ namespace {
 
 class QuantizeStep : public Step {
  public:
-  QuantizeStep(const QuantizeKernel& kernel, const QuantizeParams& params) : kernel_(kernel), params_(params) { info.kernel = std::string("quantize_") + kernel.name; }
+  QuantizeStep(const QuantizeKernel& kernel, const QuantizeParams& params) : kernel_(kernel), params_(params) {
+    info.kernel = std::string("quantize_") + kernel.name;
+  }
   void run(const StepCall& call) const override { quantize(kernel_, call.in_float, call.out, params_, call.pool); }
 
  private:
@@ -18,7 +20,9 @@ class QuantizeStep : public Step {
 // The four phases of an image: see graph/phases.h.
 class QuantizePhasesStep : public Step {
  public:
-  QuantizePhasesStep(const QuantizeKernel& kernel, const QuantizeParams& params) : kernel_(kernel), params_(params) { info.kernel = kernel.name; }
+  QuantizePhasesStep(const QuantizeKernel& kernel, const QuantizeParams& params) : kernel_(kernel), params_(params) {
+    info.kernel = kernel.name;
+  }
   void run(const StepCall& call) const override {
     quantize_phases(kernel_, call.in_float, call.in[0].height, call.in[0].width, call.out, params_, call.pool);
   }
@@ -30,7 +34,9 @@ class QuantizePhasesStep : public Step {
 
 class DequantizeStep : public Step {
  public:
-  DequantizeStep(const QuantizeKernel& kernel, const QuantizeParams& params) : kernel_(kernel), params_(params) { info.kernel = std::string("dequantize_") + kernel.name; }
+  DequantizeStep(const QuantizeKernel& kernel, const QuantizeParams& params) : kernel_(kernel), params_(params) {
+    info.kernel = std::string("dequantize_") + kernel.name;
+  }
   void run(const StepCall& call) const override { dequantize(kernel_, call.in[0], call.out_float, params_, call.pool); }
 
  private:

@@ -13,7 +13,9 @@ namespace {
 
 class AddStep : public Step {
  public:
-  AddStep(const AddKernel& kernel, const AddParams& params) : kernel_(kernel), params_(params) { info.kernel = std::string("add_") + kernel.name; }
+  AddStep(const AddKernel& kernel, const AddParams& params) : kernel_(kernel), params_(params) {
+    info.kernel = std::string("add_") + kernel.name;
+  }
   bool may_overwrite(size_t) const override { return true; }
   void run(const StepCall& call) const override { add(kernel_, call.in[0], call.in[1], call.out, params_, call.pool); }
 
@@ -24,7 +26,9 @@ class AddStep : public Step {
 
 class MulStep : public Step {
  public:
-  MulStep(const MulKernel& kernel, const MulParams& params) : kernel_(kernel), params_(params) { info.kernel = std::string("mul_") + kernel.name; }
+  MulStep(const MulKernel& kernel, const MulParams& params) : kernel_(kernel), params_(params) {
+    info.kernel = std::string("mul_") + kernel.name;
+  }
   void run(const StepCall& call) const override { mul(kernel_, call.in[0], call.in[1], call.out, params_, call.pool); }
 
  private:
@@ -34,7 +38,9 @@ class MulStep : public Step {
 
 class ClampStep : public Step {
  public:
-  ClampStep(const TableKernel& kernel, uint8_t low, uint8_t high) : kernel_(kernel), low_(low), high_(high) { info.kernel = std::string("clamp_") + kernel.name; }
+  ClampStep(const TableKernel& kernel, uint8_t low, uint8_t high) : kernel_(kernel), low_(low), high_(high) {
+    info.kernel = std::string("clamp_") + kernel.name;
+  }
   bool may_overwrite(size_t) const override { return true; }
   void run(const StepCall& call) const override { clamp(kernel_, call.in[0], call.out, low_, high_, call.pool); }
 
@@ -61,7 +67,8 @@ class TableStep : public Step {
 }  // namespace
 
 std::unique_ptr<Step> make_pointwise(const Graph& graph, const Node& node, Isa isa) {
-  const Quantization &a = quantization(graph, node.inputs[0]), &b = quantization(graph, node.inputs.back()), &out = quantization(graph, node.output);
+  const Quantization &a = quantization(graph, node.inputs[0]), &b = quantization(graph, node.inputs.back()),
+                     &out = quantization(graph, node.output);
   if (node.op == Op::table) return std::make_unique<TableStep>(select_table(isa), node.tensor("table").data());
   const int32_t low = narrow(node.integer("low")), high = narrow(node.integer("high"));
   switch (node.op) {

@@ -9,7 +9,9 @@ using Run = void (*)(const PoolKernel&, const Planes&, const Planes&, const Pool
 
 class PoolStep : public Step {
  public:
-  PoolStep(const PoolKernel& kernel, Run run, const PoolParams& params) : kernel_(kernel), run_(run), params_(params) { info.kernel = std::string("pool_") + kernel.name; }
+  PoolStep(const PoolKernel& kernel, Run run, const PoolParams& params) : kernel_(kernel), run_(run), params_(params) {
+    info.kernel = std::string("pool_") + kernel.name;
+  }
   void run(const StepCall& call) const override { run_(kernel_, call.in[0], call.out, params_, call.pool); }
 
  private:
@@ -33,7 +35,8 @@ std::unique_ptr<Step> make_pool(const Graph& graph, const Node& node, Isa isa) {
     const auto &kernel = node.integers("kernel"), &stride = node.integers("stride"), &padding = node.integers("padding");
     p.kernel_h = narrow(kernel[0]), p.kernel_w = narrow(kernel[1]);
     p.stride_h = narrow(stride[0]), p.stride_w = narrow(stride[1]);
-    p.pad_top = narrow(padding[0]), p.pad_left = narrow(padding[1]), p.pad_bottom = narrow(padding[2]), p.pad_right = narrow(padding[3]);
+    p.pad_top = narrow(padding[0]), p.pad_left = narrow(padding[1]), p.pad_bottom = narrow(padding[2]),
+    p.pad_right = narrow(padding[3]);
   }
   if (node.op == Op::max_pool2d) {
     p.dilation_h = narrow(node.integers("dilation")[0]), p.dilation_w = narrow(node.integers("dilation")[1]);

@@ -11,8 +11,8 @@ std::unique_ptr<Step> make_conv(const Graph& graph, const Node& node, Isa isa, C
 std::unique_ptr<Step> make_depthwise(const Graph& graph, const Node& node, Isa isa);
 std::unique_ptr<Step> make_pool(const Graph& graph, const Node& node, Isa isa);       // max, average, adaptive average
 std::unique_ptr<Step> make_pointwise(const Graph& graph, const Node& node, Isa isa);  // add, mul, clamp, table
-std::unique_ptr<Step> make_copy(const Graph& graph, const Node& node);                // concat, slice, pad, reshape, channel_shuffle
-std::unique_ptr<Step> make_end(const Graph& graph, const Node& node, Isa isa);        // quantize, dequantize
+std::unique_ptr<Step> make_copy(const Graph& graph, const Node& node);          // concat, slice, pad, reshape, channel_shuffle
+std::unique_ptr<Step> make_end(const Graph& graph, const Node& node, Isa isa);  // quantize, dequantize
 
 inline const Quantization& quantization(const Graph& graph, int value) { return *graph.value(value).quantization; }
 inline int32_t narrow(int64_t value) { return static_cast<int32_t>(value); }  // what the graph has checked to fit
