@@ -45,6 +45,7 @@ std::vector<uint8_t> read_all(const std::string& path) {
 }
 
 void write_all(const std::string& path, const std::vector<uint8_t>& bytes) {
+  fs::remove(path);  // some file systems wait for the disk when a file is written over
   std::ofstream out(path, std::ios::binary);
   out.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
 }
