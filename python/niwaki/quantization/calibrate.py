@@ -119,7 +119,7 @@ class Calibration:
                 else:
                     output = self._interpret(program, batch)
             except (TypeError, RuntimeError, IndexError, AssertionError) as error:
-                raise ValueError(f"{batch}: the network cannot be run with it: {first_sentence(error)}") from error
+                raise ValueError(f"{batch}: the network cannot be run with it: {first_sentence(error)}.") from error
         for value in pytree.tree_leaves(output):
             if isinstance(value, torch.Tensor) and value.is_floating_point() and not bool(torch.isfinite(value).all()):
                 raise _not_finite(f"the network's output for {batch}")

@@ -99,7 +99,7 @@ def _layers_called(model: nn.Module, batch: Batch) -> set[int]:
         with evaluating(model):
             model(*batch.args, **batch.kwargs)
     except Exception as error:
-        raise ValueError(f"{batch}: the network cannot be run with it: {first_sentence(error)}") from error
+        raise ValueError(f"{batch}: the network cannot be run with it: {first_sentence(error)}.") from error
     finally:
         for handle in handles:
             handle.remove()
