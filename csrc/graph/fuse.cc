@@ -9,7 +9,8 @@ namespace niwaki {
 
 class Fuser {
  public:
-  explicit Fuser(const Graph& graph) : graph_(graph), fused_(graph.nodes().size()), gone_(graph.nodes().size(), false) {
+  explicit Fuser(const Graph& graph)
+      : graph_(graph), fused_(graph.nodes().size()), gone_(graph.nodes().size(), false), bounded_(graph.nodes().size(), false) {
     count_uses();
   }
 
@@ -64,6 +65,7 @@ class Fuser {
       redirect(clamp.output, input);
       --uses(input);
       gone_[index] = true;
+      if (from >= 0) bounded_[static_cast<size_t>(from)] = true;
       if (from >= 0) fused_[static_cast<size_t>(from)].push_back(clamp.name);
       return;
     }
@@ -90,6 +92,7 @@ class Fuser {
     const int later = a > b ? 0 : 1;
     const int from = std::max(a, b);
     if (a == b || uses(add.inputs[static_cast<size_t>(later)]) != 1) return;
+    if (bounded_[static_cast<size_t>(from)]) return;  // a sum inside the layer would not be cut off where its result was
     Node& layer = node(static_cast<size_t>(from));
     if (layer.op != Op::linear && (layer.op != Op::conv2d || is_depthwise(layer))) return;
     if (layer.inputs.size() > 1 || layer.integer("low") != 0 || layer.integer("high") != 255) return;
@@ -140,6 +143,7 @@ class Fuser {
   Graph graph_;
   std::vector<std::vector<std::string>> fused_;
   std::vector<bool> gone_;
+  std::vector<bool> bounded_;  // a ReLU after it is the lower end of its range (zero point 0)
   std::vector<int> uses_;
 };
 

@@ -261,6 +261,12 @@ TEST(fuse_add_refused) {
              return s.add("concat", {c, s.add("add", {s.x, c})});
            }),
            size_t{5});
+  // a ReLU at zero point 0: nothing but the end of the range
+  CHECK_EQ(steps([](Start& s) {
+             const int c = s.add("conv2d", {s.x}, {}, layer({8, 8, 1, 1}));
+             return s.add("add", {s.x, s.add("clamp", {c}, {{"low", {0}}})});
+           }),
+           size_t{4});
   // and where nothing hinders
   CHECK_EQ(steps([](Start& s) { return s.add("add", {s.x, s.add("conv2d", {s.x}, {}, layer({8, 8, 1, 1}))}); }), size_t{3});
 }
