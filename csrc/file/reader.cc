@@ -161,8 +161,8 @@ class Reader {
     }
     for (uint32_t left = in.count(); left > 0; --left) {
       const std::string name = in.string();
-      const uint32_t channels = in.count(), rank = in.count();
-      graph.add_input(name, channels, static_cast<int>(std::min<uint32_t>(rank, 99)));
+      const uint32_t channels = in.count(), rank = in.count(), height = in.count(), width = in.count();
+      graph.add_input(name, channels, static_cast<int>(std::min<uint32_t>(rank, 99)), height, width);
     }
     for (uint32_t left = in.count(); left > 0; --left) read_node(in, tensors, graph);
     for (uint32_t left = in.count(); left > 0; --left) {

@@ -151,6 +151,8 @@ Bytes write_graph(const Graph& graph, std::vector<Payload>& payloads) {
     out.string(port.name);
     out.count(static_cast<size_t>(graph.value(port.value).channels));
     out.count(static_cast<size_t>(graph.value(port.value).rank));
+    out.count(static_cast<size_t>(port.expected_height));
+    out.count(static_cast<size_t>(port.expected_width));
   }
   out.count(graph.nodes().size());
   for (const Node& node : graph.nodes()) {

@@ -102,14 +102,18 @@ void check_ratios(const Graph& graph, const Node& node, const std::optional<Quan
 
 }  // namespace
 
-int Graph::add_input(const std::string& name, int64_t channels, int rank) {
+int Graph::add_input(const std::string& name, int64_t channels, int rank, int64_t expected_height, int64_t expected_width) {
   if (rank != 4 && rank != 2)
     throw Error(Status::invalid_argument, "Input '" + name + "': rank must be 4 or 2, not " + text(rank) + ".");
   if (channels < 1 || channels > std::numeric_limits<int32_t>::max())
     throw Error(Status::invalid_argument,
                 "Input '" + name + "': channels must be at least 1 and below 2^31, not " + text(channels) + ".");
+  const int64_t largest = std::numeric_limits<int32_t>::max();
+  if (expected_height < 0 || expected_width < 0 || expected_height > largest || expected_width > largest)
+    throw Error(Status::invalid_argument, "Input '" + name + "': the expected size must be from 0 (unknown) to 2^31 - 1, not " +
+                                              text(expected_height) + " x " + text(expected_width) + ".");
   values_.push_back({std::nullopt, rank, channels, -1});
-  inputs_.push_back({name, static_cast<int>(values_.size()) - 1});
+  inputs_.push_back({name, static_cast<int>(values_.size()) - 1, expected_height, expected_width});
   return inputs_.back().value;
 }
 

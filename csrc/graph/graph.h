@@ -64,12 +64,14 @@ struct Node {
 struct Port {
   std::string name;
   int value = -1;
+  // Inputs of rank 4: the image size that is expected, 0 where unknown. Kernels are chosen for it; any other size works, too.
+  int64_t expected_height = 0, expected_width = 0;
 };
 
 class Graph {
  public:
-  // A float32 input, [N, channels, H, W] (rank 4) or [N, channels] (rank 2). Returns its value.
-  int add_input(const std::string& name, int64_t channels, int rank);
+  // A float32 input, [N, channels, H, W] (rank 4) or [N, channels] (rank 2); for the expected size see Port. Returns its value.
+  int add_input(const std::string& name, int64_t channels, int rank, int64_t expected_height = 0, int64_t expected_width = 0);
 
   // Returns the value that the node makes: u8 with `quantization`, f32 without. Throws Error (invalid_argument), naming the node,
   // for what the operator does not allow; the graph is then as before.

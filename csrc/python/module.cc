@@ -192,7 +192,8 @@ PYBIND11_MODULE(_core, module) {
   py::class_<Graph>(module, "Graph",
                     "A network as docs/architecture.md describes it. Values are numbered in the order in which they are added.")
       .def(py::init<>())
-      .def("add_input", &Graph::add_input, py::arg("name"), py::arg("channels"), py::arg("rank"))
+      .def("add_input", &Graph::add_input, py::arg("name"), py::arg("channels"), py::arg("rank"),
+           py::arg("expected_height") = 0, py::arg("expected_width") = 0)
       .def("add_node", &add_node, py::arg("op"), py::arg("name"), py::arg("inputs"), py::arg("attributes"), py::arg("tensors"),
            py::arg("scale").none(true), py::arg("zero_point").none(true))
       .def("add_output", &Graph::add_output, py::arg("value"), py::arg("name"))

@@ -6,7 +6,7 @@
 
 namespace niwaki {
 
-std::unique_ptr<Step> make_step(const Graph& graph, const Node& node, Isa isa, ConvKind kind) {
+std::unique_ptr<Step> make_step(const Graph& graph, const Node& node, Isa isa, ConvKind kind, int64_t expected_pixels) {
   auto step = [&]() -> std::unique_ptr<Step> {
     switch (node.op) {
       case Op::quantize:
@@ -14,8 +14,8 @@ std::unique_ptr<Step> make_step(const Graph& graph, const Node& node, Isa isa, C
       case Op::conv2d:
         if (is_depthwise(node) && graph.value(node.output).quantization && node.inputs.size() == 1)
           return make_depthwise(graph, node, isa);
-        return make_conv(graph, node, isa, kind);
-      case Op::linear: return make_conv(graph, node, isa, kind);
+        return make_conv(graph, node, isa, kind, expected_pixels);
+      case Op::linear: return make_conv(graph, node, isa, kind, expected_pixels);
       case Op::max_pool2d:
       case Op::avg_pool2d:
       case Op::adaptive_avg_pool2d: return make_pool(graph, node, isa);

@@ -57,6 +57,7 @@ class Step {
 };
 
 // The step for a node of a fused graph. Every family of operators has its own file in steps/.
-std::unique_ptr<Step> make_step(const Graph& graph, const Node& node, Isa isa, ConvKind kind);
+// `expected_pixels`: of one image of its output, 0 where unknown; see ConvParams.
+std::unique_ptr<Step> make_step(const Graph& graph, const Node& node, Isa isa, ConvKind kind, int64_t expected_pixels);
 
 }  // namespace niwaki

@@ -23,8 +23,11 @@ class Graph:
     """A network as docs/architecture.md describes it. Values are numbered in the order in which they are added."""
 
     def __init__(self) -> None: ...
-    def add_input(self, name: str, channels: int, rank: int) -> int:
-        """A float32 input, [N, channels, H, W] (rank 4) or [N, channels] (rank 2). Returns its value."""
+    def add_input(self, name: str, channels: int, rank: int, expected_height: int = 0, expected_width: int = 0) -> int:
+        """A float32 input, [N, channels, H, W] (rank 4) or [N, channels] (rank 2). Returns its value.
+
+        The expected image size is a hint by which kernels are chosen (0: unknown); every size works.
+        """
 
     def add_node(
         self,

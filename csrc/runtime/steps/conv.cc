@@ -75,11 +75,13 @@ std::vector<float> multipliers(const Graph& graph, const Node& node) {
   return result;
 }
 
-std::unique_ptr<Step> make_conv(const Graph& graph, const Node& node, Isa isa, ConvKind kind) {
+std::unique_ptr<Step> make_conv(const Graph& graph, const Node& node, Isa isa, ConvKind kind, int64_t expected_pixels) {
   const Tensor& weight = node.tensor("weight");
+  ConvParams params = conv_params(graph, node);
+  params.expected_pixels = expected_pixels;
   const std::vector<float> multiplier = multipliers(graph, node);
   const ConvWeights weights{weight.as<int8_t>(), node.tensor("bias").as<int32_t>(), multiplier.data()};
-  auto step = std::make_unique<ConvStep>(pack_conv(conv_params(graph, node), weights, isa, kind));
+  auto step = std::make_unique<ConvStep>(pack_conv(params, weights, isa, kind));
   const double kept = (1.0 - weight.zeros()) * static_cast<double>(weight.elements());
   step->info.zeros = std::max(0.0, 1.0 - std::round(kept) / static_cast<double>(original_weights(node)));
   return step;

@@ -7,7 +7,8 @@
 
 namespace niwaki {
 
-std::unique_ptr<Step> make_conv(const Graph& graph, const Node& node, Isa isa, ConvKind kind);  // conv2d and linear
+std::unique_ptr<Step> make_conv(const Graph& graph, const Node& node, Isa isa, ConvKind kind,
+                                int64_t expected_pixels);  // conv2d and linear
 std::unique_ptr<Step> make_depthwise(const Graph& graph, const Node& node, Isa isa);
 std::unique_ptr<Step> make_pool(const Graph& graph, const Node& node, Isa isa);       // max, average, adaptive average
 std::unique_ptr<Step> make_pointwise(const Graph& graph, const Node& node, Isa isa);  // add, mul, clamp, table

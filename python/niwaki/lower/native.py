@@ -31,7 +31,7 @@ def build_graph(part: Part, ranges: Ranges, output_names: Mapping[Node, str]) ->
     builder = Builder(assign_scales(part.nodes, part.inputs, folding, ranges), folding)
     for node in part.inputs:
         shape = shape_of(node)
-        value = builder.graph.add_input(origin(node), shape[1], len(shape))
+        value = builder.graph.add_input(origin(node), shape[1], len(shape), *shape[2:4])
         builder.values[node] = builder.add("quantize", node, [value], suffix=".quantize")
     for node in part.nodes:
         if node not in folding.inner:
