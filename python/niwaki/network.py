@@ -22,6 +22,9 @@ SIGNATURE = "signature"
 """The key of a file's metadata under which the nesting of arguments and results lies, as JSON."""
 
 
+_MOST = 6  # of a kind in a message
+
+
 @dataclass(frozen=True)
 class Signature:
     """How a network is called.
@@ -184,7 +187,7 @@ class Network:
         """
         left = [stage for stage in self._stages if isinstance(stage, TorchStage)]
         if left:
-            parts = "; ".join(f"'{stage.name}' ({_cut_reasons(stage.reasons)})" for stage in left[:4])
+            parts = "; ".join(f"'{stage.name}' ({_words(stage.reasons)})" for stage in left[:4])
             more = f"; and {len(left) - 4} more" if len(left) > 4 else ""
             raise NiwakiError(
                 f"{os.fspath(path)}: not written, because a file holds native operators only and these stay in "
@@ -192,8 +195,8 @@ class Network:
             )
         if self._signature.result is None:
             raise NiwakiError(
-                f"{os.fspath(path)}: not written, because the network returns a {self._signature.unnamed}, a type that files "
-                "can't name. Return tensors in tuples, lists or dicts."
+                f"{os.fspath(path)}: not written, because the network returns a {self._signature.unnamed}, a type that "
+                "files can't name. Return tensors in tuples, lists or dicts."
             )
         (stage,) = self._stages
         assert isinstance(stage, NativeStage)
@@ -289,10 +292,18 @@ def _native_steps(model: _core.Model, session: _core.Session | None) -> list[Pla
 
 
 def _torch_step(stage: TorchStage, milliseconds: float | None) -> PlanStep:
-    reason = _cut_reasons(stage.reasons)
+    reason = _words(stage.reasons)
     return PlanStep(stage.name, stage.op, "torch", "torch", 0.0, stage.bytes, milliseconds, reason)
 
 
-def _cut_reasons(reasons: Sequence[str]) -> str:
-    shown = "; ".join(reasons[:3])
-    return f"{shown}; and {len(reasons) - 3} more" if len(reasons) > 3 else shown
+def _words(reasons: Sequence[str]) -> str:
+    """The reasons in one line; operators with the same one are named together."""
+    operators: dict[str, list[str]] = {}
+    for reason in reasons:
+        operator, _, why = reason.partition(" ")
+        operators.setdefault(why, []).append(operator)
+    parts = []
+    for why, names in operators.items():
+        shown = ", ".join(names[:_MOST]) + (f" and {len(names) - _MOST} more" if len(names) > _MOST else "")
+        parts.append(f"{shown} {why.replace('is not', 'are not', 1) if len(names) > 1 else why}")
+    return "; ".join(parts[:_MOST]) + (f"; and {len(parts) - _MOST} more" if len(parts) > _MOST else "")

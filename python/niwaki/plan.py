@@ -11,6 +11,7 @@ from niwaki.report.text import align, format_bytes
 
 SCHEMES = ("int8", "sparse int8", "float32", "torch")
 _WIDEST = 60
+_WIDEST_REASON = 110  # the whole reason is in the step
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class Plan(Sequence[PlanStep]):
                 format_bytes(step.bytes) if step.bytes else "",
                 "" if step.milliseconds is None else f"{step.milliseconds:.3f}",
                 "" if step.gmacs_per_second is None else f"{step.gmacs_per_second:.1f}",
-                step.reason,
+                _cut(step.reason, _WIDEST_REASON),
             )
             for step in self
         ]
@@ -127,5 +128,5 @@ class Plan(Sequence[PlanStep]):
         return f"{self._heading}\n{table}" if self._heading else table
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _WIDEST else text[: _WIDEST - 4] + " ..."
+def _cut(text: str, widest: int = _WIDEST) -> str:
+    return text if len(text) <= widest else text[: widest - 4] + " ..."

@@ -76,7 +76,7 @@ def origin(node: Node) -> str:
 
 
 def label(node: Node) -> str:
-    """The node's name for people: the module's path, with the operator where the module has several."""
+    """The node's name for people: the module's path, with the operator where the module calls several."""
     return str(node.meta.get(_LABEL, node.name))
 
 
@@ -95,7 +95,9 @@ def name_nodes(module: GraphModule) -> None:
     """Remembers for each node its name at capture and gives it a name for people."""
     graph: Graph = module.graph
     calls = [node for node in graph.nodes if node.op == "call_function" and tensor_of(node) is not None]
-    per_path = Counter(module_path(node) for node in calls)
+    kinds: dict[str, set[str]] = {}
+    for node in calls:
+        kinds.setdefault(module_path(node), set()).add(short_name(node))
     seen: Counter[str] = Counter()
     for node in graph.nodes:
         node.meta[_ORIGIN] = node.name
@@ -103,6 +105,7 @@ def name_nodes(module: GraphModule) -> None:
         if node.op != "call_function":
             node.meta[_LABEL] = str(node.target)
             continue
-        name = path if path and per_path[path] == 1 else ".".join(part for part in (path, short_name(node)) if part)
+        only = bool(path) and len(kinds.get(path, ())) == 1
+        name = path if only else ".".join(part for part in (path, short_name(node)) if part)
         seen[name] += 1
         node.meta[_LABEL] = name if seen[name] == 1 else f"{name}_{seen[name]}"

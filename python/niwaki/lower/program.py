@@ -238,7 +238,7 @@ def _torch_stage(part: Part, module: GraphModule, inputs: tuple[int, ...], outpu
 
 
 def _place(part: Part) -> str:
-    first, last = label(part.nodes[0]), label(part.nodes[-1])
-    if len(part.nodes) == 1:
-        return first
-    return f"{module_path(part.nodes[0]) or first} ... {module_path(part.nodes[-1]) or last}"
+    """The modules that the part lies in, or its operators where it lies in none."""
+    places = list(dict.fromkeys(path for path in map(module_path, part.nodes) if path))
+    places = places or list(dict.fromkeys(label(node) for node in part.nodes))
+    return places[0] if len(places) == 1 else f"{places[0]} ... {places[-1]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch.fx import Graph, GraphModule, Node
 
 from niwaki.lower.nodes import arguments, operator_name
@@ -26,6 +27,9 @@ def build_module(part: Part, source: GraphModule) -> GraphModule:
             if constant.op == "get_attr" and constant not in copies:
                 copies[constant] = graph.node_copy(constant)
         copies[node] = graph.node_copy(node, lambda other: copies[other])
+        if node.target is torch.ops.aten.view.default:
+            # Copies that only made a tensor contiguous are gone from the graph.
+            copies[node].target = torch.ops.aten.reshape.default
     graph.output(tuple(copies[node] for node in part.outputs))
     return GraphModule(source, graph)
 

@@ -1,0 +1,90 @@
+"""The plan of a compiled network: what it says before and after a run, as a table and as data."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from lowering import Function, compiled, images
+from torch import nn
+from torch.nn import functional as F
+
+import niwaki
+from niwaki.plan import Plan, PlanStep
+
+
+@pytest.fixture(scope="module")
+def net() -> niwaki.Network:
+    torch.manual_seed(0)
+    layers = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), nn.Conv2d(16, 4, 1)
+    )
+    with torch.no_grad():
+        layers[2].weight[:, 4:] = 0
+    return compiled(layers, images())
+
+
+def test_before_and_after_a_run(net: niwaki.Network) -> None:
+    if net._last is None:
+        assert all(step.milliseconds is None and step.macs == 0 for step in net.plan)
+        assert net.plan.milliseconds is None
+    net(images(2, 16, 12))
+    plan = net.plan
+    assert all(step.milliseconds >= 0 for step in plan)
+    convolutions = [step for step in plan if step.op == "conv2d"]
+    assert [step.name for step in convolutions] == ["0", "2", "4"]
+    assert [step.macs for step in convolutions] == [2 * 192 * 16 * 27, 2 * 140 * 16 * 144, 2 * 140 * 4 * 16]
+    net(images(1, 16, 12))
+    assert net.plan[1].macs == 192 * 16 * 27
+
+
+def test_zeros_and_bytes(net: niwaki.Network) -> None:
+    step = next(step for step in net.plan if step.name == "2")
+    assert step.zeros == pytest.approx(0.75, abs=0.01)
+    assert step.scheme in ("int8", "sparse int8")
+    assert step.bytes > 0
+    assert step.kernel
+    assert net.plan.bytes == sum(step.bytes for step in net.plan)
+
+
+def test_is_a_sequence_of_frozen_steps(net: niwaki.Network) -> None:
+    plan = net.plan
+    assert len(plan) == len(list(plan))
+    assert isinstance(plan[0], PlanStep)
+    assert isinstance(plan[1:], Plan)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        plan[0].name = "other"
+
+
+def test_prints_as_a_table(net: niwaki.Network) -> None:
+    net(images())
+    lines = str(net.plan).splitlines()
+    assert lines[0].startswith("Sequential on ")
+    assert lines[1].split() == ["layer", "op", "scheme", "kernel", "zeros", "bytes", "ms", "GMAC/s", "reason"]
+    assert len(lines) == len(net.plan) + 5
+    assert lines[-1].startswith("total")
+    start = lines[1].index("scheme")
+    assert all(line[start:].startswith(("int8", "sparse int8")) for line in lines[3:-2])
+
+
+def test_as_data(net: niwaki.Network) -> None:
+    content = json.loads(json.dumps(net.plan.to_dict()))
+    assert len(content["steps"]) == len(net.plan)
+    assert content["total"]["bytes"] == net.plan.bytes
+
+
+def test_torch_steps_are_timed_and_cut_short_in_the_table() -> None:
+    def long(x: torch.Tensor) -> torch.Tensor:
+        for _ in range(2):
+            x = torch.cumsum(torch.softmax(torch.cumprod(F.normalize(x), 1).sort(1)[0].flip(1), 1).roll(1, 2), 1)
+        return x.logsumexp(1).unsqueeze(1)
+
+    net = compiled(Function(long).eval(), images())
+    net(images())
+    (step,) = net.plan.torch
+    assert step.scheme == "torch"
+    assert step.milliseconds > 0
+    assert " more are not native" in step.reason
+    assert all(len(line) < 400 for line in str(net.plan).splitlines())
