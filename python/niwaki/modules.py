@@ -44,11 +44,18 @@ def copy_model(model: nn.Module) -> nn.Module:
                 memo[id(value)] = value.detach().clone()
     try:
         with torch.inference_mode(False):
-            return copy.deepcopy(model, memo)
+            copied = copy.deepcopy(model, memo)
     except Exception as error:
         raise NiwakiError(
             f"The model cannot be copied, and niwaki never changes the caller's: {first_sentence(error)}."
         ) from error
+    # A parametrized module has a class of its own, which deepcopy shares: what is done to one, torch would do to the other.
+    for module in copied.modules():
+        if parametrize.is_parametrized(module):
+            kind = type(module)
+            members = {key: value for key, value in vars(kind).items() if key not in ("__dict__", "__weakref__")}
+            module.__class__ = type(kind.__name__, kind.__bases__, members)
+    return copied
 
 
 def bake_parametrizations(model: nn.Module) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from lowering import cosine, images
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
 import niwaki
 from niwaki._compat import import_torchvision
+from niwaki._core import isas
 
 NAMES = (
     "resnet18",
@@ -112,3 +117,40 @@ def test_timm_resnet50() -> None:
 @pytest.mark.parametrize("n", [3, 9], ids=["resnet20", "resnet56"])
 def test_cifar(n: int) -> None:
     check(with_statistics(CifarResNet(n)), images(4, 32, 32))
+
+
+def load_cifar(name: str, n: int, folder: Path) -> tuple[nn.Module, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A trained network, 512 training images to calibrate on, and the test images with their labels."""
+    model = CifarResNet(n)
+    model.load_state_dict(load_file(folder / f"{name}_cifar10.safetensors"))
+    with np.load(folder / "cifar10_lossless.npz") as data:
+        train, test, labels = (data[key] for key in ("train_images", "test_images", "test_labels"))
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    normalized = [(torch.from_numpy(pixels).float() / 255 - mean) / std for pixels in (train[:512], test)]
+    return model.eval(), *normalized, torch.from_numpy(labels).long()
+
+
+@pytest.mark.parametrize(("name", "n"), [("resnet20", 3), ("resnet56", 9)])
+def test_trained_cifar_networks_keep_their_answers(name: str, n: int, shared_dir: Path) -> None:
+    model, train, test, labels = load_cifar(name, n, shared_dir / "data")
+    small, _ = niwaki.compress(model, train.split(64))
+    net = niwaki.compile(small, (train[:1],), threads=1)
+    assert not net.plan.torch, net.plan
+    with torch.no_grad():
+        wanted = torch.cat([model(part) for part in test.split(256)]).argmax(1)
+    found = net(test).argmax(1)
+    points = 100 * float((wanted == labels).float().mean() - (found == labels).float().mean())
+    assert points <= 0.3
+    assert float((found == wanted).float().mean()) >= 0.985
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "batch"), [("resnet18", 33, 5), ("resnet18", 97, 1), ("mobilenet_v3_large", 224, 1)]
+)
+def test_every_instruction_set_gives_the_same_bits(name: str, size: int, batch: int) -> None:
+    small, _ = niwaki.compress(build(name), [images(1, 64, 64)])
+    x = images(batch, size, size, seed=4)
+    nets = [niwaki.compile(small, (x,), threads=threads, isa=isa) for isa in isas() for threads in (1, 2)]
+    expected = nets[0](x)
+    for net in nets[1:]:
+        assert torch.equal(net(x), expected), (net.isa, net.threads)

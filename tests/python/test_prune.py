@@ -197,3 +197,14 @@ def test_nan_in_weights_names_the_layer() -> None:
 def test_mask_ignores_what_it_hides() -> None:
     mask = Mask(torch.tensor([True, False]))
     assert torch.equal(mask(torch.tensor([1.0, math.nan])), torch.tensor([1.0, 0.0]))
+
+
+def test_what_is_done_to_a_copy_leaves_the_pruned_network_alone() -> None:
+    pruned = niwaki.prune(make_net(), sparsity=0.5).eval()
+    x = torch.randn(2, 3, 9, 9)
+    y = pruned(x)
+    niwaki.optimize(pruned)
+    niwaki.quantize(pruned, x)
+    niwaki.prune(pruned, sparsity=0.9, pattern="unstructured")
+    assert torch.equal(pruned(x), y)
+    assert find_mask(pruned[3]) is not None

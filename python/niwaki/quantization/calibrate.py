@@ -135,7 +135,8 @@ class Calibration:
             program = capture(self._model, batch.args, batch.kwargs).module(check_guards=False)
         except NiwakiError as error:
             if self._graph is not None:
-                raise
+                reason = first_sentence(error.__cause__ or error)
+                raise ValueError(f"{batch}: the network cannot be run with it: {reason}.") from error
             self.failure = str(error)
             return None
         graph = [(node.name, str(node.target)) for node in program.graph.nodes if node.op == "call_function"]
