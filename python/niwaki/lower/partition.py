@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch.fx import GraphModule, Node
 
-from niwaki.lower.nodes import data_inputs, is_constant
+from niwaki.lower.nodes import data_inputs, is_constant, operator_name
 from niwaki.lower.operators.registry import handler, refusal
 
 
@@ -43,7 +43,7 @@ def partition(module: GraphModule, why: Callable[[Node], str] = refusal) -> list
         if not idle:
             break
         for node in idle:
-            reasons[node] = "only moves or combines values between parts in torch"
+            reasons[node] = f"{operator_name(node)} lies between parts in torch and computes too little to leave it"
     return [_part([node for node in nodes if levels[node] == level], reasons) for level in sorted(set(levels.values()))]
 
 
