@@ -54,8 +54,9 @@ def shapes_of(args: Any, kwargs: Any = None) -> tuple[Any, ...]:
 def capture(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None) -> ExportedProgram:
     """Captures the module in eval mode for these inputs, with all shapes as they are.
 
-    Names of nodes follow from the module alone: captured again, at another batch or image size, equal values have equal names
-    (as long as the module's own Python code does not branch on sizes). The ranges of a compressed network rely on it.
+    Names of nodes follow from the module alone: captured again, at another batch or image size, equal values have equal
+    names (as long as the module's own Python code does not branch on sizes). The ranges of a compressed network rely on
+    it.
 
     Args:
         module: any module on the CPU. It is not changed.

@@ -45,8 +45,9 @@ def compress(
 
     Args:
         model: a float32 network on the CPU. It is not changed.
-        calibration: an iterable of typical inputs: tensors, tuples (the first item is the input, as in a loader of images and
-            labels) or dicts (arguments by name). One tensor is taken as one batch. Some hundred inputs are enough.
+        calibration: an iterable of typical inputs: tensors, tuples (the first item is the input, as in a loader of
+            images and labels) or dicts (arguments by name). One tensor is taken as one batch. Some hundred inputs are
+            enough.
         sparsity: the share of the weights to set to zero, 0 to 1; None prunes nothing.
         transform: called with each item of the calibration; returns the input.
         skip: names or patterns of layers that are neither pruned nor quantized.
@@ -56,8 +57,9 @@ def compress(
             weight_range).
 
     Returns:
-        The compressed network, a module that takes and returns what `model` does, and a report, which prints as a table. The
-        report's bytes are those of a file, where a layer lies in the smallest of its forms; its error is that of the weights.
+        The compressed network, a module that takes and returns what `model` does, and a report, which prints as a
+        table. The report's bytes are those of a file, where a layer lies in the smallest of its forms; its error is
+        that of the weights.
 
     Raises:
         TypeError, ValueError: an argument, a layer or an item of the calibration is not fit; says which and why.
@@ -152,7 +154,7 @@ def _row(name: str, layer: nn.Conv2d | nn.Linear, now: Conv2d | Linear | None, r
 
 
 def _stored_bytes(weight: torch.Tensor) -> int:
-    """Bytes of an int8 weight in the smallest of its forms: all of it, or a bit for each weight or block and what is not zero."""
+    """Bytes of an int8 weight in its smallest form: all, or a bit for each weight or block and what is not zero."""
     count = weight.numel()
     single = -(-count // 8) + int(torch.count_nonzero(weight).item())
     if weight.shape[1] % BLOCK:

@@ -22,11 +22,13 @@ def check_model(model: Any, what: str) -> None:
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.device.type != "cpu":
             raise TypeError(
-                f"niwaki.{what}: '{name}' is on device '{tensor.device}'; niwaki works on CPUs, so move the model with model.cpu()."
+                f"niwaki.{what}: '{name}' is on device '{tensor.device}'; niwaki works on CPUs, "
+                "so move the model with model.cpu()."
             )
         if tensor.is_floating_point() and tensor.dtype != torch.float32:
             raise TypeError(
-                f"niwaki.{what}: '{name}' is {str(tensor.dtype).removeprefix('torch.')}; convert the model with model.float()."
+                f"niwaki.{what}: '{name}' is {str(tensor.dtype).removeprefix('torch.')}; "
+                "convert the model with model.float()."
             )
 
 
@@ -49,7 +51,8 @@ def copy_model(model: nn.Module) -> nn.Module:
         raise NiwakiError(
             f"The model cannot be copied, and niwaki never changes the caller's: {first_sentence(error)}."
         ) from error
-    # A parametrized module has a class of its own, which deepcopy shares: what is done to one, torch would do to the other.
+    # A parametrized module has a class of its own, which deepcopy shares: what is done to one, torch would do to the
+    # other.
     for module in copied.modules():
         if parametrize.is_parametrized(module):
             kind = type(module)
@@ -76,12 +79,12 @@ def is_conv2d(module: nn.Module) -> bool:
     return (
         isinstance(module, nn.Conv2d)
         and kind.forward is nn.Conv2d.forward
-        and kind._conv_forward is nn.Conv2d._conv_forward
+        and kind._conv_forward is nn.Conv2d._conv_forward  # type: ignore[attr-defined]
     )
 
 
 def is_linear(module: nn.Module) -> bool:
-    """A Linear, or a subclass that computes the same; not those of nn.MultiheadAttention, which reads their weights itself."""
+    """A Linear, or a subclass that computes the same; not those whose weights nn.MultiheadAttention reads itself."""
     from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
     return (
@@ -124,9 +127,7 @@ def check_finite(name: str, layer: nn.Module) -> None:
     for what in ("weight", "bias"):
         tensor = getattr(layer, what, None)
         if tensor is not None and not bool(torch.isfinite(tensor).all()):
-            raise ValueError(
-                f"Layer '{name}': its {what} holds NaN or infinity; train or load the network again before compressing it."
-            )
+            raise ValueError(f"Layer '{name}': its {what} holds NaN or infinity; train or load the network again.")
 
 
 def check_patterns(value: Any, field: str) -> tuple[str, ...]:

@@ -61,9 +61,14 @@ def test_captures_in_eval_mode_and_gives_every_mode_back() -> None:
     program = capture(net, (x,))
     assert {name: module.training for name, module in net.named_modules()} == modes
     assert torch.equal(program.module()(x), net.eval()(x))
-    with pytest.raises(RuntimeError, match="stop"), evaluating(net.train()):
-        assert not net.bn.training
-        raise RuntimeError("stop")
+
+    def fail() -> None:
+        with evaluating(net.train()):
+            assert not net.bn.training
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail()
     assert net.bn.training
 
 
@@ -88,7 +93,7 @@ def test_failure_is_one_sentence() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x if x.sum() > 0 else -x
 
-    with pytest.raises(niwaki.NiwakiError, match="torch.export cannot capture Branches") as caught:
+    with pytest.raises(niwaki.NiwakiError, match=r"torch\.export cannot capture Branches") as caught:
         capture(Branches(), (torch.randn(2),))
     assert "\n" not in str(caught.value)
     with pytest.raises(TypeError, match=r"tuple such as \(x,\)"):

@@ -294,5 +294,5 @@ def test_the_longest_reduction_runs() -> None:
 def test_gradients_are_refused_and_not_wrong() -> None:
     quantized = niwaki.nn.Linear.from_float(nn.Linear(8, 4), X)
     x = torch.randn(2, 8, requires_grad=True)
-    with pytest.raises(RuntimeError, match="niwaki.linear"):
+    with pytest.raises(RuntimeError, match=r"niwaki\.linear"):
         quantized(x).sum().backward()

@@ -464,5 +464,5 @@ def test_bad_options(options: dict[str, Any], error: type[Exception], says: str)
 def test_bad_config_and_skip() -> None:
     with pytest.raises(TypeError, match="config must be a QuantizeConfig"):
         niwaki.quantize(Block(), IMAGE, "mse")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="'head' matches no.*'conv1'"):
+    with pytest.raises(ValueError, match=r"'head' matches no.*'conv1'"):
         niwaki.quantize(Block(), IMAGE, niwaki.QuantizeConfig(skip=("head",)))

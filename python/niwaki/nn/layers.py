@@ -71,8 +71,9 @@ class _Quantized(nn.Module):
             tensor = getattr(module, what)
             if tensor is not None and (tensor.dtype != torch.float32 or tensor.device.type != "cpu"):
                 raise TypeError(
-                    f"Layer '{name}': its {what} must be float32 on the CPU, not {str(tensor.dtype).removeprefix('torch.')} "
-                    f"on '{tensor.device}'; convert the layer with .float().cpu()."
+                    f"Layer '{name}': its {what} must be float32 on the CPU, "
+                    f"not {str(tensor.dtype).removeprefix('torch.')} on '{tensor.device}'; "
+                    "convert the layer with .float().cpu()."
                 )
             if tensor is not None and not bool(torch.isfinite(tensor).all()):
                 raise ValueError(f"Layer '{name}': its {what} holds NaN or infinity.")
@@ -86,7 +87,8 @@ class _Quantized(nn.Module):
             raise TypeError(f"{self._where()}: the input must be a torch.Tensor, not {type(x).__name__}.")
         if x.dtype != torch.float32:
             raise TypeError(
-                f"{self._where()}: the input must be float32, not {str(x.dtype).removeprefix('torch.')}; convert it with x.float()."
+                f"{self._where()}: the input must be float32, not {str(x.dtype).removeprefix('torch.')}; "
+                "convert it with x.float()."
             )
         if x.device.type not in ("cpu", "meta"):
             raise ValueError(
@@ -97,11 +99,12 @@ class _Quantized(nn.Module):
 class Conv2d(_Quantized):
     """A quantized two-dimensional convolution, run by a native kernel.
 
-    Weights are int8 with a scale per output channel; the input is quantized to uint8 with one scale. Padding is with zeros.
+    Weights are int8 with a scale per output channel; the input is quantized to uint8 with one scale. Padding is with
+    zeros.
 
     Args:
-        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: as in torch.nn.Conv2d; padding may be
-            'same' or 'valid'. A fresh layer has zero weights; it is filled by `from_float` or `load_state_dict`.
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: as in torch.nn.Conv2d; padding
+            may be 'same' or 'valid'. A fresh layer has zero weights; it is filled by `from_float` or `load_state_dict`.
 
     Shape:
         float32 [N, C, H, W] or [C, H, W] to float32 [N, O, H', W'] or [O, H', W'].
@@ -123,7 +126,8 @@ class Conv2d(_Quantized):
     ) -> None:
         if groups < 1 or in_channels < 1 or out_channels < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(
-                f"{in_channels} input and {out_channels} output channels must be positive and divide into {groups} groups."
+                f"{in_channels} input and {out_channels} output channels must be positive "
+                f"and divide into {groups} groups."
             )
         kernel = _pair(kernel_size, "kernel_size", 1)
         super().__init__((out_channels, in_channels // groups, *kernel), bias)
@@ -207,8 +211,8 @@ class Linear(_Quantized):
     """A quantized linear layer, run by a native kernel.
 
     Args:
-        in_features, out_features, bias: as in torch.nn.Linear. A fresh layer has zero weights; it is filled by `from_float` or
-            `load_state_dict`.
+        in_features, out_features, bias: as in torch.nn.Linear. A fresh layer has zero weights; it is filled by
+            `from_float` or `load_state_dict`.
 
     Shape:
         float32 [..., in_features] to float32 [..., out_features].

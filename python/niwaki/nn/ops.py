@@ -19,7 +19,10 @@ _CONV2D = (
     "(Tensor x, Tensor weight, Tensor weight_scale, Tensor? bias, Tensor input_scale, Tensor input_zero_point, "
     "int[2] stride, int[4] padding, int[2] dilation, int groups) -> Tensor"
 )
-_LINEAR = "(Tensor x, Tensor weight, Tensor weight_scale, Tensor? bias, Tensor input_scale, Tensor input_zero_point) -> Tensor"
+_LINEAR = (
+    "(Tensor x, Tensor weight, Tensor weight_scale, Tensor? bias, Tensor input_scale, Tensor input_zero_point) "
+    "-> Tensor"
+)
 
 
 def _check(op: str, x: torch.Tensor, weight: torch.Tensor, others: Sequence[tuple[str, torch.Tensor | None]]) -> None:
@@ -38,7 +41,8 @@ def _check(op: str, x: torch.Tensor, weight: torch.Tensor, others: Sequence[tupl
         wanted = torch.int32 if name == "input_zero_point" else torch.float32
         if tensor is not None and tensor.dtype != wanted:
             raise TypeError(
-                f"{op}: {name} must be {str(wanted).removeprefix('torch.')}, not {str(tensor.dtype).removeprefix('torch.')}; "
+                f"{op}: {name} must be {str(wanted).removeprefix('torch.')}, "
+                f"not {str(tensor.dtype).removeprefix('torch.')}; "
                 "a niwaki layer cannot be converted with .half(), .double() or .to(dtype)."
             )
 
@@ -138,8 +142,11 @@ def conv2d(
         TypeError, ValueError: a dtype, device or shape does not fit.
     """
     others = (
-        ("weight_scale", weight_scale), ("bias", bias), ("input_scale", input_scale), ("input_zero_point", input_zero_point),
-    )  # fmt: skip
+        ("weight_scale", weight_scale),
+        ("bias", bias),
+        ("input_scale", input_scale),
+        ("input_zero_point", input_zero_point),
+    )
     _check("niwaki::conv2d", x, weight, others)
     _check_conv2d(x, weight, groups)
     shape = _conv2d_shape(x, weight, stride, padding, dilation)
@@ -193,8 +200,11 @@ def linear(
         TypeError, ValueError: a dtype, device or shape does not fit.
     """
     others = (
-        ("weight_scale", weight_scale), ("bias", bias), ("input_scale", input_scale), ("input_zero_point", input_zero_point),
-    )  # fmt: skip
+        ("weight_scale", weight_scale),
+        ("bias", bias),
+        ("input_scale", input_scale),
+        ("input_zero_point", input_zero_point),
+    )
     _check("niwaki::linear", x, weight, others)
     _check_linear(x, weight)
     y = x.new_empty([*x.shape[:-1], weight.shape[0]])

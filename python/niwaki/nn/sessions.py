@@ -53,7 +53,8 @@ def session_for(
 
     Args:
         weight: the layer's weight; when it is freed, so is what was made for it.
-        others: the layer's other tensors. A write to any of them is noticed, except through `.data` or another library's view.
+        others: the layer's other tensors. A write to any of them is noticed, except through `.data` or another
+            library's view.
         constants: the layer's other settings.
         build: makes the graph where there is no session yet, or its tensors have changed.
     """

@@ -23,8 +23,8 @@ def what_remains(norm: BatchNorm) -> nn.Module | None:
 def fold_batch_norm(model: nn.Module, layer: nn.Conv2d | nn.Linear, norm: BatchNorm) -> nn.Module:
     """y = (w x + b - mean) * factor + beta, with factor = gamma / sqrt(var + eps), is a layer with weights w * factor.
 
-    Computed in float64, so that the one rounding is the last. Returns the root of the model; where the batch norm does something
-    that is not known, the model is left as it is.
+    Computed in float64, so that the one rounding is the last. Returns the root of the model; where the batch norm does
+    something that is not known, the model is left as it is.
     """
     rest = what_remains(norm)
     if rest is None or norm.running_mean is None or norm.running_var is None:

@@ -45,8 +45,8 @@ def optimize(
 ) -> nn.Module:
     """Returns a copy that computes the same in eval mode with fewer steps; layers keep their names.
 
-    A batch norm is folded only where the layer before it is called once and feeds nothing else. Zeros in the weights stay zeros;
-    masks and other parametrizations become plain weights.
+    A batch norm is folded only where the layer before it is called once and feeds nothing else. Zeros in the weights
+    stay zeros; masks and other parametrizations become plain weights.
 
     Args:
         model: a float32 network on the CPU. It is not changed.

@@ -23,7 +23,7 @@ _LAYERS = (torch.ops.aten.conv2d.default, torch.ops.aten.conv2d.padding, torch.o
 def find_pairs(
     model: nn.Module, args: tuple[Any, ...] | None, kwargs: Mapping[str, Any] | None
 ) -> tuple[list[Pair], str]:
-    """(layer, batch norm) pairs that may be folded, in the order of the network; and why there are none, if the graph is unknown."""
+    """(layer, batch norm) pairs that may be folded, in order; and why there are none, if the graph is unknown."""
     failure = ""
     if args is not None or kwargs:
         try:
@@ -92,7 +92,7 @@ def _from_trace(model: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
         graph = _Tracer().trace(model)
     calls = Counter(id(model.get_submodule(str(node.target))) for node in graph.nodes if node.op == "call_module")
     read = {str(node.target).rpartition(".")[0] for node in graph.nodes if node.op == "get_attr"}
-    pairs = []
+    pairs: list[tuple[nn.Module, nn.Module]] = []
     for node in graph.nodes:
         if node.op != "call_module" or not node.args or not isinstance(node.args[0], Node):
             continue

@@ -28,8 +28,8 @@ class PruneConfig:
 
     Attributes:
         sparsity: the share of the weights of the layers that can be pruned, 0 to 1. Zeros that are there already count.
-        pattern: 'block4' prunes four consecutive input channels of an output channel at one tap together, which runs fastest;
-            'unstructured' prunes single weights.
+        pattern: 'block4' prunes four consecutive input channels of an output channel at one tap together, which runs
+            fastest; 'unstructured' prunes single weights.
         scope: whether the share holds for all of these layers together ('global') or for each ('local').
         skip: names or patterns ('fc', 'layer1.*') of layers that stay as they are.
     """

@@ -10,7 +10,8 @@ from torch.nn.utils import parametrize
 class Mask(nn.Module):
     """weight = original where the mask is set, else 0.
 
-    As a parametrization, it stays in force whatever an optimizer does to the original, and masked weights get no gradient.
+    As a parametrization, it stays in force whatever an optimizer does to the original, and masked weights get no
+    gradient.
 
     Attributes:
         mask: bool, of the weight's shape; True is kept.
@@ -37,7 +38,7 @@ def find_mask(layer: nn.Module) -> Mask | None:
     """The mask on a layer's weight, if it has one."""
     if not parametrize.is_parametrized(layer, "weight"):
         return None
-    for step in layer.parametrizations["weight"]:  # type: ignore[union-attr,index]
+    for step in layer.parametrizations["weight"]:  # type: ignore[index]
         if isinstance(step, Mask):
             return step
     return None

@@ -29,9 +29,9 @@ _log = logging.getLogger("niwaki")
 def prune(model: nn.Module, config: PruneConfig | None = None, **options: Any) -> nn.Module:
     """Returns a copy of the network with its weights of smallest magnitude masked to zero.
 
-    The copy trains like any network: the masks are parametrizations and stay in force under every optimizer. Pruning it again, with
-    a higher sparsity, continues where this call stopped. Layers that the pattern does not fit stay dense; the logger 'niwaki' says
-    which and why, and the report of niwaki.compress repeats it.
+    The copy trains like any network: the masks are parametrizations and stay in force under every optimizer. Pruning it
+    again, with a higher sparsity, continues where this call stopped. Layers that the pattern does not fit stay dense;
+    the logger 'niwaki' says which and why, and the report of niwaki.compress repeats it.
 
     Args:
         model: a float32 network on the CPU. It is not changed.
@@ -79,8 +79,8 @@ def prune_with_reasons(model: nn.Module, config: PruneConfig) -> tuple[nn.Module
     if not layers and config.sparsity > 0:
         details = "; ".join(f"'{name}': {reason}" for name, reason in list(reasons.items())[:3])
         raise ValueError(
-            f"niwaki.prune: no layer can be pruned in the pattern '{config.pattern}' ({details or 'there are no layers'}). "
-            "Try pattern='unstructured'."
+            f"niwaki.prune: no layer can be pruned in the pattern '{config.pattern}' "
+            f"({details or 'there are no layers'}). Try pattern='unstructured'."
         )
     scores = [scores_of(layer.weight, config.pattern) for layer in layers]
     if config.scope == "global":

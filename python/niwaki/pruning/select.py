@@ -24,7 +24,8 @@ def scores_of(weight: torch.Tensor, pattern: str) -> torch.Tensor:
     if pattern == "unstructured":
         return weight.abs()
     blocks = weight.reshape(len(weight), -1, BLOCK, *weight.shape[2:])
-    return torch.linalg.vector_norm(blocks, dim=2)
+    norms: torch.Tensor = torch.linalg.vector_norm(blocks, dim=2)
+    return norms
 
 
 def expand(keep: torch.Tensor, shape: torch.Size, pattern: str) -> torch.Tensor:

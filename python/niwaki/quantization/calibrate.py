@@ -25,10 +25,10 @@ _LAYERS = (torch.ops.niwaki.conv2d.default, torch.ops.niwaki.linear.default)
 
 
 class _FloatMode(TorchDispatchMode):
-    """niwaki's operators compute in float32 with the weights that were there before quantization, and their inputs are observed."""
+    """niwaki's operators compute in float32, with the weights from before quantization; their inputs are observed."""
 
     def __init__(self, model: nn.Module, floats: Floats, config: QuantizeConfig) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, (Conv2d, Linear))}
         self._names = {layer.weight.data_ptr(): name for name, layer in layers.items()}
         self._floats = floats
@@ -125,7 +125,7 @@ class Calibration:
                 raise _not_finite(f"the network's output for {batch}")
 
     def _program(self, batch: Batch) -> GraphModule | None:
-        """The graph for these shapes. Literal sizes are baked into it, so each shape has its own; equal values, equal names."""
+        """The graph for these shapes: literal sizes are baked into it. Equal values have equal names in all of them."""
         if self.failure:
             return None
         key = shapes_of(batch.args, batch.kwargs)
@@ -144,7 +144,8 @@ class Calibration:
             self._graph = graph
         elif self._graph != graph:
             raise ValueError(
-                f"{batch}: the network is another graph for this shape than for the first item; calibrate with one shape."
+                f"{batch}: the network is another graph for this shape than for the first item; "
+                "calibrate with one shape."
             )
         while len(self._programs) >= 4:
             self._programs.pop(next(iter(self._programs)))
@@ -161,7 +162,7 @@ class Calibration:
         return {name: observer.range() for name, observer in self._mode.observers.items() if not observer.empty}
 
     def value_ranges(self) -> dict[str, Range]:
-        """The range of every value of the graph, by its node's name, in the order of the graph. Empty without a graph."""
+        """The range of every value of the graph, by its node's name, in order. Empty without a graph."""
         return {
             name: observer.range()
             for name, observer in self._observers.items()

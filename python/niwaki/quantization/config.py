@@ -17,13 +17,15 @@ class QuantizeConfig:
     """How a network is quantized.
 
     Attributes:
-        observer: how the range of an activation follows from the values that calibration saw: 'mse' (least squared error),
-            'minmax' (all of them) or 'percentile' (all but outliers on either side).
+        observer: how the range of an activation follows from the values that calibration saw: 'mse' (least squared
+            error), 'minmax' (all of them) or 'percentile' (all but outliers on either side).
         percentile: for observer='percentile', the percentage of values kept on either side: above 50, at most 100.
         per_channel: weights get a scale per output channel (True), or one per layer.
-        weight_range: 'minmax' keeps the largest weight of a channel, 'mse' cuts it off where that makes the error smaller.
+        weight_range: 'minmax' keeps the largest weight of a channel, 'mse' cuts it off where that makes the error
+            smaller.
         skip: names or patterns ('fc', 'layer1.*') of layers that stay in float32.
-        transform: called with each item of the calibration; returns the input (a tensor, tuple or dict). None: taken as it is.
+        transform: called with each item of the calibration; returns the input (a tensor, tuple or dict). None: taken as
+            it is.
     """
 
     observer: ObserverName = "mse"

@@ -59,7 +59,7 @@ def batches(calibration: Iterable[Any], transform: Callable[[Any], Any] | None) 
         TypeError, ValueError: an item is of a wrong type, empty, not finite or not on the CPU; or there are none.
     """
     number = -1
-    for number, item in enumerate(calibration):  # noqa: B007
+    for number, item in enumerate(calibration):
         yield _batch(number, item, transform)
     if number < 0:
         raise ValueError("calibration is empty; give at least one input, better some hundred typical ones.")

@@ -71,7 +71,7 @@ class MinMaxObserver(Observer):
 
 
 class HistogramObserver(Observer):
-    """Counts values in bins of equal width. Where values fall outside, bins are merged in pairs until they fit: no batch is lost.
+    """Counts values in bins of equal width. Where values fall outside, bins are merged in pairs until they fit.
 
     Exact zeros, which a ReLU makes many of, are counted apart: every range holds them exactly.
     """
@@ -116,7 +116,7 @@ class HistogramObserver(Observer):
 
 
 class PercentileObserver(HistogramObserver):
-    """All values but the outermost on either side. Zeros do not count: else a ReLU's zeros would hide its outliers' share."""
+    """All values but the outermost on either side. Zeros do not count: a ReLU's would hide the share of outliers."""
 
     def __init__(self, percentile: float = 99.99) -> None:
         super().__init__()

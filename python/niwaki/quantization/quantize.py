@@ -11,8 +11,17 @@ from torch import nn
 from niwaki.capture import evaluating
 from niwaki.errors import NiwakiError, first_sentence
 from niwaki.modules import (
-    bake_parametrizations, check_finite, check_model, check_skips, copy_model, has_hooks, is_conv2d, is_linear, matches,
-    named_layers, replace_module,
+    bake_parametrizations,
+    check_finite,
+    check_model,
+    check_skips,
+    copy_model,
+    has_hooks,
+    is_conv2d,
+    is_linear,
+    matches,
+    named_layers,
+    replace_module,
 )  # fmt: skip
 from niwaki.nn.layers import Conv2d, Linear
 from niwaki.progress import track
@@ -31,16 +40,16 @@ def quantize(
     """Quantizes the convolutions and linear layers of a network to int8.
 
     Args:
-        model: a trained float32 network on the CPU. It is not changed. Masks of niwaki.prune or torch.nn.utils.prune become
-            zeros, and zeros stay zeros.
-        calibration: an iterable of typical inputs: tensors, tuples (the first item is the input) or dicts (arguments by name).
-            One tensor is taken as one batch. Some hundred inputs are enough.
+        model: a trained float32 network on the CPU. It is not changed. Masks of niwaki.prune or torch.nn.utils.prune
+            become zeros, and zeros stay zeros.
+        calibration: an iterable of typical inputs: tensors, tuples (the first item is the input) or dicts (arguments by
+            name). One tensor is taken as one batch. Some hundred inputs are enough.
         config: the options; QuantizeConfig() where None.
         progress: shows a progress bar, if stderr is a terminal.
 
     Returns:
-        A network in eval mode that takes and returns what `model` does. Its layers are niwaki.nn.Conv2d and Linear; the ranges of
-        all other values are in its submodule `niwaki_ranges`, where niwaki.compile finds them.
+        A network in eval mode that takes and returns what `model` does. Its layers are niwaki.nn.Conv2d and Linear; the
+        ranges of all other values are in its submodule `niwaki_ranges`, where niwaki.compile finds them.
 
     Raises:
         TypeError, ValueError: an argument, a layer or an item of the calibration is not fit; says which and why.
@@ -89,7 +98,7 @@ def quantize_with_reasons(
 
 
 def _layers_called(model: nn.Module, batch: Batch) -> set[int]:
-    """ids of the layers that are called when the network runs; others may be dead, or their weights read by their parent."""
+    """ids of the layers that are called when the network runs; others are dead, or their parent reads their weights."""
     called: set[int] = set()
     handles = [
         layer.register_forward_pre_hook(lambda module, _: called.add(id(module))) for _, layer in named_layers(model)

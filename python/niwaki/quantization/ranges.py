@@ -15,8 +15,8 @@ RANGES_NAME = "niwaki_ranges"
 class Ranges(nn.Module):
     """The range of every value of the captured graph, by the name of its node.
 
-    It computes nothing. Being a module, it travels with the network through copies, pickles and `state_dict`; being tensors
-    only, it also fits formats that hold nothing else.
+    It computes nothing. Being a module, it travels with the network through copies, pickles and `state_dict`; being
+    tensors only, it also fits formats that hold nothing else.
 
     Attributes:
         values: float32 [n, 2], low and high.

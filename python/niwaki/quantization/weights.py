@@ -23,8 +23,8 @@ def check_reduction(name: str, weight: torch.Tensor) -> None:
     reduction = weight[0].numel() if len(weight) else 0
     if reduction > MAX_REDUCTION:
         raise ValueError(
-            f"Layer '{name}' sums {reduction} products for each output; more than {MAX_REDUCTION} could overflow int32. "
-            f"Leave it in float32 with skip=('{name}',)."
+            f"Layer '{name}' sums {reduction} products for each output; more than {MAX_REDUCTION} could overflow "
+            f"int32; leave it in float32 with skip=('{name}',)."
         )
 
 
@@ -38,7 +38,8 @@ def quantize_weight(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Rounds a weight to int8. Zeros stay zeros.
 
-    A scale is at least so large that the bias, in units of input_scale * scale, lies within 2^30 and that no sum overflows int32.
+    A scale is at least so large that the bias, in units of input_scale * scale, lies within 2^30 and that no sum
+    overflows int32.
 
     Args:
         weight: float32 [O, ...], finite.
@@ -74,7 +75,7 @@ def quantize_weight(
 
 
 def _to_int8(flat: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """int8 of the shape of flat, and the sum of magnitudes of each row, float64. Some rows at a time, to stay in the cache."""
+    """int8 of the shape of flat, and the sum of magnitudes of each row, float64. In parts that fit the cache."""
     q = torch.empty(flat.shape, dtype=torch.int8)
     sums = torch.zeros(len(flat), dtype=torch.float64)
     rows = max(1, 65_536 // max(1, flat.shape[1]))
@@ -109,8 +110,8 @@ def _least_error(flat: torch.Tensor, scale: torch.Tensor, per_channel: bool) -> 
 
 def relative_error(weight: torch.Tensor, q: torch.Tensor, scale: torch.Tensor) -> float:
     """||weight - scale q|| / ||weight||; 0 for a weight of zeros."""
-    norm = weight.detach().norm().item()
+    norm = float(weight.detach().norm())
     if norm == 0:
         return 0.0
     real = (q.reshape(len(q), -1) * scale[:, None]).reshape(weight.shape)
-    return real.sub_(weight.detach()).norm().item() / norm
+    return float(real.sub_(weight.detach()).norm()) / norm
