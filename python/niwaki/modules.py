@@ -114,7 +114,7 @@ def replace_module(model: nn.Module, old: nn.Module, new: nn.Module) -> nn.Modul
 
 def has_hooks(module: nn.Module) -> bool:
     """Whether the module does something besides its forward."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
 
 
 def matches(name: str, patterns: tuple[str, ...]) -> bool:

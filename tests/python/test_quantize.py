@@ -288,6 +288,16 @@ def test_layers_that_stay_in_float32() -> None:
     assert type(quantized.conv) is nn.Conv2d and type(quantized.fc) is niwaki.nn.Linear
 
 
+def test_transformer_layers_run_whichever_path_torch_takes() -> None:
+    model = nn.Sequential(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), nn.Linear(16, 4)).eval()
+    x = torch.randn(4, 5, 16)
+    quantized = niwaki.quantize(model, x)
+    assert type(quantized[1]) is niwaki.nn.Linear
+    assert similar(quantized(x), model(x)) > 0.999
+    with torch.inference_mode():
+        assert similar(quantized(x), model(x)) > 0.999
+
+
 def test_constant_and_all_zero_layers() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 1))
     with torch.no_grad():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import nn
@@ -100,18 +100,29 @@ def quantize_with_reasons(
 def _layers_called(model: nn.Module, batch: Batch) -> set[int]:
     """ids of the layers that are called when the network runs; others are dead, or their parent reads their weights."""
     called: set[int] = set()
-    handles = [
-        layer.register_forward_pre_hook(lambda module, _: called.add(id(module))) for _, layer in named_layers(model)
-    ]
+    layers = [layer for _, layer in named_layers(model) if "forward" not in vars(layer)]
+
+    def watched(layer: FloatLayer) -> Callable[..., Any]:
+        forward = layer.forward
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            called.add(id(layer))
+            return forward(*args, **kwargs)
+
+        return call
+
     batch = batch.copy()
     try:
+        # Not with hooks: nn.TransformerEncoderLayer reads its layers' weights, unless one of them has a hook.
+        for layer in layers:
+            layer.__dict__["forward"] = watched(layer)
         with evaluating(model):
             model(*batch.args, **batch.kwargs)
     except Exception as error:
         raise ValueError(f"{batch}: the network cannot be run with it: {first_sentence(error)}.") from error
     finally:
-        for handle in handles:
-            handle.remove()
+        for layer in layers:
+            layer.__dict__.pop("forward", None)
     return called
 
 
@@ -125,7 +136,7 @@ def _why_not(name: str, layer: FloatLayer, config: QuantizeConfig, called: set[i
     if layer.weight.numel() == 0:
         return "its weight is empty"
     if has_hooks(layer):
-        return "it has forward hooks"
+        return "it has forward hooks, or a forward of its own"
     if id(layer) not in called:
         return "not called as a layer when the network ran"
     return ""
