@@ -33,8 +33,9 @@ Graph make_graph(const Layer& layer, bool reader) {
   tensors["weight"] = Tensor::copy_of(DType::i8, {layer.outputs, layer.channels, layer.kernel_h, layer.kernel_w}, weight.data());
   tensors["weight_scale"] = Tensor::copy_of(DType::f32, {layer.outputs}, scale.data());
   tensors["bias"] = Tensor::copy_of(DType::i32, {layer.outputs}, bias.data());
-  const int out = graph.add_node("conv2d", "stem", {q}, {{"stride", {2, 2}}, {"padding", layer.padding}, {"dilation", {1, 1}}, {"groups", {1}}},
-                                 tensors, Quantization{0.05f, 100});
+  const int out = graph.add_node("conv2d", "stem", {q},
+                                 {{"stride", {2, 2}}, {"padding", layer.padding}, {"dilation", {1, 1}}, {"groups", {1}}}, tensors,
+                                 Quantization{0.05f, 100});
   graph.add_output(graph.add_node("dequantize", "floats", {out}, {}, {}, std::nullopt), "out");
   if (reader) graph.add_output(graph.add_node("dequantize", "image_back", {q}, {}, {}, std::nullopt), "image_back");
   return graph;
@@ -67,8 +68,8 @@ bool splits(const Layer& layer) {
 }  // namespace
 
 TEST(phases_change_no_result) {
-  const Layer layers[] = {{3, 20, 7, 7, {3, 3, 3, 3}}, {1, 8, 3, 3, {1, 1, 1, 1}}, {1, 5, 5, 7, {2, 3, 2, 3}}, {3, 9, 7, 7, {2, 2, 2, 2}},
-                          {1, 4, 3, 3, {0, 1, 0, 1}}, {3, 6, 7, 7, {0, 0, 0, 0}}};
+  const Layer layers[] = {{3, 20, 7, 7, {3, 3, 3, 3}}, {1, 8, 3, 3, {1, 1, 1, 1}}, {1, 5, 5, 7, {2, 3, 2, 3}},
+                          {3, 9, 7, 7, {2, 2, 2, 2}},  {1, 4, 3, 3, {0, 1, 0, 1}}, {3, 6, 7, 7, {0, 0, 0, 0}}};
   for (const Layer& layer : layers) {
     CHECK(splits(layer));
     for (const auto& [height, width] : {std::pair{33, 34}, {97, 31}, {7, 7}, {8, 64}}) {

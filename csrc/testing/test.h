@@ -26,10 +26,8 @@ struct Register {
 // Small integers as numbers, not as characters.
 template <typename T>
 auto shown(const T& value) {
-  if constexpr (std::is_arithmetic_v<T>)
-    return +value;
-  else
-    return value;
+  if constexpr (std::is_arithmetic_v<T>) return +value;
+  else return value;
 }
 
 template <typename A, typename B>
@@ -48,7 +46,9 @@ class Random {
     state_ = state_ * 6364136223846793005ull + 1442695040888963407ull;
     return static_cast<uint32_t>(state_ >> 33);
   }
-  int32_t integer(int32_t low, int32_t high) { return low + static_cast<int32_t>(next() % static_cast<uint32_t>(high - low + 1)); }
+  int32_t integer(int32_t low, int32_t high) {
+    return low + static_cast<int32_t>(next() % static_cast<uint32_t>(high - low + 1));
+  }
   float real(float low, float high) { return low + (high - low) * (static_cast<float>(next()) / 2147483648.0f); }
 
  private:
@@ -59,22 +59,31 @@ class Random {
 
 #define NIWAKI_JOIN2(a, b) a##b
 #define NIWAKI_JOIN(a, b) NIWAKI_JOIN2(a, b)
-#define TEST(name)                                                                          \
-  static void NIWAKI_JOIN(test_, name)();                                                   \
+#define TEST(name)                                                                                        \
+  static void NIWAKI_JOIN(test_, name)();                                                                 \
   static const ::niwaki::testing::Register NIWAKI_JOIN(register_, name)(#name, NIWAKI_JOIN(test_, name)); \
   static void NIWAKI_JOIN(test_, name)()
-#define CHECK(condition) \
-  do { if (!(condition)) ::niwaki::testing::fail(__FILE__, __LINE__, #condition); } while (false)
+#define CHECK(condition)                                                       \
+  do {                                                                         \
+    if (!(condition)) ::niwaki::testing::fail(__FILE__, __LINE__, #condition); \
+  } while (false)
 #define CHECK_EQ(a, b) ::niwaki::testing::check_equal((a), (b), #a " == " #b, __FILE__, __LINE__)
-#define REQUIRE(condition) \
-  do { if (!(condition)) { ::niwaki::testing::fail(__FILE__, __LINE__, #condition); throw ::niwaki::testing::Stop{}; } } while (false)
-#define CHECK_THROWS(expression, part)                                                                        \
-  do {                                                                                                        \
-    bool thrown = false;                                                                                      \
-    try { (void)(expression); } catch (const std::exception& error) {                                         \
-      thrown = true;                                                                                          \
-      if (std::string(error.what()).find(part) == std::string::npos)                                          \
+#define REQUIRE(condition)                                     \
+  do {                                                         \
+    if (!(condition)) {                                        \
+      ::niwaki::testing::fail(__FILE__, __LINE__, #condition); \
+      throw ::niwaki::testing::Stop{};                         \
+    }                                                          \
+  } while (false)
+#define CHECK_THROWS(expression, part)                                                                         \
+  do {                                                                                                         \
+    bool thrown = false;                                                                                       \
+    try {                                                                                                      \
+      (void)(expression);                                                                                      \
+    } catch (const std::exception& error) {                                                                    \
+      thrown = true;                                                                                           \
+      if (std::string(error.what()).find(part) == std::string::npos)                                           \
         ::niwaki::testing::fail(__FILE__, __LINE__, std::string("message lacks '" part "': ") + error.what()); \
-    }                                                                                                         \
-    if (!thrown) ::niwaki::testing::fail(__FILE__, __LINE__, #expression " does not throw");                  \
+    }                                                                                                          \
+    if (!thrown) ::niwaki::testing::fail(__FILE__, __LINE__, #expression " does not throw");                   \
   } while (false)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 __version__: str
@@ -12,7 +11,10 @@ class NiwakiError(Exception):
     """What the core could not do: a bad file, an unsupported request. Bad arguments are ValueError or TypeError."""
 
 def isa() -> str:
-    """The instruction set in force: NIWAKI_ISA, or the best of this machine. Raises ValueError for an unknown or unsupported name."""
+    """The instruction set in force: NIWAKI_ISA, or the best of this machine.
+
+    Raises ValueError for a name that is unknown or that this machine can't run.
+    """
 
 def isas() -> list[str]:
     """The instruction sets that this machine can run, in rising order, beginning with 'scalar'."""
@@ -41,8 +43,8 @@ class Graph:
     ) -> int:
         """Adds an operator; returns the value it makes: uint8 with scale and zero_point, float32 where they are None.
 
-        `name` is the layer's name as people know it, for plans and messages. Raises ValueError, naming the node, for what the
-        operator does not allow.
+        `name` is the layer's name as people know it, for plans and messages. Raises ValueError, naming the node, for
+        what the operator does not allow.
         """
 
     def add_output(self, value: int, name: str) -> None:
@@ -59,7 +61,11 @@ class Graph:
     """Words that travel in the file: what made it, the source network, ..."""
 
     def nodes(self) -> list[dict[str, Any]]:
-        """For each node: op, name, inputs, output, attributes, scale, zero_point, tensors {name: {dtype, shape, zeros, bytes, form}}."""
+        """What there is of each node.
+
+        Keys: op, name, inputs, output, attributes, scale, zero_point, and tensors: {name: {dtype, shape, zeros, bytes,
+        form}}.
+        """
 
     def save(self, path: str) -> None:
         """Writes a .niwaki file; it appears complete, by rename, or not at all."""
@@ -71,22 +77,50 @@ class Model:
     """Weights packed for this machine. Immutable; sessions on any thread share it."""
 
     def __init__(self, graph: Graph, isa: str | None = None, kind: str = "automatic") -> None:
-        """isa: None for the one in force. kind: 'automatic', 'dense' or 'sparse' forces the convolution kernels, for tests and benches."""
+        """Packs a graph.
+
+        isa: None for the one in force. kind: 'automatic', 'dense' or 'sparse' forces the kernels of convolutions, for
+        tests and benches.
+        """
+
+    @staticmethod
+    def autotuned(
+        graph: Graph,
+        shapes: Sequence[tuple[int, ...]],
+        isa: str | None = None,
+        threads: int = 1,
+        seconds: float = 1.0,
+    ) -> Model:
+        """A model whose layers have the kernels that were the fastest, for inputs of these shapes on this many threads.
+
+        Takes about `seconds` (0 to 600); results are those of any other model of the graph. Raises ValueError for
+        shapes that the network can't take, and for an empty batch.
+        """
 
     @property
     def isa(self) -> str: ...
     def steps(self) -> list[dict[str, Any]]:
-        """What runs, after fusion: name, op, fused (names), scheme ('int8', 'sparse int8' or 'float32'), kernel, zeros (0..1), bytes, reason."""
+        """What runs, after fusion.
+
+        Keys: name, op, fused (names), scheme ('int8', 'sparse int8' or 'float32'), kernel, zeros (0..1), bytes, reason.
+        """
 
 class Session:
     """Runs a model. Belongs to one thread at a time; releases the GIL while it runs."""
 
     def __init__(self, model: Model, threads: int = 1) -> None: ...
     def run(self, inputs: Sequence[tuple[int, tuple[int, ...]]], outputs: Sequence[int]) -> None:
-        """inputs: (address, shape) of contiguous float32 arrays in the model's order. outputs: addresses of arrays of output_shapes(...)."""
+        """Runs the model once.
+
+        inputs: (address, shape) of contiguous float32 arrays in the model's order. outputs: addresses of arrays of the
+        shapes that output_shapes gives.
+        """
 
     def output_shapes(self, shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
-        """Shapes of the outputs for inputs of these shapes. Raises ValueError, naming the layer, for shapes the network cannot take."""
+        """Shapes of the outputs for inputs of these shapes.
+
+        Raises ValueError, naming the layer, for shapes the network cannot take.
+        """
 
     def profile(self) -> list[float]:
         """Milliseconds that each step of Model.steps() took in the last run."""
@@ -99,4 +133,6 @@ class Session:
         """Memory planned for activations and scratch at the last shapes."""
 
 def int8_limit(seconds: float = 0.05) -> float:
-    """Multiply-accumulates a second that one core reaches on the int8 instruction of the set in force, operands in registers."""
+    """Multiply-accumulates a second that one core reaches on the int8 instruction of the set in force, operands in
+    registers.
+    """

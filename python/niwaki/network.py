@@ -59,6 +59,7 @@ class _Runner:
     """The sessions of one thread, and what its last run took. The lock is for those who ask from another thread."""
 
     def __init__(self, models: Sequence[_core.Model | None], threads: int) -> None:
+        self.models = models
         self.sessions = [None if model is None else _core.Session(model, threads) for model in models]
         self.milliseconds: list[float | None] = [None] * len(models)
         self.lock = threading.Lock()
@@ -122,14 +123,54 @@ class Network:
                 for number in self._frees[index]:
                     del values[number]
             runner.ran = True
-        self._last = runner
+        if runner.models is self._models:  # else it was tuned meanwhile, and these times are those of other kernels
+            self._last = runner
         return self._signature.rebuild(inputs, [values[number] for number in self._signature.results])
 
     def _runner(self) -> _Runner:
         runner: _Runner | None = getattr(self._local, "runner", None)
-        if runner is None:
-            runner = self._local.runner = _Runner(self._models, self._threads)
+        models = self._models
+        if runner is None or runner.models is not models:
+            runner = self._local.runner = _Runner(models, self._threads)
         return runner
+
+    def autotune(self, *args: Any, seconds: float = 1.0) -> Network:
+        """Times the kernels that each layer could have, here and now, and keeps the fastest.
+
+        The results stay the same to the bit; the plan's reasons say what was measured. The choice belongs to this
+        object: a file does not remember it, since it is another one on another machine.
+
+        Args:
+            args: as for a call; kernels are chosen for the batch and image sizes of these tensors, on this network's
+                threads.
+            seconds: how long to measure, about, for each native part of the network: 0 to 600.
+
+        Returns:
+            This network.
+
+        Raises:
+            TypeError, ValueError: as for a call, or the batch is empty.
+        """
+        found = flatten(self._signature.arguments, args)
+        inputs = [_check_input(found[index].detach(), info) for index, info in enumerate(self._signature.inputs)]
+        self._check_sizes(inputs)
+        values: dict[int, torch.Tensor] = dict(enumerate(inputs))
+        models: list[_core.Model | None] = []
+        with torch.no_grad():
+            for index, stage in enumerate(self._stages):
+                arguments = [values[number] for number in stage.inputs]
+                if isinstance(stage, TorchStage):
+                    models.append(None)
+                    outputs = stage.module(*arguments)
+                else:
+                    shapes = [tuple(tensor.shape) for tensor in arguments]
+                    model = _core.Model.autotuned(stage.graph, shapes, self.isa, self._threads, seconds)
+                    models.append(model)
+                    last = index == len(self._stages) - 1
+                    outputs = [] if last else _run(_core.Session(model, self._threads), arguments)
+                values.update(zip(stage.outputs, outputs, strict=bool(outputs)))
+        self._models, self._last = models, None
+        return self
 
     def _check_sizes(self, inputs: Sequence[torch.Tensor]) -> None:
         sized = next((stage for stage in self._stages if isinstance(stage, TorchStage) and stage.sized), None)
@@ -150,7 +191,8 @@ class Network:
     @property
     def isa(self) -> str:
         """The instruction set that its kernels were chosen for."""
-        return next(model.isa for model in self._models if model is not None)
+        # A network whose quantized layers all run inside torch parts (a transformer's, say) has no model of its own.
+        return next((model.isa for model in self._models if model is not None), _core.isa())
 
     @property
     def inputs(self) -> tuple[str, ...]:

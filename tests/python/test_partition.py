@@ -153,14 +153,15 @@ def test_save_refuses_by_name(tmp_path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_native_part_at_all() -> None:
-    class Rows(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.fc = nn.Linear(12, 4)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.fc(x)
-
-    with pytest.raises(niwaki.NiwakiError, match=r"No layer of this Sequential|No layer of this Rows"):
-        compiled(Rows().eval(), images())
+def test_a_network_without_a_native_part_still_runs() -> None:
+    """Linear layers on rank 3 run as single quantized layers inside torch; the plan says why, and save refuses."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(32, 64), nn.GELU(), nn.Linear(64, 32)).eval()
+    x = torch.randn(3, 10, 32)
+    net = compiled(model, x)
+    (step,) = net.plan
+    assert step.scheme == "torch"
+    assert "rank 3" in step.reason
+    assert net.isa == niwaki.isa()
+    with torch.no_grad():
+        assert cosine(net(x), model(x)) > 0.999

@@ -20,8 +20,8 @@ struct AddKernel {
   AddFunction run;
 };
 
-std::span<const AddKernel> add_kernels();   // the rows of kernels.inc that this build has, the scalar reference first
-const AddKernel& select_add(Isa isa);       // the best row that runs on `isa`
+std::span<const AddKernel> add_kernels();  // the rows of kernels.inc that this build has, the scalar reference first
+const AddKernel& select_add(Isa isa);      // the best row that runs on `isa`
 
 void add(const AddKernel& kernel, const Planes& a, const Planes& b, const Planes& out, const AddParams& params, ThreadPool& pool);
 

@@ -54,11 +54,13 @@ std::unique_ptr<PackedConv> pack_conv(const ConvParams& params, const ConvWeight
     if (kind == ConvKind::sparse || cost.sparse < dense) {
       std::snprintf(text, sizeof text, "%.0f %% of the blocks are zero: estimated %.2f times the speed of dense",
                     100 * (1 - cost.filled), cost.sparse > 0 ? dense / cost.sparse : 1.0);
-      return std::make_unique<SparseConv>(params, weights, kernels, kind == ConvKind::sparse ? "sparse kernels were asked for" : text);
+      return std::make_unique<SparseConv>(params, weights, kernels,
+                                          kind == ConvKind::sparse ? "sparse kernels were asked for" : text);
     }
     std::snprintf(text, sizeof text, "%.0f %% of the blocks are zero: too few for the sparse kernel", 100 * (1 - cost.filled));
   } else {
-    std::snprintf(text, sizeof text, "%s", can_be_sparse ? "dense kernels were asked for" : "grouped convolutions and very large kernels are dense");
+    std::snprintf(text, sizeof text, "%s",
+                  can_be_sparse ? "dense kernels were asked for" : "grouped convolutions and very large kernels are dense");
   }
   if (WideConv::possible(params, kernels)) {
     // Of the lanes of its vectors, how many a plane of pixels fills. Planes of 7 x 7 fill 77 % of 16 lanes and are still faster that way:

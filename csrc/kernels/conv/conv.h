@@ -17,20 +17,20 @@ struct ConvParams {
   int32_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w;
   int32_t pad_top, pad_left;  // what lies below and right of the image is zero, too: the output's size says how far
   int32_t in_zero, out_zero, low, high;
-  bool float_output;      // multiplier is then input scale * weight scale, and low, high, out_zero and residual_* are not read
+  bool float_output;  // multiplier is then input scale * weight scale, and low, high, out_zero and residual_* are not read
   bool has_residual;
   int32_t residual_zero;
-  float residual_scale;  // residual's scale over output's scale
-  bool linear = false;   // a linear layer: in and out have height = width = 1, the kernel is 1 x 1, groups is 1
+  float residual_scale;         // residual's scale over output's scale
+  bool linear = false;          // a linear layer: in and out have height = width = 1, the kernel is 1 x 1, groups is 1
   int64_t expected_pixels = 0;  // of one image of the output, where known: chooses between kernels, changes no result
 };
 
 enum class ConvKind { automatic, dense, sparse };
 
 struct ConvWeights {
-  const int8_t* weight;        // [out_channels, in_channels / groups, kernel_h, kernel_w]
-  const int32_t* bias;         // [out_channels], in units of input scale * weight scale
-  const float* multiplier;     // [out_channels], (input scale * weight scale) / output scale
+  const int8_t* weight;     // [out_channels, in_channels / groups, kernel_h, kernel_w]
+  const int32_t* bias;      // [out_channels], in units of input scale * weight scale
+  const float* multiplier;  // [out_channels], (input scale * weight scale) / output scale
 };
 
 // One layer, packed for the kernel that was chosen for it. Immutable: sessions and threads share it.
@@ -38,10 +38,10 @@ class PackedConv {
  public:
   virtual ~PackedConv() = default;
 
-  virtual const char* kernel() const = 0;   // the kernel's name, as in the rows of kernels.inc
+  virtual const char* kernel() const = 0;  // the kernel's name, as in the rows of kernels.inc
   virtual bool sparse() const = 0;
-  virtual std::string reason() const = 0;   // why this kernel: one line for net.plan
-  virtual int64_t bytes() const = 0;        // packed weights and constants
+  virtual std::string reason() const = 0;  // why this kernel: one line for net.plan
+  virtual int64_t bytes() const = 0;       // packed weights and constants
 
   // Bytes of scratch that one thread of run() needs for an input and output of these shapes (data is not read).
   virtual int64_t scratch_bytes(const Planes& in, const Planes& out) const = 0;

@@ -96,7 +96,8 @@ void DenseConv::run(const Planes& in, const Planes& out, float* out_float, const
         job.output.float_stride = lanes;
       }
       kernels_.dense(job);
-      if (out_float) store_float_tile(floats, lanes, out, o, kernels_.dense_outputs, first_pixel, job.vectors * kernels_.lanes, out_float);
+      if (out_float)
+        store_float_tile(floats, lanes, out, o, kernels_.dense_outputs, first_pixel, job.vectors * kernels_.lanes, out_float);
     }
   });
 }

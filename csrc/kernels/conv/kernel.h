@@ -31,32 +31,32 @@ struct DenseTile {
   const uint8_t* panel;
   int64_t row_bytes;
   int64_t rows;
-  int32_t vectors;            // 1 .. max_vectors
-  int32_t out_groups;         // groups of four outputs to store, 1 .. outputs / 4
-  const uint8_t* weights;     // [rows][outputs] x 4 channels
-  const int32_t* bias;        // [outputs]
-  const float* multiplier;    // [outputs]
+  int32_t vectors;          // 1 .. max_vectors
+  int32_t out_groups;       // groups of four outputs to store, 1 .. outputs / 4
+  const uint8_t* weights;   // [rows][outputs] x 4 channels
+  const int32_t* bias;      // [outputs]
+  const float* multiplier;  // [outputs]
   ConvOutput output;
 };
 
 struct SparseTile {
-  const uint8_t* panel;       // rows of one chunk
+  const uint8_t* panel;  // rows of one chunk
   int32_t vectors;
-  int32_t outputs;            // a multiple of four
-  const uint16_t* counts;     // [outputs]: blocks of each output in this chunk
-  const uint16_t* offsets;    // per block: where its row begins, in units of 8 bytes
-  const uint8_t* values;      // per block: four weights, lane_bytes bytes
+  int32_t outputs;          // a multiple of four
+  const uint16_t* counts;   // [outputs]: blocks of each output in this chunk
+  const uint16_t* offsets;  // per block: where its row begins, in units of 8 bytes
+  const uint8_t* values;    // per block: four weights, lane_bytes bytes
   const int32_t* bias;
   const float* multiplier;
-  int32_t* partial;           // [outputs][max_vectors * lanes] sums between chunks
-  bool first, last;           // chunk: start from the bias or from partial; finish or leave in partial
+  int32_t* partial;  // [outputs][max_vectors * lanes] sums between chunks
+  bool first, last;  // chunk: start from the bias or from partial; finish or leave in partial
   ConvOutput output;
 };
 
 // Outputs along the vector: each row is four inputs of up to `max_pixels` pixels, broadcast one by one, times four weights of each of
 // `outputs` outputs. For planes whose pixels don't fill vectors, and for linear layers, whose images are single pixels.
 struct WideTile {
-  const uint8_t* in;        // pixel 0 of the tile, four channels; pixels are 4 bytes apart (never widened)
+  const uint8_t* in;  // pixel 0 of the tile, four channels; pixels are 4 bytes apart (never widened)
   int64_t row_bytes;
   int64_t rows;             // of this chunk
   int32_t pixels;           // 1 .. max_pixels
@@ -66,26 +66,26 @@ struct WideTile {
   const float* multiplier;  // [outputs]
   int32_t* partial;         // [pixels][outputs] sums between chunks
   bool first, last;
-  ConvOutput output;        // out_float: [pixels][float_stride]
+  ConvOutput output;  // out_float: [pixels][float_stride]
 };
 
 // How a panel is filled. Pixel p of the tile reads, for tap (ky, kx), the input at row top[p] + ky * dilation_h and column
 // left[p] + kx * dilation_w of the image whose first pixel is lane origin[p] of a plane; zeros where that is outside of the image.
 struct PanelFill {
-  const uint8_t* in;        // first group
+  const uint8_t* in;  // first group
   int64_t group_stride;
   int32_t groups;
   int32_t kernel_h, kernel_w, dilation_h, dilation_w;
   int32_t in_height, in_width;
   int32_t vectors;
-  const int32_t* top;       // [vectors * lanes]; a pixel that does not exist has a top below any image
+  const int32_t* top;  // [vectors * lanes]; a pixel that does not exist has a top below any image
   const int32_t* left;
   const int32_t* origin;
   // Set where input and output planes are alike and the stride is 1: the lane is then the pixel's number in the output plus a
   // constant for each tap, and the load is contiguous. `first_lane`: that of pixel 0 under tap (0, 0), inside or not.
   bool shifted;
   int64_t first_lane;
-  uint32_t zeros;           // four zero points
+  uint32_t zeros;  // four zero points
   uint8_t* panel;
   int64_t row_bytes;
 };
@@ -93,8 +93,8 @@ struct PanelFill {
 struct ConvKernels {
   const char* name;
   Isa isa;
-  int32_t lanes;              // pixels of a vector
-  int32_t lane_bytes;         // of a panel
+  int32_t lanes;       // pixels of a vector
+  int32_t lane_bytes;  // of a panel
   int32_t dense_vectors, dense_outputs;
   int32_t sparse_vectors;
   int32_t wide_pixels, wide_outputs;

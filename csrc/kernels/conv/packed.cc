@@ -74,8 +74,8 @@ void PackedBase::store_block(const int8_t four[4], uint8_t* to) const {
   std::memcpy(to, wide, 8);
 }
 
-void store_float_tile(const float* tile, int64_t pitch, const Planes& out, int64_t first_output, int64_t outputs, int64_t first_pixel,
-                      int64_t pixels, float* to) {
+void store_float_tile(const float* tile, int64_t pitch, const Planes& out, int64_t first_output, int64_t outputs,
+                      int64_t first_pixel, int64_t pixels, float* to) {
   const int64_t plane = int64_t{out.height} * out.width;
   pixels = std::min(pixels, out.pixels() - first_pixel);
   outputs = std::min<int64_t>(outputs, out.channels - first_output);

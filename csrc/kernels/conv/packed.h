@@ -86,9 +86,9 @@ class SparseConv final : public PackedBase {
   int32_t chunks() const { return (in_groups() + chunk_groups_ - 1) / chunk_groups_; }
 
   int32_t chunk_groups_;
-  int32_t outputs_;                // padded to whole groups
-  Buffer counts_;                  // uint16 [chunks][outputs]
-  std::vector<uint32_t> starts_;   // [chunks][outputs / 4]: first block of a group of outputs
+  int32_t outputs_;               // padded to whole groups
+  Buffer counts_;                 // uint16 [chunks][outputs]
+  std::vector<uint32_t> starts_;  // [chunks][outputs / 4]: first block of a group of outputs
   Buffer offsets_, values_;
 };
 
@@ -111,7 +111,7 @@ class WideConv final : public PackedBase {
 };
 
 // Copies a tile of float results, [outputs][pitch], to NCHW.
-void store_float_tile(const float* tile, int64_t pitch, const Planes& out, int64_t first_output, int64_t outputs, int64_t first_pixel,
-                      int64_t pixels, float* to);
+void store_float_tile(const float* tile, int64_t pitch, const Planes& out, int64_t first_output, int64_t outputs,
+                      int64_t first_pixel, int64_t pixels, float* to);
 
 }  // namespace niwaki

@@ -62,10 +62,8 @@ void sparse(const SparseTile& tile) {
       int32_t sum = tile.first ? tile.bias[o] : partial[pixel];
       for (int block = 0; block < tile.counts[o]; ++block)
         sum = wrapping_add(sum, dot(tile.panel + int64_t{offsets[block]} * 8 + pixel * 4, values + block * 4));
-      if (tile.last)
-        store(sum, tile.multiplier[o], tile.output, o, pixel);
-      else
-        partial[pixel] = sum;
+      if (tile.last) store(sum, tile.multiplier[o], tile.output, o, pixel);
+      else partial[pixel] = sum;
     }
     offsets += tile.counts[o];
     values += int64_t{tile.counts[o]} * 4;
@@ -79,12 +77,10 @@ void wide(const WideTile& tile) {
       int32_t sum = tile.first ? tile.bias[o] : partial;
       for (int64_t row = 0; row < tile.rows; ++row)
         sum = wrapping_add(sum, dot(tile.in + row * tile.row_bytes + pixel * 4, tile.weights + (row * kWideOutputs + o) * 4));
-      if (!tile.last)
-        partial = sum;
+      if (!tile.last) partial = sum;
       else if (tile.output.out_float)
         tile.output.out_float[pixel * tile.output.float_stride + o] = static_cast<float>(sum) * tile.multiplier[o];
-      else
-        store(sum, tile.multiplier[o], tile.output, o, pixel);
+      else store(sum, tile.multiplier[o], tile.output, o, pixel);
     }
   }
 }

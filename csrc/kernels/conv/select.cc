@@ -2,20 +2,31 @@
 
 namespace niwaki {
 
-#define NIWAKI_CONV(name, ...)              \
-  namespace conv_##name {                   \
-  void dense(const DenseTile& tile);        \
-  void sparse(const SparseTile& tile);      \
-  void wide(const WideTile& tile);          \
-  void fill(const PanelFill& fill);         \
+#define NIWAKI_CONV(name, ...)           \
+  namespace conv_##name {                \
+    void dense(const DenseTile& tile);   \
+    void sparse(const SparseTile& tile); \
+    void wide(const WideTile& tile);     \
+    void fill(const PanelFill& fill);    \
   }
 #include "kernels/conv/kernels.inc"
 #undef NIWAKI_CONV
 
 static const ConvKernels kRows[] = {
-#define NIWAKI_CONV(name, lanes, bytes, dense_vectors, dense_outputs, sparse_vectors, wide_pixels, wide_outputs)              \
-  {#name,         Isa::name,           lanes,           bytes, dense_vectors, dense_outputs, sparse_vectors, wide_pixels, \
-   wide_outputs, conv_##name::dense, conv_##name::sparse, conv_##name::wide, conv_##name::fill},
+#define NIWAKI_CONV(name, lanes, bytes, dense_vectors, dense_outputs, sparse_vectors, wide_pixels, wide_outputs) \
+  {#name,                                                                                                        \
+   Isa::name,                                                                                                    \
+   lanes,                                                                                                        \
+   bytes,                                                                                                        \
+   dense_vectors,                                                                                                \
+   dense_outputs,                                                                                                \
+   sparse_vectors,                                                                                               \
+   wide_pixels,                                                                                                  \
+   wide_outputs,                                                                                                 \
+   conv_##name::dense,                                                                                           \
+   conv_##name::sparse,                                                                                          \
+   conv_##name::wide,                                                                                            \
+   conv_##name::fill},
 #include "kernels/conv/kernels.inc"
 #undef NIWAKI_CONV
 };

@@ -10,9 +10,9 @@ namespace niwaki {
 
 // Tasks of one run: tiles of pixels, times parts of the outputs where there are too few tiles for the threads.
 struct ConvGrid {
-  int64_t vectors;     // of all output pixels
+  int64_t vectors;  // of all output pixels
   int64_t tiles;
-  int64_t parts;       // of the output blocks
+  int64_t parts;  // of the output blocks
   int64_t tasks() const { return tiles * parts; }
   int64_t first_vector(int64_t tile) const { return vectors * tile / tiles; }
 };

@@ -106,7 +106,8 @@ void WideConv::run(const Planes& in, const Planes& out, float* out_float, const 
       if (!out_float) continue;
       for (int64_t p = 0; p < pixels; ++p) {
         const int64_t image = (first + p) / plane, within = (first + p) % plane;
-        for (int64_t i = 0; i < job.valid; ++i) out_float[(image * out.channels + o + i) * plane + within] = floats[p * width + i];
+        for (int64_t i = 0; i < job.valid; ++i)
+          out_float[(image * out.channels + o + i) * plane + within] = floats[p * width + i];
       }
     }
   });

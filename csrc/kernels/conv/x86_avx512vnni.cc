@@ -120,8 +120,9 @@ void fill_runs(const PanelFill& fill, const Run* runs, __m512i zeros, uint8_t* t
 #pragma GCC unroll 4
     for (int r = 0; r < kRuns; ++r) {
       const uint8_t* from = plane + runs[r].base * 4;
-      lanes = _mm512_mask_mov_epi32(lanes, runs[r].lanes,
-                                    _mm512_permutex2var_epi32(_mm512_loadu_si512(from), runs[r].index, _mm512_loadu_si512(from + 64)));
+      lanes = _mm512_mask_mov_epi32(
+          lanes, runs[r].lanes,
+          _mm512_permutex2var_epi32(_mm512_loadu_si512(from), runs[r].index, _mm512_loadu_si512(from + 64)));
     }
     _mm512_storeu_si512(to, lanes);
   }
@@ -187,13 +188,12 @@ void fill(const PanelFill& fill) {
   uint8_t* row = fill.panel;
   for (int ky = 0; ky < fill.kernel_h; ++ky) {
     for (int kx = 0; kx < fill.kernel_w; ++kx, row += fill.row_bytes) {
-      const uint8_t* shifted = fill.in + (fill.first_lane + int64_t{ky} * fill.dilation_h * fill.in_width + kx * fill.dilation_w) * 4;
+      const uint8_t* shifted =
+          fill.in + (fill.first_lane + int64_t{ky} * fill.dilation_h * fill.in_width + kx * fill.dilation_w) * 4;
       for (int v = 0; v < fill.vectors; ++v) {
         const Lanes from = lanes_of(fill, ky, kx, v);
-        if (fill.shifted)
-          fill_shifted(fill, from.inside, shifted + v * 64, zeros, row + v * 64, step);
-        else
-          fill_strided(fill, from, zeros, row + v * 64, step);
+        if (fill.shifted) fill_shifted(fill, from.inside, shifted + v * 64, zeros, row + v * 64, step);
+        else fill_strided(fill, from, zeros, row + v * 64, step);
       }
     }
   }

@@ -28,9 +28,9 @@ const DepthwiseKernel& select_depthwise(Isa isa);
 // Weights and constants of one layer, packed for one kernel. Immutable: threads share it.
 struct DepthwiseWeights {
   const DepthwiseKernel* kernel;
-  Buffer weights;      // packed, groups one after the other
-  Buffer bias;         // int32 [groups * 4]
-  Buffer multiplier;   // float [groups * 4]
+  Buffer weights;     // packed, groups one after the other
+  Buffer bias;        // int32 [groups * 4]
+  Buffer multiplier;  // float [groups * 4]
   int64_t bytes() const { return static_cast<int64_t>(weights.size() + bias.size() + multiplier.size()); }
 };
 

@@ -181,7 +181,7 @@ TEST(depthwise_sums_do_not_saturate) {
     Activation in(1, 4, 20, 20, 255), out(1, 4, 20, 20);
     depthwise(packed, in.planes, out.planes, p, pool);
     CHECK_EQ(out.at(0, 0, 10, 10), 200);
-    CHECK_EQ(out.at(0, 3, 0, 0), 89);   // four of nine taps
+    CHECK_EQ(out.at(0, 3, 0, 0), 89);    // four of nine taps
     CHECK_EQ(out.at(0, 2, 19, 5), 133);  // six of nine taps
   }
 }

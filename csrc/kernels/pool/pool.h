@@ -14,7 +14,7 @@ namespace niwaki {
 struct PoolKernel {
   const char* name;
   Isa isa;
-  void (*max)(const PoolGroup& group, const PoolParams& params);      // the window always touches the image
+  void (*max)(const PoolGroup& group, const PoolParams& params);  // the window always touches the image
   void (*average)(const PoolGroup& group, const PoolParams& params);
   // Window of output row y: [floor(y * in / out), ceil((y + 1) * in / out)); only scale, zeros, low and high of params are read.
   void (*adaptive)(const PoolGroup& group, const PoolParams& params);

@@ -62,9 +62,9 @@ TEST(max_pool_against_its_definition) {
   cases.push_back({1, 4, 20, 40, square(13, 1, 6)});
   cases.push_back({1, 4, 20, 40, square(3, 2, 1, 4)});
   cases.push_back({1, 2, 19, 21, square(1, 2, 0)});
-  cases.push_back({1, 2, 3, 2600, square(3, 2, 1)});      // longer than the row of maxima
+  cases.push_back({1, 2, 3, 2600, square(3, 2, 1)});  // longer than the row of maxima
   cases.push_back({1, 2, 2, 1500, square(2, 5, 1)});
-  Case wide = {1, 2, 2, 1300, square(2, 1, 0)};           // a window wider than the row of maxima
+  Case wide = {1, 2, 2, 1300, square(2, 1, 0)};  // a window wider than the row of maxima
   wide.params.kernel_w = 1200;
   cases.push_back(wide);
   Case oblong = {3, 6, 9, 30, square(3, 2, 1)};

@@ -82,7 +82,8 @@ TEST(dequantize_writes_exactly_its_pixels) {
 
 TEST(quantize_phases_is_space_to_depth) {
   Random random(9);
-  const int32_t shapes[][4] = {{1, 1, 1, 1}, {2, 3, 5, 7}, {3, 3, 12, 64}, {1, 3, 97, 101}, {1, 2, 2, 131}, {0, 3, 4, 4}, {1, 4, 6, 6}};
+  const int32_t shapes[][4] = {{1, 1, 1, 1},   {2, 3, 5, 7}, {3, 3, 12, 64}, {1, 3, 97, 101},
+                               {1, 2, 2, 131}, {0, 3, 4, 4}, {1, 4, 6, 6}};
   for (const QuantizeKernel* kernel : runnable(quantize_kernels())) {
     for (const auto& s : shapes) {
       ThreadPool pool(1 + s[1] % 2);

@@ -116,8 +116,6 @@ def build_program(exported: torch.export.ExportedProgram, ranges: Ranges, source
 
     placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
     parts = partition(module)
-    if not any(part.native for part in parts):
-        _refuse_idle(parts, source)
     arguments, inputs = _arguments(exported, placeholders)
     leaves, returned = _results(module, inputs)
     names = _result_names(returned)
@@ -159,13 +157,6 @@ def _expect_layers(module: GraphModule, source: str) -> None:
             f"Nothing in this {source} is quantized, so there is nothing to compile: "
             "call niwaki.compress (or niwaki.quantize) first."
         )
-
-
-def _refuse_idle(parts: Sequence[Part], source: str) -> None:
-    reasons = list(dict.fromkeys(reason for part in parts for reason in part.reasons))
-    raise NiwakiError(
-        f"No layer of this {source} can leave torch: {'; '.join(reasons[:5])}. Run the compressed module itself."
-    )
 
 
 def _arguments(exported: torch.export.ExportedProgram, placeholders: Sequence[Node]) -> tuple[Structure, list[Node]]:
