@@ -17,6 +17,7 @@
 #include "graph/graph.h"
 #include "graph/operators.h"
 #include "kernels/limit/limit.h"
+#include "runtime/autotune.h"
 #include "runtime/session.h"
 
 namespace niwaki::python {
@@ -94,6 +95,15 @@ std::shared_ptr<Model> make_model(const Graph& graph, const std::optional<std::s
 }
 
 using Sizes = std::vector<int64_t>;
+
+std::shared_ptr<Model> autotuned(const Graph& graph, const std::vector<Sizes>& shapes, const std::optional<std::string>& isa,
+                                 int threads, double seconds) {
+  if (!(seconds >= 0.0) || seconds > 600.0) throw py::value_error("seconds must be from 0 to 600.");
+  const Isa chosen = isa ? parse_isa(*isa) : current_isa();
+  const Graph copy = graph;
+  py::gil_scoped_release release;
+  return autotune(copy, chosen, shapes, threads, seconds);
+}
 
 py::list output_shapes(const Session& session, const std::vector<Sizes>& shapes) {
   py::list result;
@@ -192,8 +202,8 @@ PYBIND11_MODULE(_core, module) {
   py::class_<Graph>(module, "Graph",
                     "A network as docs/architecture.md describes it. Values are numbered in the order in which they are added.")
       .def(py::init<>())
-      .def("add_input", &Graph::add_input, py::arg("name"), py::arg("channels"), py::arg("rank"),
-           py::arg("expected_height") = 0, py::arg("expected_width") = 0)
+      .def("add_input", &Graph::add_input, py::arg("name"), py::arg("channels"), py::arg("rank"), py::arg("expected_height") = 0,
+           py::arg("expected_width") = 0)
       .def("add_node", &add_node, py::arg("op"), py::arg("name"), py::arg("inputs"), py::arg("attributes"), py::arg("tensors"),
            py::arg("scale").none(true), py::arg("zero_point").none(true))
       .def("add_output", &Graph::add_output, py::arg("value"), py::arg("name"))
@@ -208,6 +218,8 @@ PYBIND11_MODULE(_core, module) {
   py::class_<Model, std::shared_ptr<Model>>(module, "Model",
                                             "Weights packed for this machine. Immutable; sessions on any thread share it.")
       .def(py::init(&make_model), py::arg("graph"), py::arg("isa") = py::none(), py::arg("kind") = "automatic")
+      .def_static("autotuned", &autotuned, py::arg("graph"), py::arg("shapes"), py::arg("isa") = py::none(),
+                  py::arg("threads") = 1, py::arg("seconds") = 1.0)
       .def_property_readonly("isa", [](const Model& model) { return std::string(isa_name(model.isa())); })
       .def("steps", &describe_steps);
 

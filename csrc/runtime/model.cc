@@ -47,4 +47,9 @@ Model::Model(const Graph& graph, Isa isa, ConvKind kind) : isa_(isa) {
   graph_.forget_data();
 }
 
+void Model::take_step(size_t index, Model& from, std::string reason) {
+  steps_.at(index) = std::move(from.steps_.at(index));
+  steps_[index]->info.reason = std::move(reason);
+}
+
 }  // namespace niwaki

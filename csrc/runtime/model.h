@@ -1,8 +1,9 @@
-// A network made ready for one instruction set: fused, kernels chosen, weights packed. Immutable; sessions on any thread share
-// it.
+// A network made ready for one instruction set: fused, kernels chosen, weights packed. Immutable once it is shared; sessions on
+// any thread share it.
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "base/arch.h"
@@ -19,6 +20,9 @@ class Model {
   Isa isa() const { return isa_; }
   const Graph& graph() const { return graph_; }                               // fused; its tensors have no data any more
   const std::vector<std::unique_ptr<Step>>& steps() const { return steps_; }  // one for each of the graph's nodes
+
+  // Takes step `index` of another model of the same graph, which must not be used any more, and says why.
+  void take_step(size_t index, Model& from, std::string reason);
 
  private:
   Isa isa_;

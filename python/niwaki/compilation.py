@@ -30,6 +30,7 @@ def compile(
     threads: int | None = None,
     calibration: Iterable[Any] | None = None,
     isa: str | None = None,
+    autotune: bool = False,
 ) -> Network:
     """Compiles a compressed module: its whole graph runs in int8, and what can't stays in torch between native parts.
 
@@ -40,6 +41,8 @@ def compile(
         calibration: inputs as for `niwaki.compress`. Needed only where the graph has changed since the module was
             calibrated: then the ranges of its values are observed again, on these.
         isa: forces an instruction set, such as "avx2"; by default NIWAKI_ISA, or the best of this machine.
+        autotune: times the kernels that each layer could have, for the sizes of `args`, instead of trusting an
+            estimate; takes about a second. The results are the same. See `Network.autotune`.
 
     Returns:
         A Network, called like the module. Its `plan` says what runs how; `save` writes it into a file.
@@ -52,6 +55,8 @@ def compile(
         raise TypeError(f"niwaki.compile: module must be a torch.nn.Module, not {type(module).__name__}.")
     if not isinstance(args, tuple):
         raise TypeError("niwaki.compile: args must be a tuple of example inputs; write niwaki.compile(module, (x,)).")
+    if not isinstance(autotune, bool):
+        raise TypeError(f"niwaki.compile: autotune must be True or False, not {type(autotune).__name__}.")
     threads = check_threads(threads)
     source = type(module).__name__
     exported = capture(module, args)
@@ -62,7 +67,8 @@ def compile(
         if isinstance(stage, NativeStage):
             words = {"producer": f"niwaki {__version__}", "source": source}
             stage.graph.metadata = {**words, SIGNATURE: signature.to_json()} if len(program.stages) == 1 else words
-    return Network(program.stages, signature, threads=threads, isa=isa, source=source)
+    network = Network(program.stages, signature, threads=threads, isa=isa, source=source)
+    return network.autotune(*args) if autotune else network
 
 
 def _kept_ranges(module: nn.Module) -> Ranges:
