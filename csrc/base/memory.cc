@@ -9,30 +9,53 @@
 #include "base/status.h"
 
 namespace niwaki {
+namespace {
+
+void* system_allocate(void*, std::size_t bytes, std::size_t alignment) {
+#ifdef _MSC_VER
+  return _aligned_malloc(bytes, alignment);
+#else
+  return std::aligned_alloc(alignment, bytes);
+#endif
+}
+
+void system_release(void*, void* memory, std::size_t) {
+#ifdef _MSC_VER
+  _aligned_free(memory);
+#else
+  std::free(memory);
+#endif
+}
+
+constexpr Allocator kSystem{system_allocate, system_release, nullptr};
+thread_local constinit Allocator current = kSystem;
+
+}  // namespace
+
+const Allocator& system_allocator() { return kSystem; }
+const Allocator& current_allocator() { return current; }
+
+AllocatorScope::AllocatorScope(const Allocator& allocator) : before_(current) { current = allocator; }
+AllocatorScope::~AllocatorScope() { current = before_; }
 
 Buffer::Buffer(std::size_t bytes) {
   if (bytes == 0) return;
+  const Allocator& from = current;
   void* data = nullptr;
+  std::size_t whole_lines = 0;
   if (bytes <= PTRDIFF_MAX - kCacheLine) {
-    const std::size_t whole_lines = (bytes + kCacheLine - 1) / kCacheLine * kCacheLine;
-#ifdef _MSC_VER
-    data = _aligned_malloc(whole_lines, kCacheLine);
-#else
-    data = std::aligned_alloc(kCacheLine, whole_lines);
-#endif
+    whole_lines = (bytes + kCacheLine - 1) / kCacheLine * kCacheLine;
+    data = from.allocate(from.user, whole_lines, kCacheLine);
   }
   if (data == nullptr)
     throw Error(Status::out_of_memory, "Not enough memory: " + std::to_string(bytes) + " bytes were asked for.");
-  data_.reset(static_cast<uint8_t*>(data));
+  data_ = {static_cast<uint8_t*>(data), Free{from.release, from.user, whole_lines}};
+  if (reinterpret_cast<std::uintptr_t>(data) % kCacheLine != 0)
+    throw Error(Status::invalid_argument,
+                "The allocator returned memory that is not aligned to " + std::to_string(kCacheLine) + " bytes.");
   size_ = bytes;
 }
 
-void Buffer::Free::operator()(uint8_t* data) const {
-#ifdef _MSC_VER
-  _aligned_free(data);
-#else
-  std::free(data);
-#endif
-}
+void Buffer::Free::operator()(uint8_t* data) const { release(user, data, bytes); }
 
 }  // namespace niwaki

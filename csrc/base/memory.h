@@ -12,11 +12,35 @@ inline constexpr std::size_t kCacheLine = 64;
 inline constexpr int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 inline constexpr int64_t div_up(int64_t value, int64_t divisor) { return (value + divisor - 1) / divisor; }
 
+// Where buffers come from. allocate returns null where there is no memory, else a multiple of `alignment`; release gets what
+// allocate returned, on any thread. Neither throws.
+struct Allocator {
+  void* (*allocate)(void* user, std::size_t bytes, std::size_t alignment);
+  void (*release)(void* user, void* memory, std::size_t bytes);
+  void* user;
+};
+
+const Allocator& system_allocator();
+const Allocator& current_allocator();  // of this thread: that of the innermost AllocatorScope, else the system's
+
+// Buffers that this thread makes in the scope come from `allocator`, which is copied. They know who releases them, so they may
+// outlive the scope.
+class AllocatorScope {
+ public:
+  explicit AllocatorScope(const Allocator& allocator);
+  ~AllocatorScope();
+  AllocatorScope(const AllocatorScope&) = delete;
+  AllocatorScope& operator=(const AllocatorScope&) = delete;
+
+ private:
+  Allocator before_;
+};
+
 // An owned block of bytes, 64-byte aligned, not initialized.
 class Buffer {
  public:
   Buffer() = default;
-  explicit Buffer(std::size_t bytes);  // throws Error(out_of_memory)
+  explicit Buffer(std::size_t bytes);  // from the current allocator; throws Error(out_of_memory)
 
   uint8_t* data() { return data_.get(); }
   const uint8_t* data() const { return data_.get(); }
@@ -33,9 +57,12 @@ class Buffer {
 
  private:
   struct Free {
+    void (*release)(void* user, void* memory, std::size_t bytes);
+    void* user;
+    std::size_t bytes;
     void operator()(uint8_t* data) const;
   };
-  std::unique_ptr<uint8_t, Free> data_;
+  std::unique_ptr<uint8_t, Free> data_{nullptr, Free{}};
   std::size_t size_ = 0;
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include "graph/graph.h"
@@ -27,9 +28,12 @@ StoredSize stored_size(const Tensor& tensor);  // the form that the writer choos
 // The file appears complete, by rename, or not at all. Throws Error(invalid_file), naming the path.
 void write_file(const Graph& graph, const std::string& path);
 
-// Maps the file; dense tensors stay in the mapping for as long as the graph or a copy of it lives, so nobody may write to the
+// Maps the file; payloads stay in the mapping for as long as the graph or a copy of it lives, so nobody may write to the
 // file in place meanwhile (write_file never does). Throws Error(invalid_file), one sentence that names the path, for a file
 // that is missing, empty, cut short, corrupt, not ours, or newer than this build.
 Graph read_file(const std::string& path);
+
+// The same from the bytes of a file. They are copied: they may go away, and may lie anywhere.
+Graph read_memory(std::span<const uint8_t> bytes);
 
 }  // namespace niwaki

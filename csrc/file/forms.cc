@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 #include <memory>
+#include <utility>
 
 #include "base/memory.h"
 
@@ -30,8 +32,6 @@ struct Geometry {
   }
 };
 
-bool bit(std::span<const uint8_t> mask, int64_t index) { return (mask[static_cast<size_t>(index >> 3)] >> (index & 7)) & 1; }
-
 bool any(const int8_t* weight, int64_t first, int64_t channels, int64_t taps) {
   for (int64_t c = 0; c < channels; ++c)
     if (weight[first + c * taps] != 0) return true;
@@ -53,36 +53,68 @@ std::optional<int64_t> count_bits(std::span<const uint8_t> mask, int64_t bits) {
   return count;
 }
 
-bool decode_blocks(const Geometry& g, std::span<const uint8_t> mask, std::span<const uint8_t> values, int8_t* weight) {
-  size_t next = 0;
+// Calls function(index) for each bit that is set, in order.
+template <typename Function>
+void for_each_bit(std::span<const uint8_t> mask, const Function& function) {
+  for (size_t byte = 0; byte < mask.size(); ++byte)
+    for (unsigned bits = mask[byte]; bits != 0; bits &= bits - 1)
+      function(static_cast<int64_t>(byte) * 8 + std::countr_zero(bits));
+}
+
+// Blocks that are not all zero, and zeros for the channels that do not exist.
+bool good_blocks(const Geometry& g, std::span<const uint8_t> mask, std::span<const uint8_t> values) {
+  const int64_t missing = g.groups * 4 - g.inputs;
+  const uint8_t* four = values.data();
   bool good = true;
-  g.for_each_block([&](int64_t block, int64_t first, int64_t channels) {
-    if (!bit(mask, block)) return;
-    bool some = false;
-    for (int64_t c = 0; c < 4; ++c) {
-      const auto value = static_cast<int8_t>(values[next++]);
-      some = some || value != 0;
-      if (c < channels) {
-        weight[first + c * g.taps] = value;
-      } else {
-        good = good && value == 0;
-      }
-    }
-    good = good && some;
+  for_each_bit(mask, [&](int64_t block) {
+    uint32_t word;
+    std::memcpy(&word, four, 4);
+    good = good && word != 0;
+    if (missing > 0 && block / g.taps % g.groups == g.groups - 1)
+      good = good && std::all_of(four + 4 - missing, four + 4, [](uint8_t value) { return value == 0; });
+    four += 4;
   });
   return good;
 }
 
-bool decode_bits(const Geometry& g, std::span<const uint8_t> mask, std::span<const uint8_t> values, int8_t* weight) {
-  size_t next = 0;
-  bool good = true;
-  for (int64_t i = 0; i < g.elements(); ++i) {
-    if (!bit(mask, i)) continue;
-    weight[i] = static_cast<int8_t>(values[next++]);
-    good = good && weight[i] != 0;
-  }
-  return good;
+void unpack_blocks(const Geometry& g, std::span<const uint8_t> mask, std::span<const uint8_t> values, uint8_t* weight) {
+  const uint8_t* four = values.data();
+  for_each_bit(mask, [&](int64_t block) {
+    const int64_t tap = block % g.taps, group = block / g.taps % g.groups, output = block / (g.taps * g.groups);
+    const int64_t channels = std::min<int64_t>(4, g.inputs - group * 4);
+    uint8_t* to = weight + (output * g.inputs + group * 4) * g.taps + tap;
+    for (int64_t c = 0; c < channels; ++c) to[c * g.taps] = four[c];
+    four += 4;
+  });
 }
+
+// A masked payload whose length and values have been checked.
+class MaskedSource final : public TensorSource {
+ public:
+  MaskedSource(Form form, const std::vector<int64_t>& shape, std::shared_ptr<const uint8_t> payload, size_t bytes)
+      : form_(form), geometry_(shape), payload_(std::move(payload)), bytes_(bytes), mask_(mask_bytes(form, shape)) {}
+
+  std::shared_ptr<const uint8_t> unpack() const override {
+    auto buffer = std::make_shared<Buffer>(static_cast<size_t>(geometry_.elements()));
+    std::fill_n(buffer->data(), buffer->size(), uint8_t{0});
+    const std::span payload(payload_.get(), bytes_);
+    const auto mask = payload.first(static_cast<size_t>(mask_)), values = payload.subspan(mask.size());
+    if (form_ == Form::block_mask) {
+      unpack_blocks(geometry_, mask, values, buffer->data());
+    } else {
+      const uint8_t* next = values.data();
+      for_each_bit(mask, [&](int64_t i) { buffer->data()[i] = *next++; });
+    }
+    return std::shared_ptr<const uint8_t>(buffer, buffer->data());
+  }
+
+ private:
+  Form form_;
+  Geometry geometry_;
+  std::shared_ptr<const uint8_t> payload_;
+  size_t bytes_;
+  int64_t mask_;
+};
 
 }  // namespace
 
@@ -100,7 +132,8 @@ int64_t mask_bytes(Form form, std::span<const int64_t> shape) {
   return div_up(form == Form::block_mask ? g.blocks() : g.elements(), 8);
 }
 
-StoredSize stored_size(const Tensor& tensor) {
+StoredSize stored_size(const Tensor& given) {
+  const Tensor tensor = given.unpacked();
   StoredSize best{Form::dense, tensor.bytes()};
   if (tensor.dtype() != DType::i8 || tensor.shape().size() < 2 || tensor.data() == nullptr || tensor.elements() == 0) return best;
   const int64_t nonzeros =
@@ -112,7 +145,8 @@ StoredSize stored_size(const Tensor& tensor) {
   return best;
 }
 
-std::vector<uint8_t> encode(const Tensor& tensor, Form form) {
+std::vector<uint8_t> encode(const Tensor& given, Form form) {
+  const Tensor tensor = given.unpacked();
   const Geometry g(tensor.shape());
   const int8_t* weight = tensor.as<int8_t>();
   std::vector<uint8_t> payload(static_cast<size_t>(mask_bytes(form, tensor.shape())), 0);
@@ -134,19 +168,17 @@ std::vector<uint8_t> encode(const Tensor& tensor, Form form) {
   return payload;
 }
 
-std::optional<Tensor> decode(Form form, const std::vector<int64_t>& shape, std::span<const uint8_t> payload) {
+std::optional<Tensor> decode(Form form, const std::vector<int64_t>& shape, std::shared_ptr<const uint8_t> payload, size_t bytes) {
   const Geometry g(shape);
   const auto mask_size = static_cast<size_t>(mask_bytes(form, shape));
-  if (payload.size() < mask_size || mask_size == 0) return std::nullopt;
-  const auto mask = payload.first(mask_size), values = payload.subspan(mask_size);
+  if (bytes < mask_size || mask_size == 0) return std::nullopt;
+  const std::span mask(payload.get(), mask_size), values(payload.get() + mask_size, bytes - mask_size);
   const auto set = count_bits(mask, form == Form::block_mask ? g.blocks() : g.elements());
   if (!set || values.size() != static_cast<size_t>(*set) * (form == Form::block_mask ? 4 : 1)) return std::nullopt;
-  auto buffer = std::make_shared<Buffer>(static_cast<size_t>(g.elements()));
-  std::fill_n(buffer->data(), buffer->size(), uint8_t{0});
-  const bool good = form == Form::block_mask ? decode_blocks(g, mask, values, buffer->as<int8_t>())
-                                             : decode_bits(g, mask, values, buffer->as<int8_t>());
+  const bool good = form == Form::block_mask ? good_blocks(g, mask, values)
+                                             : std::find(values.begin(), values.end(), uint8_t{0}) == values.end();
   if (!good) return std::nullopt;
-  return Tensor(DType::i8, shape, std::shared_ptr<const uint8_t>(buffer, buffer->data()));
+  return Tensor(DType::i8, shape, std::make_shared<MaskedSource>(form, shape, std::move(payload), bytes));
 }
 
 }  // namespace niwaki

@@ -16,8 +16,8 @@ std::vector<uint8_t> encode(const Tensor& tensor, Form form);
 // Bytes of the mask for an int8 tensor of this shape (rank 2 and more, no overflow).
 int64_t mask_bytes(Form form, std::span<const int64_t> shape);
 
-// The tensor, or nothing where the payload does not belong to this shape: wrong length, values that should not be there. Takes
-// at most 32 times the payload in memory.
-std::optional<Tensor> decode(Form form, const std::vector<int64_t>& shape, std::span<const uint8_t> payload);
+// The tensor, unpacked when it is asked for, or nothing where the payload does not belong to this shape: wrong length, values that should not be there.
+// `payload` is kept alive, not copied. Unpacked, it takes at most 32 times the payload in memory.
+std::optional<Tensor> decode(Form form, const std::vector<int64_t>& shape, std::shared_ptr<const uint8_t> payload, size_t bytes);
 
 }  // namespace niwaki

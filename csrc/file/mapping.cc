@@ -47,6 +47,12 @@ FileBytes map_bytes(const std::string& path, size_t size) {
 
 }  // namespace
 
+FileBytes copy_bytes(std::span<const uint8_t> bytes) {
+  auto buffer = std::make_shared<Buffer>(bytes.size());
+  if (!bytes.empty()) std::memcpy(buffer->data(), bytes.data(), bytes.size());
+  return {std::shared_ptr<const uint8_t>(buffer, buffer->data()), bytes.size()};
+}
+
 void refuse_file(const std::string& path, const std::string& what) { throw Error(Status::invalid_file, path + ": " + what); }
 
 FileBytes open_bytes(const std::string& path) {

@@ -18,6 +18,8 @@ struct FileBytes {
 // Throws Error(invalid_file) for a file that is missing, unreadable, empty or no regular file.
 FileBytes open_bytes(const std::string& path);
 
+FileBytes copy_bytes(std::span<const uint8_t> bytes);
+
 // Throws Error(invalid_file): "<path>: <what>".
 [[noreturn]] void refuse_file(const std::string& path, const std::string& what);
 

@@ -147,7 +147,7 @@ class Reader {
       return Tensor(dtype, std::move(shape), std::shared_ptr<const uint8_t>(file_.data, payload.data()));
     }
     if (dtype != DType::i8 || entry.rank < 2) refuse_corrupt(path_, "form of " + what);
-    auto tensor = decode(form, shape, payload);
+    auto tensor = decode(form, shape, std::shared_ptr<const uint8_t>(file_.data, payload.data()), payload.size());
     if (!tensor) refuse_corrupt(path_, "values of " + what);
     return *std::move(tensor);
   }
@@ -211,5 +211,11 @@ class Reader {
 }  // namespace
 
 Graph read_file(const std::string& path) { return Reader(path, open_bytes(path)).read(); }
+
+Graph read_memory(std::span<const uint8_t> bytes) {
+  const std::string name = "The memory";
+  if (bytes.empty()) refuse_file(name, "the file is empty.");
+  return Reader(name, copy_bytes(bytes)).read();
+}
 
 }  // namespace niwaki

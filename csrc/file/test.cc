@@ -77,6 +77,11 @@ Tensor weights(std::vector<int64_t> shape, int kept, bool blocks, uint64_t seed)
   return Tensor::copy_of(DType::i8, shape, data.data());
 }
 
+std::optional<Tensor> decoded(Form form, const std::vector<int64_t>& shape, std::span<const uint8_t> payload) {
+  auto bytes = std::make_shared<std::vector<uint8_t>>(payload.begin(), payload.end());
+  return decode(form, shape, std::shared_ptr<const uint8_t>(bytes, bytes->data()), bytes->size());
+}
+
 bool same(const Tensor& a, const Tensor& b) {
   return a.dtype() == b.dtype() && a.shape() == b.shape() && std::equal(a.data(), a.data() + a.bytes(), b.data());
 }
@@ -128,13 +133,13 @@ TEST(file_forms_round_trip) {
         const Tensor tensor = weights(shape, kept, blocks, static_cast<uint64_t>(kept));
         for (Form form : {Form::block_mask, Form::bit_mask}) {
           const auto payload = encode(tensor, form);
-          const auto back = decode(form, shape, payload);
+          const auto back = decoded(form, shape, payload);
           REQUIRE(back.has_value());
           CHECK(same(tensor, *back));
           auto longer = payload;
           longer.push_back(1);
-          CHECK(!decode(form, shape, longer).has_value());
-          CHECK(!decode(form, shape, std::span(payload).first(payload.size() - 1)).has_value());
+          CHECK(!decoded(form, shape, longer).has_value());
+          CHECK(!decoded(form, shape, std::span(payload).first(payload.size() - 1)).has_value());
         }
         const StoredSize stored = stored_size(tensor);
         const int64_t blocks_size = static_cast<int64_t>(encode(tensor, Form::block_mask).size());
@@ -152,14 +157,14 @@ TEST(file_smallest_form) {
 
 TEST(file_decode_refuses_what_should_not_be_there) {
   std::vector<int64_t> shape = {1, 2};  // one block of two channels
-  CHECK(decode(Form::block_mask, shape, std::vector<uint8_t>{1, 5, 6, 0, 0}).has_value());
-  CHECK(!decode(Form::block_mask, shape, std::vector<uint8_t>{1, 5, 6, 7, 0}).has_value());  // a channel that does not exist
-  CHECK(!decode(Form::block_mask, shape, std::vector<uint8_t>{1, 0, 0, 0, 0}).has_value());  // a block of zeros
-  CHECK(!decode(Form::block_mask, shape, std::vector<uint8_t>{2, 5, 6, 0, 0}).has_value());  // a block that does not exist
-  CHECK(decode(Form::bit_mask, shape, std::vector<uint8_t>{2, 5}).has_value());
-  CHECK(!decode(Form::bit_mask, shape, std::vector<uint8_t>{2, 0}).has_value());
-  CHECK(!decode(Form::bit_mask, shape, std::vector<uint8_t>{4, 5}).has_value());
-  CHECK(!decode(Form::bit_mask, shape, std::vector<uint8_t>{}).has_value());
+  CHECK(decoded(Form::block_mask, shape, std::vector<uint8_t>{1, 5, 6, 0, 0}).has_value());
+  CHECK(!decoded(Form::block_mask, shape, std::vector<uint8_t>{1, 5, 6, 7, 0}).has_value());  // a channel that does not exist
+  CHECK(!decoded(Form::block_mask, shape, std::vector<uint8_t>{1, 0, 0, 0, 0}).has_value());  // a block of zeros
+  CHECK(!decoded(Form::block_mask, shape, std::vector<uint8_t>{2, 5, 6, 0, 0}).has_value());  // a block that does not exist
+  CHECK(decoded(Form::bit_mask, shape, std::vector<uint8_t>{2, 5}).has_value());
+  CHECK(!decoded(Form::bit_mask, shape, std::vector<uint8_t>{2, 0}).has_value());
+  CHECK(!decoded(Form::bit_mask, shape, std::vector<uint8_t>{4, 5}).has_value());
+  CHECK(!decoded(Form::bit_mask, shape, std::vector<uint8_t>{}).has_value());
 }
 
 TEST(file_round_trip) {
@@ -187,6 +192,34 @@ TEST(file_round_trip) {
   CHECK(read_all(folder.file("a.niwaki")) == bytes);
   CHECK(same(back.nodes()[1].tensor("weight"), graph.nodes()[1].tensor("weight")));
   CHECK_EQ(bytes.size() > 64, true);
+}
+
+TEST(file_from_memory) {
+  Folder folder;
+  const Graph graph = small_graph();
+  write_file(graph, folder.file("a.niwaki"));
+  auto bytes = read_all(folder.file("a.niwaki"));
+  bytes.insert(bytes.begin(), 1);  // at an odd address
+  const Graph back = read_memory(std::span(bytes).subspan(1));
+  std::fill(bytes.begin(), bytes.end(), uint8_t{0});  // it was copied
+  for (size_t i = 0; i < graph.nodes().size(); ++i)
+    for (const auto& [name, tensor] : graph.nodes()[i].tensors) CHECK(same(tensor, back.nodes()[i].tensor(name.c_str())));
+  CHECK(error_of([] { read_memory({}); }).find("the file is empty") != std::string::npos);
+  const std::vector<uint8_t> other(100, 7);
+  CHECK(error_of([&] { read_memory(other); }).find("is not a niwaki file") != std::string::npos);
+}
+
+TEST(file_masked_tensors_unpack_on_demand) {
+  const Tensor dense = weights({5, 6, 3, 3}, 20, true, 3);
+  const auto payload = encode(dense, Form::block_mask);
+  const auto packed = decoded(Form::block_mask, dense.shape(), payload);
+  REQUIRE(packed.has_value());
+  const Tensor once = packed->unpacked(), twice = packed->unpacked();
+  CHECK(once.data() != twice.data());  // not kept ...
+  const Tensor copy = *packed;
+  const uint8_t* kept = packed->data();
+  CHECK(copy.data() == kept && packed->unpacked().data() == kept);  // ... unless data() was asked for
+  CHECK(same(once, dense) && same(copy, dense));
 }
 
 TEST(file_every_prefix_is_refused) {

@@ -1,6 +1,7 @@
 #include "graph/fuse.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "graph/operators.h"
 #include "graph/phases.h"
@@ -9,8 +10,11 @@ namespace niwaki {
 
 class Fuser {
  public:
-  explicit Fuser(const Graph& graph)
-      : graph_(graph), fused_(graph.nodes().size()), gone_(graph.nodes().size(), false), bounded_(graph.nodes().size(), false) {
+  explicit Fuser(Graph graph)
+      : graph_(std::move(graph)),
+        fused_(graph_.nodes().size()),
+        gone_(graph_.nodes().size(), false),
+        bounded_(graph_.nodes().size(), false) {
     count_uses();
   }
 
@@ -147,6 +151,6 @@ class Fuser {
   std::vector<int> uses_;
 };
 
-FusedGraph fuse(const Graph& graph) { return Fuser(graph).run(); }
+FusedGraph fuse(Graph graph) { return Fuser(std::move(graph)).run(); }
 
 }  // namespace niwaki

@@ -20,6 +20,6 @@ struct FusedGraph {
   std::vector<std::vector<std::string>> fused;  // for each node, the names of the nodes that it took over
 };
 
-FusedGraph fuse(const Graph& graph);
+FusedGraph fuse(Graph graph);
 
 }  // namespace niwaki

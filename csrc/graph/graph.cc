@@ -146,9 +146,9 @@ int Graph::add_node(const std::string& op, const std::string& name, std::vector<
   return add_node(rule->op, name, std::move(inputs), std::move(attributes), std::move(tensors), quantization);
 }
 
-void Graph::forget_data() {
-  for (Node& node : nodes_)
-    for (auto& [name, tensor] : node.tensors) tensor = Tensor(tensor.dtype(), tensor.shape(), nullptr);
+void Graph::forget_data(size_t node) {
+  for (auto& [name, tensor] : nodes_.at(node).tensors)
+    tensor = Tensor(tensor.dtype(), tensor.shape(), std::shared_ptr<const uint8_t>());
 }
 
 void Graph::add_output(int value, const std::string& name) {

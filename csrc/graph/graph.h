@@ -82,8 +82,8 @@ class Graph {
 
   void add_output(int value, const std::string& name);
 
-  // Lets go of the tensors' data; their types and shapes stay. For a graph whose weights were packed elsewhere.
-  void forget_data();
+  // Lets go of the data of a node's tensors; their types and shapes stay. For a node whose weights were packed elsewhere.
+  void forget_data(size_t node);
 
   const std::vector<Port>& inputs() const { return inputs_; }
   const std::vector<Port>& outputs() const { return outputs_; }

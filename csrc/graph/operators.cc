@@ -49,7 +49,8 @@ void check_layer(const Graph& graph, const Node& node, int64_t outputs, int64_t 
                        text(outputs) + " output channels.");
   const Quantization in = *input(graph, node, 0).quantization;
   const auto& out = graph.value(node.output).quantization;
-  const int8_t* weight = node.tensor("weight").as<int8_t>();
+  const Tensor unpacked = node.tensor("weight").unpacked();
+  const int8_t* weight = unpacked.as<int8_t>();
   const float* scale = node.tensor("weight_scale").as<float>();
   const int32_t* bias = node.tensor("bias").as<int32_t>();
   for (int64_t o = 0; o < outputs; ++o) {

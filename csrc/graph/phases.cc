@@ -31,7 +31,7 @@ struct Axis {
 }  // namespace
 
 bool split_into_phases(Node& quantize, Node& conv, int64_t channels) {
-  const Tensor weight = conv.tensor("weight");
+  const Tensor weight = conv.tensor("weight").unpacked();
   const auto& stride = conv.integers("stride");
   const auto& dilation = conv.integers("dilation");
   const auto& padding = conv.integers("padding");

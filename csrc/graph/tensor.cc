@@ -1,6 +1,8 @@
 #include "graph/tensor.h"
 
 #include <cstring>
+#include <mutex>
+#include <utility>
 
 #include "base/memory.h"
 
@@ -23,6 +25,30 @@ Tensor::Tensor(DType dtype, std::vector<int64_t> shape, std::shared_ptr<const ui
   for (int64_t size : shape_) elements_ *= size;
 }
 
+struct Tensor::Packed {
+  std::shared_ptr<const TensorSource> source;
+  std::mutex mutex;
+  std::shared_ptr<const uint8_t> data;
+};
+
+Tensor::Tensor(DType dtype, std::vector<int64_t> shape, std::shared_ptr<const TensorSource> source)
+    : Tensor(dtype, std::move(shape), std::shared_ptr<const uint8_t>()) {
+  packed_ = std::make_shared<Packed>();
+  packed_->source = std::move(source);
+}
+
+const uint8_t* Tensor::kept_data() const {
+  const std::lock_guard lock(packed_->mutex);
+  if (!packed_->data) packed_->data = packed_->source->unpack();
+  return packed_->data.get();
+}
+
+Tensor Tensor::unpacked() const {
+  if (!packed_) return *this;
+  const std::unique_lock lock(packed_->mutex);
+  return Tensor(dtype_, shape_, packed_->data ? packed_->data : packed_->source->unpack());
+}
+
 Tensor Tensor::copy_of(DType dtype, std::vector<int64_t> shape, const void* data) {
   int64_t bytes = dtype_bytes(dtype);
   for (int64_t size : shape) bytes *= size;
@@ -33,15 +59,16 @@ Tensor Tensor::copy_of(DType dtype, std::vector<int64_t> shape, const void* data
 
 double Tensor::zeros() const {
   if (elements_ == 0) return 0.0;
+  const Tensor whole = unpacked();
   int64_t count = 0;
   const int64_t width = dtype_bytes(dtype_);
   for (int64_t i = 0; i < elements_; ++i) {
     if (width == 1) {
-      count += data_.get()[i] == 0;
+      count += whole.data()[i] == 0;
     } else if (dtype_ == DType::i32) {
-      count += as<int32_t>()[i] == 0;
+      count += whole.as<int32_t>()[i] == 0;
     } else {
-      count += as<float>()[i] == 0.0f;
+      count += whole.as<float>()[i] == 0.0f;
     }
   }
   return static_cast<double>(count) / static_cast<double>(elements_);

@@ -12,32 +12,49 @@ enum class DType : uint8_t { u8 = 0, i8 = 1, i32 = 2, f32 = 3 };
 const char* dtype_name(DType dtype);  // "uint8", "int8", "int32", "float32"
 int64_t dtype_bytes(DType dtype);
 
+// Makes the data of a tensor that is kept in a smaller form, as in a file. Immutable; any thread may ask.
+class TensorSource {
+ public:
+  virtual ~TensorSource() = default;
+  virtual std::shared_ptr<const uint8_t> unpack() const = 0;
+};
+
 class Tensor {
  public:
   Tensor() = default;
 
   // `data` is kept alive, not copied; it is aligned to the type and holds the product of `shape` elements.
   Tensor(DType dtype, std::vector<int64_t> shape, std::shared_ptr<const uint8_t> data);
+  // A tensor whose data `source` makes when it is asked for.
+  Tensor(DType dtype, std::vector<int64_t> shape, std::shared_ptr<const TensorSource> source);
   static Tensor copy_of(DType dtype, std::vector<int64_t> shape, const void* data);
 
   DType dtype() const { return dtype_; }
   const std::vector<int64_t>& shape() const { return shape_; }
   int64_t elements() const { return elements_; }
   int64_t bytes() const { return elements_ * dtype_bytes(dtype_); }
-  const uint8_t* data() const { return data_.get(); }
+  // Null where there is none. A packed tensor unpacks at the first call, and copies of it share and keep the data.
+  const uint8_t* data() const { return packed_ ? kept_data() : data_.get(); }
 
   template <typename T>
   const T* as() const {
-    return reinterpret_cast<const T*>(data_.get());
+    return reinterpret_cast<const T*>(data());
   }
+
+  // The same tensor with its data in memory for as long as the result lives, and no longer: for those who read it once.
+  Tensor unpacked() const;
 
   double zeros() const;  // share of the elements that are zero, 0 to 1; 0 for an empty tensor
 
  private:
+  struct Packed;
+  const uint8_t* kept_data() const;
+
   DType dtype_ = DType::u8;
   std::vector<int64_t> shape_;
   int64_t elements_ = 0;
   std::shared_ptr<const uint8_t> data_;
+  std::shared_ptr<Packed> packed_;
 };
 
 }  // namespace niwaki

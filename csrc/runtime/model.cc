@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "base/memory.h"
 #include "base/status.h"
 #include "graph/fuse.h"
 #include "graph/shapes.h"
@@ -34,17 +35,27 @@ std::vector<int64_t> expected_pixels(const Graph& graph) {
 
 }  // namespace
 
-Model::Model(const Graph& graph, Isa isa, ConvKind kind) : isa_(isa) {
+Model::Model(Graph graph, Isa isa, ConvKind kind, ThreadPool* pool) : isa_(isa) {
   if (graph.outputs().empty()) throw Error(Status::invalid_argument, "The network has no output; mark one with add_output.");
-  FusedGraph fused = fuse(graph);
+  FusedGraph fused = fuse(std::exchange(graph, Graph()));
   graph_ = std::move(fused.graph);
   const std::vector<int64_t> pixels = expected_pixels(graph_);
-  for (size_t i = 0; i < graph_.nodes().size(); ++i) {
+  steps_.resize(graph_.nodes().size());
+  const Allocator& allocator = current_allocator();
+  const auto pack = [&](int64_t index, int) {
+    const AllocatorScope scope(allocator);
+    const auto i = static_cast<size_t>(index);
     const Node& node = graph_.nodes()[i];
-    steps_.push_back(make_step(graph_, node, isa, kind, pixels[static_cast<size_t>(node.output)]));
-    steps_.back()->info.fused = std::move(fused.fused[i]);
+    steps_[i] = make_step(graph_, node, isa, kind, pixels[static_cast<size_t>(node.output)]);
+    steps_[i]->info.fused = std::move(fused.fused[i]);
+    graph_.forget_data(i);
+  };
+  const auto count = static_cast<int64_t>(steps_.size());
+  if (pool != nullptr) {
+    pool->run(count, pack);
+  } else {
+    for (int64_t i = 0; i < count; ++i) pack(i, 0);
   }
-  graph_.forget_data();
 }
 
 void Model::take_step(size_t index, Model& from, std::string reason) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/arch.h"
+#include "base/thread_pool.h"
 #include "graph/graph.h"
 #include "runtime/step.h"
 
@@ -15,7 +16,9 @@ namespace niwaki {
 class Model {
  public:
   // kind forces the kernels of convolutions, for tests and benches. Throws Error for a graph without outputs.
-  Model(const Graph& graph, Isa isa, ConvKind kind = ConvKind::automatic);
+  // pool: packs several layers at a time. The graph's tensors are let go of one by one, so a caller who moves the graph here has
+  // no layer in memory twice for longer than it takes to pack it.
+  Model(Graph graph, Isa isa, ConvKind kind = ConvKind::automatic, ThreadPool* pool = nullptr);
 
   Isa isa() const { return isa_; }
   const Graph& graph() const { return graph_; }                               // fused; its tensors have no data any more

@@ -76,7 +76,7 @@ std::vector<float> multipliers(const Graph& graph, const Node& node) {
 }
 
 std::unique_ptr<Step> make_conv(const Graph& graph, const Node& node, Isa isa, ConvKind kind, int64_t expected_pixels) {
-  const Tensor& weight = node.tensor("weight");
+  const Tensor weight = node.tensor("weight").unpacked();
   ConvParams params = conv_params(graph, node);
   params.expected_pixels = expected_pixels;
   const std::vector<float> multiplier = multipliers(graph, node);

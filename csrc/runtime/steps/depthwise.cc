@@ -24,7 +24,7 @@ class DepthwiseStep : public Step {
 }  // namespace
 
 std::unique_ptr<Step> make_depthwise(const Graph& graph, const Node& node, Isa isa) {
-  const Tensor& weight = node.tensor("weight");
+  const Tensor weight = node.tensor("weight").unpacked();
   const auto &stride = node.integers("stride"), &padding = node.integers("padding"), &dilation = node.integers("dilation");
   DepthwiseParams p{};
   p.kernel_h = narrow(weight.shape()[2]), p.kernel_w = narrow(weight.shape()[3]);
