@@ -71,6 +71,18 @@ def test_unstructured_prunes_the_smallest_weights_everywhere(sparsity: float) ->
     assert before[after == 0].abs().max() <= after[after != 0].abs().min()
 
 
+def test_n_of_m_keeps_the_largest_n_of_each_m() -> None:
+    net = make_net()
+    pruned = niwaki.prune(net, pattern="2:4")
+    for i in (3, 5, 8):
+        before, after = (w.reshape(len(w), -1, 4, *w.shape[2:]) for w in (net[i].weight, pruned[i].weight))
+        assert after.ne(0).sum(2).eq(2).all()
+        largest = before.abs().topk(2, dim=2).values.amin(2)
+        assert before.abs()[after == 0].max() < largest.max()
+        assert (after.abs().where(after != 0, torch.inf).amin(2) == largest).all()
+    assert zeros(pruned[0].weight) == 0
+
+
 def test_equal_weights_are_pruned_to_the_exact_number() -> None:
     kept = keep_largest([torch.ones(3, 4), torch.ones(5)], 0.5)
     assert sum(int((~keep).sum()) for keep in kept) == round(0.5 * 17)
@@ -174,7 +186,12 @@ def test_sparsity_outside_0_to_1(sparsity: float, call: Any) -> None:
         (lambda: niwaki.prune(make_net().half(), sparsity=0.5), TypeError, "'0.weight' is float16"),
         (lambda: niwaki.prune(make_net().to("meta"), sparsity=0.5), TypeError, "device 'meta'"),
         (lambda: niwaki.PruneConfig("0.5"), TypeError, "must be a number"),  # type: ignore[arg-type]
-        (lambda: niwaki.PruneConfig(0.5, pattern="2:4"), ValueError, "pattern must be one of"),  # type: ignore[arg-type]
+        (lambda: niwaki.PruneConfig(0.5, pattern="4:2"), ValueError, "pattern must be one of"),  # type: ignore[arg-type]
+        (lambda: niwaki.PruneConfig(0.6, pattern="2:4"), ValueError, "'2:4' is a sparsity of 0.5, not 0.6"),
+        (lambda: niwaki.PruneConfig(), TypeError, "needs a sparsity"),
+        (lambda: niwaki.PruneConfig(0.5, importance="best"), ValueError, "importance must be one of"),  # type: ignore[arg-type]
+        (lambda: niwaki.prune(make_net(), sparsity=0.5, importance="second_order"), TypeError, "needs calibration="),
+        (lambda: niwaki.prune(make_net(), sparsity=0.5, calibration=[]), TypeError, "looks at no inputs"),
         (lambda: niwaki.PruneConfig(0.5, scope="all"), ValueError, "scope must be one of"),  # type: ignore[arg-type]
         (lambda: niwaki.PruneConfig(0.5, skip="fc"), TypeError, r"skip=\('fc',\)"),  # type: ignore[arg-type]
         (lambda: niwaki.prune(make_net(), sparsity=0.5, skip=("fc",)), ValueError, "'fc' matches no"),

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from niwaki.modules import check_patterns
+from niwaki.pruning.select import n_of_m
 
-Pattern = Literal["block4", "unstructured"]
+Pattern = Literal["block4", "unstructured"] | str
+Importance = Literal["magnitude", "second_order"]
 Scope = Literal["global", "local"]
 
 
@@ -28,23 +30,51 @@ class PruneConfig:
 
     Attributes:
         sparsity: the share of the weights of the layers that can be pruned, 0 to 1. Zeros that are there already count.
+            None with the pattern 'n:m', which says it.
         pattern: 'block4' prunes four consecutive input channels of an output channel at one tap together, which runs
-            fastest; 'unstructured' prunes single weights.
+            fastest; 'unstructured' prunes single weights; 'n:m', such as '2:4', keeps n of each m consecutive input
+            channels.
         scope: whether the share holds for all of these layers together ('global') or for each ('local').
+        importance: 'magnitude' prunes the smallest weights and leaves the others as they are; 'second_order' prunes
+            what changes the layers' outputs least on calibration inputs, and adapts the weights that are left.
         skip: names or patterns ('fc', 'layer1.*') of layers that stay as they are.
     """
 
-    sparsity: float
+    sparsity: float | None = None
     pattern: Pattern = "block4"
     scope: Scope = "global"
+    importance: Importance = "magnitude"
     skip: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check_sparsity(self.sparsity, "PruneConfig")
+        if self.sparsity is not None:
+            check_sparsity(self.sparsity, "PruneConfig")
+        pair = n_of_m(self.pattern) if isinstance(self.pattern, str) else None
+        if pair is None and self.pattern not in ("block4", "unstructured"):
+            raise ValueError(
+                "PruneConfig: pattern must be one of 'block4', 'unstructured' and 'n:m' such as '2:4', "
+                f"not {self.pattern!r}."
+            )
         for field, value, choices in (
-            ("pattern", self.pattern, get_args(Pattern)),
             ("scope", self.scope, get_args(Scope)),
+            ("importance", self.importance, get_args(Importance)),
         ):
             if value not in choices:
                 raise ValueError(f"PruneConfig: {field} must be one of {', '.join(map(repr, choices))}, not {value!r}.")
+        if pair is not None:
+            share = 1 - pair[0] / pair[1]
+            if self.sparsity is not None and abs(self.sparsity - share) > 1e-6:
+                raise ValueError(
+                    f"PruneConfig: the pattern '{self.pattern}' is a sparsity of {share:.4g}, not {self.sparsity}; "
+                    "leave sparsity out."
+                )
+            object.__setattr__(self, "sparsity", share)
+        elif self.sparsity is None:
+            raise TypeError(f"PruneConfig: the pattern '{self.pattern}' needs a sparsity, such as sparsity=0.75.")
         object.__setattr__(self, "skip", check_patterns(self.skip, "PruneConfig: skip"))
+
+    @property
+    def share(self) -> float:
+        """The sparsity, which is known for every pattern."""
+        assert self.sparsity is not None
+        return self.sparsity

@@ -1,0 +1,149 @@
+"""Pruning a layer so that its outputs change least: which weights go, and what the others become.
+
+A layer with weights w [O, K] has outputs w r in the network as it was. With inputs x now, and moments C = E[x x'] and
+R = E[r x'], the squared error of weights v is, but for a constant, tr(v C v') - 2 tr(w R v'): one quadratic form for
+all output channels. C is the Hessian of the optimal brain surgeon (Hassibi & Stork, 1993), taken layer by layer as in
+Optimal Brain Compression (Frantar & Alistarh, 2022) and SparseGPT (Frantar & Alistarh, 2023).
+
+The form is minimized over weights with so many zeros by the alternating direction method of multipliers, which moves
+weights and zeros together under a penalty that grows (as in ALPS, Meng et al., 2024). On layers of ResNet-56 it ends as
+low as removing the blocks one by one with an exact update after each, in a tenth of the time. Then, with the zeros
+fixed, what is left is a linear system for each output channel, solved for all at once by conjugate gradients.
+
+All tensors are float32. A layer of G groups is G forms: matrices are [G, K, K], weights [G, O / G, K].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+# From importance to the mask of what is kept; both [G, O / G, K].
+Project = Callable[[torch.Tensor], torch.Tensor]
+
+_PENALTY, _GROWTH, _STAGES, _STEPS = 0.1, 1.4, 10, 6
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """tr(v A v') - 2 tr(B v'), in weights scaled by column so that A has a diagonal of ones.
+
+    Attributes:
+        a: [G, K, K], positive semidefinite.
+        b: [G, O / G, K].
+        scale: [G, 1, K]; v = weight * scale.
+    """
+
+    a: torch.Tensor
+    b: torch.Tensor
+    scale: torch.Tensor
+
+    def error(self, v: torch.Tensor) -> torch.Tensor:
+        """[G, O / G]: the form's value for each output channel."""
+        return ((v @ self.a - 2 * self.b) * v).sum(2)
+
+
+def quadratic(weight: torch.Tensor, covariance: torch.Tensor, cross: torch.Tensor, damping: float = 0.01) -> Quadratic:
+    """The form for a layer; damped, so that inputs that never vary, or only together, leave it solvable.
+
+    The damping adds lambda ||v - w||^2: it pulls towards the trained weights, not towards zero.
+
+    Args:
+        weight: [G, O / G, K], before.
+        covariance, cross: [G, K, K].
+        damping: lambda as a share of the mean of the covariance's diagonal.
+    """
+    diagonal = covariance.diagonal(dim1=1, dim2=2).clamp_min(0)
+    amount = (damping * diagonal.mean(1)).clamp_min(1e-12)[:, None, None]
+    scale = (diagonal[:, None] + amount).sqrt()
+    a = covariance / scale / scale.transpose(1, 2)
+    a.diagonal(dim1=1, dim2=2).fill_(1.0)
+    return Quadratic(a, (weight @ cross + amount * weight) / scale, scale)
+
+
+def _inverse(a: torch.Tensor, penalty: float) -> torch.Tensor:
+    """(a + penalty)^-1; with a greater penalty, where rounding made that singular."""
+    identity = torch.eye(a.shape[-1])
+    while True:
+        factor, failed = torch.linalg.cholesky_ex(a + penalty * identity)
+        if not bool(failed.any()):
+            return torch.cholesky_inverse(factor)
+        penalty *= 4
+
+
+class Pruner:
+    """Searches for masks of one layer. What costs most, a few inverses, serves all of its searches.
+
+    Args:
+        form: what is minimized.
+        stages, steps: of the penalty, and within each.
+    """
+
+    def __init__(self, form: Quadratic, stages: int = _STAGES, steps: int = _STEPS) -> None:
+        self._form = form
+        self._steps = steps
+        growth = _GROWTH ** ((_STAGES - 1) / max(1, stages - 1))
+        self._penalties = [_PENALTY * growth**stage for stage in range(stages)]
+        self._inverses: list[torch.Tensor] | None = None
+
+    def keep_inverses(self) -> None:
+        """For more than one search."""
+        self._inverses = list(self._compute())
+
+    def _compute(self) -> Iterator[torch.Tensor]:
+        return (_inverse(self._form.a, penalty) for penalty in self._penalties)
+
+    def search(self, start: torch.Tensor, project: Project, rows: torch.Tensor) -> torch.Tensor:
+        """The mask of the weights to keep.
+
+        Args:
+            start: scaled weights to begin with.
+            project: the mask of the most important weights or blocks.
+            rows: [G, O / G], what an error of each output channel counts.
+        """
+        rows = rows[:, :, None]
+        keep = project(start.square() * rows)
+        d = torch.where(keep, start, 0)
+        dual = torch.zeros_like(d)
+        for penalty, inverse in zip(self._penalties, self._inverses or self._compute(), strict=True):
+            for _ in range(self._steps):
+                v = (self._form.b - dual + penalty * d) @ inverse
+                moved = v + dual / penalty
+                keep = project(moved.square() * rows)
+                d = torch.where(keep, moved, 0)
+                dual += penalty * (v - d)
+        return keep
+
+
+def solve(
+    form: Quadratic, keep: torch.Tensor, start: torch.Tensor, steps: int = 60, tolerance: float = 1e-4
+) -> torch.Tensor:
+    """The weights of least error among those that are zero outside of the mask, by conjugate gradients.
+
+    Args:
+        form: what is minimized.
+        keep: bool, the mask.
+        start: scaled weights to begin with.
+        steps: at most so many.
+        tolerance: of the residual, relative to the right side, for each output channel.
+    """
+    v = torch.where(keep, start, 0)
+    residual = torch.where(keep, form.b - v @ form.a, 0)
+    direction = residual.clone()
+    energy = residual.square().sum(2, keepdim=True)
+    stop = tolerance**2 * torch.where(keep, form.b, 0).square().sum(2, keepdim=True)
+    for _ in range(steps):
+        active = energy > stop
+        if not bool(active.any()):
+            break
+        image = torch.where(keep, direction @ form.a, 0)
+        curvature = (direction * image).sum(2, keepdim=True)
+        length = torch.where(active & (curvature > 0), energy / curvature.clamp_min(1e-30), 0)
+        v += length * direction
+        residual -= length * image
+        renewed = residual.square().sum(2, keepdim=True)
+        direction = residual + torch.where(active, renewed / energy.clamp_min(1e-30), 0) * direction
+        energy = renewed
+    return v

@@ -1,0 +1,242 @@
+"""A walk through the graph of a network, node by node, with the values of all batches.
+
+Layer-by-layer methods need the inputs of each layer as the layers before it are by then. Run from the start for every
+layer, that is quadratic in depth; here, each node runs once per batch, and a value is dropped after its last use.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.fx import GraphModule, Node
+from torch.fx.node import map_arg
+from torch.utils import _pytree as pytree
+
+from niwaki.capture import capture, evaluating, shapes_of
+from niwaki.errors import NiwakiError, first_sentence
+from niwaki.progress import track
+from niwaki.quantization.inputs import Batch
+
+# Values that are alive at a time, of both networks and all batches.
+MEMORY = 2 << 30
+
+_CONV = (torch.ops.aten.conv2d.default, torch.ops.aten.conv2d.padding)
+_LINEAR = torch.ops.aten.linear.default
+_LAYERS = (*_CONV, _LINEAR)
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One call of a layer.
+
+    Attributes:
+        name: the layer's name in the network.
+        layer: the layer itself; its weight and bias may be replaced in place.
+        inputs: of each batch, as the layer has them now.
+        references: of each batch, what the layer got in the network as it was before the walk.
+        weight, bias: of the layer as it was before the walk.
+    """
+
+    name: str
+    layer: nn.Conv2d | nn.Linear
+    inputs: Sequence[torch.Tensor]
+    references: Sequence[torch.Tensor]
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+
+
+class Walk:
+    """The graphs of a network for all shapes of the batches, and the walk through them.
+
+    Args:
+        model: a float32 network in eval mode without parametrizations; its layers may be changed on the way.
+        batches: inputs. Only as many are used as fit `memory`, at least one.
+        memory: bytes of values that may be alive at a time.
+
+    Raises:
+        NiwakiError: the network cannot be captured, or its graph is another one for another shape.
+    """
+
+    def __init__(self, model: nn.Module, batches: Iterable[Batch], *, memory: int = MEMORY) -> None:
+        self._model = model
+        self._programs: dict[tuple[Any, ...], GraphModule] = {}
+        self.batches: list[Batch] = []
+        self._graphs: list[GraphModule] = []
+        used = 0
+        for batch in batches:
+            program = self._program(batch)
+            # Inputs are held twice, with a copy for networks that write to them.
+            used += 2 * _peak(program)
+            if self.batches and used > memory:
+                break
+            self.batches.append(batch)
+            self._graphs.append(program)
+        if not self.batches:
+            raise ValueError("calibration is empty; give at least one input, better some hundred typical ones.")
+
+    def _program(self, batch: Batch) -> GraphModule:
+        key = shapes_of(batch.args, batch.kwargs)
+        if key not in self._programs:
+            copied = batch.copy()
+            program = capture(self._model, copied.args, copied.kwargs).module(check_guards=False)
+            for known in self._programs.values():
+                if _names(known) != _names(program):
+                    raise NiwakiError(
+                        f"{batch}: the network is another graph for this shape; calibrate with one shape."
+                    )
+            self._programs[key] = program
+        return self._programs[key]
+
+    def layers(self) -> list[nn.Conv2d | nn.Linear]:
+        """The layers that the network calls, once each, in order."""
+        modules = dict(self._model.named_modules(remove_duplicate=False))
+        called = [_layer_of(node, modules) for node in self._graphs[0].graph.nodes]
+        return list({id(found[1]): found[1] for found in called if found is not None}.values())
+
+    def run(
+        self, visit: Callable[[Visit], None], *, reference: bool = True, what: str = "", progress: bool = False
+    ) -> None:
+        """Walks through the network and calls `visit` before each layer runs for the first time.
+
+        Args:
+            visit: may write to the layer's weight and bias.
+            reference: whether the network as it was runs beside it; else, `references` are `inputs`.
+            what: names the progress bar.
+            progress: shows one, if stderr is a terminal.
+        """
+        modules = dict(self._model.named_modules(remove_duplicate=False))
+        originals = _originals(modules)
+        nodes = [list(program.graph.nodes) for program in self._graphs]
+        last = _last_uses(nodes[0])
+        now: list[dict[str, Any]] = [{} for _ in self.batches]
+        before: list[dict[str, Any]] = [{} for _ in self.batches] if reference else now
+        seen: set[int] = set()
+        with evaluating(self._model):
+            for step, node in enumerate(track(nodes[0], what, progress)):
+                layer = _layer_of(node, modules)
+                if layer is not None and id(layer[1]) not in seen:
+                    seen.add(id(layer[1]))
+                    weight, bias = originals[id(layer[1])]
+                    source = _source(node)
+                    inputs = [values[source] for values in now]
+                    references = [values[source] for values in before]
+                    visit(Visit(layer[0], layer[1], inputs, references, weight, bias))
+                for index, batch in enumerate(self.batches):
+                    here = nodes[index][step]
+                    now[index][here.name] = self._value(here, index, now[index], batch, None)
+                    if reference:
+                        before[index][here.name] = self._value(here, index, before[index], batch, originals)
+                    for name in last.get(node.name, ()):
+                        now[index].pop(name, None)
+                        before[index].pop(name, None)
+
+    def _value(
+        self, node: Node, index: int, values: dict[str, Any], batch: Batch, originals: dict[int, Any] | None
+    ) -> Any:
+        if node.op == "placeholder":
+            copied = batch.copy()
+            leaves = pytree.tree_leaves((copied.args, copied.kwargs))
+            position = [n.name for n in self._graphs[index].graph.nodes if n.op == "placeholder"].index(node.name)
+            return leaves[position]
+        if node.op == "get_attr":
+            value = _attribute(self._graphs[index], str(node.target))
+            return (
+                originals.get(id(value), value) if originals is not None and isinstance(value, torch.Tensor) else value
+            )
+        if node.op == "output":
+            return None
+        args, kwargs = map_arg((node.args, node.kwargs), lambda n: values[n.name])
+        try:
+            if node.op == "call_module":
+                return _attribute(self._graphs[index], str(node.target))(*args, **kwargs)
+            return node.target(*args, **kwargs)  # type: ignore[operator]
+        except (TypeError, RuntimeError, IndexError) as error:
+            raise ValueError(f"{batch}: the network cannot be run with it: {first_sentence(error)}.") from error
+
+
+def _names(program: GraphModule) -> list[tuple[str, str]]:
+    return [(node.op, node.name) for node in program.graph.nodes]
+
+
+def _attribute(root: Any, path: str) -> Any:
+    for part in path.split("."):
+        root = getattr(root, part)
+    return root
+
+
+def _source(node: Node) -> str:
+    assert isinstance(node.args[0], Node)
+    return node.args[0].name
+
+
+def _layer_of(node: Node, modules: Mapping[str, nn.Module]) -> tuple[str, nn.Conv2d | nn.Linear] | None:
+    """The layer that a node calls: one whose weight is a parameter of a convolution or linear layer."""
+    if node.op != "call_function" or node.target not in _LAYERS or len(node.args) < 2:
+        return None
+    weight = node.args[1]
+    if not isinstance(weight, Node) or weight.op != "get_attr" or not isinstance(node.args[0], Node):
+        return None
+    path, _, what = str(weight.target).rpartition(".")
+    module = modules.get(path)
+    return (path, module) if what == "weight" and isinstance(module, (nn.Conv2d, nn.Linear)) else None
+
+
+def _originals(modules: Mapping[str, nn.Module]) -> dict[int, Any]:
+    """Copies of weights and biases: by layer as (weight, bias), by parameter as the tensor."""
+    found: dict[int, Any] = {}
+    for module in modules.values():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            copies = []
+            for parameter in (module.weight, module.bias):
+                copies.append(None if parameter is None else parameter.detach().clone())
+                if parameter is not None:
+                    found[id(parameter)] = copies[-1]
+            found[id(module)] = tuple(copies)
+    return found
+
+
+def _last_uses(nodes: Sequence[Node]) -> dict[str, list[str]]:
+    """The values that nothing needs after a node, by its name."""
+    last: dict[str, str] = {}
+    for node in nodes:
+        last[node.name] = node.name
+        for used in node.all_input_nodes:
+            last[used.name] = node.name
+    done: dict[str, list[str]] = {}
+    for name, at in last.items():
+        done.setdefault(at, []).append(name)
+    return done
+
+
+def _bytes(value: Any) -> int:
+    tensors = [x for x in pytree.tree_leaves(value) if isinstance(x, torch.Tensor)]
+    return sum(x.element_size() * math.prod(x.shape) for x in tensors)
+
+
+def _peak(program: GraphModule) -> int:
+    """The most bytes of values that are alive at once for one batch."""
+    nodes = list(program.graph.nodes)
+    done = _last_uses(nodes)
+    sizes = {n.name: 0 if n.op == "get_attr" else _bytes(n.meta.get("val")) for n in nodes}
+    alive = most = 0
+    for node in nodes:
+        alive += sizes[node.name]
+        most = max(most, alive)
+        alive -= sum(sizes[name] for name in done.get(node.name, ()))
+    return most
+
+
+def first(items: Iterable[Batch], count: int) -> Iterator[Batch]:
+    """Batches until `count` inputs are reached, counted along the first dimension."""
+    seen = 0
+    for batch in items:
+        if seen >= count:
+            return
+        leaves = [x for x in pytree.tree_leaves((batch.args, batch.kwargs)) if isinstance(x, torch.Tensor)]
+        seen += leaves[0].shape[0] if leaves[0].dim() else 1
+        yield batch

@@ -1,0 +1,239 @@
+"""Second-order pruning: its algebra against exact solutions, and what it does to networks."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+from test_networks import load_cifar
+from test_prune import blocks, make_net, zeros
+from torch import nn
+from torch.nn import functional as F
+
+import niwaki
+from niwaki.layerwise.allocate import SHARES, allocate
+from niwaki.layerwise.moments import columns, moments
+from niwaki.layerwise.sensitivity import sensitivities
+from niwaki.layerwise.solve import Pruner, quadratic, solve
+from niwaki.layerwise.walk import Walk
+from niwaki.pruning.mask import find_mask
+from niwaki.quantization.inputs import Batch
+
+
+def correlated(n: int, channels: int, seed: int = 0) -> torch.Tensor:
+    """Inputs whose channels resemble each other, so that one can stand in for another."""
+    generator = torch.Generator().manual_seed(seed)
+    mixed = torch.randn(n, channels, generator=generator) @ torch.randn(channels, channels, generator=generator)
+    return mixed + 0.1 * torch.randn(n, channels, generator=generator)
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+@pytest.mark.parametrize("layer", [
+    nn.Linear(6, 5), nn.Conv2d(4, 6, 3, stride=2, padding=1), nn.Conv2d(4, 6, (3, 2), dilation=2, groups=2, bias=False),
+    nn.Conv2d(4, 4, (2, 3), padding="same"), nn.Conv2d(2, 4, 3, padding=1, padding_mode="reflect"),
+])  # fmt: skip
+def test_columns_are_what_the_weights_meet(layer: nn.Conv2d | nn.Linear) -> None:
+    x = torch.randn(3, 6) if isinstance(layer, nn.Linear) else torch.randn(3, layer.in_channels, 7, 8)
+    groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
+    y = layer.weight.reshape(groups, len(layer.weight) // groups, -1) @ columns(layer, x)
+    wanted = layer(x) if layer.bias is None else layer(x) - layer.bias.reshape(-1, *[1] * (x.dim() - 2))
+    wanted = wanted.reshape(3, groups, len(layer.weight) // groups, -1).permute(1, 2, 0, 3).flatten(2)
+    assert torch.allclose(y, wanted, atol=1e-5)
+
+
+def test_moments_are_means_and_covariances_over_batches() -> None:
+    layer = nn.Conv2d(4, 4, 3, padding=1)
+    inputs, references = ([torch.randn(n, 4, 6, 5) for n in (2, 3)] for _ in range(2))
+    found = moments(layer, inputs, references, centered=True)
+    x, r = (torch.cat([columns(layer, part) for part in parts], 2)[0].double() for parts in (inputs, references))
+    n = x.shape[1]
+    xc, rc = x - x.mean(1, keepdim=True), r - r.mean(1, keepdim=True)
+    assert torch.allclose(found.covariance[0].double(), xc @ xc.T / n, atol=1e-5)
+    assert torch.allclose(found.cross[0].double(), rc @ xc.T / n, atol=1e-5)
+    assert torch.allclose(found.mean[0].double(), x.mean(1), atol=1e-6)
+    sampled = moments(layer, [torch.randn(200, 4, 9, 9)], [torch.zeros(200, 4, 9, 9)], centered=False, samples=4000)
+    assert torch.allclose(sampled.covariance[0].diagonal(), torch.full((36,), 0.85), atol=0.2)
+    assert sampled.cross.abs().max() == 0
+
+
+def test_solve_is_the_least_squares_solution_on_the_support() -> None:
+    x = correlated(400, 12)
+    weight = torch.randn(1, 3, 12)
+    covariance = (x.T @ x / len(x))[None]
+    form = quadratic(weight, covariance, covariance)
+    keep = torch.rand(1, 3, 12) > 0.4
+    v = solve(form, keep, weight * form.scale, steps=200, tolerance=1e-7)
+    for row in range(3):
+        on = keep[0, row]
+        exact = torch.linalg.solve(form.a[0][on][:, on].double(), form.b[0, row, on].double())
+        assert torch.allclose(v[0, row, on].double(), exact, rtol=1e-3, atol=1e-3)
+        assert not v[0, row, ~on].any()
+
+
+def test_search_is_close_to_the_best_of_all_masks() -> None:
+    x = correlated(400, 8)
+    weight = torch.randn(1, 1, 8)
+    covariance = (x.T @ x / len(x))[None]
+    form = quadratic(weight, covariance, covariance)
+    start = weight * form.scale
+
+    def error(kept: tuple[int, ...]) -> float:
+        keep = torch.zeros(1, 1, 8, dtype=torch.bool)
+        keep[0, 0, list(kept)] = True
+        return float(form.error(solve(form, keep, start, steps=200, tolerance=1e-7)))
+
+    errors = sorted(error(kept) for kept in itertools.combinations(range(8), 4))
+
+    def project(importance: torch.Tensor) -> torch.Tensor:
+        return importance >= importance.flatten().topk(4).values.min()
+
+    keep = Pruner(form).search(start, project, torch.ones(1, 1))
+    assert int(keep.sum()) == 4
+    assert error(tuple(keep[0, 0].nonzero().flatten().tolist())) <= errors[7]
+
+
+def test_walk_gives_each_layer_what_it_gets_in_both_networks() -> None:
+    net = make_net().eval()
+    original = copy.deepcopy(net)
+    batches = [Batch(i, (torch.randn(n, 3, 9, 9),), {}) for i, n in enumerate((3, 2))]
+    names = []
+
+    def visit(seen) -> None:  # type: ignore[no-untyped-def]
+        names.append(seen.name)
+        for batch, now, before in zip(batches, seen.inputs, seen.references, strict=True):
+            index = int(seen.name)
+            assert torch.allclose(now, net[:index](batch.args[0]), atol=1e-6)
+            assert torch.allclose(before, original[:index](batch.args[0]), atol=1e-6)
+        seen.layer.weight.mul_(0.5)
+
+    Walk(net, batches).run(visit)
+    assert names == ["0", "3", "5", "8"]
+
+
+def test_walk_takes_as_many_batches_as_fit() -> None:
+    batches = [Batch(i, (torch.randn(4, 3, 9, 9),), {}) for i in range(5)]
+    assert len(Walk(make_net().eval(), batches).batches) == 5
+    one = 2 * 4 * 4 * (8 + 16) * 81
+    assert 1 <= len(Walk(make_net().eval(), batches, memory=3 * one).batches) <= 3
+    assert len(Walk(make_net().eval(), batches, memory=1).batches) == 1
+
+
+def test_sensitivity_is_the_fisher_information() -> None:
+    net = nn.Sequential(nn.Linear(5, 3))
+    x = torch.randn(4000, 5)
+    found = sensitivities(net, [net[0]], [Batch(0, (x,), {})], inputs=4000)
+    p = net(x).softmax(1)
+    assert found is not None
+    assert torch.allclose(found[id(net[0])], (p * (1 - p)).mean(0), atol=0.02)
+
+
+def test_allocation_prefers_the_layer_that_costs_less() -> None:
+    cheap, dear = ([scale * share**4 for share in (*SHARES, 1.0)] for scale in (1.0, 100.0))
+    counts = allocate([1000, 1000], [cheap, dear], [0, 0], 1000)
+    assert sum(counts) == 1000 and counts[0] > 650 > counts[1] > 50
+    assert allocate([10, 20], [cheap, dear], [10, 0], 10) == [10, 0]
+    assert allocate([10, 20], [cheap, dear], [0, 0], 30) == [10, 20]
+    assert allocate([10, 20], [[0.0] * 8, [0.0] * 8], [0, 0], 0) == [0, 0]
+
+
+@pytest.mark.parametrize("scope", ["local", "global"])
+@pytest.mark.parametrize("sparsity", [0, 0.5, 0.9, 1])
+def test_block4_prunes_to_the_block(sparsity: float, scope: str) -> None:
+    net = make_net()
+    x = torch.randn(16, 3, 9, 9)
+    pruned = niwaki.prune(net, sparsity=sparsity, importance="second_order", scope=scope, calibration=x)
+    kept = [blocks(pruned[i].weight) for i in (3, 8)]
+    total = sum(k.numel() for k in kept)
+    assert total - sum(int(k.sum()) for k in kept) == round(sparsity * total)
+    assert torch.equal(pruned[0].weight, net[0].weight) and find_mask(pruned[0]) is None
+    assert torch.isfinite(pruned(x)).all() and pruned.training
+
+
+@pytest.mark.parametrize("pattern", ["unstructured", "block4", "2:4"])
+def test_outputs_stay_closer_than_by_magnitude(pattern: str) -> None:
+    net = nn.Sequential(
+        nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, groups=2), nn.ReLU(), nn.Flatten(),
+        nn.Linear(16 * 16, 12),
+    ).eval()  # fmt: skip
+    x = torch.randn(256, 8, 1, 1) + 0.3 * torch.randn(256, 8, 6, 6)
+    options = {"pattern": pattern} if pattern == "2:4" else {"pattern": pattern, "sparsity": 0.6}
+    by_magnitude = niwaki.prune(net, **options)
+    second = niwaki.prune(net, importance="second_order", calibration=x[:192].split(64), **options)
+    with torch.no_grad():
+        wanted = net(x[192:])
+        errors = [float(F.mse_loss(pruned(x[192:]), wanted)) for pruned in (by_magnitude, second)]
+    assert errors[1] < 0.6 * errors[0]
+    assert zeros(second[0].weight) >= zeros(by_magnitude[0].weight) * 0.5 > 0
+
+
+def test_zeros_stay_zeros_and_the_original_is_untouched() -> None:
+    net = make_net()
+    x = torch.randn(16, 3, 9, 9)
+    once = niwaki.prune(net, sparsity=0.5)
+    state = copy.deepcopy(once.state_dict())
+    twice = niwaki.prune(once, sparsity=0.8, importance="second_order", calibration=x)
+    for i in (3, 8):
+        assert not blocks(twice[i].weight)[~blocks(once[i].weight)].any()
+        assert len(twice[i].parametrizations["weight"]) == 1
+    assert all(torch.equal(value, state[name]) for name, value in once.state_dict().items())
+    twice.train()
+    loss = twice(x).square().sum()
+    loss.backward()
+    assert zeros(twice[3].parametrizations["weight"].original.grad) >= zeros(twice[3].weight)
+
+
+def test_singular_covariances_are_survived() -> None:
+    net = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 8)).eval()
+    x = torch.zeros(10, 16)
+    x[:, :4] = torch.randn(10, 1)
+    for calibration in (x, torch.zeros(3, 16)):
+        pruned = niwaki.prune(net, sparsity=0.5, importance="second_order", calibration=calibration)
+        assert torch.isfinite(pruned(torch.randn(4, 16))).all()
+    pruned = niwaki.prune(net, sparsity=0.5, importance="second_order", calibration=x)
+    with torch.no_grad():
+        assert F.mse_loss(pruned(x), net(x)) < 0.05 * net(x).var()
+
+
+def test_networks_without_a_gradient_are_pruned(caplog: pytest.LogCaptureFixture) -> None:
+    class Signs(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.detach()
+
+    net = nn.Sequential(nn.Linear(8, 8), Signs())
+    pruned = niwaki.prune(net, sparsity=0.5, importance="second_order", calibration=torch.randn(32, 8))
+    assert zeros(pruned[0].weight) == 32
+    assert "no gradient" in caplog.text
+
+
+def test_layers_that_are_not_called_are_left(caplog: pytest.LogCaptureFixture) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.dead = nn.Linear(8, 8), nn.Linear(8, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.used(x)
+
+    net = Net()
+    with caplog.at_level("INFO", "niwaki"):
+        pruned = niwaki.prune(net, sparsity=0.5, importance="second_order", calibration=torch.randn(32, 8))
+    assert torch.equal(pruned.dead.weight, net.dead.weight) and zeros(pruned.used.weight) == 32
+    assert "'dead' stays as it is" in caplog.text
+
+
+def test_trained_network_at_half_keeps_its_accuracy(shared_dir: Path) -> None:
+    model, train, test, labels = load_cifar("resnet20", 3, shared_dir / "data")
+    model = niwaki.optimize(model, args=(train[:1],))
+
+    def accuracy(net: nn.Module) -> float:
+        with torch.no_grad():
+            return 100 * float((net(test).argmax(1) == labels).float().mean())
+
+    options = {"sparsity": 0.5, "scope": "local"}
+    test, labels = test[:400], labels[:400]
+    second = niwaki.prune(model, importance="second_order", calibration=train[:256].split(128), **options)
+    assert accuracy(second) > accuracy(model) - 5
+    assert accuracy(second) > accuracy(niwaki.prune(model, **options)) + 5
