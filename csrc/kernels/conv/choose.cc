@@ -1,4 +1,5 @@
 // Which kernel a layer gets.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 
@@ -30,15 +31,31 @@ struct Estimate {
   double filled;         // share of the blocks that are not zero
 };
 
-// Cycles per vector of pixels, measured on AVX512-VNNI cores (docs/performance.md): a dense block takes about 0.55 of a cycle, a sparse
-// one 0.85, and every (output, chunk) a few more for the end of its list and for its sums.
+// Cycles of one multiply-accumulate of a vector in the dense kernel: what its instructions and the ports of today's cores give.
+double mac_cycles(const ConvKernels& kernels) {
+  if (kernels.isa == Isa::scalar) return 40.0;
+  return kernels.isa == Isa::avx2 ? 1.4 : 0.5;
+}
+
+// Vectors of a tile, on average; a plane of unknown size fills them.
+double tile_vectors(const ConvParams& params, const ConvKernels& kernels) {
+  if (params.expected_pixels == 0) return kernels.sparse_vectors;
+  const double all = std::ceil(static_cast<double>(params.expected_pixels) / kernels.lanes);
+  return all / std::ceil(all / kernels.sparse_vectors);
+}
+
+// Fitted to the layers of ResNet-50 on AVX512-VNNI (docs/performance.md). A block costs a little more than a dense row, because its
+// pixels are loaded for one output only. Each list (an output in a chunk) costs the end of its loop, which is mispredicted the more
+// often the longer lists are, and the way of its sums to memory and back. The panel is filled, where a dense 1 x 1 layer reads in place.
 Estimate estimate(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels) {
-  const double groups = (params.in_channels + 3) / 4, taps = static_cast<double>(params.kernel_h) * params.kernel_w;
-  const double all = groups * taps * params.out_channels;
+  const double rows = std::ceil(params.in_channels / 4.0) * params.kernel_h * params.kernel_w, outputs = params.out_channels;
   const auto kept = static_cast<double>(count_blocks(params, weights.weight));
-  const int32_t chunk = SparseConv::chunk_groups(params, kernels);
-  const double chunks = (params.in_channels + 4 * chunk - 1) / (4 * chunk);
-  return {all * 0.55, kept * 0.85 + params.out_channels * chunks * 4.0, all > 0 ? kept / all : 0.0};
+  const double chunks = std::ceil(std::ceil(params.in_channels / 4.0) / SparseConv::chunk_groups(params, kernels));
+  const double mac = mac_cycles(kernels), lists = outputs * chunks;
+  const double list = std::min(36.0, 14.0 + 2.0 * kept / lists);
+  return {rows * outputs * mac + outputs * 3.0,
+          kept * mac * 1.1 + lists * (list / tile_vectors(params, kernels) + 1.0) + rows * 2.0,
+          rows > 0 ? kept / (rows * outputs) : 0.0};
 }
 
 }  // namespace
@@ -49,7 +66,7 @@ std::unique_ptr<PackedConv> pack_conv(const ConvParams& params, const ConvWeight
   char text[160];
   if (can_be_sparse && kind != ConvKind::dense) {
     const Estimate cost = estimate(params, weights, kernels);
-    // One image of a linear layer fills one lane of a sparse vector, but all of a dense one.
+    // One image of a linear layer fills one lane of a sparse vector, but all of a dense one; that waits for memory, though.
     const double dense = params.linear ? cost.dense / kernels.lanes * 4 : cost.dense;
     if (kind == ConvKind::sparse || cost.sparse < dense) {
       std::snprintf(text, sizeof text, "%.0f %% of the blocks are zero: estimated %.2f times the speed of dense",

@@ -39,16 +39,21 @@ struct DenseTile {
   ConvOutput output;
 };
 
+// A block of outputs over one chunk of rows. Before the last chunk lists come in the order of their lengths, so that the end of one list
+// is predicted from the one before; in the last, in the order of the outputs, whose sums then go from registers to bytes.
+inline constexpr int32_t kSparseBlock = 32;
+
 struct SparseTile {
   const uint8_t* panel;  // rows of one chunk
   int32_t vectors;
-  int32_t outputs;          // a multiple of four
-  const uint16_t* counts;   // [outputs]: blocks of each output in this chunk
+  int32_t outputs;          // a multiple of four, at most kSparseBlock
+  const uint8_t* order;     // [outputs]: which output each list belongs to; i for list i in the last chunk
+  const uint16_t* counts;   // [outputs]: blocks of each list, an even number
   const uint16_t* offsets;  // per block: where its row begins, in units of 8 bytes
   const uint8_t* values;    // per block: four weights, lane_bytes bytes
   const int32_t* bias;
   const float* multiplier;
-  int32_t* partial;  // [outputs][max_vectors * lanes] sums between chunks
+  int32_t* partial;  // [outputs][max_vectors * lanes] sums
   bool first, last;  // chunk: start from the bias or from partial; finish or leave in partial
   ConvOutput output;
 };

@@ -85,10 +85,13 @@ class SparseConv final : public PackedBase {
   int64_t row_bytes() const { return int64_t{kernels_.sparse_vectors} * kernels_.lanes * kernels_.lane_bytes; }
   int32_t chunks() const { return (in_groups() + chunk_groups_ - 1) / chunk_groups_; }
 
+  int32_t blocks() const { return (outputs_ + kSparseBlock - 1) / kSparseBlock; }
+
   int32_t chunk_groups_;
   int32_t outputs_;               // padded to whole groups
+  Buffer order_;                  // uint8 [chunks][outputs]: see SparseTile
   Buffer counts_;                 // uint16 [chunks][outputs]
-  std::vector<uint32_t> starts_;  // [chunks][outputs / 4]: first block of a group of outputs
+  std::vector<uint32_t> starts_;  // [chunks][blocks]: the first of a block of outputs' blocks of weights
   Buffer offsets_, values_;
 };
 

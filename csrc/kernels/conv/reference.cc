@@ -56,17 +56,18 @@ void dense(const DenseTile& tile) {
 void sparse(const SparseTile& tile) {
   const uint16_t* offsets = tile.offsets;
   const uint8_t* values = tile.values;
-  for (int o = 0; o < tile.outputs; ++o) {
+  for (int i = 0; i < tile.outputs; ++i) {
+    const int o = tile.order[i];
     int32_t* partial = tile.partial + o * kSparseVectors * kLanes;
     for (int pixel = 0; pixel < tile.vectors * kLanes; ++pixel) {
       int32_t sum = tile.first ? tile.bias[o] : partial[pixel];
-      for (int block = 0; block < tile.counts[o]; ++block)
+      for (int block = 0; block < tile.counts[i]; ++block)
         sum = wrapping_add(sum, dot(tile.panel + int64_t{offsets[block]} * 8 + pixel * 4, values + block * 4));
       if (tile.last) store(sum, tile.multiplier[o], tile.output, o, pixel);
       else partial[pixel] = sum;
     }
-    offsets += tile.counts[o];
-    values += int64_t{tile.counts[o]} * 4;
+    offsets += tile.counts[i];
+    values += int64_t{tile.counts[i]} * 4;
   }
 }
 

@@ -10,8 +10,9 @@ namespace {
 
 // The rows of a chunk should stay in the L1 cache (32 or 48 KiB on today's cores): every output of the tile reads a part of them.
 constexpr int64_t kChunkBytes = 32 * 1024;
-// Outputs whose sums are kept between chunks; they should stay in the L2 cache.
-constexpr int64_t kPartialBytes = 128 * 1024;
+// Outputs whose sums are kept between chunks; they should stay in the L2 cache: 96 KiB with AVX-512.
+constexpr int64_t kPartialOutputs = 256;
+static_assert(kPartialOutputs % kSparseBlock == 0);
 
 }  // namespace
 
@@ -29,27 +30,52 @@ bool SparseConv::offsets_fit(const ConvParams& params, const ConvKernels& kernel
 SparseConv::SparseConv(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, std::string reason)
     : PackedBase(params, weights, kernels, 4, "sparse", std::move(reason)), chunk_groups_(chunk_groups(params, kernels)) {
   outputs_ = static_cast<int32_t>(round_up(params.out_channels, 4));
+  order_ = Buffer(static_cast<std::size_t>(int64_t{chunks()} * outputs_));
   counts_ = Buffer(static_cast<std::size_t>(int64_t{chunks()} * outputs_) * sizeof(uint16_t));
   std::vector<uint16_t> offsets;
   std::vector<uint8_t> values;
+  struct List {
+    uint8_t output = 0;
+    std::vector<uint16_t> offsets;
+    std::vector<uint8_t> values;
+  };
+  std::vector<List> lists;
   for (int32_t chunk = 0; chunk < chunks(); ++chunk) {
     const int32_t begin = chunk * chunk_groups_, end = std::min(begin + chunk_groups_, in_groups());
-    for (int32_t o = 0; o < outputs_; ++o) {
-      if (o % 4 == 0) starts_.push_back(static_cast<uint32_t>(offsets.size()));
-      uint16_t count = 0;
-      for (int32_t group = begin; o < params.out_channels && group < end; ++group) {
-        for (int32_t tap = 0; tap < taps(); ++tap) {
-          int8_t four[4];
-          four_weights(weights.weight, o, group, tap, four);
-          if ((four[0] | four[1] | four[2] | four[3]) == 0) continue;
-          const int64_t row = int64_t{group - begin} * taps() + tap;
-          offsets.push_back(static_cast<uint16_t>(row * row_bytes() / 8));
-          values.resize(values.size() + static_cast<std::size_t>(kernels.lane_bytes));
-          store_block(four, values.data() + values.size() - kernels.lane_bytes);
-          ++count;
+    for (int32_t first = 0; first < outputs_; first += kSparseBlock) {
+      const int32_t count = std::min(kSparseBlock, outputs_ - first);
+      lists.assign(static_cast<std::size_t>(count), List{});
+      for (int32_t i = 0; i < count; ++i) {
+        List& list = lists[static_cast<std::size_t>(i)];
+        list.output = static_cast<uint8_t>(i);
+        for (int32_t group = begin; first + i < params.out_channels && group < end; ++group) {
+          for (int32_t tap = 0; tap < taps(); ++tap) {
+            int8_t four[4];
+            four_weights(weights.weight, first + i, group, tap, four);
+            if ((four[0] | four[1] | four[2] | four[3]) == 0) continue;
+            const int64_t row = int64_t{group - begin} * taps() + tap;
+            list.offsets.push_back(static_cast<uint16_t>(row * row_bytes() / 8));
+            list.values.resize(list.values.size() + static_cast<std::size_t>(kernels.lane_bytes));
+            store_block(four, list.values.data() + list.values.size() - kernels.lane_bytes);
+          }
+        }
+        if (list.offsets.size() % 2 != 0) {  // kernels take two at a time; this one adds nothing
+          list.offsets.push_back(list.offsets.back());
+          list.values.resize(list.values.size() + static_cast<std::size_t>(kernels.lane_bytes), 0);
         }
       }
-      counts_.as<uint16_t>()[int64_t{chunk} * outputs_ + o] = count;
+      if (chunk + 1 < chunks())
+        std::stable_sort(lists.begin(), lists.end(),
+                         [](const List& a, const List& b) { return a.offsets.size() < b.offsets.size(); });
+      starts_.push_back(static_cast<uint32_t>(offsets.size()));
+      for (int32_t i = 0; i < count; ++i) {
+        const List& list = lists[static_cast<std::size_t>(i)];
+        const int64_t at = int64_t{chunk} * outputs_ + first + i;
+        order_.data()[at] = list.output;
+        counts_.as<uint16_t>()[at] = static_cast<uint16_t>(list.offsets.size());
+        offsets.insert(offsets.end(), list.offsets.begin(), list.offsets.end());
+        values.insert(values.end(), list.values.begin(), list.values.end());
+      }
     }
   }
   offsets_ = Buffer(offsets.size() * sizeof(uint16_t));
@@ -61,33 +87,31 @@ SparseConv::SparseConv(const ConvParams& params, const ConvWeights& weights, con
 }
 
 int64_t SparseConv::bytes() const {
-  return static_cast<int64_t>(counts_.size() + offsets_.size() + values_.size() + starts_.size() * sizeof(uint32_t)) +
+  return static_cast<int64_t>(order_.size() + counts_.size() + offsets_.size() + values_.size() +
+                              starts_.size() * sizeof(uint32_t)) +
          constants_bytes();
 }
 
 int64_t SparseConv::scratch_bytes(const Planes&, const Planes&) const {
   const int64_t lanes = int64_t{kernels_.sparse_vectors} * kernels_.lanes;
   const int64_t panel = int64_t{std::min(chunk_groups_, in_groups())} * taps() * row_bytes();
-  const int64_t sums = std::max(kPartialBytes, 4 * lanes * 4);
-  return round_up(panel, 64) + TileSource::bytes(lanes) + 2 * sums;
+  return round_up(panel, 64) + TileSource::bytes(lanes) + (kPartialOutputs + kSparseBlock) * lanes * 4;
 }
 
 void SparseConv::run(const Planes& in, const Planes& out, float* out_float, const Planes& residual, uint8_t* scratch,
                      ThreadPool& pool) const {
   const int64_t lanes = int64_t{kernels_.sparse_vectors} * kernels_.lanes;
-  const ConvGrid grid = conv_grid(out.pixels(), kernels_.lanes, kernels_.sparse_vectors, outputs_ / 4, pool.threads());
+  const ConvGrid grid = conv_grid(out.pixels(), kernels_.lanes, kernels_.sparse_vectors, blocks(), pool.threads());
   const int64_t each = scratch_bytes(in, out);
   const int64_t panel_bytes = round_up(int64_t{std::min(chunk_groups_, in_groups())} * taps() * row_bytes(), 64);
-  const int64_t sums = std::max(kPartialBytes, 4 * lanes * 4);
-  const int64_t most_outputs = sums / (lanes * 4) / 4 * 4;
   const TileSource source(params_, in, out);
   pool.run(grid.tasks(), [&](int64_t task, int thread) {
     const int64_t tile = task / grid.parts, part = task % grid.parts;
     const int64_t first = grid.first_vector(tile), first_pixel = first * kernels_.lanes;
     uint8_t* memory = scratch + thread * each;
     uint8_t* arrays = memory + panel_bytes;
-    uint8_t* partial = arrays + TileSource::bytes(lanes);
-    auto* floats = reinterpret_cast<float*>(partial + sums);
+    auto* partial = reinterpret_cast<int32_t*>(arrays + TileSource::bytes(lanes));
+    auto* floats = reinterpret_cast<float*>(partial + kPartialOutputs * lanes);
 
     PanelFill fill{};
     fill.vectors = static_cast<int32_t>(grid.first_vector(tile + 1) - first);
@@ -96,36 +120,41 @@ void SparseConv::run(const Planes& in, const Planes& out, float* out_float, cons
     fill.panel = memory;
     fill.row_bytes = row_bytes();
 
-    const int64_t part_begin = outputs_ / 4 * part / grid.parts * 4, part_end = outputs_ / 4 * (part + 1) / grid.parts * 4;
-    const int64_t step = chunks() == 1 && !out_float ? part_end - part_begin : most_outputs;
-    for (int64_t o = part_begin; o < part_end; o += step) {
-      SparseTile job{};
-      job.panel = memory;
-      job.vectors = fill.vectors;
-      job.outputs = static_cast<int32_t>(std::min(step, part_end - o));
-      job.bias = bias() + o;
-      job.multiplier = multiplier() + o;
-      job.partial = reinterpret_cast<int32_t*>(partial);
-      job.output = output_at(out, residual, o / 4, first_pixel);
-      if (out_float) {
-        job.output.out_float = floats;
-        job.output.float_stride = lanes;
-      }
+    SparseTile job{};
+    job.panel = memory;
+    job.vectors = fill.vectors;
+    const int64_t part_begin = blocks() * part / grid.parts, part_end = blocks() * (part + 1) / grid.parts;
+    // With one chunk sums stay in registers; with more, as many outputs go through all chunks as `partial` holds.
+    const int64_t step = chunks() == 1 ? part_end - part_begin : kPartialOutputs / kSparseBlock;
+    for (int64_t from = part_begin; from < part_end; from += step) {
+      const int64_t to = std::min(from + step, part_end);
       for (int32_t chunk = 0; chunk < chunks(); ++chunk) {
-        if (chunks() > 1 || o == part_begin) {
-          fill.in = in.group(int64_t{chunk} * chunk_groups_);
-          fill.groups = std::min(chunk_groups_, in_groups() - chunk * chunk_groups_);
-          kernels_.fill(fill);
-        }
-        const uint32_t start = starts_[static_cast<std::size_t>(int64_t{chunk} * (outputs_ / 4) + o / 4)];
-        job.counts = counts_.as<uint16_t>() + int64_t{chunk} * outputs_ + o;
-        job.offsets = offsets_.as<uint16_t>() + start;
-        job.values = values_.data() + int64_t{start} * kernels_.lane_bytes;
+        fill.in = in.group(int64_t{chunk} * chunk_groups_);
+        fill.groups = std::min(chunk_groups_, in_groups() - chunk * chunk_groups_);
+        kernels_.fill(fill);
         job.first = chunk == 0;
         job.last = chunk == chunks() - 1;
-        kernels_.sparse(job);
+        for (int64_t block = from; block < to; ++block) {
+          const int64_t o = block * kSparseBlock, lists = int64_t{chunk} * outputs_ + o;
+          const uint32_t start = starts_[static_cast<std::size_t>(chunk * int64_t{blocks()} + block)];
+          job.outputs = static_cast<int32_t>(std::min<int64_t>(kSparseBlock, outputs_ - o));
+          job.order = order_.data() + lists;
+          job.counts = counts_.as<uint16_t>() + lists;
+          job.offsets = offsets_.as<uint16_t>() + start;
+          job.values = values_.data() + int64_t{start} * kernels_.lane_bytes;
+          job.bias = bias() + o;
+          job.multiplier = multiplier() + o;
+          job.partial = partial + (chunks() == 1 ? 0 : (block - from) * kSparseBlock * lanes);
+          job.output = output_at(out, residual, o / 4, first_pixel);
+          if (out_float) {
+            job.output.out_float = floats;
+            job.output.float_stride = lanes;
+          }
+          kernels_.sparse(job);
+          if (out_float && job.last)
+            store_float_tile(floats, lanes, out, o, job.outputs, first_pixel, fill.vectors * kernels_.lanes, out_float);
+        }
       }
-      if (out_float) store_float_tile(floats, lanes, out, o, job.outputs, first_pixel, fill.vectors * kernels_.lanes, out_float);
     }
   });
 }
