@@ -54,20 +54,20 @@ void check_layer(const Graph& graph, const Node& node, int64_t outputs, int64_t 
   const float* scale = node.tensor("weight_scale").as<float>();
   const int32_t* bias = node.tensor("bias").as<int32_t>();
   for (int64_t o = 0; o < outputs; ++o) {
-    int64_t sum = 0;
-    bool lowest = false;
+    int32_t sum = 0;  // far from overflow: the reduction is bounded
+    int lowest = 0;
     for (int64_t i = 0; i < reduction; ++i) {
       const int value = weight[o * reduction + i];
-      lowest = lowest || value == -128;
+      lowest = std::min(lowest, value);
       sum += std::abs(value);
     }
     const std::string where = "output channel " + text(o);
-    if (lowest) refuse(node, "its weight holds -128 in " + where + "; int8 weights lie in -127 to 127.");
+    if (lowest == -128) refuse(node, "its weight holds -128 in " + where + "; int8 weights lie in -127 to 127.");
     if (!(scale[o] > 0.0f) || !std::isfinite(scale[o]))
       refuse(node, "weight_scale of " + where + " must be positive and finite, not " + std::to_string(scale[o]) + ".");
     const float multiplier = out ? (in.scale * scale[o]) / out->scale : in.scale * scale[o];
     if (!(multiplier <= kMaxFactor)) refuse(node, "the scales of " + where + " do not fit together: their ratio is above 1e25.");
-    if (sum * 255 + std::llabs(int64_t{bias[o]}) > kInt32)
+    if (int64_t{sum} * 255 + std::llabs(int64_t{bias[o]}) > kInt32)
       refuse(node, "the sum of " + where + " could overflow int32: its bias is " + text(bias[o]) +
                        ". Use a larger weight_scale there.");
   }

@@ -1,5 +1,6 @@
 #include "graph/tensor.h"
 
+#include <algorithm>
 #include <cstring>
 #include <mutex>
 #include <utility>
@@ -60,12 +61,12 @@ Tensor Tensor::copy_of(DType dtype, std::vector<int64_t> shape, const void* data
 double Tensor::zeros() const {
   if (elements_ == 0) return 0.0;
   const Tensor whole = unpacked();
+  const uint8_t* bytes = whole.data();
+  if (dtype_bytes(dtype_) == 1)
+    return static_cast<double>(std::count(bytes, bytes + elements_, uint8_t{0})) / static_cast<double>(elements_);
   int64_t count = 0;
-  const int64_t width = dtype_bytes(dtype_);
   for (int64_t i = 0; i < elements_; ++i) {
-    if (width == 1) {
-      count += whole.data()[i] == 0;
-    } else if (dtype_ == DType::i32) {
+    if (dtype_ == DType::i32) {
       count += whole.as<int32_t>()[i] == 0;
     } else {
       count += whole.as<float>()[i] == 0.0f;
