@@ -1,4 +1,4 @@
-"""Kernels chosen by timing: the same answers to the bit, reasons that say what was measured, and the choice they name."""
+"""Kernels chosen by timing: the same answers to the bit, and reasons that name what was measured and chosen."""
 
 from __future__ import annotations
 
@@ -116,4 +116,3 @@ def test_no_layer_at_all_to_tune() -> None:
     assert len(_core.Model.autotuned(graph, [(1, 3, 4, 4)], seconds=0).steps()) == 2
     with pytest.raises(ValueError, match="must have the shape"):
         _core.Model.autotuned(graph, [(1, 4, 4, 4)])
-

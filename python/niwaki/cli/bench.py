@@ -6,6 +6,7 @@ import argparse
 import json
 import statistics
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,8 @@ STEP_FIELDS = ("name", "op", "scheme", "kernel", "zeros", "bytes", "reason")
 EXAMPLES = """\
 examples:
   niwaki bench resnet50.niwaki --batch 1 --threads 2
-  niwaki bench resnet50.niwaki --layers                     where does the time go?
+  niwaki bench resnet50.niwaki --layers --sort ms           where does the time go?
+  niwaki bench resnet50.niwaki --layers --sort gmacs        which layers are slow for what they do?
   NIWAKI_ISA=avx2 niwaki bench resnet50.niwaki              as on a machine without VNNI
 """
 
@@ -44,7 +46,29 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--layers", action="store_true", help="show kernel, zeros, milliseconds and GMAC/s of each layer"
     )
+    parser.add_argument(
+        "--sort",
+        choices=ORDERS,
+        default="order",
+        help="of --layers: as they run (order, the default), longest first (ms), or slowest first (gmacs)",
+    )
+    parser.add_argument(
+        "--autotune", action="store_true", help="time the kernels that each layer could have, keep the fastest"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def _speed(step: PlanStep) -> tuple[bool, float]:
+    """Least GMAC/s first; what multiplies nothing last, the longest first."""
+    rate = step.gmacs_per_second
+    return rate is None, -(step.milliseconds or 0.0) if rate is None else rate
+
+
+ORDERS: dict[str, Callable[[PlanStep], Any] | None] = {
+    "order": None,
+    "ms": lambda step: -(step.milliseconds or 0.0),
+    "gmacs": _speed,
+}
 
 
 def _count(text: str) -> int:
@@ -75,7 +99,9 @@ class Timing:
         return statistics.median(self.milliseconds)
 
 
-def measure(path: str, batch: int, threads: int, size: tuple[int, int], rounds: int) -> Timing:
+def measure(
+    path: str, batch: int, threads: int, size: tuple[int, int], rounds: int, *, autotune: bool = False
+) -> Timing:
     """Times a file on seeded noise.
 
     Args:
@@ -83,13 +109,14 @@ def measure(path: str, batch: int, threads: int, size: tuple[int, int], rounds: 
         batch, size: images at a time, and their height and width.
         threads: for one call.
         rounds: calls to time, after three that are not.
+        autotune: choose kernels by timing them for these images and threads.
     """
     from niwaki import _core
 
     graph = _core.Graph.load(path)
-    model = _core.Model(graph)
-    session = _core.Session(model, threads)
     shapes = [(batch, int(shape[1] or 0), *size)[: len(shape)] for shape in graph.input_shapes]
+    model = _core.Model.autotuned(graph, shapes, threads=threads) if autotune else _core.Model(graph)
+    session = _core.Session(model, threads)
     generator = np.random.default_rng(0)
     inputs = [generator.standard_normal(shape, dtype=np.float32) for shape in shapes]
     outputs = [np.empty(shape, np.float32) for shape in session.output_shapes(shapes)]
@@ -110,9 +137,61 @@ def measure(path: str, batch: int, threads: int, size: tuple[int, int], rounds: 
     return Timing(shapes, model.isa, milliseconds, plan, session.activation_bytes)
 
 
+def layer_table(steps: Sequence[PlanStep], limit: float) -> str:
+    """The steps as a table, a line each.
+
+    Args:
+        steps: in the order in which they are shown.
+        limit: multiply-accumulates a second that all threads together can do densely. A sparse layer may pass it, since
+            zeros count as done.
+    """
+    from niwaki.report.text import align
+
+    total = sum(step.milliseconds or 0.0 for step in steps)
+    macs = sum(step.macs for step in steps)
+
+    def line(name: str, op: str, kernel: str, zeros: str, ms: float, count: int, reason: str) -> tuple[str, ...]:
+        rate = count / ms * 1e-6 if count and ms else None
+        return (
+            name,
+            op,
+            kernel,
+            zeros,
+            f"{ms:.3f}",
+            f"{ms / total:.1%}" if total else "",
+            "" if rate is None else f"{rate:.1f}",
+            "" if rate is None else f"{rate * 1e9 / limit:.0%}",
+            reason,
+        )
+
+    rows = [
+        line(
+            step.name,
+            step.op,
+            step.kernel,
+            f"{step.zeros:.1%}" if step.bytes else "",
+            step.milliseconds or 0.0,
+            step.macs,
+            step.reason,
+        )
+        for step in steps
+    ]
+    header = ("layer", "op", "kernel", "zeros", "ms", "share", "GMAC/s", "of limit", "reason")
+    return align(header, rows, line("total", "", "", "", total, macs, ""), right=range(3, 8))
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Does what `niwaki bench` says."""
-    timing = measure(arguments.file, arguments.batch, arguments.threads, arguments.size, arguments.rounds)
+    timing = measure(
+        arguments.file,
+        arguments.batch,
+        arguments.threads,
+        arguments.size,
+        arguments.rounds,
+        autotune=arguments.autotune,
+    )
+    order = ORDERS[arguments.sort]
+    layers = sorted(timing.plan, key=order) if order else list(timing.plan)
     rate = arguments.batch / timing.median * 1e3
     if arguments.json:
         result: dict[str, Any] = {
@@ -121,17 +200,20 @@ def run(arguments: argparse.Namespace) -> None:
             "threads": arguments.threads,
             "isa": timing.isa,
             "rounds": arguments.rounds,
+            "autotune": arguments.autotune,
             "median_ms": timing.median,
             "min_ms": min(timing.milliseconds),
             "images_per_second": rate,
             "activation_bytes": timing.activation_bytes,
         }
         if arguments.layers:
-            result["layers"] = timing.plan.to_dict()["steps"]
+            result["layers"] = Plan(layers).to_dict()["steps"]
         print(json.dumps(result, indent=2))
         return
     if arguments.layers:
-        print(timing.plan, end="\n\n")
+        from niwaki import _core
+
+        print(layer_table(layers, _core.int8_limit() * arguments.threads), end="\n\n")
     from niwaki.report.text import format_bytes
 
     threads = f"{arguments.threads} thread" + "s" * (arguments.threads > 1)
