@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from peers.networks import build, calibration
+from peers.table import put_into
 
 import niwaki
 from niwaki import _core
@@ -51,11 +52,6 @@ class Layer:
     @property
     def bound(self) -> float:
         return max(self.arithmetic, self.memory)
-
-    @property
-    def attained(self) -> float:
-        """The bound over the time: 1 is the roof."""
-        return self.bound / self.milliseconds if self.milliseconds else 0.0
 
 
 def kept_macs(step: PlanStep) -> float:
@@ -100,44 +96,57 @@ def measure(case: str, threads: int, rounds: int, size: int) -> tuple[list[PlanS
     return list(network.plan), [statistics.median(of_step) for of_step in zip(*times, strict=True)]
 
 
-def markdown(layers: Sequence[Layer], rest: float) -> str:
-    """The table. `rest`: milliseconds of the steps that multiply nothing."""
-    rows = [
-        ["layer", "kernel", "MMAC", "zeros", "weights kB", "bound ms", "by", "ms", "of bound"],
-        ["---", "---", "--:", "--:", "--:", "--:", "---", "--:", "--:"],
-    ]
+def alike(layers: Sequence[Layer]) -> list[tuple[str, list[Layer]]]:
+    """Layers of the same kernel and work in the blocks of one stage, under one name: "layer3.1-5.conv2".
+
+    A stage's first block, which may have another stride, stands alone.
+    """
+    groups: dict[tuple, list[Layer]] = {}
     for layer in layers:
-        step = layer.step
+        parts = layer.step.name.split(".")
+        first = len(parts) < 3 or parts[1] == "0"
+        key = (layer.step.kernel, layer.step.macs, parts[0], parts[2:], layer.step.name if first else "")
+        groups.setdefault(tuple(map(str, key)), []).append(layer)
+    named = []
+    for members in groups.values():
+        name = members[0].step.name
+        if len(members) > 1:
+            stage, block, rest = name.split(".", 2)
+            name = f"{stage}.{block}-{members[-1].step.name.split('.')[1]}.{rest}"
+        named.append((name, members))
+    return named
+
+
+def markdown(layers: Sequence[Layer], rest: float) -> str:
+    """The table, means over layers that are alike. `rest`: milliseconds of the steps that multiply nothing."""
+    rows = [
+        ["layer", "count", "kernel", "MMAC", "zeros", "weights kB", "bound ms", "by", "ms", "of bound"],
+        ["---", "--:", "---", "--:", "--:", "--:", "--:", "---", "--:", "--:"],
+    ]
+    for name, members in alike(layers):
+        step = members[0].step
+        bound = statistics.mean(layer.bound for layer in members)
+        milliseconds = statistics.mean(layer.milliseconds for layer in members)
         rows.append(
             [
-                step.name,
+                name,
+                str(len(members)),
                 step.kernel,
                 f"{step.macs * 1e-6:.1f}",
-                f"{step.zeros:.0%}",
-                f"{step.bytes * 1e-3:.0f}",
-                f"{layer.bound:.3f}",
-                "arithmetic" if layer.arithmetic >= layer.memory else "memory",
-                f"{layer.milliseconds:.3f}",
-                f"{layer.attained:.0%}",
+                f"{statistics.mean(layer.step.zeros for layer in members):.0%}",
+                f"{statistics.mean(layer.step.bytes for layer in members) * 1e-3:.0f}",
+                f"{bound:.3f}",
+                "arithmetic" if members[0].arithmetic >= members[0].memory else "memory",
+                f"{milliseconds:.3f}",
+                f"{bound / milliseconds:.0%}" if milliseconds else "",
             ]
         )
     bound, total = sum(layer.bound for layer in layers), sum(layer.milliseconds for layer in layers)
-    macs = sum(layer.step.macs for layer in layers)
-    weights = sum(layer.step.bytes for layer in layers)
-    rows.append(
-        [
-            "all",
-            "",
-            f"{macs * 1e-6:.0f}",
-            "",
-            f"{weights * 1e-3:.0f}",
-            f"{bound:.2f}",
-            "",
-            f"{total:.2f}",
-            f"{bound / total:.0%}",
-        ]
-    )
-    rows.append(["what multiplies nothing", "", "", "", "", "", "", f"{rest:.2f}", ""])
+    macs, weights = sum(layer.step.macs for layer in layers), sum(layer.step.bytes for layer in layers)
+    of_bound = f"{bound / total:.0%}" if total else ""
+    sums = [f"{macs * 1e-6:.0f}", "", f"{weights * 1e-3:.0f}", f"{bound:.2f}", "", f"{total:.2f}", of_bound]
+    rows.append(["all", str(len(layers)), "", *sums])
+    rows.append(["what multiplies nothing", *[""] * 7, f"{rest:.2f}", ""])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
@@ -180,6 +189,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=31)
     parser.add_argument("--size", type=int, default=224, help="of the image")
     parser.add_argument("--output", type=Path, metavar="FILE.png", help="default: docs/roofline-<case>.png")
+    parser.add_argument("--page", type=Path, metavar="FILE.md", help="put the table between its marks in this file")
     options = parser.parse_args()
     output = options.output or Path(__file__).resolve().parents[1] / "docs" / f"roofline-{options.case}.png"
 
@@ -192,7 +202,12 @@ def main() -> None:
         f"{options.case} at {options.size} x {options.size}, batch 1, {_core.cpu_name()}, threads: {options.threads}\n"
         f"{machine.macs * 1e-9:.0f} GMAC/s, {machine.bytes * 1e-9:.1f} GB/s from {weights * 1e-6:.1f} MB"
     )
-    print(f"{heading}\n\n{markdown(layers, rest)}")
+    text = f"{heading}\n\n{markdown(layers, rest)}"
+    print(text)
+    if options.page:
+        marks = (f"<!-- roofline {options.case} -->", f"<!-- roofline {options.case}: end -->")
+        page = put_into(options.page.read_text(encoding="utf-8"), text, marks)
+        options.page.write_text(page, encoding="utf-8")
     draw(layers, machine, heading, output)
 
 

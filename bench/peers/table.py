@@ -106,12 +106,12 @@ def terminal(result: dict) -> Table:
     return table
 
 
-def put_into(text: str, content: str) -> str:
+def put_into(text: str, content: str, marks: tuple[str, str] = (BEGIN, END)) -> str:
     """`text` with `content` between the two marks of a Markdown file. Raises ValueError where they are missing."""
-    begin, end = text.find(BEGIN), text.find(END)
+    begin, end = text.find(marks[0]), text.find(marks[1])
     if begin < 0 or end < begin:
-        raise ValueError(f"the lines '{BEGIN}' and '{END}' are not in it")
-    return f"{text[: begin + len(BEGIN)]}\n{content.strip()}\n{text[end:]}"
+        raise ValueError(f"the lines '{marks[0]}' and '{marks[1]}' are not in it")
+    return f"{text[: begin + len(marks[0])]}\n{content.strip()}\n{text[end:]}"
 
 
 def merge(old: Sequence[dict], new: Sequence[dict]) -> list[dict]:

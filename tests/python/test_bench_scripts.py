@@ -1,0 +1,76 @@
+"""What bench/roofline.py and bench/scaling.py compute from their measurements, and that their pictures are drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import roofline
+import scaling
+import torch
+
+import niwaki
+from niwaki.plan import PlanStep
+
+MACHINE = roofline.Machine(macs=100e9, bytes=10e9)
+
+
+def step(name: str, macs: int, weights: int, zeros: float = 0.0, scheme: str = "int8") -> PlanStep:
+    return PlanStep(name, "conv2d", scheme, f"conv {scheme}", zeros, weights, None, "", macs)
+
+
+def test_bounds_of_arithmetic_and_memory() -> None:
+    steps = [
+        step("a", 200_000_000, 1_000_000),
+        step("b", 10_000_000, 5_000_000),
+        step("add", 0, 0),
+        step("c", 200_000_000, 1_000_000, 0.75, "sparse int8"),
+        step("d", 200_000_000, 1_000_000, 0.75),
+    ]
+    a, b, c, d = roofline.bounds(steps, [4.0, 1.0, 9.0, 2.0, 3.0], MACHINE)
+    assert (a.arithmetic, a.memory, a.bound) == (2.0, 0.1, 2.0)
+    assert (b.arithmetic, b.memory, b.bound) == (0.1, 0.5, 0.5)
+    assert (c.work, c.bound, d.bound) == (50e6, 0.5, 2.0), "only kernels that skip zeros are measured by what is left"
+
+
+def test_layers_that_are_alike_share_a_line() -> None:
+    names = ["conv1", "layer1.0.conv2", "layer1.1.conv2", "layer1.2.conv2", "layer1.2.conv3", "layer2.0.conv2", "fc"]
+    steps = [step(name, 1_000_000, 1000) for name in names]
+    layers = roofline.bounds(steps, [0.02, 0.02, 0.04, 0.08, 0.02, 0.02, 0.02], MACHINE)
+    found = [(name, len(members)) for name, members in roofline.alike(layers)]
+    expected = ["conv1", "layer1.0.conv2", "layer1.1-2.conv2", "layer1.2.conv3", "layer2.0.conv2", "fc"]
+    assert found == [(name, 2 if "-" in name else 1) for name in expected]
+    lines = roofline.markdown(layers, 0.5).splitlines()
+    assert lines[4] == "| layer1.1-2.conv2 | 2 | conv int8 | 1.0 | 0% | 1 | 0.010 | arithmetic | 0.060 | 17% |"
+    assert lines[-2] == "| all | 7 |  | 7 |  | 7 | 0.07 |  | 0.22 | 32% |"
+    assert lines[-1] == "| what multiplies nothing |  |  |  |  |  |  |  | 0.50 |  |"
+
+
+def test_reading_is_measured() -> None:
+    assert roofline.read_speed(1 << 20, 2, seconds=0.01) > 0
+
+
+def test_worst_jump_is_per_pixel() -> None:
+    points = [scaling.Point(1, 100, 10.0), scaling.Point(2, 100, 22.0), scaling.Point(2, 200, 80.0)]
+    assert [point.per_image for point in points] == [10.0, 11.0, 40.0]
+    assert points[0].per_pixel == pytest.approx(1000.0)
+    rise, at = scaling.worst_jump(points)
+    assert rise == pytest.approx(0.1) and at is points[1]
+
+
+def test_pictures(tmp_path: Path) -> None:
+    layers = roofline.bounds([step("a", 1000, 10), step("b", 10, 1000)], [0.1, 0.1], MACHINE)
+    roofline.draw(layers, MACHINE, "a heading", tmp_path / "roof.png")
+    points = [scaling.Point(1, 64, 1.0), scaling.Point(2, 64, 2.0)]
+    scaling.draw({"dense": (points, points)}, "a heading", tmp_path / "scaling.png")
+    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in ("roof.png", "scaling.png"))
+
+
+def test_all_shapes_are_timed(tmp_path: Path) -> None:
+    layers = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
+    small = niwaki.quantize(layers.eval(), [torch.randn(1, 3, 8, 8)], progress=False)
+    network = niwaki.compile(small, (torch.randn(1, 3, 8, 8),), threads=1)
+    found = scaling.measure(network, [(1, 8), (3, 9)], 2, "")
+    assert [(point.batch, point.size) for point in found] == [(1, 8), (3, 9)]
+    assert all(np.isfinite(point.per_pixel) and point.milliseconds > 0 for point in found)
