@@ -1,16 +1,19 @@
 # make demo    train, compress, compile and time small networks; prints a table, writes a picture and a page into build/demo
 # make test    C++ and Python tests
 # make lint    formatting, style and types        make bench    layers of ResNet-50        make clean    removes what was built
+# make bench-peers    niwaki beside ONNX Runtime, OpenVINO, DeepSparse and torch; environments in a cache folder, table in build/peers
 #
 # Each does all of its own set-up in .venv and build/; it needs Python 3.10 or later, a C++20 compiler and make, no more.
 # What was done is remembered by empty files in .venv/stamps: a second run installs and builds nothing that is up to date.
 #
 #   make test PYTHON=python3.12      with another Python (after make clean)
 #   make test PYTEST="-k report"     options for pytest
+#   make bench-peers PEERS="--cases resnet50-block85 --settings 1x1"    options for bench/peers/run.py
 # pip reads its own environment variables. With PIP_EXTRA_INDEX_URL at PyTorch's index of CPU builds, the download is smaller.
 
 PYTHON ?= python3
 PYTEST ?=
+PEERS ?=
 JOBS ?= 2
 
 VENV := .venv
@@ -23,7 +26,7 @@ NATIVE := CMakeLists.txt pyproject.toml python/niwaki/_version.py $(shell find c
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
-.PHONY: all build cpp-tests demo test lint bench clean
+.PHONY: all build cpp-tests demo test lint bench bench-peers clean
 .DELETE_ON_ERROR:
 
 all: build
@@ -76,6 +79,9 @@ lint: build $(STAMPS)/lint
 
 bench: build
 	$(RUN) -m pytest bench --benchmark-columns=min,median,rounds --benchmark-sort=fullname $(PYTEST)
+
+bench-peers: build
+	$(RUN) bench/peers/run.py $(PEERS)
 
 clean:
 	rm -rf $(VENV) build
