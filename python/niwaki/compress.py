@@ -15,15 +15,16 @@ from niwaki.optimization.optimize import OptimizeConfig
 from niwaki.optimization.optimize import optimize as run_optimize
 from niwaki.pruning.config import PruneConfig, check_sparsity
 from niwaki.pruning.prune import prune_with_reasons
-from niwaki.pruning.select import BLOCK
+from niwaki.pruning.select import BLOCK, n_of_m
 from niwaki.quantization.config import QuantizeConfig
+from niwaki.quantization.grid import Grid
 from niwaki.quantization.inputs import batches, check_calibration
 from niwaki.quantization.quantize import quantize_with_reasons
 from niwaki.quantization.weights import relative_error
 from niwaki.report import LayerReport, Report
 
-_PRUNE = ("pattern", "scope")
-_QUANTIZE = ("observer", "percentile", "per_channel", "weight_range")
+_PRUNE = ("pattern", "scope", "importance")
+_QUANTIZE = ("observer", "percentile", "per_channel", "weight_range", "correct_bias")
 
 
 def compress(
@@ -41,7 +42,9 @@ def compress(
 ) -> tuple[nn.Module, Report]:
     """Makes a trained network small: folds its batch norms, prunes it if asked to, and quantizes it to int8.
 
-    Zeros that the network has already stay zeros, with or without `sparsity`.
+    Zeros that the network has already stay zeros, with or without `sparsity`. With importance='second_order', each
+    layer is pruned and rounded to int8 in one go, so that what is left corrects the errors of both on the calibration
+    inputs.
 
     Args:
         model: a float32 network on the CPU. It is not changed.
@@ -53,8 +56,8 @@ def compress(
         skip: names or patterns of layers that are neither pruned nor quantized.
         optimize, prune, quantize: all options of a step, instead of single ones.
         progress: shows a progress bar, if stderr is a terminal.
-        options: single options of PruneConfig (pattern, scope) and QuantizeConfig (observer, percentile, per_channel,
-            weight_range).
+        options: single options of PruneConfig (pattern, scope, importance) and QuantizeConfig (observer, percentile,
+            per_channel, weight_range, correct_bias).
 
     Returns:
         The compressed network, a module that takes and returns what `model` does, and a report, which prints as a
@@ -72,12 +75,19 @@ def compress(
     items = check_calibration(calibration)
     # The first item is needed twice, and a generator gives it once.
     items = items if hasattr(items, "__len__") and hasattr(items, "__getitem__") else _Replayed(items)
+    second_order = prune_config is not None and prune_config.importance == "second_order"
+    if second_order and isinstance(items, _Replayed):
+        items = list(items)  # it is walked through twice
     first = next(batches(items, quantize_config.transform)).copy()
     optimized = run_optimize(model, optimize, args=first.args, kwargs=first.kwargs)
     reasons: dict[str, str] = {}
+    grid = Grid(quantize_config) if second_order else None
     if prune_config is not None:
-        optimized, reasons = prune_with_reasons(optimized, prune_config)
-    module, kept_float, floats = quantize_with_reasons(optimized, items, quantize_config, progress=progress)
+        stream = batches(items, quantize_config.transform) if second_order else None
+        optimized, reasons = prune_with_reasons(optimized, prune_config, stream, finish=grid, progress=progress)
+    module, kept_float, floats = quantize_with_reasons(
+        optimized, items, quantize_config, scales=grid.scales if grid is not None else None, progress=progress
+    )
     return module, _report(module, floats, {**reasons, **kept_float})
 
 
@@ -122,6 +132,8 @@ def _configs(
     if sparsity is not None:
         check_sparsity(sparsity, "niwaki.compress")
         prune = PruneConfig(sparsity=sparsity, skip=skip, **for_prune)
+    elif prune is None and n_of_m(str(for_prune.get("pattern", ""))) is not None:
+        prune = PruneConfig(skip=skip, **for_prune)
     elif prune is None and for_prune:
         raise TypeError(
             f"niwaki.compress: {' and '.join(for_prune)} without sparsity prunes nothing; add sparsity=0.75, say."

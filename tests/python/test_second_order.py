@@ -16,11 +16,15 @@ from torch.nn import functional as F
 import niwaki
 from niwaki.layerwise.allocate import SHARES, allocate
 from niwaki.layerwise.moments import columns, moments
+from niwaki.layerwise.rounding import round_to_grid
 from niwaki.layerwise.sensitivity import sensitivities
 from niwaki.layerwise.solve import Pruner, quadratic, solve
 from niwaki.layerwise.walk import Walk
 from niwaki.pruning.mask import find_mask
+from niwaki.pruning.prune import prune_with_reasons
+from niwaki.quantization.grid import Grid
 from niwaki.quantization.inputs import Batch
+from niwaki.quantization.quantize import quantize_with_reasons
 
 
 def correlated(n: int, channels: int, seed: int = 0) -> torch.Tensor:
@@ -237,3 +241,58 @@ def test_trained_network_at_half_keeps_its_accuracy(shared_dir: Path) -> None:
     second = niwaki.prune(model, importance="second_order", calibration=train[:256].split(128), **options)
     assert accuracy(second) > accuracy(model) - 5
     assert accuracy(second) > accuracy(niwaki.prune(model, **options)) + 5
+
+
+def test_rounding_corrects_itself() -> None:
+    x = correlated(400, 96)
+    weight = torch.randn(1, 8, 96)
+    covariance = (x.T @ x / len(x))[None]
+    form = quadratic(weight, covariance, covariance)
+    keep = torch.rand(weight.shape) > 0.3
+    v = solve(form, keep, weight * form.scale, steps=300)
+    step = (v / form.scale).abs().amax(2) / 7
+    q = round_to_grid(form, v.clone(), keep, step, largest=7)
+    nearest = (v / form.scale / step[:, :, None]).round()
+    assert torch.equal(q, q.round()) and q.abs().max() <= 7 and not q[~keep].any()
+    best = form.error(v).sum()
+    errors = [float(form.error(w * step[:, :, None] * form.scale).sum() - best) for w in (nearest, q)]
+    assert 0 < errors[1] < 0.7 * errors[0]
+    # At the end no single step to a neighbour is an improvement.
+    size = step[:, :, None] * form.scale
+    settled = round_to_grid(form, v.clone(), keep, step, largest=7, passes=50)
+    gradient = form.b - (settled * size) @ form.a
+    free = keep & (settled.abs() < 7)
+    assert (gradient.abs() <= 0.5 * size * (1 + 1e-3))[free].all()
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_pruned_weights_lie_on_the_grid_that_is_stored(per_channel: bool) -> None:
+    net = niwaki.optimize(make_net())
+    x = torch.randn(32, 3, 9, 9)
+    grid = Grid(niwaki.QuantizeConfig(per_channel=per_channel))
+    config = niwaki.PruneConfig(0.5, importance="second_order")
+    pruned, _ = prune_with_reasons(net, config, [Batch(0, (x,), {})], finish=grid)
+    assert set(grid.scales) == {"3", "8"}
+    module, _, _ = quantize_with_reasons(pruned, x, scales=grid.scales)
+    for name in grid.scales:
+        layer = module.get_submodule(name)
+        full = layer.weight.flatten(1).any(1)
+        assert torch.equal(layer.weight_scale[full], grid.scales[name][full])
+        shape = (-1, *[1] * (layer.weight.dim() - 1))
+        assert torch.equal(layer.weight * layer.weight_scale.reshape(shape), pruned.get_submodule(name).weight)
+        assert layer.weight.abs().max() == 127
+
+
+@pytest.mark.parametrize("pattern", ["block4", "2:4"])
+def test_compress_in_one_pass(pattern: str) -> None:
+    net = make_net().eval()
+    x = torch.randn(96, 3, 9, 9)
+    options = {"pattern": pattern} if pattern == "2:4" else {"pattern": pattern, "sparsity": 0.5}
+    second, report = niwaki.compress(net, iter(x[:64].split(16)), importance="second_order", **options)
+    first, _ = niwaki.compress(net, x[:64], **options)
+    assert report[1].zeros >= 0.3 and report[1].name == "3"
+    with torch.no_grad():
+        wanted = net(x[64:])
+        assert F.mse_loss(second(x[64:]), wanted) < 0.7 * F.mse_loss(first(x[64:]), wanted)
+    compiled = niwaki.compile(second, (x[64:],), threads=1)
+    assert F.mse_loss(compiled(x[64:]), wanted) < F.mse_loss(first(x[64:]), wanted)

@@ -49,11 +49,14 @@ class _Quantized(nn.Module):
         *,
         per_channel: bool = True,
         weight_range: WeightRange = "minmax",
+        scales: torch.Tensor | None = None,
     ) -> None:
-        """Quantizes float32 weight and bias for inputs in a range, into this layer."""
+        """Quantizes float32 weight and bias for inputs in a range, into this layer. `scales`: see quantize_weight."""
         with torch.inference_mode(False), torch.no_grad():
             scale, zero_point = qparams(*input_range)
-            q, weight_scale = quantize_weight(weight, bias, scale, per_channel=per_channel, weight_range=weight_range)
+            q, weight_scale = quantize_weight(
+                weight, bias, scale, per_channel=per_channel, weight_range=weight_range, scales=scales
+            )
             self.weight.copy_(q)
             self.weight_scale.copy_(weight_scale)
             self.input_scale.fill_(scale)

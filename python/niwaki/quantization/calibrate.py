@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from niwaki.capture import capture, evaluating, shapes_of
 from niwaki.errors import NiwakiError, first_sentence
 from niwaki.nn.layers import Conv2d, Linear
+from niwaki.quantization.bias import channel_means
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.inputs import Batch
 from niwaki.quantization.observers import NotFiniteError, Observer, make_observer
@@ -33,6 +34,9 @@ class _FloatMode(TorchDispatchMode):
         self._names = {layer.weight.data_ptr(): name for name, layer in layers.items()}
         self._floats = floats
         self.observers: dict[str, Observer] = {name: make_observer(config) for name in layers}
+        self._layers = layers
+        # Means of the outputs of the first call of each layer, while they are asked for.
+        self.means: dict[str, torch.Tensor] | None = None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func not in _LAYERS:
@@ -40,10 +44,19 @@ class _FloatMode(TorchDispatchMode):
         x, weight = args[0], args[1]
         name = self._names[weight.data_ptr()]
         layer = self._floats[name]
-        try:
-            self.observers[name].observe(x)
-        except NotFiniteError as error:
-            raise _not_finite(f"the input of layer '{name}'") from error
+        if self.means is None:
+            try:
+                self.observers[name].observe(x)
+            except NotFiniteError as error:
+                raise _not_finite(f"the input of layer '{name}'") from error
+        y = self._float(func, layer, args)
+        if self.means is not None and name not in self.means:
+            self.means[name] = channel_means(self._layers[name], y)
+        return y
+
+    @staticmethod
+    def _float(func: Any, layer: nn.Conv2d | nn.Linear, args: Any) -> torch.Tensor:
+        x = args[0]
         bias = None if layer.bias is None else layer.bias.detach()
         if func is _LAYERS[1]:
             return F.linear(x, layer.weight.detach(), bias)
@@ -156,6 +169,17 @@ class Calibration:
         inputs = pytree.tree_leaves((batch.args, batch.kwargs))
         walk = _Observing(program, self._observers, self._unbounded, self._config)
         return walk.run(*inputs, enable_io_processing=False)
+
+    def output_means(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """float32 [O], the means of each layer's outputs in float32 for a batch, by the layer's name."""
+        batch = batch.copy()
+        self._mode.means = {}
+        try:
+            with evaluating(self._model), self._mode:
+                self._model(*batch.args, **batch.kwargs)
+            return self._mode.means
+        finally:
+            self._mode.means = None
 
     def layer_ranges(self) -> dict[str, Range]:
         """The input range of each niwaki layer that was reached, by the layer's name."""

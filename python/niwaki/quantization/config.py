@@ -23,6 +23,7 @@ class QuantizeConfig:
         per_channel: weights get a scale per output channel (True), or one per layer.
         weight_range: 'minmax' keeps the largest weight of a channel, 'mse' cuts it off where that makes the error
             smaller.
+        correct_bias: biases take up what rounding shifts the mean of each channel by, on the calibration inputs.
         skip: names or patterns ('fc', 'layer1.*') of layers that stay in float32.
         transform: called with each item of the calibration; returns the input (a tensor, tuple or dict). None: taken as
             it is.
@@ -32,6 +33,7 @@ class QuantizeConfig:
     percentile: float = 99.99
     per_channel: bool = True
     weight_range: WeightRange = "minmax"
+    correct_bias: bool = True
     skip: tuple[str, ...] = ()
     transform: Callable[[Any], Any] | None = None
 
@@ -52,8 +54,9 @@ class QuantizeConfig:
             raise ValueError(
                 f"QuantizeConfig: percentile must be above 50 and at most 100, not {self.percentile}; try 99.99."
             )
-        if not isinstance(self.per_channel, bool):
-            raise TypeError(f"QuantizeConfig: per_channel must be True or False, not {self.per_channel!r}.")
+        for name, flag in (("per_channel", self.per_channel), ("correct_bias", self.correct_bias)):
+            if not isinstance(flag, bool):
+                raise TypeError(f"QuantizeConfig: {name} must be True or False, not {flag!r}.")
         if self.transform is not None and not callable(self.transform):
             raise TypeError(f"QuantizeConfig: transform must be callable or None, not {type(self.transform).__name__}.")
         object.__setattr__(self, "skip", check_patterns(self.skip, "QuantizeConfig: skip"))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from niwaki.capture import evaluating
@@ -25,6 +26,7 @@ from niwaki.modules import (
 )  # fmt: skip
 from niwaki.nn.layers import Conv2d, Linear
 from niwaki.progress import track
+from niwaki.quantization.bias import Kept, correct_biases
 from niwaki.quantization.calibrate import Calibration
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.inputs import Batch, batches, check_calibration
@@ -59,9 +61,17 @@ def quantize(
 
 
 def quantize_with_reasons(
-    model: nn.Module, calibration: Any, config: QuantizeConfig | None = None, *, progress: bool = True
+    model: nn.Module,
+    calibration: Any,
+    config: QuantizeConfig | None = None,
+    *,
+    scales: Mapping[str, torch.Tensor] | None = None,
+    progress: bool = True,
 ) -> tuple[nn.Module, dict[str, str], dict[str, FloatLayer]]:
-    """As `quantize`. Returns also why a layer stayed in float32, by its name, and the float layers of all names."""
+    """As `quantize`. Returns also why a layer stayed in float32, by its name, and the float layers of all names.
+
+    `scales` are those of the weights that lie on the int8 grid already, by the layer's name.
+    """
     check_model(model, "quantize")
     config = QuantizeConfig() if config is None else config
     if not isinstance(config, QuantizeConfig):
@@ -93,7 +103,7 @@ def quantize_with_reasons(
             f"niwaki.quantize: there is no layer to quantize ({details or 'no Conv2d or Linear in the network'})."
         )
     result = _swap(copied, swapped)
-    _calibrate(result, swapped, first, stream, config)
+    _calibrate(result, swapped, itertools.chain([first], stream), config, scales or {}, progress)
     return result, reasons, floats
 
 
@@ -161,7 +171,12 @@ def _swap(model: nn.Module, layers: dict[str, FloatLayer]) -> nn.Module:
 
 
 def _calibrate(
-    model: nn.Module, floats: dict[str, FloatLayer], first: Batch, rest: Iterator[Batch], config: QuantizeConfig
+    model: nn.Module,
+    floats: dict[str, FloatLayer],
+    stream: Iterator[Batch],
+    config: QuantizeConfig,
+    scales: Mapping[str, torch.Tensor],
+    progress: bool,
 ) -> None:
     model.add_module(RANGES_NAME, Ranges())
     layers = {module.name: module for module in model.modules() if isinstance(module, (Conv2d, Linear))}
@@ -170,14 +185,19 @@ def _calibrate(
     }
     names = {path: module.name for path, module in model.named_modules() if isinstance(module, (Conv2d, Linear))}
     calibration = Calibration(model, by_path, config)
-    for batch in itertools.chain([first], rest):
+    kept = Kept()
+    for batch in kept.watch(stream):
         calibration.observe(batch)
     ranges = {names[path]: pair for path, pair in calibration.layer_ranges().items()}
     for name, layer in layers.items():
         layer.set_from_float(
             floats[name].weight, floats[name].bias, ranges[name],
-            per_channel=config.per_channel, weight_range=config.weight_range,
+            per_channel=config.per_channel, weight_range=config.weight_range, scales=scales.get(name),
         )  # fmt: skip
     stored = getattr(model, RANGES_NAME)
     assert isinstance(stored, Ranges)
     stored.set(calibration.value_ranges())
+    if config.correct_bias:
+        batch = kept.merged()
+        means = {names[path]: mean for path, mean in calibration.output_means(batch).items()}
+        correct_biases(model, layers, means, batch, progress=progress)

@@ -35,6 +35,7 @@ def quantize_weight(
     *,
     per_channel: bool = True,
     weight_range: WeightRange = "minmax",
+    scales: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Rounds a weight to int8. Zeros stay zeros.
 
@@ -47,6 +48,8 @@ def quantize_weight(
         input_scale: scale of the layer's input.
         per_channel: one scale per output channel, else all the same.
         weight_range: 'minmax' keeps the largest weight; 'mse' cuts it off where that makes the squared error smaller.
+        scales: float32 [O], of a weight that lies on their grid already; instead of per_channel and weight_range. Only
+            where a sum could overflow they are not kept.
 
     Returns:
         int8 of the shape of weight, and float32 scales [O], positive.
@@ -55,10 +58,10 @@ def quantize_weight(
     flat = weight.reshape(len(weight), -1)
     largest = flat.abs().amax(1).double() if flat.numel() else torch.zeros(len(flat), dtype=torch.float64)
     if not per_channel and largest.numel():
-        largest = largest.max().expand(len(flat)).clone()
-    scale = largest / 127
-    if weight_range == "mse":
-        scale = _least_error(flat, scale, per_channel)
+        largest = largest.max().expand(len(flat))
+    scale = (
+        weight_scales(weight, per_channel=per_channel, weight_range=weight_range) if scales is None else scales.double()
+    )
     steps_of_bias = torch.zeros_like(scale) if bias is None else bias.detach().double().abs() / input_scale
     # A channel without weights is its bias alone: any scale that makes the bias exact enough will do.
     alone = torch.where(steps_of_bias > 0, steps_of_bias / 2**22, torch.ones_like(scale))
@@ -72,6 +75,18 @@ def quantize_weight(
         if bool((most <= _INT32).all()):
             return q.reshape(weight.shape), scale32
         scale32 = torch.where(most > _INT32, scale32 * (most / _INT32 * 1.01).float(), scale32)
+
+
+def weight_scales(
+    weight: torch.Tensor, *, per_channel: bool = True, weight_range: WeightRange = "minmax"
+) -> torch.Tensor:
+    """float64 [O], the scales that the weights alone ask for; 0 for a channel without weights."""
+    flat = weight.detach().reshape(len(weight), -1)
+    largest = flat.abs().amax(1).double() if flat.numel() else torch.zeros(len(flat), dtype=torch.float64)
+    if not per_channel and largest.numel():
+        largest = largest.max().expand(len(flat)).clone()
+    scale = largest / 127
+    return _least_error(flat, scale, per_channel) if weight_range == "mse" else scale
 
 
 def _to_int8(flat: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
