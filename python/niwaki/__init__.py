@@ -12,6 +12,7 @@ from niwaki.compilation import compile, load, save
 from niwaki.compress import compress
 from niwaki.configs import OptimizeConfig, PruneConfig, QuantizeConfig
 from niwaki.errors import NiwakiError
+from niwaki.image import ImageConfig
 from niwaki.inspection import inspect
 from niwaki.network import Network
 from niwaki.nn import set_threads
@@ -34,6 +35,7 @@ __all__ = [
     "OptimizeConfig",
     "PruneConfig",
     "QuantizeConfig",
+    "ImageConfig",
     "NiwakiError",
     "set_threads",
     "isa",

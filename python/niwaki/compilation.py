@@ -16,6 +16,7 @@ from niwaki import _core
 from niwaki._version import __version__
 from niwaki.capture import capture
 from niwaki.errors import NiwakiError
+from niwaki.image import ImageConfig
 from niwaki.lower.program import InputInfo, NativeStage, Program, build_program
 from niwaki.lower.structure import Slot, Structure, rebuild
 from niwaki.network import SIGNATURE, Network, Signature, check_threads
@@ -93,13 +94,13 @@ def load(path: str | os.PathLike[str], threads: int | None = None) -> Network:
     return Network([stage], signature, threads=threads, source=graph.metadata.get("source", ""))
 
 
-def save(network: Network, path: str | os.PathLike[str]) -> None:
-    """Writes a compiled network into a .niwaki file; the same as `network.save(path)`."""
+def save(network: Network, path: str | os.PathLike[str], *, image: ImageConfig | None = None) -> None:
+    """Writes a compiled network into a .niwaki file; the same as `network.save(path, image=image)`."""
     given: object = network
     if not isinstance(given, Network):
         found = type(given).__name__
         raise TypeError(f"niwaki.save: network must be what niwaki.compile returned, not a {found}; compile it first.")
-    network.save(path)
+    network.save(path, image=image)
 
 
 def _signature(program: Program) -> Signature:

@@ -14,6 +14,7 @@ import torch
 
 from niwaki import _core
 from niwaki.errors import NiwakiError
+from niwaki.image import ImageConfig
 from niwaki.lower.program import InputInfo, NativeStage, TorchStage
 from niwaki.lower.structure import Structure, flatten
 from niwaki.plan import Plan, PlanStep
@@ -220,10 +221,16 @@ class Network:
         heading = f"{self._source or 'network'} on {self.isa}, {self._threads} thread{'s' * (self._threads > 1)}"
         return Plan(steps, heading)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, image: ImageConfig | None = None) -> None:
         """Writes the network into one .niwaki file, which runs on every CPU. It appears complete or not at all.
 
+        Args:
+            path: of the file.
+            image: mean and std of the images that it was trained on; programs may then hand uint8 pixels to the C
+                library. By default what the network's file said, if it came from one.
+
         Raises:
+            ValueError: image is for another number of channels than the network's images have.
             NiwakiError: a part of the network stays in torch (the message names the parts), results have a type that a
                 file can't name, or the file can't be written.
         """
@@ -242,6 +249,8 @@ class Network:
             )
         (stage,) = self._stages
         assert isinstance(stage, NativeStage)
+        if image is not None:
+            stage.graph.metadata = {**stage.graph.metadata, **image.metadata(stage.graph)}
         stage.graph.save(os.fspath(path))
 
     def __repr__(self) -> str:

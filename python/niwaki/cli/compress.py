@@ -6,10 +6,16 @@ import argparse
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from niwaki.cli.console import UsageError, note
+
+if TYPE_CHECKING:
+    from niwaki.image import ImageConfig
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 
 DESCRIPTION = """\
 Compress a network and write it into one file that runs on every CPU.
@@ -84,14 +90,12 @@ def add_parser(commands: Any) -> None:
     quantize.add_argument(
         "--mean",
         type=_numbers,
-        default=(0.485, 0.456, 0.406),
         metavar="R,G,B",
-        help="default: ImageNet's, 0.485,0.456,0.406",
+        help="of pixels in 0..1, which the file keeps (default: ImageNet's, 0.485,0.456,0.406)",
     )
     quantize.add_argument(
         "--std",
         type=_numbers,
-        default=(0.229, 0.224, 0.225),
         metavar="R,G,B",
         help="default: ImageNet's, 0.229,0.224,0.225",
     )
@@ -136,6 +140,19 @@ def _check_paths(arguments: argparse.Namespace) -> None:
             raise UsageError(f"{name} '{path}': the folder cannot be written to.")
 
 
+def _image(arguments: argparse.Namespace, shape: Sequence[int]) -> ImageConfig | None:
+    """What the file says about images: mean and std, where they were given or images were read with them."""
+    given = arguments.mean is not None or arguments.std is not None
+    if len(shape) != 4 or not (given or Path(arguments.calibration).is_dir()):
+        return None
+    from niwaki.image import ImageConfig
+
+    image = ImageConfig(mean=arguments.mean or MEAN, std=arguments.std or STD)
+    if len(image.mean) != shape[1]:
+        raise UsageError(f"--mean and --std have {len(image.mean)} numbers; the images have {shape[1]} channels.")
+    return image
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Does what `niwaki compress` says."""
     _check_paths(arguments)
@@ -158,8 +175,8 @@ def run(arguments: argparse.Namespace) -> None:
             source=arguments.calibration,
             size=arguments.input_size,
             resize=arguments.resize,
-            mean=arguments.mean,
-            std=arguments.std,
+            mean=arguments.mean or MEAN,
+            std=arguments.std or STD,
             samples=arguments.samples,
             batch=arguments.batch,
             key=arguments.key,
@@ -168,6 +185,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
     if arguments.calibration == "random":
         note("--calibration random: good for timing only; calibrate with real inputs before you use the answers.")
+    image = _image(arguments, calibration[0].shape)
     begin = time.perf_counter()
     options: dict[str, Any] = {}
     if arguments.sparsity is not None:
@@ -176,7 +194,7 @@ def run(arguments: argparse.Namespace) -> None:
         options["observer"] = arguments.observer
     module, report = niwaki.compress(model, calibration, **options)
     network = niwaki.compile(module, (calibration[0][:1],))
-    network.save(arguments.output)
+    network.save(arguments.output, image=image)
     seconds = time.perf_counter() - begin
     if arguments.report:
         (report.to_html if arguments.report.endswith(".html") else report.to_json)(arguments.report)

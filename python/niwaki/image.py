@@ -1,0 +1,48 @@
+"""What a file says about uint8 images, for programs that hand the C library pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from niwaki import _core
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageConfig:
+    """How pixels become the network's input: (pixel / 255 - mean) / std, channel by channel.
+
+    Attributes:
+        mean, std: of each channel, for pixels in 0..1; std above 0.
+
+    Raises:
+        ValueError: they have different lengths, are empty, or hold something else than such numbers.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        numbers = (tuple(float(value) for value in self.mean), tuple(float(value) for value in self.std))
+        if len(numbers[0]) != len(numbers[1]) or not numbers[0]:
+            raise ValueError(
+                "ImageConfig: mean and std need a number for each channel each, "
+                f"not {len(numbers[0])} and {len(numbers[1])}."
+            )
+        if not all(abs(value) < 1e6 for value in numbers[0]) or not all(1e-6 < value < 1e6 for value in numbers[1]):
+            raise ValueError(f"ImageConfig: mean has to be finite and std above 0, not {self.mean} and {self.std}.")
+        object.__setattr__(self, "mean", numbers[0])
+        object.__setattr__(self, "std", numbers[1])
+
+    def metadata(self, graph: _core.Graph) -> dict[str, str]:
+        """The entries of a file's metadata (docs/file-format.md).
+
+        Raises:
+            ValueError: no input of the graph is an image with so many channels.
+        """
+        if (4, len(self.mean)) not in [(len(shape), shape[1]) for shape in graph.input_shapes]:
+            raise ValueError(
+                f"ImageConfig: mean and std are for {len(self.mean)} channels; the network has no input "
+                f"[N, {len(self.mean)}, H, W]."
+            )
+        texts = (",".join(format(value, ".9g") for value in values) for values in (self.mean, self.std))
+        return dict(zip(("image.mean", "image.std"), texts, strict=True))
