@@ -19,26 +19,55 @@ std::vector<std::vector<int64_t>> sizes_of_outputs(const Graph& graph, const std
 
 }  // namespace
 
-Session::Session(std::shared_ptr<const Model> model, int threads)
-    : model_(std::move(model)), pool_(threads), milliseconds_(model_->steps().size(), 0.0) {
-  plan_.macs.assign(model_->steps().size(), 0);
-}
+Session::Session(std::shared_ptr<const Model> model, int threads, int64_t pass_bytes)
+    : model_(std::move(model)),
+      pool_(threads),
+      pass_bytes_(pass_bytes),
+      macs_(model_->steps().size(), 0),
+      milliseconds_(model_->steps().size(), 0.0) {}
 
 std::vector<std::vector<int64_t>> Session::output_sizes(std::span<const std::vector<int64_t>> inputs) const {
   const bool planned = !sizes_.empty() && std::equal(inputs.begin(), inputs.end(), sizes_.begin(), sizes_.end());
-  return sizes_of_outputs(model_->graph(), planned ? plan_.shapes : infer_shapes(model_->graph(), inputs));
+  return sizes_of_outputs(model_->graph(), planned ? shapes_ : infer_shapes(model_->graph(), inputs));
+}
+
+Session::Pass Session::make_pass(std::vector<std::vector<int64_t>> sizes, int64_t images) const {
+  for (auto& size : sizes) size[0] = images;
+  return {images, make_plan(*model_, sizes, pool_.threads())};
+}
+
+int64_t Session::images_per_pass(const std::vector<std::vector<int64_t>>& sizes) const {
+  const int64_t images = sizes.empty() ? 0 : sizes[0][0];
+  const bool together = std::all_of(sizes.begin(), sizes.end(), [&](const auto& size) { return size[0] == images; });
+  if (images < 2 || !together) return images;
+  const int64_t fit = std::max<int64_t>(1, pass_bytes_ / std::max<int64_t>(1, make_pass(sizes, 1).plan.arena_bytes));
+  return div_up(images, div_up(images, fit));  // evenly
 }
 
 void Session::plan(std::vector<std::vector<int64_t>> sizes) {
-  Plan plan = make_plan(*model_, sizes, pool_.threads());
-  if (static_cast<size_t>(plan.arena_bytes) > arena_.size()) {
+  std::vector<Shape> shapes = infer_shapes(model_->graph(), sizes);
+  std::vector<Pass> passes;
+  const int64_t images = sizes.empty() ? 0 : sizes[0][0], each = images_per_pass(sizes);
+  const bool whole = each == images;
+  passes.push_back(whole ? Pass{images, make_plan(*model_, sizes, pool_.threads())} : make_pass(sizes, each));
+  if (!whole && images % each != 0) passes.push_back(make_pass(sizes, images % each));
+  int64_t bytes = 0;
+  for (const Pass& pass : passes) bytes = std::max(bytes, pass.plan.arena_bytes);
+  if (static_cast<size_t>(bytes) > arena_.size()) {
     arena_ = Buffer();  // before the larger one is asked for
     sizes_.clear();
-    arena_ = Buffer(static_cast<size_t>(plan.arena_bytes));
+    arena_ = Buffer(static_cast<size_t>(bytes));
   }
-  for (size_t v = 0; v < plan.planes.size(); ++v)
-    if (plan.offsets[v] >= 0) plan.planes[v].data = arena_.data() + plan.offsets[v];
-  plan_ = std::move(plan);
+  macs_.assign(macs_.size(), 0);
+  for (Pass& pass : passes) {
+    for (size_t v = 0; v < pass.plan.planes.size(); ++v)
+      if (pass.plan.offsets[v] >= 0) pass.plan.planes[v].data = arena_.data() + pass.plan.offsets[v];
+    const int64_t times = whole ? 1 : &pass == &passes.front() ? images / each : 1;
+    for (size_t k = 0; k < macs_.size(); ++k) macs_[k] += times * pass.plan.macs[k];
+  }
+  arena_bytes_ = bytes;
+  shapes_ = std::move(shapes);
+  passes_ = std::move(passes);
   sizes_ = std::move(sizes);
 }
 
@@ -49,10 +78,20 @@ void Session::run(std::span<const Input> inputs, std::span<float* const> outputs
     std::atomic<bool>& running;
     ~Release() { running.store(false, std::memory_order_release); }
   } release{running_};
-  run_steps(inputs, outputs);
+  run_batch(inputs, outputs);
 }
 
-void Session::run_steps(std::span<const Input> inputs, std::span<float* const> outputs) {
+void Session::check_pointers(std::span<const Input> inputs, std::span<float* const> outputs) const {
+  const Graph& graph = model_->graph();
+  for (size_t i = 0; i < inputs.size(); ++i)
+    if (inputs[i].data == nullptr && shapes_[static_cast<size_t>(graph.inputs()[i].value)].images > 0)
+      throw Error(Status::invalid_argument, "Input '" + graph.inputs()[i].name + "' has no data.");
+  for (size_t i = 0; i < outputs.size(); ++i)
+    if (outputs[i] == nullptr && shapes_[static_cast<size_t>(graph.outputs()[i].value)].images > 0)
+      throw Error(Status::invalid_argument, "Output '" + graph.outputs()[i].name + "' has no memory.");
+}
+
+void Session::run_batch(std::span<const Input> inputs, std::span<float* const> outputs) {
   const Graph& graph = model_->graph();
   if (outputs.size() != graph.outputs().size())
     throw Error(Status::invalid_argument, "The network has " + std::to_string(graph.outputs().size()) + " outputs, not " +
@@ -64,45 +103,58 @@ void Session::run_steps(std::span<const Input> inputs, std::span<float* const> o
     for (const Input& input : inputs) sizes.push_back(input.sizes);
     plan(std::move(sizes));
   }
+  check_pointers(inputs, outputs);
+  milliseconds_.assign(milliseconds_.size(), 0.0);
+  const auto empty = [](const auto& size) { return size[0] == 0; };
+  if (std::any_of(sizes_.begin(), sizes_.end(), empty)) return;  // no image in, so nothing out
 
-  std::vector<const float*> sources(plan_.shapes.size(), nullptr);
-  std::vector<float*> targets(plan_.shapes.size(), nullptr);
-  bool empty = false;
+  const int64_t images = sizes_.empty() ? 0 : sizes_[0][0];
+  int64_t first = 0;
+  do {
+    const Pass& pass = images - first >= passes_.front().images ? passes_.front() : passes_.back();
+    run_pass(pass, first, inputs, outputs);
+    first += pass.images;
+  } while (first < images);
+}
+
+void Session::run_pass(const Pass& pass, int64_t first_image, std::span<const Input> inputs, std::span<float* const> outputs) {
+  const Graph& graph = model_->graph();
+  const Plan& plan = pass.plan;
+  // Elements of all images before this pass.
+  const auto skipped = [&](size_t value) {
+    const Shape& shape = plan.shapes[value];
+    return first_image * shape.channels * shape.height * shape.width;
+  };
+  std::vector<const float*> sources(plan.shapes.size(), nullptr);
+  std::vector<float*> targets(plan.shapes.size(), nullptr);
   for (size_t i = 0; i < inputs.size(); ++i) {
     const auto value = static_cast<size_t>(graph.inputs()[i].value);
-    empty = empty || plan_.shapes[value].images == 0;
-    if (inputs[i].data == nullptr && plan_.shapes[value].images > 0)
-      throw Error(Status::invalid_argument, "Input '" + graph.inputs()[i].name + "' has no data.");
-    sources[value] = inputs[i].data;
+    sources[value] = inputs[i].data + skipped(value);
   }
   for (size_t i = 0; i < outputs.size(); ++i) {
     const auto value = static_cast<size_t>(graph.outputs()[i].value);
-    if (outputs[i] == nullptr && plan_.shapes[value].images > 0)
-      throw Error(Status::invalid_argument, "Output '" + graph.outputs()[i].name + "' has no memory.");
-    if (targets[value] == nullptr) targets[value] = outputs[i];
+    if (targets[value] == nullptr) targets[value] = outputs[i] + skipped(value);
   }
-  milliseconds_.assign(milliseconds_.size(), 0.0);
-  if (empty) return;  // no image in, so nothing out
 
   std::vector<Planes> in;
   auto before = std::chrono::steady_clock::now();
   for (size_t k = 0; k < graph.nodes().size(); ++k) {
-    if (plan_.skipped[k]) continue;
+    if (plan.skipped[k]) continue;
     const Node& node = graph.nodes()[k];
     in.clear();
-    for (int input : node.inputs) in.push_back(plan_.planes[static_cast<size_t>(input)]);
+    for (int input : node.inputs) in.push_back(plan.planes[static_cast<size_t>(input)]);
     const auto output = static_cast<size_t>(node.output);
     model_->steps()[k]->run(
-        {in, plan_.planes[output], sources[static_cast<size_t>(node.inputs[0])], targets[output], arena_.data(), pool_});
+        {in, plan.planes[output], sources[static_cast<size_t>(node.inputs[0])], targets[output], arena_.data(), pool_});
     const auto after = std::chrono::steady_clock::now();
-    milliseconds_[k] = std::chrono::duration<double, std::milli>(after - before).count();
+    milliseconds_[k] += std::chrono::duration<double, std::milli>(after - before).count();
     before = after;
   }
   // A value that is an output more than once was made once.
   for (size_t i = 0; i < outputs.size(); ++i) {
     const auto value = static_cast<size_t>(graph.outputs()[i].value);
-    if (outputs[i] != targets[value])
-      std::memcpy(outputs[i], targets[value], static_cast<size_t>(plan_.shapes[value].elements()) * sizeof(float));
+    float* to = outputs[i] + skipped(value);
+    if (to != targets[value]) std::memcpy(to, targets[value], static_cast<size_t>(plan.shapes[value].elements()) * sizeof(float));
   }
 }
 
