@@ -125,7 +125,7 @@ Isa parse(const std::string& name, const char* source) {
   throw Error(Status::invalid_argument,
               std::string(source) + ": " +
                   (known ? "this machine cannot run the instruction set '" : "unknown instruction set '") + name +
-                  "'; it supports " + names(supported_isas()) + ".");
+                  "'; this machine supports " + names(supported_isas()) + ".");
 }
 
 }  // namespace

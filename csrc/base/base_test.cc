@@ -53,7 +53,7 @@ TEST(arch_environment_forces) {
   }
   {
     ForcedIsa forced("sse9");
-    CHECK_THROWS(current_isa(), "NIWAKI_ISA: unknown instruction set 'sse9'; it supports scalar");
+    CHECK_THROWS(current_isa(), "NIWAKI_ISA: unknown instruction set 'sse9'; this machine supports scalar");
   }
 #if defined(__x86_64__)
   ForcedIsa forced("i8mm");
