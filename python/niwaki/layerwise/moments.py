@@ -12,7 +12,7 @@ from torch.nn import functional as F
 # Columns of inputs that a layer's covariance is made of. More change it little and cost as much as running the layer.
 SAMPLES = 1 << 16
 # Values of unfolded inputs held at a time.
-_CHUNK = 1 << 24
+_CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,21 @@ class Moments:
     reference_mean: torch.Tensor
 
 
-def columns(layer: nn.Conv2d | nn.Linear, x: torch.Tensor) -> torch.Tensor:
-    """What the layer's weights are multiplied with: [groups, K, columns]."""
+def columns(layer: nn.Conv2d | nn.Linear, x: torch.Tensor, chosen: torch.Tensor | None = None) -> torch.Tensor:
+    """What the layer's weights are multiplied with: [groups, K, columns].
+
+    `chosen` are the positions to take: of each image, for a convolution; of all rows, for a linear layer.
+    """
     if isinstance(layer, nn.Linear):
-        return x.reshape(1, -1, x.shape[-1]).transpose(1, 2)
+        rows = x.reshape(-1, x.shape[-1])
+        return (rows if chosen is None else rows[chosen]).T[None]
     x = x if x.dim() == 4 else x.unsqueeze(0)
     x = _padded(layer, x)
     unfolded = F.unfold(x, layer.kernel_size, layer.dilation, 0, layer.stride)
-    images, rows, _ = unfolded.shape
-    return unfolded.reshape(images, layer.groups, rows // layer.groups, -1).permute(1, 2, 0, 3).flatten(2)
+    if chosen is not None:
+        unfolded = unfolded[:, :, chosen]
+    images, depth, _ = unfolded.shape
+    return unfolded.reshape(images, layer.groups, depth // layer.groups, -1).permute(1, 2, 0, 3).flatten(2)
 
 
 def _padded(layer: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
@@ -82,7 +88,9 @@ def moments(
     size = layer.weight[0].numel()
     same = all(a is b for a, b in zip(inputs, references, strict=True))
     generator = torch.Generator().manual_seed(seed)
-    total = _count(layer, inputs)
+    total = sum(
+        _places(layer, x) * (x.shape[0] if x.dim() == 4 and isinstance(layer, nn.Conv2d) else 1) for x in inputs
+    )
     share = min(1.0, samples / max(1, total))
     second = torch.zeros(groups, size, size)
     cross = second if same else torch.zeros(groups, size, size)
@@ -90,18 +98,16 @@ def moments(
     count = 0
     for x, r in zip(inputs, references, strict=True):
         for now, before in zip(_parts(layer, x), _parts(layer, r), strict=True):
-            found = columns(layer, now)
             chosen = None
             if share < 1:
-                kept = max(1, round(share * found.shape[2]))
-                chosen = torch.randperm(found.shape[2], generator=generator)[:kept]
-                found = found[:, :, chosen]
+                places = _places(layer, now)
+                chosen = torch.randperm(places, generator=generator)[: max(1, round(share * places))]
+            found = columns(layer, now, chosen)
             count += found.shape[2]
             second.baddbmm_(found, found.transpose(1, 2))
             mean += found.sum(2, dtype=torch.float64)
             if not same:
-                other = columns(layer, before)
-                other = other if chosen is None else other[:, :, chosen]
+                other = columns(layer, before, chosen)
                 cross.baddbmm_(other, found.transpose(1, 2))
                 reference_mean += other.sum(2, dtype=torch.float64)
     count = max(1, count)
@@ -118,11 +124,14 @@ def _centered(second: torch.Tensor, left: torch.Tensor, right: torch.Tensor, cen
     return second.sub_((left[:, :, None] * right[:, None, :]).float())
 
 
-def _count(layer: nn.Conv2d | nn.Linear, inputs: Sequence[torch.Tensor]) -> int:
+def _places(layer: nn.Conv2d | nn.Linear, x: torch.Tensor) -> int:
+    """Output pixels of an image, or rows of a linear layer."""
     if isinstance(layer, nn.Linear):
-        return sum(x.numel() // x.shape[-1] for x in inputs)
-    strides = layer.stride[0] * layer.stride[1]
-    return sum((x.shape[0] if x.dim() == 4 else 1) * -(-x.shape[-1] * x.shape[-2] // strides) for x in inputs)
+        return x.numel() // x.shape[-1]
+    padded = _padded(layer, x[:1] if x.dim() == 4 else x)
+    sizes = zip(padded.shape[-2:], layer.kernel_size, layer.dilation, layer.stride, strict=True)
+    height, width = ((size - d * (k - 1) - 1) // step + 1 for size, k, d, step in sizes)
+    return height * width
 
 
 def _parts(layer: nn.Conv2d | nn.Linear, x: torch.Tensor) -> Sequence[torch.Tensor]:

@@ -1,0 +1,90 @@
+"""What compression costs in accuracy: a table of networks, methods and sparsities, for docs/accuracy.md.
+
+    python bench/accuracy/accuracy.py --data ../shared/data                          # int8 and 50 %, some minutes
+    python bench/accuracy/accuracy.py --data ../shared/data --sparsity 0.3 0.5 0.75 0.9 --scope local global
+
+Float32 and compressed networks see the same test images. The compressed one runs as a user would run it: compiled, in
+int8, from its file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from networks import DEPTHS, Images, load_images, load_network
+from torch import nn
+
+import niwaki
+
+HEADER = ("network", "method", "zeros", "file / float32", "top-1", "drop", "agreement", "logits' error", "seconds")
+
+
+def answers(net: Any, x: torch.Tensor) -> torch.Tensor:
+    """Logits, [N, 10]."""
+    with torch.no_grad():
+        return torch.cat([net(part) for part in x.split(128)])
+
+
+def measure(name: str, method: str, model: nn.Module, images: Images, args: Any, options: dict[str, Any]) -> None:
+    """Compresses, saves, loads, runs, and prints one row for each seed."""
+    wanted = answers(model, images.test)
+    right = wanted.argmax(1) == images.labels
+    for seed in range(args.seeds):
+        chosen = torch.randperm(len(images.train), generator=torch.Generator().manual_seed(seed))[: args.images]
+        begin = time.perf_counter()
+        small, report = niwaki.compress(model, images.train[chosen].split(64), **options)
+        seconds = time.perf_counter() - begin
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "net.niwaki"
+            niwaki.compile(small, (images.test[:1],), threads=args.threads).save(str(path))
+            size = path.stat().st_size
+            found = answers(niwaki.load(str(path), threads=args.threads), images.test)
+        same = float((found.argmax(1) == wanted.argmax(1)).float().mean())
+        top1 = float((found.argmax(1) == images.labels).float().mean())
+        floats = 4 * sum(parameter.numel() for parameter in model.parameters())
+        row = (
+            name, method, f"{report.zeros:.1%}", f"1/{floats / size:.1f}", f"{top1:.2%}",
+            f"{100 * (float(right.float().mean()) - top1):+.2f}", f"{same:.1%}",
+            f"{float((found - wanted).norm() / wanted.norm()):.3f}", f"{seconds:.0f}",
+        )  # fmt: skip
+        print("| " + " | ".join(row) + " |", flush=True)
+
+
+def main() -> None:
+    """Prints the table in Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="the folder with cifar10_lossless.npz and the weights")
+    parser.add_argument("--networks", nargs="+", choices=tuple(DEPTHS), default=list(DEPTHS))
+    parser.add_argument("--sparsity", nargs="*", type=float, default=[0.5])
+    parser.add_argument("--pattern", nargs="+", default=["block4"])
+    parser.add_argument("--scope", nargs="+", choices=("local", "global"), default=["local"])
+    parser.add_argument("--importance", nargs="+", choices=("magnitude", "second_order"),
+                        default=["magnitude", "second_order"])  # fmt: skip
+    parser.add_argument("--images", type=int, default=512, help="to calibrate on (default: 512)")
+    parser.add_argument("--seeds", type=int, default=1, help="runs, each with other calibration images (default: 1)")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    images = load_images(args.data)
+    print("| " + " | ".join(HEADER) + " |\n" + "|---" * len(HEADER) + "|")
+    for name in args.networks:
+        model = load_network(name, args.data)
+        measure(name, "int8", model, images, args, {})
+        for correct, text in ((False, "int8, biases as they were"),):
+            measure(name, text, model, images, args, {"correct_bias": correct})
+        for pattern in args.pattern:
+            for sparsity in args.sparsity:
+                for scope in args.scope:
+                    for importance in args.importance:
+                        text = f"int8, {sparsity:.0%} {pattern}, {scope}, {importance.replace('_', ' ')}"
+                        options = {"sparsity": sparsity, "pattern": pattern, "scope": scope, "importance": importance}
+                        measure(name, text, model, images, args, options)
+
+
+if __name__ == "__main__":
+    main()
