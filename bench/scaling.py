@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,9 +48,9 @@ class Point:
 
 
 def measure(network: niwaki.Network, shapes: Sequence[tuple[int, int]], rounds: int, label: str) -> list[Point]:
-    """Times a network at each (batch, size): medians over rounds of the faster of two calls.
+    """Times a network at each (batch, size): the fastest of two calls in each of some rounds.
 
-    Each round visits all shapes, so that a slow minute of the machine hits all of them.
+    Each round visits all shapes, so that a slow minute of the machine spoils none of them: what else runs only adds.
     """
     inputs = [torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(0)) for batch, size in shapes]
     times: list[list[float]] = [[] for _ in shapes]
@@ -59,7 +58,7 @@ def measure(network: niwaki.Network, shapes: Sequence[tuple[int, int]], rounds: 
         for x, of_shape in zip(inputs, times, strict=True):
             network(x)
             of_shape.append(min(_milliseconds(network, x) for _ in range(2)))
-    return [Point(*shape, statistics.median(found)) for shape, found in zip(shapes, times, strict=True)]
+    return [Point(*shape, min(found)) for shape, found in zip(shapes, times, strict=True)]
 
 
 def _milliseconds(network: niwaki.Network, x: torch.Tensor) -> float:
