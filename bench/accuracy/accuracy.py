@@ -65,6 +65,7 @@ def main() -> None:
     parser.add_argument("--scope", nargs="+", choices=("local", "global"), default=["local"])
     parser.add_argument("--importance", nargs="+", choices=("magnitude", "second_order"),
                         default=["magnitude", "second_order"])  # fmt: skip
+    parser.add_argument("--uncorrected", action="store_true", help="also int8 without bias correction")
     parser.add_argument("--images", type=int, default=512, help="to calibrate on (default: 512)")
     parser.add_argument("--seeds", type=int, default=1, help="runs, each with other calibration images (default: 1)")
     parser.add_argument("--threads", type=int, default=2)
@@ -75,8 +76,8 @@ def main() -> None:
     for name in args.networks:
         model = load_network(name, args.data)
         measure(name, "int8", model, images, args, {})
-        for correct, text in ((False, "int8, biases as they were"),):
-            measure(name, text, model, images, args, {"correct_bias": correct})
+        if args.uncorrected:
+            measure(name, "int8, biases as they were", model, images, args, {"correct_bias": False})
         for pattern in args.pattern:
             for sparsity in args.sparsity:
                 for scope in args.scope:

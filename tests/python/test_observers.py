@@ -12,6 +12,7 @@ from niwaki.quantization.affine import SMALLEST_SCALE, qparams
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.observers import (
     BINS,
+    EntropyObserver,
     HistogramObserver,
     MinMaxObserver,
     MseObserver,
@@ -58,7 +59,7 @@ def test_minmax_over_batches() -> None:
     assert observer.range() == (-3.0, 2.0)
 
 
-@pytest.mark.parametrize("observer", [MinMaxObserver, MseObserver, PercentileObserver])
+@pytest.mark.parametrize("observer", [MinMaxObserver, MseObserver, PercentileObserver, EntropyObserver])
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_not_finite_is_refused(observer: type[Observer], bad: float) -> None:
     with pytest.raises(NotFiniteError):
@@ -131,6 +132,23 @@ def test_mse_keeps_values_that_are_all_the_same() -> None:
     assert observer.range()[1] == 0.5
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_entropy_cuts_off_lone_outliers_and_keeps_full_ranges(sign: float) -> None:
+    generator = torch.Generator().manual_seed(1)
+    normal = torch.randn(200_000, generator=generator).abs()
+    observer = EntropyObserver()
+    observer.observe(sign * torch.cat([normal, torch.tensor([100.0])]))
+    low, high = observer.range()
+    assert 3.0 < (high if sign > 0 else -low) < 15.0
+    uniform = EntropyObserver()
+    uniform.observe(sign * torch.rand(200_000, generator=generator))
+    low, high = uniform.range()
+    assert (high if sign > 0 else -low) > 0.95
+    same = EntropyObserver()
+    same.observe(torch.full((10,), 0.5))
+    assert same.range()[1] == 0.5
+
+
 def test_large_tensors_are_sampled_but_their_ends_are_exact() -> None:
     observer = MinMaxObserver()
     mse = MseObserver()
@@ -145,5 +163,6 @@ def test_large_tensors_are_sampled_but_their_ends_are_exact() -> None:
 def test_config_names_the_observer() -> None:
     assert isinstance(make_observer(QuantizeConfig(observer="minmax")), MinMaxObserver)
     assert isinstance(make_observer(QuantizeConfig()), MseObserver)
+    assert isinstance(make_observer(QuantizeConfig(observer="entropy")), EntropyObserver)
     percentile = make_observer(QuantizeConfig(observer="percentile", percentile=99))
     assert isinstance(percentile, PercentileObserver) and percentile.percentile == 99

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from niwaki.modules import check_patterns
 from niwaki.quantization.weights import WeightRange
 
-ObserverName = Literal["mse", "minmax", "percentile"]
+ObserverName = Literal["mse", "minmax", "percentile", "entropy"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class QuantizeConfig:
 
     Attributes:
         observer: how the range of an activation follows from the values that calibration saw: 'mse' (least squared
-            error), 'minmax' (all of them) or 'percentile' (all but outliers on either side).
+            error), 'minmax' (all of them), 'percentile' (all but outliers on either side) or 'entropy' (rounded values
+            are distributed most like the values).
         percentile: for observer='percentile', the percentage of values kept on either side: above 50, at most 100.
         per_channel: weights get a scale per output channel (True), or one per layer.
         weight_range: 'minmax' keeps the largest weight of a channel, 'mse' cuts it off where that makes the error
