@@ -33,7 +33,7 @@ thread_local constinit Allocator current = kSystem;
 }  // namespace
 
 const Allocator& system_allocator() { return kSystem; }
-const Allocator& current_allocator() { return current; }
+Allocator current_allocator() { return current; }
 
 AllocatorScope::AllocatorScope(const Allocator& allocator) : before_(current) { current = allocator; }
 AllocatorScope::~AllocatorScope() { current = before_; }

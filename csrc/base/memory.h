@@ -21,7 +21,7 @@ struct Allocator {
 };
 
 const Allocator& system_allocator();
-const Allocator& current_allocator();  // of this thread: that of the innermost AllocatorScope, else the system's
+Allocator current_allocator();  // of this thread: that of the innermost AllocatorScope, else the system's
 
 // Buffers that this thread makes in the scope come from `allocator`, which is copied. They know who releases them, so they may
 // outlive the scope.

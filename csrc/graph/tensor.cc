@@ -58,12 +58,29 @@ Tensor Tensor::copy_of(DType dtype, std::vector<int64_t> shape, const void* data
   return Tensor(dtype, std::move(shape), std::shared_ptr<const uint8_t>(buffer, buffer->data()));
 }
 
+namespace {
+
+// Eight bits count 255 elements: lanes of a byte each, where one counter for all would take eight bytes for each element.
+int64_t count_zeros(const uint8_t* bytes, int64_t count) {
+  int64_t zeros = 0;
+  while (count > 0) {
+    const int64_t some = std::min<int64_t>(count, 255);
+    uint8_t found = 0;
+    for (int64_t i = 0; i < some; ++i) found = static_cast<uint8_t>(found + (bytes[i] == 0));
+    zeros += found;
+    bytes += some;
+    count -= some;
+  }
+  return zeros;
+}
+
+}  // namespace
+
 double Tensor::zeros() const {
   if (elements_ == 0) return 0.0;
   const Tensor whole = unpacked();
   const uint8_t* bytes = whole.data();
-  if (dtype_bytes(dtype_) == 1)
-    return static_cast<double>(std::count(bytes, bytes + elements_, uint8_t{0})) / static_cast<double>(elements_);
+  if (dtype_bytes(dtype_) == 1) return static_cast<double>(count_zeros(bytes, elements_)) / static_cast<double>(elements_);
   int64_t count = 0;
   for (int64_t i = 0; i < elements_; ++i) {
     if (dtype_ == DType::i32) {

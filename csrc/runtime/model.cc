@@ -41,7 +41,7 @@ Model::Model(Graph graph, Isa isa, ConvKind kind, ThreadPool* pool) : isa_(isa) 
   graph_ = std::move(fused.graph);
   const std::vector<int64_t> pixels = expected_pixels(graph_);
   steps_.resize(graph_.nodes().size());
-  const Allocator& allocator = current_allocator();
+  const Allocator allocator = current_allocator();  // a copy: the original belongs to this thread
   const auto pack = [&](int64_t index, int) {
     const AllocatorScope scope(allocator);
     const auto i = static_cast<size_t>(index);
