@@ -10,6 +10,7 @@ int8, from its file.
 from __future__ import annotations
 
 import argparse
+import itertools
 import tempfile
 import time
 from pathlib import Path
@@ -55,6 +56,26 @@ def measure(name: str, method: str, model: nn.Module, images: Images, args: Any,
         print("| " + " | ".join(row) + " |", flush=True)
 
 
+def measure_float(name: str, method: str, model: nn.Module, images: Images, args: Any, options: dict[str, Any]) -> None:
+    """As `measure`, for a network that is pruned and stays in float32."""
+    folded = niwaki.optimize(model, args=(images.test[:1],))
+    wanted = answers(folded, images.test)
+    for seed in range(args.seeds):
+        chosen = torch.randperm(len(images.train), generator=torch.Generator().manual_seed(seed))[: args.images]
+        second = options["importance"] == "second_order"
+        begin = time.perf_counter()
+        pruned = niwaki.prune(folded, calibration=images.train[chosen].split(64) if second else None, **options)
+        seconds = time.perf_counter() - begin
+        found = answers(pruned, images.test)
+        right = [float((logits.argmax(1) == images.labels).float().mean()) for logits in (wanted, found)]
+        row = (
+            name, method, f"{options['sparsity']:.1%}", "", f"{right[1]:.2%}", f"{100 * (right[0] - right[1]):+.2f}",
+            f"{float((found.argmax(1) == wanted.argmax(1)).float().mean()):.1%}",
+            f"{float((found - wanted).norm() / wanted.norm()):.3f}", f"{seconds:.0f}",
+        )  # fmt: skip
+        print("| " + " | ".join(row) + " |", flush=True)
+
+
 def main() -> None:
     """Prints the table in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -66,6 +87,7 @@ def main() -> None:
     parser.add_argument("--importance", nargs="+", choices=("magnitude", "second_order"),
                         default=["magnitude", "second_order"])  # fmt: skip
     parser.add_argument("--uncorrected", action="store_true", help="also int8 without bias correction")
+    parser.add_argument("--float32", action="store_true", help="pruned networks in float32: what pruning alone costs")
     parser.add_argument("--images", type=int, default=512, help="to calibrate on (default: 512)")
     parser.add_argument("--seeds", type=int, default=1, help="runs, each with other calibration images (default: 1)")
     parser.add_argument("--threads", type=int, default=2)
@@ -75,16 +97,17 @@ def main() -> None:
     print("| " + " | ".join(HEADER) + " |\n" + "|---" * len(HEADER) + "|")
     for name in args.networks:
         model = load_network(name, args.data)
-        measure(name, "int8", model, images, args, {})
+        if not args.float32:
+            measure(name, "int8", model, images, args, {})
         if args.uncorrected:
             measure(name, "int8, biases as they were", model, images, args, {"correct_bias": False})
-        for pattern in args.pattern:
-            for sparsity in args.sparsity:
-                for scope in args.scope:
-                    for importance in args.importance:
-                        text = f"int8, {sparsity:.0%} {pattern}, {scope}, {importance.replace('_', ' ')}"
-                        options = {"sparsity": sparsity, "pattern": pattern, "scope": scope, "importance": importance}
-                        measure(name, text, model, images, args, options)
+        for pattern, sparsity, scope, importance in itertools.product(
+            args.pattern, args.sparsity, args.scope, args.importance
+        ):
+            kind = "float32" if args.float32 else "int8"
+            method = f"{kind}, {sparsity:.0%} {pattern}, {scope}, {importance.replace('_', ' ')}"
+            options = {"sparsity": sparsity, "pattern": pattern, "scope": scope, "importance": importance}
+            (measure_float if args.float32 else measure)(name, method, model, images, args, options)
 
 
 if __name__ == "__main__":
