@@ -55,25 +55,6 @@ ConvOutput PackedBase::output_at(const Planes& out, const Planes& residual, int6
   return output;
 }
 
-void PackedBase::four_weights(const int8_t* weight, int32_t o, int32_t group, int32_t tap, int8_t four[4]) const {
-  const int32_t per_group = params_.in_channels / params_.groups;
-  const int32_t first = o / (params_.out_channels / params_.groups) * per_group;
-  for (int32_t i = 0; i < 4; ++i) {
-    const int32_t channel = group * 4 + i - first;
-    const bool inside = channel >= 0 && channel < per_group;
-    four[i] = inside ? weight[(int64_t{o} * per_group + channel) * taps() + tap] : int8_t{0};
-  }
-}
-
-void PackedBase::store_block(const int8_t four[4], uint8_t* to) const {
-  if (kernels_.lane_bytes == 4) {
-    std::memcpy(to, four, 4);
-    return;
-  }
-  const int16_t wide[4] = {four[0], four[2], four[1], four[3]};
-  std::memcpy(to, wide, 8);
-}
-
 void store_float_tile(const float* tile, int64_t pitch, const Planes& out, int64_t first_output, int64_t outputs,
                       int64_t first_pixel, int64_t pixels, float* to) {
   const int64_t plane = int64_t{out.height} * out.width;

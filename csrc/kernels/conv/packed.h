@@ -1,6 +1,7 @@
 // The ways to hold a layer. Made by pack_conv, which chooses (choose.cc).
 #pragma once
 
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -29,11 +30,30 @@ class PackedBase : public PackedConv {
   // The constants of an output; the pointers of `out`, `residual` are those of group `group` at lane `pixel`.
   ConvOutput output_at(const Planes& out, const Planes& residual, int64_t group, int64_t pixel) const;
 
-  // Four weights of output `o` for input channels 4 * group .. + 3 at `tap`; zero outside of o's group of channels.
-  void four_weights(const int8_t* weight, int32_t o, int32_t group, int32_t tap, int8_t four[4]) const;
+  // Four weights of output `o` for input channels 4 * group .. + 3 at `tap`; zero outside of o's group of channels. Called once for
+  // every block of a network when its file is opened: inline, with a short way for the usual case.
+  void four_weights(const int8_t* weight, int32_t o, int32_t group, int32_t tap, int8_t four[4]) const {
+    const int32_t per_group = params_.in_channels / params_.groups;
+    const int32_t begin = params_.groups == 1 ? 0 : o / (params_.out_channels / params_.groups) * per_group;
+    const int32_t first = group * 4 - begin;  // channel within o's group
+    const int64_t step = taps();
+    const int8_t* from = weight + (int64_t{o} * per_group + first) * step + tap;
+    if (first >= 0 && first + 4 <= per_group) {
+      for (int32_t i = 0; i < 4; ++i) four[i] = from[i * step];
+      return;
+    }
+    for (int32_t i = 0; i < 4; ++i) four[i] = first + i >= 0 && first + i < per_group ? from[i * step] : int8_t{0};
+  }
 
   // Writes four weights in the form that the kernels multiply: bytes, or 16-bit pairs (0, 2), (1, 3).
-  void store_block(const int8_t four[4], uint8_t* to) const;
+  void store_block(const int8_t four[4], uint8_t* to) const {
+    if (kernels_.lane_bytes == 4) {
+      std::memcpy(to, four, 4);
+      return;
+    }
+    const int16_t wide[4] = {four[0], four[2], four[1], four[3]};
+    std::memcpy(to, wide, 8);
+  }
 
   ConvParams params_;
   const ConvKernels& kernels_;
