@@ -1,7 +1,7 @@
 """What compression costs in accuracy: a table of networks, methods and sparsities, for docs/accuracy.md.
 
-    python bench/accuracy/accuracy.py --data ../shared/data                          # int8 and 50 %, some minutes
-    python bench/accuracy/accuracy.py --data ../shared/data --sparsity 0.3 0.5 0.75 0.9 --scope local global
+    python bench/accuracy/accuracy.py --data FOLDER                          # int8 and 50 %, some minutes
+    python bench/accuracy/accuracy.py --data FOLDER --sparsity 0.3 0.5 0.75 0.9 --scope local global
 
 Float32 and compressed networks see the same test images. The compressed one runs as a user would run it: compiled, in
 int8, from its file.
