@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import numpy as np
 from torch.fx import Node
 
@@ -37,11 +39,13 @@ class _Arithmetic(Operator):
             return emit_affine(builder, node, *coefficients)
         return self.emit_pair(builder, node)
 
+    @abstractmethod
     def refuse_pair(self, node: Node) -> str:
-        raise NotImplementedError
+        """Why a call with two tensors has to stay in torch; empty where it does not."""
 
+    @abstractmethod
     def emit_pair(self, builder: Builder, node: Node) -> int:
-        raise NotImplementedError
+        """Adds the operator of two tensors to the graph; returns the value it makes."""
 
     def coefficients(self, node: Node) -> tuple[np.ndarray, np.ndarray] | None:
         """Gain and shift per channel where one operand is constant; else None."""

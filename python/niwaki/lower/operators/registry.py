@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -12,7 +13,7 @@ from niwaki.lower.builder import Builder
 from niwaki.lower.nodes import data_inputs, operator_name, tensor_of
 
 
-class Operator:
+class Operator(ABC):
     """One operator of torch, or a family of them. Handlers hold no state."""
 
     computes = False
@@ -45,9 +46,9 @@ class Operator:
         """Numbers that the output's scale must be able to express besides what was observed."""
         return ()
 
+    @abstractmethod
     def emit(self, builder: Builder, node: Node) -> int:
         """Adds the operator to the graph; returns the value it makes."""
-        raise NotImplementedError
 
 
 _operators: dict[str, Operator] = {}
