@@ -5,11 +5,12 @@
 #include <span>
 #include <string>
 
+#include "file/coding.h"
 #include "graph/graph.h"
 
 namespace niwaki {
 
-// How a tensor is stored: int8 weights of rank 2 and more in the smallest form, everything else dense.
+// What of a tensor is stored: int8 weights of rank 2 and more in the smallest form, everything else dense.
 enum class Form : uint8_t {
   dense = 0,
   block_mask =
@@ -17,20 +18,29 @@ enum class Form : uint8_t {
   bit_mask = 2,  // a bit for each element, then the elements that are not zero
 };
 
-const char* form_name(Form form);  // "dense", "block mask", "bit mask"
+// How a tensor is stored: its mask, if it has one, and its values are coded each in their own way.
+struct Storage {
+  Form form = Form::dense;
+  Coding mask = Coding::raw;
+  Coding values = Coding::raw;
+  bool operator==(const Storage&) const = default;
+};
+
+std::string storage_name(Storage storage);  // "dense", "block mask", "dense, codebook", "bit mask, huffman", ...
 
 struct StoredSize {
-  Form form;
+  Storage storage;
   int64_t bytes;
 };
-StoredSize stored_size(const Tensor& tensor);  // the form that the writer chooses
+StoredSize stored_size(const Tensor& tensor);  // what the writer chooses
 
 // The file appears complete, by rename, or not at all. Throws Error(invalid_file), naming the path.
 void write_file(const Graph& graph, const std::string& path);
 
 // Maps the file; payloads stay in the mapping for as long as the graph or a copy of it lives, so nobody may write to the
 // file in place meanwhile (write_file never does). Throws Error(invalid_file), one sentence that names the path, for a file
-// that is missing, empty, cut short, corrupt, not ours, or newer than this build.
+// that is missing, empty, cut short, corrupt, not ours, or newer than this build. Coded weights are decoded when they are
+// asked for, once, and throw the same then where the code is wrong although its checksum is right.
 Graph read_file(const std::string& path);
 
 // The same from the bytes of a file. They are copied: they may go away, and may lie anywhere.

@@ -10,8 +10,7 @@ namespace niwaki::format {
 static_assert(std::endian::native == std::endian::little, "numbers are copied between file and memory as they are");
 
 inline constexpr uint8_t kMagic[8] = {0x89, 'N', 'I', 'W', 'A', 'K', 'I', '\n'};
-inline constexpr uint32_t kVersion = 1;
-inline constexpr size_t kAlignment = 64;
+inline constexpr uint32_t kVersion = 2;  // what is written; version 1 is read, too
 
 struct Header {
   uint8_t magic[8];
@@ -19,24 +18,29 @@ struct Header {
   uint32_t zero;
   uint64_t file_bytes;
   uint64_t graph_bytes;  // from byte 64 on
-  uint64_t tensors;      // entries of the table, which begins at the next multiple of 64
+  uint64_t tensors;      // rows of the table
   uint32_t graph_crc;
   uint32_t table_crc;
-  uint8_t zeros[12];
+  uint64_t table_bytes;  // zero in version 1
+  uint8_t zeros[4];
   uint32_t header_crc;  // of the 60 bytes before
 };
 static_assert(sizeof(Header) == 64);
 
-struct Entry {
-  uint64_t offset;  // of the payload: the first multiple of 64 after what comes before it
+// A row of the tensor table of version 1.
+struct Entry1 {
+  uint64_t offset;
   uint64_t bytes;
   uint32_t crc;
   uint8_t dtype, form, rank, zero;
   uint64_t shape[4];
   uint8_t zeros[8];
 };
-static_assert(sizeof(Entry) == 64);
+static_assert(sizeof(Entry1) == 64);
 
-constexpr uint64_t align(uint64_t offset) { return (offset + kAlignment - 1) / kAlignment * kAlignment; }
+// In version 1, tables and payloads begin at multiples of so many bytes.
+inline constexpr uint64_t kAlignment1 = 64;
+
+constexpr uint64_t align(uint64_t offset, uint64_t alignment) { return (offset + alignment - 1) / alignment * alignment; }
 
 }  // namespace niwaki::format

@@ -1,49 +1,17 @@
 #include "file/forms.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 #include <memory>
 #include <utility>
 
 #include "base/memory.h"
+#include "file/geometry.h"
 
 namespace niwaki {
 namespace {
 
-// An int8 weight as [outputs, inputs, taps], its blocks as [outputs, groups, taps].
-struct Geometry {
-  int64_t outputs, inputs, taps, groups;
-
-  explicit Geometry(std::span<const int64_t> shape) : outputs(shape[0]), inputs(shape[1]), taps(1), groups((shape[1] + 3) / 4) {
-    for (size_t i = 2; i < shape.size(); ++i) taps *= shape[i];
-  }
-  int64_t blocks() const { return outputs * groups * taps; }
-  int64_t elements() const { return outputs * inputs * taps; }
-
-  // Calls function(block, first element, channels in it): the elements of a block are `taps` apart.
-  template <typename Function>
-  void for_each_block(const Function& function) const {
-    int64_t block = 0;
-    for (int64_t output = 0; output < outputs; ++output)
-      for (int64_t group = 0; group < groups; ++group)
-        for (int64_t tap = 0; tap < taps; ++tap)
-          function(block++, (output * inputs + group * 4) * taps + tap, std::min<int64_t>(4, inputs - group * 4));
-  }
-};
-
-bool any(const int8_t* weight, int64_t first, int64_t channels, int64_t taps) {
-  for (int64_t c = 0; c < channels; ++c)
-    if (weight[first + c * taps] != 0) return true;
-  return false;
-}
-
-int64_t count_blocks(const Tensor& tensor) {
-  const Geometry g(tensor.shape());
-  int64_t count = 0;
-  g.for_each_block([&](int64_t, int64_t first, int64_t channels) { count += any(tensor.as<int8_t>(), first, channels, g.taps); });
-  return count;
-}
+int64_t values_per_bit(Form form) { return form == Form::block_mask ? 4 : 1; }
 
 // Bits set in the mask; the unused ones of the last byte must be zero.
 std::optional<int64_t> count_bits(std::span<const uint8_t> mask, int64_t bits) {
@@ -51,14 +19,6 @@ std::optional<int64_t> count_bits(std::span<const uint8_t> mask, int64_t bits) {
   for (uint8_t byte : mask) count += std::popcount(byte);
   if (bits % 8 != 0 && (mask.back() >> (bits % 8)) != 0) return std::nullopt;
   return count;
-}
-
-// Calls function(index) for each bit that is set, in order.
-template <typename Function>
-void for_each_bit(std::span<const uint8_t> mask, const Function& function) {
-  for (size_t byte = 0; byte < mask.size(); ++byte)
-    for (unsigned bits = mask[byte]; bits != 0; bits &= bits - 1)
-      function(static_cast<int64_t>(byte) * 8 + std::countr_zero(bits));
 }
 
 // Blocks that are not all zero, and zeros for the channels that do not exist.
@@ -88,97 +48,105 @@ void unpack_blocks(const Geometry& g, std::span<const uint8_t> mask, std::span<c
   });
 }
 
-// A masked payload whose length and values have been checked.
-class MaskedSource final : public TensorSource {
+// A payload is its mask, after a u32 with the size of the mask's code where it has one, and its values.
+class EncodedSource final : public TensorSource {
  public:
-  MaskedSource(Form form, const std::vector<int64_t>& shape, std::shared_ptr<const uint8_t> payload, size_t bytes)
-      : form_(form), geometry_(shape), payload_(std::move(payload)), bytes_(bytes), mask_(mask_bytes(form, shape)) {}
+  EncodedSource(const std::vector<int64_t>& shape, Encoded encoded)
+      : geometry_(shape), encoded_(std::move(encoded)), mask_size_(static_cast<size_t>(mask_bytes(form(), shape))) {
+    std::span<const uint8_t> rest = encoded_.span();
+    size_t code = mask_size_;
+    if (encoded_.storage.mask != Coding::raw) {
+      uint32_t size;
+      if (rest.size() < sizeof(size)) encoded_.refuse();
+      std::memcpy(&size, rest.data(), sizeof(size));
+      rest = rest.subspan(sizeof(size));
+      code = size;
+    }
+    if (code > rest.size()) encoded_.refuse();
+    mask_ = rest.first(code), values_ = rest.subspan(code);
+    check_room();
+    if (encoded_.storage.mask == Coding::raw && encoded_.storage.values == Coding::raw && form() != Form::dense)
+      check_values(mask_, values_);
+  }
 
   std::shared_ptr<const uint8_t> unpack() const override {
     auto buffer = std::make_shared<Buffer>(static_cast<size_t>(geometry_.elements()));
-    std::fill_n(buffer->data(), buffer->size(), uint8_t{0});
-    const std::span payload(payload_.get(), bytes_);
-    const auto mask = payload.first(static_cast<size_t>(mask_)), values = payload.subspan(mask.size());
-    if (form_ == Form::block_mask) {
-      unpack_blocks(geometry_, mask, values, buffer->data());
+    const std::span weight(buffer->data(), buffer->size());
+    if (form() == Form::dense) {
+      if (!niwaki::decode(values_, encoded_.storage.values, weight)) encoded_.refuse();
     } else {
-      const uint8_t* next = values.data();
-      for_each_bit(mask, [&](int64_t i) { buffer->data()[i] = *next++; });
+      unpack_masked(weight);
     }
     return std::shared_ptr<const uint8_t>(buffer, buffer->data());
   }
 
+  bool may_hold(uint8_t byte) const override {
+    return (byte == 0 && form() != Form::dense) || niwaki::may_hold(values_, encoded_.storage.values, byte);
+  }
+
  private:
-  Form form_;
+  Form form() const { return encoded_.storage.form; }
+
+  // No more memory will be asked for than the payload can fill.
+  void check_room() const {
+    const int64_t values = most_decoded(encoded_.storage.values, static_cast<int64_t>(values_.size()));
+    const int64_t mask = most_decoded(encoded_.storage.mask, static_cast<int64_t>(mask_.size()));
+    if (form() == Form::dense ? values < geometry_.elements() : mask < static_cast<int64_t>(mask_size_)) encoded_.refuse();
+  }
+
+  std::vector<uint8_t> decoded(std::span<const uint8_t> code, Coding coding, size_t size) const {
+    if (most_decoded(coding, static_cast<int64_t>(code.size())) < static_cast<int64_t>(size)) encoded_.refuse();
+    std::vector<uint8_t> bytes(size);
+    if (!niwaki::decode(code, coding, bytes)) encoded_.refuse();
+    return bytes;
+  }
+
+  size_t count_values(std::span<const uint8_t> mask) const {
+    const auto set = count_bits(mask, form() == Form::block_mask ? geometry_.blocks() : geometry_.elements());
+    if (!set) encoded_.refuse();
+    return static_cast<size_t>(*set * values_per_bit(form()));
+  }
+
+  void check_values(std::span<const uint8_t> mask, std::span<const uint8_t> values) const {
+    if (values.size() != count_values(mask)) encoded_.refuse();
+    const bool good = form() == Form::block_mask ? good_blocks(geometry_, mask, values)
+                                                 : std::find(values.begin(), values.end(), uint8_t{0}) == values.end();
+    if (!good) encoded_.refuse();
+  }
+
+  void unpack_masked(std::span<uint8_t> weight) const {
+    std::vector<uint8_t> own_mask, own_values;
+    std::span<const uint8_t> mask = mask_, values = values_;
+    const bool coded = encoded_.storage.mask != Coding::raw || encoded_.storage.values != Coding::raw;
+    if (encoded_.storage.mask != Coding::raw) mask = own_mask = decoded(mask_, encoded_.storage.mask, mask_size_);
+    if (encoded_.storage.values != Coding::raw)
+      values = own_values = decoded(values_, encoded_.storage.values, count_values(mask));
+    if (coded) check_values(mask, values);
+    std::fill(weight.begin(), weight.end(), uint8_t{0});
+    if (form() == Form::block_mask) {
+      unpack_blocks(geometry_, mask, values, weight.data());
+    } else {
+      const uint8_t* next = values.data();
+      for_each_bit(mask, [&](int64_t i) { weight[static_cast<size_t>(i)] = *next++; });
+    }
+  }
+
   Geometry geometry_;
-  std::shared_ptr<const uint8_t> payload_;
-  size_t bytes_;
-  int64_t mask_;
+  Encoded encoded_;
+  size_t mask_size_;
+  std::span<const uint8_t> mask_, values_;
 };
 
 }  // namespace
 
-const char* form_name(Form form) {
-  switch (form) {
-    case Form::dense: return "dense";
-    case Form::block_mask: return "block mask";
-    case Form::bit_mask: return "bit mask";
-  }
-  return "unknown";
-}
-
 int64_t mask_bytes(Form form, std::span<const int64_t> shape) {
+  if (form == Form::dense) return 0;
   const Geometry g(shape);
   return div_up(form == Form::block_mask ? g.blocks() : g.elements(), 8);
 }
 
-StoredSize stored_size(const Tensor& given) {
-  const Tensor tensor = given.unpacked();
-  StoredSize best{Form::dense, tensor.bytes()};
-  if (tensor.dtype() != DType::i8 || tensor.shape().size() < 2 || tensor.data() == nullptr || tensor.elements() == 0) return best;
-  const int64_t nonzeros =
-      tensor.elements() - std::count(tensor.as<int8_t>(), tensor.as<int8_t>() + tensor.elements(), int8_t{0});
-  const StoredSize blocks{Form::block_mask, mask_bytes(Form::block_mask, tensor.shape()) + 4 * count_blocks(tensor)};
-  const StoredSize bits{Form::bit_mask, mask_bytes(Form::bit_mask, tensor.shape()) + nonzeros};
-  if (blocks.bytes < best.bytes) best = blocks;
-  if (bits.bytes < best.bytes) best = bits;
-  return best;
-}
-
-std::vector<uint8_t> encode(const Tensor& given, Form form) {
-  const Tensor tensor = given.unpacked();
-  const Geometry g(tensor.shape());
-  const int8_t* weight = tensor.as<int8_t>();
-  std::vector<uint8_t> payload(static_cast<size_t>(mask_bytes(form, tensor.shape())), 0);
-  const auto mark = [&](int64_t index) { payload[static_cast<size_t>(index >> 3)] |= static_cast<uint8_t>(1 << (index & 7)); };
-  if (form == Form::bit_mask) {
-    for (int64_t i = 0; i < g.elements(); ++i) {
-      if (weight[i] == 0) continue;
-      mark(i);
-      payload.push_back(static_cast<uint8_t>(weight[i]));
-    }
-    return payload;
-  }
-  g.for_each_block([&](int64_t block, int64_t first, int64_t channels) {
-    if (!any(weight, first, channels, g.taps)) return;
-    mark(block);
-    for (int64_t c = 0; c < 4; ++c)
-      payload.push_back(c < channels ? static_cast<uint8_t>(weight[first + c * g.taps]) : uint8_t{0});
-  });
-  return payload;
-}
-
-std::optional<Tensor> decode(Form form, const std::vector<int64_t>& shape, std::shared_ptr<const uint8_t> payload, size_t bytes) {
-  const Geometry g(shape);
-  const auto mask_size = static_cast<size_t>(mask_bytes(form, shape));
-  if (bytes < mask_size || mask_size == 0) return std::nullopt;
-  const std::span mask(payload.get(), mask_size), values(payload.get() + mask_size, bytes - mask_size);
-  const auto set = count_bits(mask, form == Form::block_mask ? g.blocks() : g.elements());
-  if (!set || values.size() != static_cast<size_t>(*set) * (form == Form::block_mask ? 4 : 1)) return std::nullopt;
-  const bool good = form == Form::block_mask ? good_blocks(g, mask, values)
-                                             : std::find(values.begin(), values.end(), uint8_t{0}) == values.end();
-  if (!good) return std::nullopt;
-  return Tensor(DType::i8, shape, std::make_shared<MaskedSource>(form, shape, std::move(payload), bytes));
+Tensor decode(const std::vector<int64_t>& shape, Encoded encoded) {
+  return Tensor(DType::i8, shape, std::make_shared<EncodedSource>(shape, std::move(encoded)));
 }
 
 }  // namespace niwaki

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstring>
 #include <string>
@@ -11,6 +12,7 @@
 #include "file/format.h"
 #include "file/forms.h"
 #include "file/mapping.h"
+#include "file/words.h"
 
 namespace niwaki {
 namespace {
@@ -21,37 +23,20 @@ constexpr uint64_t kMaxElements = uint64_t{1} << 40;
   refuse_file(path, "the file is corrupt (" + what + "); get it anew or save the network again.");
 }
 
-// Reads the graph section; never past its end.
-class Cursor {
- public:
-  Cursor(const std::string& path, std::span<const uint8_t> bytes) : path_(path), bytes_(bytes) {}
-
-  template <typename T>
-  T number() {
-    T value;
-    std::memcpy(&value, take(sizeof(T)), sizeof(T));
-    return value;
-  }
-  uint32_t count() { return number<uint32_t>(); }
-  std::string string() {
-    const uint32_t size = count();
-    return std::string(reinterpret_cast<const char*>(take(size)), size);
-  }
-  void expect_end() const {
-    if (at_ != bytes_.size()) refuse_corrupt(path_, "the graph is followed by something else");
-  }
-
- private:
-  const uint8_t* take(size_t size) {
-    if (size > bytes_.size() - at_) refuse_corrupt(path_, "the graph ends early");
-    at_ += size;
-    return bytes_.data() + at_ - size;
-  }
-
-  const std::string& path_;
-  std::span<const uint8_t> bytes_;
-  size_t at_ = 0;
+// A row of the tensor table, of any version.
+struct Row {
+  uint8_t dtype = 0, rank = 0;
+  Storage storage;
+  std::array<uint64_t, 4> shape{};
+  uint64_t bytes = 0;
+  uint32_t crc = 0;
+  uint64_t alignment = 1;  // of the payload
 };
+
+template <typename Bytes>
+bool all_zero(const Bytes& bytes) {
+  return std::all_of(std::begin(bytes), std::end(bytes), [](uint8_t byte) { return byte == 0; });
+}
 
 class Reader {
  public:
@@ -59,22 +44,15 @@ class Reader {
 
   Graph read() {
     const format::Header header = read_header();
+    version_ = header.version;
     const uint64_t graph_end = sizeof(header) + header.graph_bytes;
-    const uint64_t table_offset = format::align(graph_end);
+    const uint64_t table_offset = version_ == 1 ? format::align(graph_end, format::kAlignment1) : graph_end;
     const auto graph = bytes_.subspan(sizeof(header), header.graph_bytes);
-    const auto table = bytes_.subspan(table_offset, header.tensors * sizeof(format::Entry));
+    const auto table = bytes_.subspan(table_offset, table_bytes(header));
     if (crc32c(graph) != header.graph_crc) refuse_corrupt(path_, "checksum of the graph");
     if (crc32c(table) != header.table_crc) refuse_corrupt(path_, "checksum of the tensor table");
     expect_zeros(graph_end, table_offset);
-    std::vector<Tensor> tensors;
-    uint64_t end = table_offset + table.size();
-    for (uint64_t i = 0; i < header.tensors; ++i) {
-      format::Entry entry;
-      std::memcpy(&entry, table.data() + i * sizeof(entry), sizeof(entry));
-      tensors.push_back(read_tensor(entry, end, "tensor " + std::to_string(i)));
-      end = entry.offset + entry.bytes;
-    }
-    if (end != bytes_.size()) refuse_corrupt(path_, "bytes after the last tensor");
+    const std::vector<Tensor> tensors = read_tensors(table, header.tensors, table_offset + table.size());
     try {
       return read_graph(graph, tensors);
     } catch (const Error& error) {
@@ -95,16 +73,22 @@ class Reader {
                              std::to_string(format::kVersion) + "); update niwaki to read it.");
     if (crc32c(bytes_.first(offsetof(format::Header, header_crc))) != header.header_crc)
       refuse_corrupt(path_, "checksum of the header");
-    if (header.version == 0 || header.zero != 0 ||
-        std::any_of(std::begin(header.zeros), std::end(header.zeros), [](uint8_t b) { return b != 0; }))
+    if (header.version == 0 || header.zero != 0 || !all_zero(header.zeros) || (header.version == 1 && header.table_bytes != 0))
       refuse_corrupt(path_, "header");
     if (bytes_.size() < header.file_bytes) refuse_short(header.file_bytes);
     if (bytes_.size() > header.file_bytes) refuse_corrupt(path_, "it is longer than it says");
-    const uint64_t room = header.file_bytes - sizeof(header);
-    if (header.graph_bytes > room || header.tensors > room / sizeof(format::Entry)) refuse_corrupt(path_, "sizes in the header");
-    if (format::align(sizeof(header) + header.graph_bytes) + header.tensors * sizeof(format::Entry) > header.file_bytes)
+    const uint64_t room = header.file_bytes < sizeof(header) ? 0 : header.file_bytes - sizeof(header);
+    if (header.graph_bytes > room || header.tensors > room || table_bytes(header) > room)
       refuse_corrupt(path_, "sizes in the header");
+    const uint64_t graph_end = sizeof(header) + header.graph_bytes;
+    const uint64_t table_offset = header.version == 1 ? format::align(graph_end, format::kAlignment1) : graph_end;
+    if (table_offset + table_bytes(header) > header.file_bytes) refuse_corrupt(path_, "sizes in the header");
     return header;
+  }
+
+  // At most the file's size, where the number of tensors is.
+  static uint64_t table_bytes(const format::Header& header) {
+    return header.version == 1 ? header.tensors * sizeof(format::Entry1) : header.table_bytes;
   }
 
   [[noreturn]] void refuse_short(uint64_t wanted) {
@@ -115,45 +99,80 @@ class Reader {
   // Padding is zero, so that every byte of a file counts.
   void expect_zeros(uint64_t begin, uint64_t end) {
     const auto gap = bytes_.subspan(begin, end - begin);
-    if (std::any_of(gap.begin(), gap.end(), [](uint8_t byte) { return byte != 0; })) refuse_corrupt(path_, "padding");
+    if (!all_zero(gap)) refuse_corrupt(path_, "padding");
   }
 
-  // `end`: where what comes before the payload ends.
-  Tensor read_tensor(const format::Entry& entry, uint64_t end, const std::string& what) {
-    const bool zeros =
-        entry.zero == 0 && std::all_of(std::begin(entry.zeros), std::end(entry.zeros), [](uint8_t b) { return b == 0; });
-    if (!zeros || entry.dtype > static_cast<uint8_t>(DType::f32) || entry.form > static_cast<uint8_t>(Form::bit_mask) ||
-        entry.rank > 4)
-      refuse_corrupt(path_, what);
-    if (entry.offset != format::align(end) || entry.offset > bytes_.size() || entry.bytes > bytes_.size() - entry.offset)
-      refuse_corrupt(path_, what + " lies outside the file");
-    expect_zeros(end, entry.offset);
-    const auto payload = bytes_.subspan(entry.offset, entry.bytes);
-    if (crc32c(payload) != entry.crc) refuse_corrupt(path_, "checksum of " + what);
+  // `end`: where the table ends.
+  std::vector<Tensor> read_tensors(std::span<const uint8_t> table, uint64_t count, uint64_t end) {
+    WordReader in(table, version_, path_, "the tensor table", refuse_corrupt);
+    std::vector<Tensor> tensors;
+    for (uint64_t i = 0; i < count; ++i) {
+      const std::string what = "tensor " + std::to_string(i);
+      const Row row = version_ == 1 ? read_row1(in.number<format::Entry1>(), end, what) : read_row(in, what);
+      const uint64_t offset = format::align(end, row.alignment);
+      if (offset > bytes_.size() || row.bytes > bytes_.size() - offset) refuse_corrupt(path_, what + " lies outside the file");
+      expect_zeros(end, offset);
+      tensors.push_back(read_tensor(row, offset, what));
+      end = offset + row.bytes;
+    }
+    in.expect_end();
+    if (end != bytes_.size()) refuse_corrupt(path_, "bytes after the last tensor");
+    return tensors;
+  }
 
+  Row read_row1(const format::Entry1& entry, uint64_t end, const std::string& what) {
+    if (entry.zero != 0 || !all_zero(entry.zeros) || entry.form > static_cast<uint8_t>(Form::bit_mask))
+      refuse_corrupt(path_, what);
+    if (entry.offset != format::align(end, format::kAlignment1)) refuse_corrupt(path_, what + " lies outside the file");
+    Row row{entry.dtype, entry.rank,         {static_cast<Form>(entry.form), Coding::raw, Coding::raw}, {}, entry.bytes,
+            entry.crc,   format::kAlignment1};
+    std::copy(std::begin(entry.shape), std::end(entry.shape), row.shape.begin());
+    return row;
+  }
+
+  Row read_row(WordReader& in, const std::string& what) {
+    Row row;
+    const auto type = in.number<uint8_t>(), storage = in.number<uint8_t>();
+    row.dtype = type & 15, row.rank = type >> 4;
+    const unsigned form = storage & 3u, values = (storage >> 2) & 3u, mask = storage >> 4;
+    if (row.rank > 4 || form > static_cast<unsigned>(Form::bit_mask) || values >= kCodings || mask >= kCodings)
+      refuse_corrupt(path_, what);
+    row.storage = {static_cast<Form>(form), static_cast<Coding>(mask), static_cast<Coding>(values)};
+    if (row.storage.form == Form::dense && row.storage.mask != Coding::raw) refuse_corrupt(path_, what);
+    for (uint8_t i = 0; i < row.rank; ++i) row.shape[i] = in.natural();
+    row.bytes = in.natural();
+    row.crc = in.number<uint32_t>();
+    if (row.storage == Storage{} && row.dtype >= static_cast<uint8_t>(DType::i32)) row.alignment = 4;
+    return row;
+  }
+
+  Tensor read_tensor(const Row& row, uint64_t offset, const std::string& what) {
+    if (row.dtype > static_cast<uint8_t>(DType::f32) || row.rank > 4) refuse_corrupt(path_, what);
+    const auto payload = bytes_.subspan(offset, row.bytes);
+    if (crc32c(payload) != row.crc) refuse_corrupt(path_, "checksum of " + what);
     std::vector<int64_t> shape;
     uint64_t elements = 1;
     for (uint8_t i = 0; i < 4; ++i) {
-      if (i >= entry.rank ? entry.shape[i] != 0 : entry.shape[i] == 0 || entry.shape[i] > kMaxElements / elements)
+      if (i >= row.rank ? row.shape[i] != 0 : row.shape[i] == 0 || row.shape[i] > kMaxElements / elements)
         refuse_corrupt(path_, "shape of " + what);
-      if (i >= entry.rank) continue;
-      elements *= entry.shape[i];
-      shape.push_back(static_cast<int64_t>(entry.shape[i]));
+      if (i >= row.rank) continue;
+      elements *= row.shape[i];
+      shape.push_back(static_cast<int64_t>(row.shape[i]));
     }
-    const auto dtype = static_cast<DType>(entry.dtype);
-    const auto form = static_cast<Form>(entry.form);
-    if (form == Form::dense) {
-      if (entry.bytes != elements * static_cast<uint64_t>(dtype_bytes(dtype))) refuse_corrupt(path_, "size of " + what);
-      return Tensor(dtype, std::move(shape), std::shared_ptr<const uint8_t>(file_.data, payload.data()));
+    const auto dtype = static_cast<DType>(row.dtype);
+    const std::shared_ptr<const uint8_t> data(file_.data, payload.data());
+    if (row.storage == Storage{}) {
+      if (row.bytes != elements * static_cast<uint64_t>(dtype_bytes(dtype))) refuse_corrupt(path_, "size of " + what);
+      return Tensor(dtype, std::move(shape), data);
     }
-    if (dtype != DType::i8 || entry.rank < 2) refuse_corrupt(path_, "form of " + what);
-    auto tensor = decode(form, shape, std::shared_ptr<const uint8_t>(file_.data, payload.data()), payload.size());
-    if (!tensor) refuse_corrupt(path_, "values of " + what);
-    return *std::move(tensor);
+    if (dtype != DType::i8 || row.rank < 2) refuse_corrupt(path_, "form of " + what);
+    const auto refuse = [path = path_, what] { refuse_corrupt(path, "values of " + what); };
+    return decode(shape, {row.storage, data, payload.size(), refuse});
   }
 
   Graph read_graph(std::span<const uint8_t> bytes, const std::vector<Tensor>& tensors) {
-    Cursor in(path_, bytes);
+    WordReader in(bytes, version_, path_, "the graph", refuse_corrupt);
+    in.read_strings();
     Graph graph;
     for (uint32_t left = in.count(); left > 0; --left) {
       std::string key = in.string();
@@ -174,9 +193,9 @@ class Reader {
   }
 
   // Numbers beyond int become its largest, which the graph refuses.
-  static int read_value(Cursor& in) { return static_cast<int>(std::min<uint32_t>(in.count(), 0x7fffffffu)); }
+  static int read_value(WordReader& in) { return static_cast<int>(std::min<uint32_t>(in.count(), 0x7fffffffu)); }
 
-  void read_node(Cursor& in, const std::vector<Tensor>& tensors, Graph& graph) {
+  void read_node(WordReader& in, const std::vector<Tensor>& tensors, Graph& graph) {
     const std::string op = in.string(), name = in.string();
     std::vector<int> inputs;
     for (uint32_t left = in.count(); left > 0; --left) inputs.push_back(read_value(in));
@@ -184,7 +203,7 @@ class Reader {
     for (uint32_t left = in.count(); left > 0; --left) {
       const std::string attribute = in.string();
       auto& integers = attributes[attribute];
-      for (uint32_t more = in.count(); more > 0; --more) integers.push_back(in.number<int64_t>());
+      for (uint32_t more = in.count(); more > 0; --more) integers.push_back(in.integer());
     }
     Tensors used;
     for (uint32_t left = in.count(); left > 0; --left) {
@@ -198,7 +217,8 @@ class Reader {
     if (quantized > 1) refuse_corrupt(path_, "output of " + name);
     if (quantized == 1) {
       const auto scale = in.number<float>();
-      quantization = Quantization{scale, static_cast<int32_t>(std::min<uint32_t>(in.count(), 256))};
+      const uint32_t zero_point = version_ == 1 ? in.count() : in.number<uint8_t>();
+      quantization = Quantization{scale, static_cast<int32_t>(std::min<uint32_t>(zero_point, 256))};
     }
     graph.add_node(op, name, std::move(inputs), std::move(attributes), std::move(used), quantization);
   }
@@ -206,6 +226,7 @@ class Reader {
   const std::string& path_;
   FileBytes file_;
   std::span<const uint8_t> bytes_;
+  uint32_t version_ = format::kVersion;
 };
 
 }  // namespace

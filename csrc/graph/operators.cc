@@ -51,14 +51,19 @@ void check_layer(const Graph& graph, const Node& node, int64_t outputs, int64_t 
                        text(outputs) + " output channels.");
   const Quantization in = *input(graph, node, 0).quantization;
   const auto& out = graph.value(node.output).quantization;
-  const Tensor unpacked = node.tensor("weight").unpacked();
-  const int8_t* weight = unpacked.as<int8_t>();
+  const Tensor& weight = node.tensor("weight");
+  // Weights that lie packed in a file are unpacked when the network is, and here only where their values must be seen.
+  Tensor unpacked;
+  const auto row = [&](int64_t output) {
+    if (unpacked.data() == nullptr) unpacked = weight.unpacked();
+    return unpacked.as<int8_t>() + output * reduction;
+  };
+  const bool all_good = !weight.may_hold(0x80);
   const float* scale = node.tensor("weight_scale").as<float>();
   const int32_t* bias = node.tensor("bias").as<int32_t>();
   for (int64_t o = 0; o < outputs; ++o) {
-    const int8_t* row = weight + o * reduction;
     const std::string where = "output channel " + text(o);
-    if (std::memchr(row, 0x80, static_cast<size_t>(reduction)) != nullptr)
+    if (!all_good && std::memchr(row(o), 0x80, static_cast<size_t>(reduction)) != nullptr)
       refuse(node, "its weight holds -128 in " + where + "; int8 weights lie in -127 to 127.");
     if (!(scale[o] > 0.0f) || !std::isfinite(scale[o]))
       refuse(node, "weight_scale of " + where + " must be positive and finite, not " + std::to_string(scale[o]) + ".");
@@ -66,7 +71,7 @@ void check_layer(const Graph& graph, const Node& node, int64_t outputs, int64_t 
     if (!(multiplier <= kMaxFactor)) refuse(node, "the scales of " + where + " do not fit together: their ratio is above 1e25.");
     int64_t sum = reduction * 127;  // of the magnitudes, at most: the real one is only needed where that does not do
     if (sum * 255 + std::llabs(int64_t{bias[o]}) <= kInt32) continue;
-    sum = std::accumulate(row, row + reduction, int64_t{0}, [](int64_t all, int value) { return all + std::abs(value); });
+    sum = std::accumulate(row(o), row(o) + reduction, int64_t{0}, [](int64_t all, int value) { return all + std::abs(value); });
     if (sum * 255 + std::llabs(int64_t{bias[o]}) > kInt32)
       refuse(node, "the sum of " + where + " could overflow int32: its bias is " + text(bias[o]) +
                        ". Use a larger weight_scale there.");

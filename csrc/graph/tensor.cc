@@ -50,6 +50,11 @@ Tensor Tensor::unpacked() const {
   return Tensor(dtype_, shape_, packed_->data ? packed_->data : packed_->source->unpack());
 }
 
+bool Tensor::may_hold(uint8_t byte) const {
+  if (packed_) return packed_->source->may_hold(byte);
+  return elements_ > 0 && std::memchr(data_.get(), byte, static_cast<size_t>(elements_)) != nullptr;
+}
+
 Tensor Tensor::copy_of(DType dtype, std::vector<int64_t> shape, const void* data) {
   int64_t bytes = dtype_bytes(dtype);
   for (int64_t size : shape) bytes *= size;

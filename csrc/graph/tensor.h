@@ -16,7 +16,8 @@ int64_t dtype_bytes(DType dtype);
 class TensorSource {
  public:
   virtual ~TensorSource() = default;
-  virtual std::shared_ptr<const uint8_t> unpack() const = 0;
+  virtual std::shared_ptr<const uint8_t> unpack() const = 0;  // may throw, where what it unpacks turns out not to be good
+  virtual bool may_hold(uint8_t byte) const = 0;              // of a type of one byte: false where no element is that for sure
 };
 
 class Tensor {
@@ -43,6 +44,9 @@ class Tensor {
 
   // The same tensor with its data in memory for as long as the result lives, and no longer: for those who read it once.
   Tensor unpacked() const;
+
+  // Of a type of one byte: whether an element may be this byte; false is sure. Unpacks nothing.
+  bool may_hold(uint8_t byte) const;
 
   double zeros() const;  // share of the elements that are zero, 0 to 1; 0 for an empty tensor
 

@@ -34,7 +34,7 @@ py::list describe_nodes(const Graph& graph) {
       entry["shape"] = from_sizes(tensor.shape());
       entry["zeros"] = tensor.zeros();
       entry["bytes"] = stored.bytes;
-      entry["form"] = form_name(stored.form);
+      entry["form"] = storage_name(stored.storage);
       tensors[py::str(name)] = entry;
     }
     const auto& quantization = graph.value(node.output).quantization;
@@ -148,6 +148,13 @@ Graph load(const std::string& path) {
   return read_file(path);
 }
 
+py::tuple stored_weight(const py::array_t<int8_t, py::array::c_style>& weight) {
+  std::vector<int64_t> shape(weight.shape(), weight.shape() + weight.ndim());
+  const Tensor tensor = Tensor::copy_of(DType::i8, std::move(shape), weight.data());
+  const StoredSize stored = stored_size(tensor);
+  return py::make_tuple(stored.bytes, storage_name(stored.storage));
+}
+
 double limit(double seconds) {
   if (!(seconds > 0.0) || seconds > 60.0) throw py::value_error("seconds must be above 0 and at most 60.");
   const Isa isa = current_isa();
@@ -195,6 +202,7 @@ PYBIND11_MODULE(_core, module) {
       },
       "The instruction sets that this machine can run, in rising order, beginning with 'scalar'.");
   module.def("cpu_name", &cpu_name);
+  module.def("stored_weight", &stored_weight, py::arg("weight").noconvert());
   module.def(
       "int8_limit", &limit, py::arg("seconds") = 0.05,
       "Multiply-accumulates a second that one core reaches on the int8 instruction of the set in force, operands in registers.");

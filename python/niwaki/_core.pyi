@@ -132,6 +132,9 @@ class Session:
     def activation_bytes(self) -> int:
         """Memory planned for activations and scratch at the last shapes."""
 
+def stored_weight(weight: NDArray[Any]) -> tuple[int, str]:
+    """Bytes that an int8 weight takes in a file, and in which form: 'dense', 'block mask, huffman' and so on."""
+
 def int8_limit(seconds: float = 0.05) -> float:
     """Multiply-accumulates a second that one core reaches on the int8 instruction of the set in force, operands in
     registers.

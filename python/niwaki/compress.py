@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from niwaki._core import stored_weight
 from niwaki.modules import check_model
 from niwaki.nn.layers import Conv2d, Linear
 from niwaki.optimization.optimize import OptimizeConfig
 from niwaki.optimization.optimize import optimize as run_optimize
 from niwaki.pruning.config import PruneConfig, check_sparsity
 from niwaki.pruning.prune import prune_with_reasons
-from niwaki.pruning.select import BLOCK, n_of_m
+from niwaki.pruning.select import n_of_m
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.grid import Grid
 from niwaki.quantization.inputs import batches, check_calibration
@@ -157,19 +158,9 @@ def _row(name: str, layer: nn.Conv2d | nn.Linear, now: Conv2d | Linear | None, r
     zeros = 1 - torch.count_nonzero(weight).item() / count if count else 0.0
     if now is None:
         return LayerReport(name, op, "float32", zeros, float_bytes, float_bytes, None, reason)
-    stored = _stored_bytes(now.weight)
+    stored, form = stored_weight(now.weight.contiguous().numpy())
     # Scales and biases: four bytes each for every output channel.
     size = stored + 4 * (now.weight_scale.numel() + bias)
-    scheme = "sparse int8" if stored < count else "int8"
+    scheme = "sparse int8" if "mask" in form else "int8"
     error = relative_error(layer.weight, now.weight, now.weight_scale)
     return LayerReport(name, op, scheme, zeros, size, float_bytes, error, reason)
-
-
-def _stored_bytes(weight: torch.Tensor) -> int:
-    """Bytes of an int8 weight in its smallest form: all, or a bit for each weight or block and what is not zero."""
-    count = weight.numel()
-    single = -(-count // 8) + int(torch.count_nonzero(weight).item())
-    if weight.shape[1] % BLOCK:
-        return min(count, single)
-    blocks = weight.reshape(len(weight), -1, BLOCK, *weight.shape[2:]).ne(0).any(2)
-    return min(count, single, -(-blocks.numel() // 8) + BLOCK * int(blocks.sum().item()))
