@@ -40,17 +40,16 @@ bool complete(const Lengths& lengths) {
   return used == kTable;
 }
 
-struct Code {
-  uint8_t byte, length;
-};
+// By the next kLongest bits: the byte in the low half, the length of its code in the high half.
+using Table = std::array<uint16_t, kTable>;
 
-std::array<Code, kTable> make_table(const Lengths& lengths) {
+Table make_table(const Lengths& lengths) {
   const auto codes = make_codes(lengths);
-  std::array<Code, kTable> table;
+  Table table;
   for (size_t byte = 0; byte < 256; ++byte)
     if (lengths[byte] > 0)
       for (size_t i = codes[byte]; i < kTable; i += size_t{1} << lengths[byte])
-        table[i] = {static_cast<uint8_t>(byte), lengths[byte]};
+        table[i] = static_cast<uint16_t>(byte | size_t{lengths[byte]} << 8);
   return table;
 }
 
@@ -120,11 +119,11 @@ struct Reader {
   bool exhausted() const { return (position + 7) / 8 == size && (position % 8 == 0 || (data[size - 1] >> (position % 8)) == 0); }
 };
 
-void decode_tail(Reader& in, const std::array<Code, kTable>& table) {
+void decode_tail(Reader& in, const Table& table) {
   while (in.out < in.end && in.position <= in.size * 8) {
-    const Code code = table[in.load_tail() & (kTable - 1)];
-    *in.out++ = code.byte;
-    in.position += code.length;
+    const uint16_t code = table[in.load_tail() & (kTable - 1)];
+    *in.out++ = static_cast<uint8_t>(code);
+    in.position += code >> 8;
   }
 }
 
@@ -218,12 +217,14 @@ bool decode(std::span<const uint8_t> encoded, std::span<uint8_t> bytes) {
   Reader a = in[0], b = in[1], c = in[2], d = in[3];
   while (a.whole() && b.whole() && c.whole() && d.whole()) {
     uint64_t wa = a.load(), wb = b.load(), wc = c.load(), wd = d.load();
+#pragma GCC unroll 5
     for (int k = 0; k < kAtOnce; ++k) {
-      const Code ca = table[wa & (kTable - 1)], cb = table[wb & (kTable - 1)];
-      const Code cc = table[wc & (kTable - 1)], cd = table[wd & (kTable - 1)];
-      wa >>= ca.length, wb >>= cb.length, wc >>= cc.length, wd >>= cd.length;
-      a.position += ca.length, b.position += cb.length, c.position += cc.length, d.position += cd.length;
-      a.out[k] = ca.byte, b.out[k] = cb.byte, c.out[k] = cc.byte, d.out[k] = cd.byte;
+      const uint16_t ca = table[wa & (kTable - 1)], cb = table[wb & (kTable - 1)];
+      const uint16_t cc = table[wc & (kTable - 1)], cd = table[wd & (kTable - 1)];
+      a.out[k] = static_cast<uint8_t>(ca), b.out[k] = static_cast<uint8_t>(cb);
+      c.out[k] = static_cast<uint8_t>(cc), d.out[k] = static_cast<uint8_t>(cd);
+      wa >>= ca >> 8, wb >>= cb >> 8, wc >>= cc >> 8, wd >>= cd >> 8;
+      a.position += ca >> 8, b.position += cb >> 8, c.position += cc >> 8, d.position += cd >> 8;
     }
     a.out += kAtOnce, b.out += kAtOnce, c.out += kAtOnce, d.out += kAtOnce;
   }

@@ -12,6 +12,7 @@
 
 #include "base/arch.h"
 #include "base/status.h"
+#include "base/thread_pool.h"
 #include "convert.h"
 #include "file/file.h"
 #include "graph/graph.h"
@@ -79,7 +80,8 @@ int add_node(Graph& graph, const std::string& op, const std::string& name, const
   return graph.add_node(op, name, inputs, to_attributes(name, attributes), to_tensors(name, tensors), quantization);
 }
 
-std::shared_ptr<Model> make_model(const Graph& graph, const std::optional<std::string>& isa, const std::string& kind) {
+std::shared_ptr<Model> make_model(const Graph& graph, const std::optional<std::string>& isa, const std::string& kind,
+                                  int threads) {
   const Isa chosen = isa ? parse_isa(*isa) : current_isa();
   ConvKind forced = ConvKind::automatic;
   if (kind == "dense") {
@@ -90,8 +92,10 @@ std::shared_ptr<Model> make_model(const Graph& graph, const std::optional<std::s
     throw py::value_error("kind must be 'automatic', 'dense' or 'sparse', not '" + kind + "'.");
   }
   const Graph copy = graph;  // shares the tensors; another thread may add to `graph` while the weights are packed
+  if (threads < 1) throw py::value_error("threads must be at least 1, not " + std::to_string(threads) + ".");
   py::gil_scoped_release release;
-  return std::make_shared<Model>(copy, chosen, forced);
+  ThreadPool pool(threads);
+  return std::make_shared<Model>(copy, chosen, forced, &pool);
 }
 
 using Sizes = std::vector<int64_t>;
@@ -225,7 +229,8 @@ PYBIND11_MODULE(_core, module) {
 
   py::class_<Model, std::shared_ptr<Model>>(module, "Model",
                                             "Weights packed for this machine. Immutable; sessions on any thread share it.")
-      .def(py::init(&make_model), py::arg("graph"), py::arg("isa") = py::none(), py::arg("kind") = "automatic")
+      .def(py::init(&make_model), py::arg("graph"), py::arg("isa") = py::none(), py::arg("kind") = "automatic",
+           py::arg("threads") = 1)
       .def_static("autotuned", &autotuned, py::arg("graph"), py::arg("shapes"), py::arg("isa") = py::none(),
                   py::arg("threads") = 1, py::arg("seconds") = 1.0)
       .def_property_readonly("isa", [](const Model& model) { return std::string(isa_name(model.isa())); })

@@ -76,8 +76,8 @@ class Graph:
 class Model:
     """Weights packed for this machine. Immutable; sessions on any thread share it."""
 
-    def __init__(self, graph: Graph, isa: str | None = None, kind: str = "automatic") -> None:
-        """Packs a graph.
+    def __init__(self, graph: Graph, isa: str | None = None, kind: str = "automatic", threads: int = 1) -> None:
+        """Packs a graph, as many of its layers at a time as there are threads.
 
         isa: None for the one in force. kind: 'automatic', 'dense' or 'sparse' forces the kernels of convolutions, for
         tests and benches.

@@ -88,7 +88,8 @@ class Network:
         self._threads = check_threads(threads)
         self._source = source
         self._models = [
-            _core.Model(stage.graph, isa) if isinstance(stage, NativeStage) else None for stage in self._stages
+            _core.Model(stage.graph, isa, threads=self._threads) if isinstance(stage, NativeStage) else None
+            for stage in self._stages
         ]
         self._local = threading.local()
         self._last: _Runner | None = None
