@@ -23,18 +23,21 @@ Layer = nn.Conv2d | nn.Linear
 def sensitivities(
     model: nn.Module, layers: Sequence[Layer], batches: Iterable[Batch], *, inputs: int = 256, seed: int = 0
 ) -> dict[int, torch.Tensor] | None:
-    """The diagonal of the Fisher information of each layer's outputs, summed over positions.
+    """How far an error at each output channel of a layer moves the network's output: the squared Jacobian.
 
-    To second order, the answers of the network move by half of it times the squared error of the output (in
-    Kullback-Leibler divergence, where the network's output is [N, classes] logits). Answers are drawn from the
-    network's own distribution, so no labels are needed.
+    The squared change of the network's output is, on average over random errors, this times the squared error of the
+    channel. It is estimated with one vector of random signs per input (Hutchinson, 1989), so no labels are needed.
+
+    Why not the Fisher information of a classifier's answers: a trained network is certain of nearly all of its
+    calibration inputs, whose gradients are then next to nothing, so a handful of doubtful inputs decide which channels
+    count. On ResNet-20, that choice of inputs alone moved the accuracy at half of the weights by ten points.
 
     Args:
         model: float32, in eval mode; a copy whose parameters may be told to require gradients.
         layers: of the model.
         batches: inputs.
         inputs: how many to use.
-        seed: of the draws.
+        seed: of the signs.
 
     Returns:
         By id of the layer, float32 [O], the mean over inputs; layers whose gradients are not finite are left out, and
@@ -58,7 +61,7 @@ def sensitivities(
                     if count >= inputs:
                         break
                     output = model(*piece.args, **piece.kwargs)
-                    loss, rows = _surrogate(output, generator)
+                    loss, rows = _probe(output, generator)
                     loss.backward()
                     model.zero_grad(set_to_none=True)
                     count += rows
@@ -68,13 +71,17 @@ def sensitivities(
     finally:
         for hook in hooks:
             hook.remove()
+    names = {id(module): name for name, module in model.named_modules()}
     found = {}
     for layer in layers:
         value = (sums[id(layer)] / max(1, count)).float()
         if bool(torch.isfinite(value).all()):
             found[id(layer)] = value
         else:
-            _log.warning("a gradient at a layer %s is NaN or infinite; its output's energy is used instead", layer)
+            _log.warning(
+                "layer '%s': its gradient is NaN or infinite, so the energy of its outputs is used instead",
+                names.get(id(layer), ""),
+            )
     return found
 
 
@@ -84,18 +91,17 @@ def _add(total: torch.Tensor, layer: nn.Module, gradient: torch.Tensor) -> None:
     total += gradient.detach().double().square().sum(others)
 
 
-def _surrogate(output: Any, generator: torch.Generator) -> tuple[torch.Tensor, int]:
-    """A scalar whose gradient, squared, has the Fisher information as its mean; and the number of inputs in it."""
+def _probe(output: Any, generator: torch.Generator) -> tuple[torch.Tensor, int]:
+    """A scalar whose gradient, squared, has the summed squares of the Jacobian as its mean; and how many inputs."""
     leaves = [x for x in pytree.tree_leaves(output) if isinstance(x, torch.Tensor) and x.requires_grad]
     if not leaves:
         raise TypeError("its output depends on no weight")
-    if len(leaves) == 1 and leaves[0].dim() == 2 and leaves[0].shape[1] > 1:
-        logs = leaves[0].log_softmax(1)
-        drawn = torch.multinomial(logs.detach().exp(), 1, generator=generator)
-        return logs.gather(1, drawn).sum(), len(logs)
     total = leaves[0].new_zeros(())
     for leaf in leaves:
         signs = torch.randint(0, 2, leaf.shape, generator=generator).mul_(2).sub_(1)
+        if leaf.dim() == 2 and leaf.shape[1] > 1:
+            # Logits [N, classes] that all move alike change no answer.
+            signs = signs - signs.float().mean(1, keepdim=True)
         total = total + (leaf * signs).sum()
     return total, leaves[0].shape[0] if leaves[0].dim() else 1
 
