@@ -17,7 +17,7 @@ from niwaki.inspection import inspect
 from niwaki.network import Network
 from niwaki.nn import set_threads
 from niwaki.optimization import optimize
-from niwaki.pruning import prune
+from niwaki.pruning import ConstantSchedule, CubicSchedule, LinearSchedule, Pruner, prune
 from niwaki.quantization.quantize import quantize
 
 __all__ = [
@@ -32,6 +32,10 @@ __all__ = [
     "Network",
     "nn",
     "configs",
+    "Pruner",
+    "ConstantSchedule",
+    "LinearSchedule",
+    "CubicSchedule",
     "OptimizeConfig",
     "PruneConfig",
     "QuantizeConfig",

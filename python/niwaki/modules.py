@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any
@@ -146,11 +147,12 @@ def check_patterns(value: Any, field: str) -> tuple[str, ...]:
 
 
 def check_skips(model: nn.Module, patterns: tuple[str, ...], what: str) -> None:
-    """Raises ValueError for a pattern that matches no layer: most likely a slip of the pen."""
+    """Raises ValueError for a pattern that matches no layer: most likely a slip; names are given that are close."""
     names = [name for name, _ in named_layers(model)]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
+            close = difflib.get_close_matches(pattern, names, cutoff=0.5) or names[:3]
             raise ValueError(
                 f"niwaki.{what}: skip pattern '{pattern}' matches no convolution or linear layer; "
-                f"names look like {', '.join(repr(name) for name in names[:3]) or '(there are none)'}."
+                f"close names are {', '.join(repr(name) for name in close) or '(there are none)'}."
             )

@@ -158,6 +158,31 @@ def test_skip_and_shared_weights_stay_dense() -> None:
     assert pruned[0].weight is pruned[1].weight and zeros(pruned[0].weight) == 0 and zeros(pruned[2].weight) == 32
 
 
+def test_recurrent_and_attention_layers_run_on() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm = nn.LSTM(8, 8, batch_first=True)
+            self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2)
+            self.head = nn.Linear(8, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.encoder(self.lstm(x)[0]))
+
+    net = Net().eval()
+    x = torch.randn(4, 5, 8)
+    for options in ({}, {"importance": "second_order", "calibration": torch.randn(16, 5, 8)}):
+        pruned = niwaki.prune(net, sparsity=0.5, scope="local", **options)
+        # The feed-forward layers of the encoder and the head; what LSTM and attention hold, they read themselves.
+        assert zeros(pruned.encoder.layers[0].linear1.weight) > 0 and zeros(pruned.head.weight) > 0
+        assert torch.equal(
+            pruned.encoder.layers[1].self_attn.out_proj.weight, net.encoder.layers[1].self_attn.out_proj.weight
+        )
+        with torch.no_grad():
+            fast = pruned(x)
+        assert torch.allclose(fast, pruned(x), atol=1e-5) and not torch.allclose(fast, net(x), atol=1e-5)
+
+
 def test_left_dense_is_said(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "niwaki"):
         niwaki.prune(make_net(), sparsity=0.5)
@@ -192,6 +217,11 @@ def test_sparsity_outside_0_to_1(sparsity: float, call: Any) -> None:
         (lambda: niwaki.PruneConfig(0.5, importance="best"), ValueError, "importance must be one of"),  # type: ignore[arg-type]
         (lambda: niwaki.prune(make_net(), sparsity=0.5, importance="second_order"), TypeError, "needs calibration="),
         (lambda: niwaki.prune(make_net(), sparsity=0.5, calibration=[]), TypeError, "looks at no inputs"),
+        (lambda: niwaki.prune(make_net(), sparsity=0.5, importance="movement"), TypeError, "train with niwaki.Pruner"),
+        (lambda: niwaki.prune(make_net(), sparsity=0.5, importance="taylor"), TypeError, "and loss="),
+        (lambda: niwaki.prune(make_net(), sparsity=0.5, loss=len), TypeError, "no use for loss"),
+        (lambda: niwaki.prune(make_net(), sparsity=0.5, checkpoint="run"), TypeError, "has a checkpoint"),
+        (lambda: niwaki.prune(make_net(), sparsity=0.5, skip=("seven",)), ValueError, "close names are '0'"),
         (lambda: niwaki.PruneConfig(0.5, scope="all"), ValueError, "scope must be one of"),  # type: ignore[arg-type]
         (lambda: niwaki.PruneConfig(0.5, skip="fc"), TypeError, r"skip=\('fc',\)"),  # type: ignore[arg-type]
         (lambda: niwaki.prune(make_net(), sparsity=0.5, skip=("fc",)), ValueError, "'fc' matches no"),

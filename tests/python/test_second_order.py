@@ -18,9 +18,10 @@ from niwaki.layerwise.allocate import SHARES, allocate
 from niwaki.layerwise.moments import columns, moments
 from niwaki.layerwise.rounding import round_to_grid
 from niwaki.layerwise.sensitivity import sensitivities
-from niwaki.layerwise.solve import Pruner, quadratic, solve
+from niwaki.layerwise.solve import MaskSearch, quadratic, solve
 from niwaki.layerwise.walk import Walk
 from niwaki.pruning.mask import find_mask
+from niwaki.pruning.problem import Problem
 from niwaki.pruning.prune import prune_with_reasons
 from niwaki.quantization.grid import Grid
 from niwaki.quantization.inputs import Batch
@@ -94,7 +95,7 @@ def test_search_is_close_to_the_best_of_all_masks() -> None:
     def project(importance: torch.Tensor) -> torch.Tensor:
         return importance >= importance.flatten().topk(4).values.min()
 
-    keep = Pruner(form).search(start, project, torch.ones(1, 1))
+    keep = MaskSearch(form).search(start, project, torch.ones(1, 1))
     assert int(keep.sum()) == 4
     assert error(tuple(keep[0, 0].nonzero().flatten().tolist())) <= errors[7]
 
@@ -226,6 +227,71 @@ def test_singular_covariances_are_survived() -> None:
     pruned = niwaki.prune(net, sparsity=0.5, importance="second_order", calibration=x)
     with torch.no_grad():
         assert F.mse_loss(pruned(x), net(x)) < 0.05 * net(x).var()
+
+
+def test_inputs_too_large_to_square_are_survived_and_named(caplog: pytest.LogCaptureFixture) -> None:
+    class Large(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * 1e30
+
+    net = nn.Sequential(nn.Linear(8, 8), Large(), nn.Linear(8, 8, bias=False)).eval()
+    for scope in ("local", "global"):
+        pruned = niwaki.prune(
+            net, sparsity=0.5, importance="second_order", scope=scope, calibration=torch.randn(32, 8)
+        )  # fmt: skip
+        assert all(torch.isfinite(pruned[i].weight).all() for i in (0, 2))
+        assert zeros(pruned[0].weight) + zeros(pruned[2].weight) == 64
+    assert "layer '2': its inputs are NaN, infinite or too large" in caplog.text
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = make_net().eval()
+    options = {"sparsity": 0.5, "importance": "second_order", "calibration": torch.randn(16, 3, 9, 9)}
+    wanted = niwaki.prune(net, **options)
+    search, done = Problem.search, []
+
+    def interrupted(self: Problem, count: int) -> torch.Tensor:
+        if len(done) == 1:
+            raise KeyboardInterrupt
+        done.append(self.seen.name)
+        return search(self, count)
+
+    # The layers are measured before: their searches are not those of the pruning.
+    monkeypatch.setattr(Problem, "losses", lambda self: [0.1 * i for i in range(1, 9)])
+    monkeypatch.setattr(Problem, "search", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        niwaki.prune(net, checkpoint=tmp_path / "run", **options)
+    assert done == ["3"]
+    monkeypatch.undo()
+    searched = []
+    monkeypatch.setattr(Problem, "search", lambda self, count: searched.append(self.seen.name) or search(self, count))
+    found = niwaki.prune(net, checkpoint=tmp_path / "run", **options)
+    assert searched == ["8"]
+    assert zeros(found[3].weight) + zeros(found[8].weight) == zeros(wanted[3].weight) + zeros(wanted[8].weight)
+    again = niwaki.prune(net, checkpoint=tmp_path / "run", **options)
+    assert searched == ["8"]
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in found.state_dict().items())
+    with pytest.raises(ValueError, match="another network or with other options"):
+        niwaki.prune(net, checkpoint=tmp_path / "run", **{**options, "sparsity": 0.6})
+
+
+def test_wide_layers_take_another_way_to_the_same_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = correlated(400, 48)
+    weight = torch.randn(1, 16, 48)
+    covariance = (x.T @ x / len(x))[None]
+    form = quadratic(weight, covariance, covariance)
+
+    def project(importance: torch.Tensor) -> torch.Tensor:
+        return importance >= importance.flatten().topk(384).values.min()
+
+    def error() -> float:
+        keep = MaskSearch(form).search(weight * form.scale, project, torch.ones(1, 16))
+        return float(form.error(solve(form, keep, weight * form.scale)).sum())
+
+    best = float(form.error(weight * form.scale).sum())
+    narrow = error() - best
+    monkeypatch.setattr("niwaki.layerwise.solve._WIDE", 32)
+    assert 0 < error() - best < 1.1 * narrow
 
 
 def test_networks_without_a_gradient_are_pruned(caplog: pytest.LogCaptureFixture) -> None:

@@ -23,7 +23,7 @@ from niwaki.progress import track
 from niwaki.quantization.inputs import Batch
 
 # Values that are alive at a time, of both networks and all batches.
-MEMORY = 2 << 30
+MEMORY = 3 << 30
 
 _CONV = (torch.ops.aten.conv2d.default, torch.ops.aten.conv2d.padding)
 _LINEAR = torch.ops.aten.linear.default
@@ -95,7 +95,7 @@ class Walk:
     def layers(self) -> list[nn.Conv2d | nn.Linear]:
         """The layers that the network calls, once each, in order."""
         modules = dict(self._model.named_modules(remove_duplicate=False))
-        called = [_layer_of(node, modules) for node in self._graphs[0].graph.nodes]
+        called = [layer_of(node, modules) for node in self._graphs[0].graph.nodes]
         return list({id(found[1]): found[1] for found in called if found is not None}.values())
 
     def run(
@@ -118,7 +118,7 @@ class Walk:
         seen: set[int] = set()
         with evaluating(self._model):
             for step, node in enumerate(track(nodes[0], what, progress)):
-                layer = _layer_of(node, modules)
+                layer = layer_of(node, modules)
                 if layer is not None and id(layer[1]) not in seen:
                     seen.add(id(layer[1]))
                     weight, bias = originals[id(layer[1])]
@@ -174,7 +174,7 @@ def _source(node: Node) -> str:
     return node.args[0].name
 
 
-def _layer_of(node: Node, modules: Mapping[str, nn.Module]) -> tuple[str, nn.Conv2d | nn.Linear] | None:
+def layer_of(node: Node, modules: Mapping[str, nn.Module]) -> tuple[str, nn.Conv2d | nn.Linear] | None:
     """The layer that a node calls: one whose weight is a parameter of a convolution or linear layer."""
     if node.op != "call_function" or node.target not in _LAYERS or len(node.args) < 2:
         return None

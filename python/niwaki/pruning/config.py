@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 from niwaki.modules import check_patterns
 from niwaki.pruning.select import n_of_m
 
-Pattern = Literal["block4", "unstructured"] | str
-Importance = Literal["magnitude", "second_order"]
+Pattern = Literal["block4", "unstructured", "channels"] | str
+Importance = Literal["magnitude", "taylor", "movement", "second_order"]
 Scope = Literal["global", "local"]
 
 
@@ -33,10 +33,12 @@ class PruneConfig:
             None with the pattern 'n:m', which says it.
         pattern: 'block4' prunes four consecutive input channels of an output channel at one tap together, which runs
             fastest; 'unstructured' prunes single weights; 'n:m', such as '2:4', keeps n of each m consecutive input
-            channels.
+            channels; 'channels' cuts out whole output channels, with all that depends on them.
         scope: whether the share holds for all of these layers together ('global') or for each ('local').
-        importance: 'magnitude' prunes the smallest weights and leaves the others as they are; 'second_order' prunes
-            what changes the layers' outputs least on calibration inputs, and adapts the weights that are left.
+        importance: 'magnitude' prunes the smallest weights and leaves the others as they are; 'taylor' prunes what
+            changes a loss least, to first order; 'movement' what training moved towards zero, with niwaki.Pruner only;
+            'second_order' prunes what changes the layers' outputs least on calibration inputs, and adapts the weights
+            that are left.
         skip: names or patterns ('fc', 'layer1.*') of layers that stay as they are.
     """
 
@@ -50,9 +52,9 @@ class PruneConfig:
         if self.sparsity is not None:
             check_sparsity(self.sparsity, "PruneConfig")
         pair = n_of_m(self.pattern) if isinstance(self.pattern, str) else None
-        if pair is None and self.pattern not in ("block4", "unstructured"):
+        if pair is None and self.pattern not in ("block4", "unstructured", "channels"):
             raise ValueError(
-                "PruneConfig: pattern must be one of 'block4', 'unstructured' and 'n:m' such as '2:4', "
+                "PruneConfig: pattern must be one of 'block4', 'unstructured', 'channels' and 'n:m' such as '2:4', "
                 f"not {self.pattern!r}."
             )
         for field, value, choices in (
@@ -61,6 +63,10 @@ class PruneConfig:
         ):
             if value not in choices:
                 raise ValueError(f"PruneConfig: {field} must be one of {', '.join(map(repr, choices))}, not {value!r}.")
+        if self.pattern == "channels" and self.importance == "second_order":
+            raise ValueError(
+                "PruneConfig: whole channels are chosen by importance='magnitude' or 'taylor', not by 'second_order'."
+            )
         if pair is not None:
             share = 1 - pair[0] / pair[1]
             if self.sparsity is not None and abs(self.sparsity - share) > 1e-6:

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
-from niwaki.modules import (
-    bake_parametrizations,
-    check_finite,
-    check_model,
-    check_skips,
-    copy_model,
-    is_conv2d,
-    is_linear,
-    matches,
-    named_layers,
-)
+from niwaki.modules import bake_parametrizations, check_model, copy_model, named_layers
+from niwaki.pruning.channels import prune_channels
+from niwaki.pruning.checkpoint import Checkpoint
 from niwaki.pruning.config import PruneConfig, check_sparsity
-from niwaki.pruning.mask import find_mask, set_mask
+from niwaki.pruning.criteria import Loss, taylor_scores
+from niwaki.pruning.mask import find_mask, original_of, set_mask
 from niwaki.pruning.second_order import Finish, Pruned, prune_layers
-from niwaki.pruning.select import BLOCK, expand, keep_largest, keep_n_of_m, n_of_m, scores_of
+from niwaki.pruning.select import choose, expand, n_of_m, scores_of
+from niwaki.pruning.targets import Layer, find_targets, leave
 from niwaki.quantization.inputs import Batch, batches, check_calibration
 
 _log = logging.getLogger("niwaki")
@@ -36,44 +30,89 @@ def prune(
     *,
     calibration: Any = None,
     transform: Callable[[Any], Any] | None = None,
+    loss: Loss | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     progress: bool = True,
     **options: Any,
 ) -> nn.Module:
-    """Returns a copy of the network with its weights of least importance masked to zero.
+    """Returns a copy of the network with its weights of least importance masked to zero, or its channels cut out.
 
     The copy trains like any network: the masks are parametrizations and stay in force under every optimizer. Pruning it
     again, with a higher sparsity, continues where this call stopped. Layers that the pattern does not fit stay dense;
-    the logger 'niwaki' says which and why, and the report of niwaki.compress repeats it.
+    the logger 'niwaki' says which and why, and the report of niwaki.compress repeats it. For zeros that grow in number
+    while the network is trained, there is niwaki.Pruner.
 
     With importance='second_order', layers are pruned in the order in which the network calls them. In each, the zeros
     are chosen and the other weights (and the bias) are adapted so that its outputs, on the calibration inputs and after
     the pruned layers before it, stay as close as they can to those of `model`. Batch norms use their running
     statistics.
 
+    With pattern='channels', the result is a smaller network: see niwaki/pruning/channels.py.
+
     Args:
         model: a float32 network on the CPU. It is not changed.
         config: the options. Instead of one, its fields may be given by name: niwaki.prune(model, sparsity=0.75).
         calibration: for second order, typical inputs, as in niwaki.compress; 512 to 1024 are a good number. As many are
-            used as fit 2 GB of memory with the activations of the network.
+            used as fit 3 GB of memory with the activations of the network. For 'taylor', items that `loss` takes, such
+            as the batches of a loader. For 'channels', the first item shows how the layers depend on each other.
         transform: called with each item of the calibration; returns the input.
+        loss: for 'taylor', called with the network and an item; returns the loss, a scalar: for images and labels,
+            lambda net, item: cross_entropy(net(item[0]), item[1]).
+        checkpoint: for second order, a folder that keeps each layer that is done. After an interruption, the same call
+            goes on from there. It may be deleted afterwards.
         progress: shows progress bars for second order, if stderr is a terminal.
 
     Raises:
         TypeError, ValueError: an argument or a layer is not fit; says which and why.
-        NiwakiError: the model cannot be copied, or, for second order, not captured by torch.export.
+        NiwakiError: the model cannot be copied, or, for second order, not captured by torch.export; or the pattern is
+            'channels' and Torch-Pruning is not installed.
     """
     checked = make_config(config, options)
+    _check_arguments(checked, calibration, transform, loss, checkpoint)
+    if checked.pattern == "channels":
+        example = next(batches(check_calibration(calibration), transform))
+        items = None if loss is None else _items(calibration, transform)
+        return prune_channels(model, checked, example, items=items, loss=loss)
     if checked.importance == "magnitude":
-        if calibration is not None or transform is not None:
-            raise TypeError(
-                "niwaki.prune: importance='magnitude' looks at no inputs; leave calibration out, or ask for "
-                "importance='second_order'."
-            )
         return prune_with_reasons(model, checked)[0]
-    if calibration is None:
-        raise TypeError("niwaki.prune: importance='second_order' needs calibration=, some hundred typical inputs.")
+    if checked.importance == "taylor":
+        assert loss is not None
+        return _by_taylor(model, checked, _items(calibration, transform), loss)
     stream = batches(check_calibration(calibration), transform)
-    return prune_with_reasons(model, checked, stream, progress=progress)[0]
+    return prune_with_reasons(model, checked, stream, checkpoint=checkpoint, progress=progress)[0]
+
+
+def _items(calibration: Any, transform: Callable[[Any], Any] | None) -> Iterable[Any]:
+    items = check_calibration(calibration)
+    return items if transform is None else map(transform, items)
+
+
+def _check_arguments(config: PruneConfig, calibration: Any, transform: Any, loss: Any, checkpoint: Any) -> None:
+    importance = config.importance
+    if importance == "movement":
+        raise TypeError(
+            "niwaki.prune: importance='movement' is what training does to the weights; train with niwaki.Pruner."
+        )
+    if importance == "magnitude" and config.pattern != "channels" and (calibration, transform) != (None, None):
+        raise TypeError(
+            "niwaki.prune: importance='magnitude' looks at no inputs; leave calibration out, or ask for "
+            "importance='second_order'."
+        )
+    if config.pattern == "channels" and calibration is None:
+        raise TypeError(
+            "niwaki.prune: the pattern 'channels' needs calibration=, at least one input, to follow the channels."
+        )
+    if importance == "second_order" and calibration is None:
+        raise TypeError("niwaki.prune: importance='second_order' needs calibration=, some hundred typical inputs.")
+    if importance == "taylor" and (calibration is None or not callable(loss)):
+        raise TypeError(
+            "niwaki.prune: importance='taylor' needs calibration=, some hundred inputs with labels, and loss=, such as "
+            "lambda net, item: cross_entropy(net(item[0]), item[1])."
+        )
+    if loss is not None and importance != "taylor":
+        raise TypeError(f"niwaki.prune: importance='{importance}' has no use for loss; leave it out, or say 'taylor'.")
+    if checkpoint is not None and importance != "second_order":
+        raise TypeError("niwaki.prune: only importance='second_order' takes so long that it has a checkpoint.")
 
 
 def make_config(config: PruneConfig | None, options: dict[str, Any]) -> PruneConfig:
@@ -99,6 +138,7 @@ def prune_with_reasons(
     calibration: Iterable[Batch] | None = None,
     *,
     finish: Finish | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> tuple[nn.Module, dict[str, str]]:
     """As `prune`. Returns also why a layer stayed as it was, by its name.
@@ -107,59 +147,51 @@ def prune_with_reasons(
         model, config, progress: as in `prune`.
         calibration: for second order; one batch after the other.
         finish: for second order, see prune_layers.
+        checkpoint: for second order, as in `prune`.
     """
     check_model(model, "prune")
-    check_skips(model, config.skip, "prune")
     copied = copy_model(model)
-    shared = Counter(id(parameter) for module in copied.modules() for parameter in module._parameters.values())
-    layers: dict[str, nn.Conv2d | nn.Linear] = {}
-    reasons: dict[str, str] = {}
-    for name, layer in named_layers(copied):
-        check_finite(name, layer)
-        reason = _why_not(name, layer, config, shared)
-        if reason:
-            _leave(name, reason, reasons)
-        else:
-            layers[name] = layer
-    if not layers and config.share > 0:
-        details = "; ".join(f"'{name}': {reason}" for name, reason in list(reasons.items())[:3])
-        raise ValueError(
-            f"niwaki.prune: no layer can be pruned in the pattern '{config.pattern}' "
-            f"({details or 'there are no layers'}). Try pattern='unstructured'."
-        )
+    layers, reasons = find_targets(copied, config)
     if config.importance == "magnitude":
-        _by_magnitude(list(layers.values()), config)
+        scores = {name: scores_of(layer.weight, config.pattern) for name, layer in layers.items()}
+        _by_scores(layers, scores, config)
     else:
         assert calibration is not None
-        _by_second_order(copied, layers, config, calibration, finish, progress, reasons)
+        _by_second_order(copied, layers, config, calibration, finish, checkpoint, progress, reasons)
     return copied, reasons
 
 
-def _leave(name: str, reason: str, reasons: dict[str, str]) -> None:
-    reasons[name] = reason
-    _log.info("prune: layer '%s' stays as it is: %s", name, reason)
-
-
-def _by_magnitude(layers: list[nn.Conv2d | nn.Linear], config: PruneConfig) -> None:
-    scores = [scores_of(layer.weight, config.pattern) for layer in layers]
-    pair = n_of_m(config.pattern)
-    if pair is not None:
-        kept = [keep_n_of_m(score, *pair) for score in scores]
-    elif config.scope == "global":
-        kept = keep_largest(scores, config.share) if scores else []
-    else:
-        kept = [keep_largest([score], config.share)[0] for score in scores]
+def _by_scores(layers: dict[str, Layer], scores: dict[str, torch.Tensor], config: PruneConfig) -> None:
+    kept = choose([scores[name] for name in layers], config.pattern, config.scope, config.share)
     with torch.inference_mode(False), torch.no_grad():
-        for layer, keep in zip(layers, kept, strict=True):
+        for layer, keep in zip(layers.values(), kept, strict=True):
             set_mask(layer, expand(keep, layer.weight.shape, config.pattern))
+
+
+def _by_taylor(model: nn.Module, config: PruneConfig, items: Iterable[Any], loss: Loss) -> nn.Module:
+    check_model(model, "prune")
+    copied = copy_model(model)
+    layers, _ = find_targets(copied, config)
+    wanted = {name: original_of(layer).requires_grad for name, layer in layers.items()}
+    scores = taylor_scores(copied, layers, items, loss, config.pattern)
+    for name, layer in layers.items():
+        original_of(layer).requires_grad_(wanted[name])
+        if name not in scores:
+            _log.warning("layer '%s': no finite gradient reached it, so it counts as if the loss ignored it", name)
+            scores[name] = torch.zeros_like(scores_of(layer.weight, config.pattern))
+        # What is gone stays gone, and comes before what the loss is only indifferent to.
+        scores[name] = torch.where(scores_of(layer.weight, config.pattern) == 0, -1.0, scores[name])
+    _by_scores(layers, scores, config)
+    return copied
 
 
 def _by_second_order(
     model: nn.Module,
-    layers: dict[str, nn.Conv2d | nn.Linear],
+    layers: dict[str, Layer],
     config: PruneConfig,
     calibration: Iterable[Batch],
     finish: Finish | None,
+    checkpoint: str | os.PathLike[str] | None,
     progress: bool,
     reasons: dict[str, str],
 ) -> None:
@@ -169,12 +201,13 @@ def _by_second_order(
         bake_parametrizations(baked)
         found = dict(named_layers(baked))
         chosen = [found[name] for name in layers]
-        results = prune_layers(baked, chosen, config, calibration, finish=finish, progress=progress)
+        kept = None if checkpoint is None else Checkpoint(checkpoint, baked, config)
+        results = prune_layers(baked, chosen, config, calibration, finish=finish, checkpoint=kept, progress=progress)
         with torch.no_grad():
             for name, layer in layers.items():
                 result: Pruned | None = results.get(id(found[name]))
                 if result is None:
-                    _leave(name, "not pruned: not called as a layer when the network ran", reasons)
+                    leave(name, "not pruned: not called as a layer when the network ran", reasons)
                     continue
                 if find_mask(layer) is not None:
                     layer.parametrizations["weight"].original.copy_(found[name].weight)  # type: ignore[index, union-attr]
@@ -184,29 +217,3 @@ def _by_second_order(
                 if layer.bias is not None and bias is not None:
                     layer.bias.copy_(bias)
                 set_mask(layer, result.mask)
-
-
-def _why_not(name: str, layer: nn.Conv2d | nn.Linear, config: PruneConfig, shared: Counter[int]) -> str:
-    if matches(name, config.skip):
-        return "not pruned: skipped by name"
-    if not (is_conv2d(layer) or is_linear(layer)):
-        return f"not pruned: {type(layer).__name__} computes something of its own"
-    if layer.weight.numel() == 0:
-        return "not pruned: its weight is empty"
-    if "weight" not in layer._parameters and find_mask(layer) is None:
-        return "not pruned: its weight is computed by another parametrization or hook"
-    parameter = layer._parameters.get("weight")
-    if parameter is not None and shared[id(parameter)] > 1:
-        return "not pruned: its weight is shared with another module"
-    if config.pattern == "block4":
-        if isinstance(layer, nn.Conv2d) and layer.groups > 1:
-            return f"not pruned: block4 needs one group of channels, and it has {layer.groups}"
-        if layer.weight.shape[1] % BLOCK:
-            return f"not pruned: block4 needs input channels in fours, and it has {layer.weight.shape[1]}"
-    pair = n_of_m(config.pattern)
-    if pair is not None and layer.weight.shape[1] % pair[1]:
-        return (
-            f"not pruned: {config.pattern} needs input channels in groups of {pair[1]}, and it has "
-            f"{layer.weight.shape[1]}"
-        )
-    return ""

@@ -51,7 +51,9 @@ def keep_largest(scores: Sequence[torch.Tensor], sparsity: float) -> list[torch.
 
 def drop_smallest(scores: Sequence[torch.Tensor], count: int) -> list[torch.Tensor]:
     """Masks that drop the `count` lowest of all scores, exactly; among equals, the first ones."""
-    flat: NDArray[np.float32] = torch.cat([score.reshape(-1) for score in scores]).numpy()
+    if not scores:
+        return []
+    flat: NDArray[np.float32] = torch.cat([score.detach().reshape(-1).cpu() for score in scores]).numpy()
     keep = np.ones(len(flat), dtype=bool)
     if count:
         threshold = np.partition(flat, count - 1)[count - 1]
@@ -71,3 +73,24 @@ def keep_n_of_m(scores: torch.Tensor, n: int, m: int) -> torch.Tensor:
     groups = scores.reshape(len(scores), -1, m, *scores.shape[2:])
     largest = groups.topk(n, dim=2).indices
     return torch.zeros_like(groups, dtype=torch.bool).scatter_(2, largest, True).reshape(scores.shape)
+
+
+def choose(scores: Sequence[torch.Tensor], pattern: str, scope: str, share: float) -> list[torch.Tensor]:
+    """Masks of scores with `share` of them dropped: of all together, or of each.
+
+    With 'n:m', `share` may be lower than the pattern's: then only the lowest of what it drops go, and at its own share
+    exactly n of each m are left.
+    """
+    pair = n_of_m(pattern)
+    if pair is None:
+        if scope == "global":
+            return keep_largest(scores, share)
+        return [keep_largest([score], share)[0] for score in scores]
+    full = [keep_n_of_m(score, *pair) for score in scores]
+    part = min(1.0, share / (1 - pair[0] / pair[1]))
+    # What the pattern keeps is never dropped.
+    rest = [torch.where(keep, torch.inf, score) for keep, score in zip(full, scores, strict=True)]
+    counts = [round(part * int((~keep).sum())) for keep in full]
+    if scope == "global":
+        return drop_smallest(rest, sum(counts))
+    return [drop_smallest([score], count)[0] for score, count in zip(rest, counts, strict=True)]

@@ -1,0 +1,135 @@
+"""Cutting out whole channels: a smaller network, with residual sums and concatenations followed (by Torch-Pruning)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.fx import Node
+
+from niwaki.capture import capture
+from niwaki.errors import NiwakiError, first_sentence
+from niwaki.layerwise.walk import layer_of
+from niwaki.modules import (
+    bake_parametrizations,
+    check_finite,
+    check_model,
+    check_skips,
+    copy_model,
+    matches,
+    named_layers,
+)
+from niwaki.pruning.config import PruneConfig
+from niwaki.pruning.criteria import Loss, taylor_scores
+from niwaki.pruning.groups import Group, choose_channels
+from niwaki.quantization.inputs import Batch
+
+
+def prune_channels(
+    model: nn.Module,
+    config: PruneConfig,
+    example: Batch,
+    *,
+    items: Iterable[Any] | None = None,
+    loss: Loss | None = None,
+) -> nn.Module:
+    """A copy of the network with `config.sparsity` of its channels cut out of all layers that they run through.
+
+    Channels that meet in a sum or a concatenation go together, as in DepGraph (Fang et al., 2023). Layers that make the
+    network's output keep all of their channels, and so do those of `skip`. At least one channel of each layer is left.
+    Masks and other parametrizations are baked in.
+
+    Args:
+        model: a float32 network on the CPU. It is not changed.
+        config: sparsity, of the channels; scope; importance ('magnitude' or 'taylor'); skip.
+        example: a call of the network, to find out how its layers hang together.
+        items, loss: for 'taylor', see niwaki.prune.
+
+    Raises:
+        NiwakiError: Torch-Pruning is missing, or cannot follow the network.
+    """
+    pruning = _torch_pruning()
+    check_model(model, "prune")
+    check_skips(model, config.skip, "prune")
+    for name, layer in named_layers(model):
+        check_finite(name, layer)
+    copied = copy_model(model)
+    bake_parametrizations(copied)
+    kept = [*_output_layers(copied, example), *(la for name, la in named_layers(copied) if matches(name, config.skip))]
+    modes = {name: module.training for name, module in copied.named_modules()}
+    wanted = {name: parameter.requires_grad for name, parameter in copied.named_parameters()}
+    saliency = _saliency(copied, config, items, loss)
+    copied.eval().requires_grad_(True)  # the tracer follows gradients
+    try:
+        with torch.inference_mode(False), torch.enable_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            graph = pruning.DependencyGraph().build_dependency(
+                copied, example.copy(), forward_fn=lambda net, call: net(*call.args, **call.kwargs)
+            )
+            roots = [nn.Conv2d, nn.Linear]
+            groups = [Group(graph, g, saliency) for g in graph.get_all_groups(kept, roots)]
+            for group, chosen in zip(groups, choose_channels(groups, config), strict=True):
+                group.cut(chosen)
+    except Exception as error:
+        raise NiwakiError(
+            f"Torch-Pruning cannot follow the channels of {type(model).__name__}: {first_sentence(error)}. "
+            "Leave out the layers concerned with skip=, or choose the pattern 'block4'."
+        ) from error
+    copied.zero_grad(set_to_none=True)
+    for name, module in copied.named_modules():
+        module.training = modes[name]
+    for name, parameter in copied.named_parameters():
+        parameter.requires_grad_(wanted[name])
+    return copied
+
+
+def _saliency(
+    model: nn.Module, config: PruneConfig, items: Iterable[Any] | None, loss: Loss | None
+) -> dict[int, torch.Tensor]:
+    """What each weight counts, by id of its layer: its square, or its part in the loss."""
+    layers = dict(named_layers(model))
+    if config.importance == "magnitude":
+        return {id(layer): layer.weight.detach().square() for layer in layers.values()}
+    assert items is not None and loss is not None
+    scores = taylor_scores(model, layers, items, loss, "unstructured")
+    return {
+        id(layer): scores[name] if name in scores else torch.zeros_like(layer.weight) for name, layer in layers.items()
+    }
+
+
+def _torch_pruning() -> ModuleType:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import torch_pruning
+    except ImportError as error:
+        raise NiwakiError(
+            "niwaki.prune: the pattern 'channels' needs Torch-Pruning; install it with pip install 'niwaki[channels]'."
+        ) from error
+    module: ModuleType = torch_pruning
+    return module
+
+
+def _output_layers(model: nn.Module, example: Batch) -> list[nn.Module]:
+    """The last layers on all ways to the network's output: their channels are what the caller sees."""
+    copied = example.copy()
+    graph = capture(model, copied.args, copied.kwargs).module(check_guards=False).graph
+    modules = dict(model.named_modules(remove_duplicate=False))
+    waiting: list[Node] = [node for node in graph.nodes if node.op == "output"]
+    seen: set[Node] = set()
+    found: list[nn.Module] = []
+    while waiting:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        layer = layer_of(node, modules)
+        if layer is None:
+            waiting.extend(node.all_input_nodes)
+        else:
+            found.append(layer[1])
+    return found

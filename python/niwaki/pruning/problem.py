@@ -1,0 +1,121 @@
+"""Pruning one layer: its quadratic form, its pattern, and the search for its zeros."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import torch
+from torch import nn
+
+from niwaki.layerwise.allocate import SHARES
+from niwaki.layerwise.moments import Moments, moments
+from niwaki.layerwise.solve import MaskSearch, Project, Quadratic, quadratic, solve
+from niwaki.layerwise.walk import Visit
+from niwaki.pruning.select import BLOCK, drop_smallest, keep_n_of_m, n_of_m
+
+_log = logging.getLogger("niwaki")
+Layer = nn.Conv2d | nn.Linear
+
+
+def units_of(layer: Layer, pattern: str) -> int:
+    """How many weights or blocks there are to choose from."""
+    return layer.weight.numel() // (BLOCK if pattern == "block4" else 1)
+
+
+class Problem:
+    """One layer: the form, what its rows count, and the pattern."""
+
+    def __init__(self, seen: Visit, pattern: str, rows: torch.Tensor | None, quick: bool = False) -> None:
+        self.seen = seen
+        self._pattern = pattern
+        layer = seen.layer
+        self._groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
+        self._before = seen.weight.reshape(self._groups, len(seen.weight) // self._groups, -1)
+        self.moments = _finite(moments(layer, seen.inputs, seen.references, centered=layer.bias is not None), seen.name)
+        self.form: Quadratic = quadratic(self._before, self.moments.covariance, self.moments.cross)
+        self._allowed = self._before != 0
+        self._best = solve(self.form, self._allowed, self._before * self.form.scale)
+        energy = -self.form.error(self._best)
+        self._energy = float(energy.clamp_min(0).sum())
+        if rows is None:
+            rows = torch.full((len(seen.weight),), 1 / max(self._energy, 1e-30))
+        # A channel that counts for nothing would be pruned at random.
+        self._rows = (rows + 1e-3 * rows.mean() + 1e-30).reshape(energy.shape)
+        self._masks = MaskSearch(self.form, 4, 4) if quick else MaskSearch(self.form)
+
+    def search(self, count: int) -> torch.Tensor:
+        """The mask [G, O / G, K] with `count` weights or blocks pruned."""
+        if count == 0 and n_of_m(self._pattern) is None:
+            return self._allowed
+        if count >= units_of(self.seen.layer, self._pattern):
+            return torch.zeros_like(self._allowed)
+        return self._masks.search(self._best, self._project(count), self._rows)
+
+    def _project(self, count: int) -> Project:
+        shape, pattern, allowed = self.seen.weight.shape, self._pattern, self._allowed
+        pair = n_of_m(pattern)
+
+        def project(importance: torch.Tensor) -> torch.Tensor:
+            importance = torch.where(allowed, importance, 0).reshape(shape)
+            if pair is not None:
+                keep = keep_n_of_m(importance, *pair)
+            elif pattern == "block4":
+                blocks = importance.reshape(shape[0], -1, BLOCK, *shape[2:])
+                keep = drop_smallest([blocks.sum(2)], count)[0]
+                keep = keep[:, :, None].expand(blocks.shape).reshape(shape)
+            else:
+                keep = drop_smallest([importance], count)[0]
+            return keep.reshape(allowed.shape) & allowed
+
+        return project
+
+    def solve(self, keep: torch.Tensor) -> torch.Tensor:
+        return solve(self.form, keep, self._best)
+
+    def loss(self, v: torch.Tensor) -> float:
+        """What the error costs at the network's output, beyond that of the best weights without more zeros."""
+        return float((self._rows * (self.form.error(v) - self.form.error(self._best))).sum().clamp_min(0))
+
+    def losses(self) -> list[float]:
+        """The loss at each of SHARES, and at 1."""
+        self._masks.keep_inverses()
+        units = units_of(self.seen.layer, self._pattern)
+        found = [self.loss(solve(self.form, self.search(round(s * units)), self._best, steps=10)) for s in SHARES]
+        return [*found, self.loss(torch.zeros_like(self._best))]
+
+    def zeros(self) -> int:
+        """Weights or blocks that are zero already."""
+        empty = ~self._allowed.reshape(self.seen.weight.shape)
+        if self._pattern == "block4":
+            empty = empty.reshape(len(empty), -1, BLOCK, *empty.shape[2:]).all(2)
+        return int(empty.sum())
+
+    def relative_error(self, v: torch.Tensor) -> float:
+        if self._energy <= 0:
+            return 0.0
+        change = float((self.form.error(v) - self.form.error(self._best)).sum())
+        return math.sqrt(max(change, 0.0) / self._energy)
+
+    def write(self, weight: torch.Tensor) -> None:
+        """Puts weights [G, O / G, K] into the layer; a bias takes the mean of what they change."""
+        layer = self.seen.layer
+        layer.weight.copy_(weight.reshape(layer.weight.shape))
+        if layer.bias is not None and self.seen.bias is not None:
+            was = torch.einsum("gok,gk->go", self._before, self.moments.reference_mean)
+            now = torch.einsum("gok,gk->go", weight, self.moments.mean)
+            layer.bias.copy_(self.seen.bias + (was - now).reshape(-1))
+
+
+def _finite(found: Moments, name: str) -> Moments:
+    """The moments; where they are not finite, those of inputs that know nothing of each other."""
+    if all(bool(torch.isfinite(part).all()) for part in vars(found).values()):
+        return found
+    _log.warning(
+        "layer '%s': its inputs are NaN, infinite or too large to square, so it is pruned by magnitude; "
+        "look at the network's activations on the calibration inputs",
+        name,
+    )
+    identity = torch.eye(found.covariance.shape[-1]).expand_as(found.covariance)
+    nothing = torch.zeros_like(found.mean)
+    return Moments(identity, identity, nothing, nothing)

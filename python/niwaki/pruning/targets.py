@@ -1,0 +1,74 @@
+"""Which layers of a network can be pruned, and why others cannot."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+
+from torch import nn
+
+from niwaki.modules import check_finite, check_skips, is_conv2d, is_linear, matches, named_layers
+from niwaki.pruning.config import PruneConfig
+from niwaki.pruning.mask import find_mask, masked_first
+from niwaki.pruning.select import BLOCK, n_of_m
+
+_log = logging.getLogger("niwaki")
+Layer = nn.Conv2d | nn.Linear
+
+
+def find_targets(model: nn.Module, config: PruneConfig) -> tuple[dict[str, Layer], dict[str, str]]:
+    """The layers to prune by name, and for the others why not.
+
+    Raises:
+        ValueError: a skip pattern matches nothing, a weight is not finite, or there is no layer that can be pruned.
+    """
+    check_skips(model, config.skip, "prune")
+    shared = Counter(id(parameter) for module in model.modules() for parameter in module._parameters.values())
+    layers: dict[str, Layer] = {}
+    reasons: dict[str, str] = {}
+    for name, layer in named_layers(model):
+        check_finite(name, layer)
+        reason = _why_not(name, layer, config, shared)
+        if reason:
+            leave(name, reason, reasons)
+        else:
+            layers[name] = layer
+    if not layers and config.share > 0:
+        details = "; ".join(f"'{name}': {reason}" for name, reason in list(reasons.items())[:3])
+        raise ValueError(
+            f"niwaki.prune: no layer can be pruned in the pattern '{config.pattern}' "
+            f"({details or 'there are no layers'}). Try pattern='unstructured'."
+        )
+    return layers, reasons
+
+
+def leave(name: str, reason: str, reasons: dict[str, str]) -> None:
+    """Notes, and tells the logger, why a layer stays dense."""
+    reasons[name] = reason
+    _log.info("prune: layer '%s' stays as it is: %s", name, reason)
+
+
+def _why_not(name: str, layer: nn.Conv2d | nn.Linear, config: PruneConfig, shared: Counter[int]) -> str:
+    if matches(name, config.skip):
+        return "not pruned: skipped by name"
+    if not (is_conv2d(layer) or is_linear(layer)):
+        return f"not pruned: {type(layer).__name__} computes something of its own"
+    if layer.weight.numel() == 0:
+        return "not pruned: its weight is empty"
+    if "weight" not in layer._parameters and find_mask(layer) is None and not masked_first(layer):
+        return "not pruned: its weight is computed by another parametrization or hook"
+    parameter = layer._parameters.get("weight")
+    if parameter is not None and shared[id(parameter)] > 1:
+        return "not pruned: its weight is shared with another module"
+    if config.pattern == "block4":
+        if isinstance(layer, nn.Conv2d) and layer.groups > 1:
+            return f"not pruned: block4 needs one group of channels, and it has {layer.groups}"
+        if layer.weight.shape[1] % BLOCK:
+            return f"not pruned: block4 needs input channels in fours, and it has {layer.weight.shape[1]}"
+    pair = n_of_m(config.pattern)
+    if pair is not None and layer.weight.shape[1] % pair[1]:
+        return (
+            f"not pruned: {config.pattern} needs input channels in groups of {pair[1]}, and it has "
+            f"{layer.weight.shape[1]}"
+        )
+    return ""
