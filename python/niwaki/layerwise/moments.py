@@ -105,11 +105,11 @@ def moments(
             found = columns(layer, now, chosen)
             count += found.shape[2]
             second.baddbmm_(found, found.transpose(1, 2))
-            mean += found.sum(2, dtype=torch.float64)
+            mean += found.sum(2)
             if not same:
                 other = columns(layer, before, chosen)
                 cross.baddbmm_(other, found.transpose(1, 2))
-                reference_mean += other.sum(2, dtype=torch.float64)
+                reference_mean += other.sum(2)
     count = max(1, count)
     mean /= count
     reference_mean = mean if same else reference_mean / count
