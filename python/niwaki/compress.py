@@ -25,7 +25,10 @@ from niwaki.quantization.weights import relative_error
 from niwaki.report import LayerReport, Report
 
 _PRUNE = ("pattern", "scope", "importance")
-_QUANTIZE = ("observer", "percentile", "per_channel", "weight_range", "correct_bias")
+_QUANTIZE = (
+    "observer", "percentile", "per_channel", "weight_range", "weight_bits", "codebook", "codebook_entries", "rounding",
+    "correct_bias",
+)  # fmt: skip
 
 
 def compress(
@@ -58,7 +61,7 @@ def compress(
         optimize, prune, quantize: all options of a step, instead of single ones.
         progress: shows a progress bar, if stderr is a terminal.
         options: single options of PruneConfig (pattern, scope, importance) and QuantizeConfig (observer, percentile,
-            per_channel, weight_range, correct_bias).
+            per_channel, weight_range, weight_bits, codebook, codebook_entries, rounding, correct_bias).
 
     Returns:
         The compressed network, a module that takes and returns what `model` does, and a report, which prints as a

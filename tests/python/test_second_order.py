@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 import niwaki
 from niwaki.layerwise.allocate import SHARES, allocate
+from niwaki.layerwise.levels import Uniform
 from niwaki.layerwise.moments import columns, moments
 from niwaki.layerwise.rounding import round_to_grid
 from niwaki.layerwise.sensitivity import sensitivities
@@ -361,7 +362,7 @@ def test_rounding_corrects_itself() -> None:
     keep = torch.rand(weight.shape) > 0.3
     v = solve(form, keep, weight * form.scale, steps=300)
     step = (v / form.scale).abs().amax(2) / 7
-    q = round_to_grid(form, v.clone(), keep, step, largest=7)
+    q = round_to_grid(form, v.clone(), keep, step, Uniform(7))
     nearest = (v / form.scale / step[:, :, None]).round()
     assert torch.equal(q, q.round()) and q.abs().max() <= 7 and not q[~keep].any()
     best = form.error(v).sum()
@@ -369,7 +370,7 @@ def test_rounding_corrects_itself() -> None:
     assert 0 < errors[1] < 0.7 * errors[0]
     # At the end no single step to a neighbour is an improvement.
     size = step[:, :, None] * form.scale
-    settled = round_to_grid(form, v.clone(), keep, step, largest=7, passes=50)
+    settled = round_to_grid(form, v.clone(), keep, step, Uniform(7), passes=50)
     gradient = form.b - (settled * size) @ form.a
     free = keep & (settled.abs() < 7)
     assert (gradient.abs() <= 0.5 * size * (1 + 1e-3))[free].all()

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import torch
 
+from niwaki.layerwise.levels import Levels, Uniform
 from niwaki.layerwise.solve import Quadratic
 
+EIGHT_BITS = Uniform(127)
 # Columns whose effect on the others is added in one matrix product.
 _BLOCK = 64
 
 
 def round_to_grid(
-    form: Quadratic, v: torch.Tensor, keep: torch.Tensor, step: torch.Tensor, *, largest: int = 127, passes: int = 3
+    form: Quadratic,
+    v: torch.Tensor,
+    keep: torch.Tensor,
+    step: torch.Tensor,
+    levels: Levels = EIGHT_BITS,
+    *,
+    passes: int = 3,
 ) -> torch.Tensor:
-    """Integers q whose weights q * step have a small error in the quadratic form.
+    """Levels q whose weights q * step have a small error in the quadratic form.
 
     Columns are rounded one after the other, those with the largest inputs first. Each goes to the grid point nearest to
     what is best for it, given the columns before it as they were rounded; so it takes over part of their errors, as in
@@ -25,11 +33,11 @@ def round_to_grid(
         v: float32 [G, O / G, K], scaled weights, zero outside of the mask.
         keep: bool of the same shape; weights outside of it stay zero.
         step: float32 [G, O / G], the distance of two grid points of a weight (not scaled), positive.
-        largest: the grid is -largest to largest.
+        levels: the grid.
         passes: how often each weight is looked at.
 
     Returns:
-        Integers as float32, of the shape of v.
+        Levels, float32, of the shape of v.
     """
     # Groups have an order each: the columns with the largest inputs matter most, and have the most others to help.
     order = form.scale.argsort(dim=2, descending=True)
@@ -48,7 +56,7 @@ def round_to_grid(
             for j in range(local.shape[2]):
                 k = begin + j
                 best = v[:, :, k] + local[:, :, j]
-                rounded = (best / steps[:, :, k]).round_().clamp_(-largest, largest)
+                rounded = levels.nearest(best / steps[:, :, k])
                 rounded = torch.where(keep[:, :, k], rounded, 0)
                 q[:, :, k] = rounded
                 delta = rounded * steps[:, :, k] - v[:, :, k]

@@ -48,14 +48,15 @@ class _Quantized(nn.Module):
         input_range: tuple[float, float],
         *,
         per_channel: bool = True,
-        weight_range: WeightRange = "minmax",
+        weight_range: WeightRange = "auto",
+        bits: int = 8,
         scales: torch.Tensor | None = None,
     ) -> None:
-        """Quantizes float32 weight and bias for inputs in a range, into this layer. `scales`: see quantize_weight."""
+        """Quantizes float32 weight and bias for inputs in a range, into this layer. Options: see quantize_weight."""
         with torch.inference_mode(False), torch.no_grad():
             scale, zero_point = qparams(*input_range)
             q, weight_scale = quantize_weight(
-                weight, bias, scale, per_channel=per_channel, weight_range=weight_range, scales=scales
+                weight, bias, scale, per_channel=per_channel, weight_range=weight_range, bits=bits, scales=scales
             )
             self.weight.copy_(q)
             self.weight_scale.copy_(weight_scale)
@@ -163,7 +164,8 @@ class Conv2d(_Quantized):
         *,
         name: str = "",
         per_channel: bool = True,
-        weight_range: WeightRange = "minmax",
+        weight_range: WeightRange = "auto",
+        bits: int = 8,
     ) -> Conv2d:
         """Quantizes a torch.nn.Conv2d, which is not changed.
 
@@ -172,6 +174,7 @@ class Conv2d(_Quantized):
             input_range: lowest and highest value of its input; what lies outside is cut off.
             name: its place in the network, for messages.
             per_channel, weight_range: as in QuantizeConfig.
+            bits: of the weights, 2 to 8.
 
         Raises:
             TypeError, ValueError: the module or the range cannot be quantized; says why.
@@ -185,7 +188,7 @@ class Conv2d(_Quantized):
         )  # fmt: skip
         layer.name = name
         layer.set_from_float(
-            module.weight, module.bias, input_range, per_channel=per_channel, weight_range=weight_range
+            module.weight, module.bias, input_range, per_channel=per_channel, weight_range=weight_range, bits=bits
         )
         return layer.eval()
 
@@ -235,14 +238,15 @@ class Linear(_Quantized):
         *,
         name: str = "",
         per_channel: bool = True,
-        weight_range: WeightRange = "minmax",
+        weight_range: WeightRange = "auto",
+        bits: int = 8,
     ) -> Linear:
         """Quantizes a torch.nn.Linear, which is not changed. Arguments and errors as in Conv2d.from_float."""
         cls._check_float(module, nn.Linear, name)
         layer = cls(module.in_features, module.out_features, module.bias is not None)
         layer.name = name
         layer.set_from_float(
-            module.weight, module.bias, input_range, per_channel=per_channel, weight_range=weight_range
+            module.weight, module.bias, input_range, per_channel=per_channel, weight_range=weight_range, bits=bits
         )
         return layer.eval()
 

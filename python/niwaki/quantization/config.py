@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from niwaki.modules import check_patterns
+from niwaki.modules import check_patterns, matches
+from niwaki.quantization.codebook import CodebookKind
 from niwaki.quantization.weights import WeightRange
 
+Rounding = Literal["auto", "nearest", "second_order", "learned"]
 ObserverName = Literal["mse", "minmax", "percentile", "entropy"]
 
 
@@ -23,7 +25,17 @@ class QuantizeConfig:
         percentile: for observer='percentile', the percentage of values kept on either side: above 50, at most 100.
         per_channel: weights get a scale per output channel (True), or one per layer.
         weight_range: 'minmax' keeps the largest weight of a channel, 'mse' cuts it off where that makes the error
-            smaller.
+            smaller, 'auto' is 'minmax' for weights of 8 bits and 'mse' for others.
+        weight_bits: 2 to 8, or a dict from names or patterns of layers to bits: {'layer3.*': 4}. The first pattern that
+            matches counts; 8 where none does. Weights of fewer bits run on the same int8 kernels, and are
+            stored in as many.
+        codebook: weights take few values: 'kmeans', the `codebook_entries` whole numbers that suit the layer best, or
+            'power_of_two', 0 and plus or minus 1, 2, 4 to 64; each times the channel's scale. None: all numbers of
+            weight_bits.
+        codebook_entries: 2 to 256, for 'kmeans'. 16 are stored in 4 bits.
+        rounding: 'nearest'; 'second_order', each weight corrects the errors of those rounded before it, on the
+            calibration inputs; 'learned', up or down by gradient descent on the error of the layer's outputs; 'auto' is
+            'second_order' for weights of fewer than 8 bits and codebooks, else 'nearest'.
         correct_bias: biases take up what rounding shifts the mean of each channel by, on the calibration inputs.
         skip: names or patterns ('fc', 'layer1.*') of layers that stay in float32.
         transform: called with each item of the calibration; returns the input (a tensor, tuple or dict). None: taken as
@@ -33,7 +45,11 @@ class QuantizeConfig:
     observer: ObserverName = "mse"
     percentile: float = 99.99
     per_channel: bool = True
-    weight_range: WeightRange = "minmax"
+    weight_range: WeightRange = "auto"
+    weight_bits: int | Mapping[str, int] | tuple[tuple[str, int], ...] = 8
+    codebook: CodebookKind | None = None
+    codebook_entries: int = 16
+    rounding: Rounding = "auto"
     correct_bias: bool = True
     skip: tuple[str, ...] = ()
     transform: Callable[[Any], Any] | None = None
@@ -42,6 +58,8 @@ class QuantizeConfig:
         for field, value, choices in (
             ("observer", self.observer, get_args(ObserverName)),
             ("weight_range", self.weight_range, get_args(WeightRange)),
+            ("rounding", self.rounding, get_args(Rounding)),
+            ("codebook", self.codebook, (None, *get_args(CodebookKind))),
         ):
             if value not in choices:
                 raise ValueError(
@@ -61,3 +79,41 @@ class QuantizeConfig:
         if self.transform is not None and not callable(self.transform):
             raise TypeError(f"QuantizeConfig: transform must be callable or None, not {type(self.transform).__name__}.")
         object.__setattr__(self, "skip", check_patterns(self.skip, "QuantizeConfig: skip"))
+        entries = self.codebook_entries
+        if isinstance(entries, bool) or not isinstance(entries, int) or not 2 <= entries <= 256:
+            raise ValueError(f"QuantizeConfig: codebook_entries must be a whole number from 2 to 256, not {entries!r}.")
+        object.__setattr__(self, "weight_bits", _checked_bits(self.weight_bits))
+
+    def bits_of(self, name: str) -> int:
+        """Bits of the weights of a layer."""
+        if isinstance(self.weight_bits, int):
+            return self.weight_bits
+        pairs = self.weight_bits.items() if isinstance(self.weight_bits, Mapping) else self.weight_bits
+        return next((bits for pattern, bits in pairs if matches(name, (pattern,))), 8)
+
+    def rounding_of(self, name: str) -> Rounding:
+        """How the weights of a layer are rounded; not 'auto'."""
+        if self.rounding != "auto":
+            return self.rounding
+        return "nearest" if self.codebook is None and self.bits_of(name) == 8 else "second_order"
+
+    def rounds_by_layer(self, name: str) -> bool:
+        """Whether a layer's weights need more than rounding to the nearest of all numbers."""
+        return self.codebook is not None or self.rounding_of(name) != "nearest"
+
+
+def _checked_bits(value: Any) -> Any:
+    """A number of bits, or pairs of pattern and bits; a dict would not be hashable."""
+    pairs: Any = (("*", value),) if isinstance(value, int) else value.items() if isinstance(value, Mapping) else value
+    try:
+        pairs = tuple((pattern, bits) for pattern, bits in pairs)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"QuantizeConfig: weight_bits must be a whole number or a dict such as {{'layer3.*': 4}}, not {value!r}."
+        ) from None
+    for pattern, bits in pairs:
+        if not isinstance(pattern, str) or isinstance(bits, bool) or not isinstance(bits, int) or not 2 <= bits <= 8:
+            raise ValueError(
+                f"QuantizeConfig: weight_bits must be whole numbers from 2 to 8, not {bits!r} for {pattern!r}."
+            )
+    return value if isinstance(value, int) else pairs

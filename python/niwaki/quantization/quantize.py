@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -31,6 +32,7 @@ from niwaki.quantization.calibrate import Calibration
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.inputs import Batch, batches, check_calibration
 from niwaki.quantization.ranges import RANGES_NAME, Ranges
+from niwaki.quantization.rounding import round_layers
 from niwaki.quantization.weights import check_reduction
 
 FloatLayer = nn.Conv2d | nn.Linear
@@ -102,8 +104,15 @@ def quantize_with_reasons(
         raise NiwakiError(
             f"niwaki.quantize: there is no layer to quantize ({details or 'no Conv2d or Linear in the network'})."
         )
+    scales = dict(scales or {})
+    open_layers = {name: layer for name, layer in swapped.items() if name not in scales}
+    if any(config.rounds_by_layer(name) for name in open_layers):
+        before = {name: copy.deepcopy(layer) for name, layer in floats.items()}
+        kept = list(itertools.chain([first], stream))  # they are walked through twice
+        scales.update(round_layers(copied, open_layers, config, kept, progress=progress))
+        first, stream, floats = kept[0], iter(kept[1:]), before
     result = _swap(copied, swapped)
-    _calibrate(result, swapped, itertools.chain([first], stream), config, scales or {}, progress)
+    _calibrate(result, swapped, itertools.chain([first], stream), config, scales, progress)
     return result, reasons, floats
 
 
@@ -192,7 +201,8 @@ def _calibrate(
     for name, layer in layers.items():
         layer.set_from_float(
             floats[name].weight, floats[name].bias, ranges[name],
-            per_channel=config.per_channel, weight_range=config.weight_range, scales=scales.get(name),
+            per_channel=config.per_channel, weight_range=config.weight_range, bits=config.bits_of(name),
+            scales=scales.get(name),
         )  # fmt: skip
     stored = getattr(model, RANGES_NAME)
     assert isinstance(stored, Ranges)

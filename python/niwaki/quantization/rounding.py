@@ -1,0 +1,82 @@
+"""Rounds a network's weights layer by layer, each with what it sees after those before it were rounded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import nn
+
+from niwaki.layerwise.moments import moments
+from niwaki.layerwise.solve import quadratic
+from niwaki.layerwise.walk import Visit, Walk
+from niwaki.quantization.affine import SMALLEST_SCALE
+from niwaki.quantization.config import QuantizeConfig
+from niwaki.quantization.grid import Grid
+from niwaki.quantization.inputs import Batch
+
+Layer = nn.Conv2d | nn.Linear
+
+
+def round_layers(
+    model: nn.Module,
+    layers: Mapping[str, Layer],
+    config: QuantizeConfig,
+    batches: Iterable[Batch],
+    *,
+    progress: bool = True,
+) -> dict[str, torch.Tensor]:
+    """Moves weights to their grids, and biases along with them. Zeros stay zeros.
+
+    Args:
+        model: a copy in float32 without parametrizations.
+        layers: those of it to round, by name.
+        config: bits, codebooks and rounding.
+        batches: calibration inputs; only those that fit in memory are used, see Walk.
+        progress: shows a progress bar, if stderr is a terminal.
+
+    Returns:
+        The scale of each output channel, float32 [O], by the layer's name. Layers rounded to the nearest of all
+        numbers are left to quantize_weight, and are not in it.
+    """
+    chosen = {id(layer): name for name, layer in layers.items() if config.rounds_by_layer(name)}
+    grid = Grid(config)
+    nearest = [name for name in chosen.values() if config.rounding_of(name) == "nearest"]
+    for name in nearest:
+        _round_nearest(grid, name, layers[name])
+        chosen.pop(id(layers[name]))
+    if not chosen:
+        return grid.scales
+    walk = Walk(model, batches)
+
+    def visit(seen: Visit) -> None:
+        if id(seen.layer) in chosen:
+            _round(grid, seen, chosen[id(seen.layer)])
+
+    walk.run(visit, what="rounding weights", progress=progress)
+    return grid.scales
+
+
+def _round_nearest(grid: Grid, name: str, layer: Layer) -> None:
+    with torch.no_grad():
+        weight = layer.weight.detach().reshape(1, len(layer.weight), -1)
+        scale, levels = grid.fit(name, weight, torch.ones(1, 1, weight.shape[2]))
+        grid.scales[name] = scale
+        step = scale[:, None].clamp_min(SMALLEST_SCALE)
+        layer.weight.copy_((levels.nearest(weight[0] / step) * step).reshape(layer.weight.shape))
+
+
+def _round(grid: Grid, seen: Visit, name: str) -> None:
+    layer = seen.layer
+    groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
+    before = seen.weight.reshape(groups, len(seen.weight) // groups, -1)
+    found = moments(layer, seen.inputs, seen.references, centered=layer.bias is not None)
+    form = quadratic(before, found.covariance, found.cross)
+    keep = before != 0
+    named = Visit(name, layer, seen.inputs, seen.references, seen.weight, seen.bias)
+    weight = grid(named, form, keep, before * form.scale)
+    layer.weight.copy_(weight.reshape(layer.weight.shape))
+    if layer.bias is not None and seen.bias is not None:
+        was = torch.einsum("gok,gk->go", before, found.reference_mean)
+        now = torch.einsum("gok,gk->go", weight, found.mean)
+        layer.bias.copy_(seen.bias + (was - now).reshape(-1))
