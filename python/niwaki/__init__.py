@@ -19,12 +19,15 @@ from niwaki.nn import set_threads
 from niwaki.optimization import optimize
 from niwaki.pruning import ConstantSchedule, CubicSchedule, LinearSchedule, Pruner, prune
 from niwaki.quantization.quantize import quantize
+from niwaki.quantization.training import convert, prepare
 
 __all__ = [
     "compress",
     "optimize",
     "prune",
     "quantize",
+    "prepare",
+    "convert",
     "compile",
     "load",
     "save",

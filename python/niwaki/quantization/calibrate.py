@@ -22,6 +22,12 @@ from niwaki.quantization.observers import NotFiniteError, Observer, make_observe
 
 Floats = Mapping[str, nn.Conv2d | nn.Linear]
 Range = tuple[float, float]
+_MOVES = (
+    torch.ops.aten.flatten.using_ints,
+    torch.ops.aten.view.default,
+    torch.ops.aten.reshape.default,
+    torch.ops.aten.max_pool2d.default,
+)
 _LAYERS = (torch.ops.niwaki.conv2d.default, torch.ops.niwaki.linear.default)
 
 
@@ -184,6 +190,18 @@ class Calibration:
     def layer_ranges(self) -> dict[str, Range]:
         """The input range of each niwaki layer that was reached, by the layer's name."""
         return {name: observer.range() for name, observer in self._mode.observers.items() if not observer.empty}
+
+    def values_into(self, path: str) -> list[str]:
+        """The value that a layer takes, by the name of its node, and those it is made of by moving elements alone."""
+        found: list[str] = []
+        for program in self._programs.values():
+            for node in program.graph.nodes if program is not None else ():
+                if node.target in _LAYERS and str(node.args[1].target) == f"{path}.weight":
+                    source = node.args[0]
+                    while isinstance(source, Node) and source.name not in found:
+                        found.append(source.name)
+                        source = source.args[0] if source.target in _MOVES else None
+        return found
 
     def value_ranges(self) -> dict[str, Range]:
         """The range of every value of the graph, by its node's name, in order. Empty without a graph."""

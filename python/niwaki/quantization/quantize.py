@@ -111,7 +111,7 @@ def quantize_with_reasons(
         kept = list(itertools.chain([first], stream))  # they are walked through twice
         scales.update(round_layers(copied, open_layers, config, kept, progress=progress))
         first, stream, floats = kept[0], iter(kept[1:]), before
-    result = _swap(copied, swapped)
+    result = swap_layers(copied, swapped)
     _calibrate(result, swapped, itertools.chain([first], stream), config, scales, progress)
     return result, reasons, floats
 
@@ -161,7 +161,7 @@ def _why_not(name: str, layer: FloatLayer, config: QuantizeConfig, called: set[i
     return ""
 
 
-def _swap(model: nn.Module, layers: dict[str, FloatLayer]) -> nn.Module:
+def swap_layers(model: nn.Module, layers: dict[str, FloatLayer]) -> nn.Module:
     """Puts niwaki.nn layers in place, with scales that calibration will replace."""
     for name, layer in layers.items():
         new: Conv2d | Linear

@@ -1,0 +1,124 @@
+"""Quantization in float32, with gradients: what a network trains with that will run in int8."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import distributed, nn
+
+from niwaki.quantization.affine import SMALLEST_SCALE, qparams
+
+
+def round_through(x: torch.Tensor) -> torch.Tensor:
+    """Rounds; the gradient passes as if it did not (Bengio et al., 2013, https://arxiv.org/abs/1308.3432)."""
+    return x + (x.round() - x).detach()
+
+
+def scaled_gradient(x: torch.Tensor, factor: float) -> torch.Tensor:
+    """x, whose gradient is multiplied by a factor."""
+    return x * factor + (x * (1 - factor)).detach()
+
+
+class WeightQuantizer(nn.Module):
+    """A parametrization: weights rounded to -largest ... largest times a scale per output channel. Zeros stay zeros.
+
+    Args:
+        weight: float32 [O, ...], to begin with.
+        scale: float32 [O], to begin with.
+        largest: 127 for 8 bits.
+        learned: whether the scale is trained, too, as in LSQ (Esser et al., 2020, https://arxiv.org/abs/1902.08153);
+            else it follows the largest weight of each channel, of which it cuts off as much as it did of `weight`.
+    """
+
+    def __init__(self, weight: torch.Tensor, scale: torch.Tensor, largest: int, *, learned: bool) -> None:
+        super().__init__()
+        self.largest = largest
+        self.learned = learned
+        if learned:
+            self.scale = nn.Parameter(scale.detach().clone())
+        else:
+            ends = self._ends(weight)
+            self.register_buffer("ratio", torch.where(ends > 0, scale / ends.clamp_min(SMALLEST_SCALE), 1.0))
+
+    def scale_of(self, weight: torch.Tensor) -> torch.Tensor:
+        """float32 [O], positive."""
+        if self.learned:
+            count = max(1, weight[0].numel())
+            scale = scaled_gradient(self.scale, 1 / math.sqrt(count * self.largest))
+            return scale.abs().clamp_min(SMALLEST_SCALE)
+        return (self._ends(weight) * self.ratio).clamp_min(SMALLEST_SCALE)  # type: ignore[operator]
+
+    def _ends(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight.detach().reshape(len(weight), -1).abs().amax(1) / self.largest
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        scale = self.scale_of(weight).reshape(-1, *[1] * (weight.dim() - 1))
+        return round_through((weight / scale).clamp(-self.largest, self.largest)) * scale
+
+
+class Mask(nn.Module):
+    """A parametrization: weights outside of the mask are zero."""
+
+    def __init__(self, mask: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mask", mask)
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        return torch.where(self.mask, weight, 0)  # type: ignore[arg-type]
+
+
+class InputQuantizer(nn.Module):
+    """A layer's input as uint8 would hold it.
+
+    In training, the range follows that of the batches, as an exponential mean; or its scale is learned (LSQ). In
+    distributed training, all processes see the same range. In eval mode nothing changes.
+
+    Args:
+        scale, zero_point: to begin with, from calibration.
+        learned: whether the scale is trained.
+        momentum: of the mean; 0 keeps the range of calibration.
+    """
+
+    zero_point: torch.Tensor
+    range: torch.Tensor
+
+    def __init__(self, scale: float, zero_point: int, *, learned: bool, momentum: float) -> None:
+        super().__init__()
+        self.learned = learned
+        self.momentum = momentum
+        self.scale: torch.Tensor
+        low, high = -zero_point * scale, (255 - zero_point) * scale
+        self.register_buffer("zero_point", torch.tensor(zero_point, dtype=torch.int32))
+        self.register_buffer("range", torch.tensor([low, high], dtype=torch.float32))
+        value = torch.tensor(scale, dtype=torch.float32)
+        if learned:
+            self.scale = nn.Parameter(value)
+        else:
+            self.register_buffer("scale", value)
+
+    def _follow(self, x: torch.Tensor) -> None:
+        low, high = torch.aminmax(x.detach())
+        ends = torch.stack([-low, high])
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.all_reduce(ends, op=distributed.ReduceOp.MAX)
+        seen = torch.stack([-ends[0], ends[1]])
+        if not bool(torch.isfinite(seen).all()):
+            raise ValueError("Training: a layer's input holds NaN or infinity; lower the learning rate.")
+        self.range.lerp_(seen, self.momentum)
+        low_, high_ = self.range.tolist()
+        scale, zero_point = qparams(min(low_, high_), high_)
+        self.scale.fill_(scale)
+        self.zero_point.fill_(zero_point)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training and not self.learned and self.momentum > 0 and x.numel() > 0:
+            with torch.no_grad():
+                self._follow(x)
+        scale = self.scale
+        if self.learned:
+            factor = 1 / math.sqrt(max(1, x.numel()) * 255)
+            scale = scaled_gradient(scale, factor).abs().clamp_min(SMALLEST_SCALE)
+        zero_point = self.zero_point.float()
+        low, high = -zero_point, 255 - zero_point
+        return round_through(torch.clamp(x / scale, low, high)) * scale

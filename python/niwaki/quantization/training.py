@@ -1,0 +1,165 @@
+"""Quantization-aware training: niwaki.prepare, the user's own loop, niwaki.convert."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from torch import nn
+from torch.nn.utils import parametrize
+
+from niwaki.errors import NiwakiError
+from niwaki.layerwise.levels import Uniform
+from niwaki.modules import check_model, copy_model, named_layers
+from niwaki.nn.layers import Conv2d, Linear
+from niwaki.optimization.optimize import optimize
+from niwaki.quantization.calibrate import Calibration
+from niwaki.quantization.config import QuantizeConfig
+from niwaki.quantization.fake import InputQuantizer, Mask, WeightQuantizer
+from niwaki.quantization.inputs import batches, check_calibration
+from niwaki.quantization.quantize import quantize, swap_layers
+from niwaki.quantization.ranges import RANGES_NAME, Ranges
+
+_QUANTIZER = "input_quantizer"
+
+
+def prepare(
+    model: nn.Module,
+    calibration: Any,
+    config: QuantizeConfig | None = None,
+    *,
+    learned_steps: bool = False,
+    momentum: float = 0.01,
+    progress: bool = True,
+) -> nn.Module:
+    """Makes a network that computes in float32 what int8 will, and can be trained. Then: niwaki.convert.
+
+    Batch norms are folded first, so the network trains with their statistics frozen. Zeros of the weights stay zeros.
+
+    Args:
+        model: a float32 network on the CPU, trained. It is not changed.
+        calibration: as in niwaki.quantize: scales begin with what it shows.
+        config: bits, observer and so on. Codebooks cannot be trained; rounding is to the nearest.
+        learned_steps: scales are parameters that train along (LSQ); else those of weights follow the largest weight of
+            each channel, and those of inputs the range of the batches.
+        momentum: how fast ranges of inputs follow the batches, 0 to 1; 0 keeps those of calibration. Not for
+            learned_steps.
+        progress: shows a progress bar, if stderr is a terminal.
+
+    Returns:
+        A network in eval mode, to be trained like any other; `weight` of a layer is what it computes with.
+
+    Raises:
+        TypeError, ValueError: an argument is not fit; says which and why.
+        NiwakiError: there is nothing to quantize.
+    """
+    check_model(model, "prepare")
+    config = QuantizeConfig() if config is None else config
+    if not isinstance(config, QuantizeConfig):
+        raise TypeError(f"niwaki.prepare: config must be a QuantizeConfig, not {type(config).__name__}.")
+    if config.codebook is not None:
+        raise ValueError(
+            "niwaki.prepare: codebooks cannot be trained; use codebook=None, and weight_bits for few bits."
+        )
+    if isinstance(momentum, bool) or not isinstance(momentum, (int, float)) or not 0 <= momentum <= 1:
+        raise ValueError(f"niwaki.prepare: momentum must be a number from 0 to 1, not {momentum!r}.")
+    items = check_calibration(calibration)
+    items = items if hasattr(items, "__len__") and hasattr(items, "__getitem__") else list(items)
+    first = next(batches(items, config.transform)).copy()
+    prepared = optimize(model, args=first.args, kwargs=first.kwargs).requires_grad_(True)
+    quantized = quantize(prepared, items, _nearest(config), progress=progress)
+    found = {part.name: part for part in quantized.modules() if isinstance(part, (Conv2d, Linear))}
+    for name, layer in list(named_layers(prepared)):
+        if name in found:
+            _attach(layer, found[name], config.bits_of(name), learned_steps, float(momentum))
+    return prepared
+
+
+def _nearest(config: QuantizeConfig) -> QuantizeConfig:
+    return dataclasses.replace(config, rounding="nearest", correct_bias=False)
+
+
+def _attach(layer: nn.Module, seen: Conv2d | Linear, bits: int, learned: bool, momentum: float) -> None:
+    weight = layer.weight.detach()  # type: ignore[operator]
+    if bool((weight == 0).any()):
+        parametrize.register_parametrization(layer, "weight", Mask(weight != 0))
+    largest = Uniform.of_bits(bits).largest
+    quantizer = WeightQuantizer(weight, seen.weight_scale, largest, learned=learned)
+    parametrize.register_parametrization(layer, "weight", quantizer)
+    scale, zero_point = float(seen.input_scale), int(seen.input_zero_point)
+    layer.add_module(_QUANTIZER, InputQuantizer(scale, zero_point, learned=learned, momentum=momentum))
+    layer.register_forward_pre_hook(_quantize_input)
+
+
+def _quantize_input(layer: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (getattr(layer, _QUANTIZER)(args[0]), *args[1:])
+
+
+def convert(prepared: nn.Module, calibration: Any = None, config: QuantizeConfig | None = None) -> nn.Module:
+    """The int8 network that a prepared one was trained to be: the same scales, the same answers.
+
+    Args:
+        prepared: from niwaki.prepare, trained. It is not changed.
+        calibration: inputs; they show the ranges of values between layers, such as sums, which niwaki.compile needs.
+            None: niwaki.compile asks for them.
+        config: observer and transform for `calibration`.
+
+    Returns:
+        As niwaki.quantize.
+
+    Raises:
+        TypeError, ValueError: an argument is not fit; says which and why.
+        NiwakiError: the network does not come from niwaki.prepare.
+    """
+    check_model(prepared, "convert")
+    config = QuantizeConfig() if config is None else config
+    copied = copy_model(prepared).eval().requires_grad_(False)
+    layers = {name: layer for name, layer in named_layers(copied) if hasattr(layer, _QUANTIZER)}
+    if not layers:
+        raise NiwakiError(
+            "niwaki.convert: the network has no layer that niwaki.prepare made; call niwaki.prepare first."
+        )
+    model = swap_layers(copied, dict(layers))
+    paths = {path: part for path, part in model.named_modules() if isinstance(part, (Conv2d, Linear))}
+    for part in paths.values():
+        _fill(part, layers[part.name])
+    if calibration is not None:
+        model.add_module(RANGES_NAME, Ranges())
+        observed = Calibration(model, {path: layers[part.name] for path, part in paths.items()}, config)
+        for batch in batches(check_calibration(calibration), config.transform):
+            observed.observe(batch)
+        ranges = getattr(model, RANGES_NAME)
+        assert isinstance(ranges, Ranges)
+        ranges.set(_trained(observed, observed.value_ranges(), paths))
+    return model
+
+
+def _trained(
+    observed: Calibration, ranges: dict[str, tuple[float, float]], paths: dict[str, Conv2d | Linear]
+) -> dict[str, tuple[float, float]]:
+    """The ranges, with those of layers' inputs as they were trained: the network has learned where they end."""
+    trained: dict[str, tuple[float, float]] = {}
+    for path, part in paths.items():
+        scale, zero_point = float(part.input_scale), int(part.input_zero_point)
+        low, high = -zero_point * scale, (255 - zero_point) * scale
+        for name in observed.values_into(path):
+            before = trained.get(name, (low, high))
+            trained[name] = (min(low, before[0]), max(high, before[1]))
+    return {**ranges, **{name: pair for name, pair in trained.items() if name in ranges}}
+
+
+def _fill(part: Conv2d | Linear, layer: nn.Module) -> None:
+    """Sets a quantized layer to what the prepared one computes."""
+    quantizer: Any
+    quantizer, inputs = layer.parametrizations.weight[-1], getattr(layer, _QUANTIZER)  # type: ignore[union-attr,index]
+    weight = layer.parametrizations.weight.original  # type: ignore[union-attr]
+    for step in list(layer.parametrizations.weight)[:-1]:  # type: ignore[union-attr,arg-type]
+        weight = step(weight)
+    scale, zero_point = float(inputs.scale.detach().abs()), int(inputs.zero_point)
+    part.set_from_float(
+        layer.weight, layer.bias, (-zero_point * scale, (255 - zero_point) * scale),  # type: ignore[arg-type]
+        scales=quantizer.scale_of(weight).detach(),
+    )  # fmt: skip
+    # Exactly: a range says scale and zero point but for rounding.
+    part.input_scale.fill_(scale)
+    part.input_zero_point.fill_(zero_point)

@@ -1,0 +1,138 @@
+"""Quantization-aware training: prepare, train, convert."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+import torch
+from torch import distributed, nn
+from torch.nn import functional as F
+
+import niwaki
+from niwaki import NiwakiError, QuantizeConfig
+from niwaki.quantization.fake import InputQuantizer, WeightQuantizer, round_through
+
+
+def make_net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 4),
+    ).eval()  # fmt: skip
+
+
+@pytest.fixture
+def x() -> torch.Tensor:
+    return torch.randn(32, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def train(net: nn.Module, x: torch.Tensor, steps: int = 20) -> list[float]:
+    target = torch.arange(len(x)) % 4
+    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
+    losses = []
+    net.train()
+    for _ in range(steps):
+        loss = F.cross_entropy(net(x), target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    net.eval()
+    return losses
+
+
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("bits", [8, 4])
+def test_what_was_trained_is_what_runs(x: torch.Tensor, learned: bool, bits: int) -> None:
+    config = QuantizeConfig(weight_bits=bits)
+    prepared = niwaki.prepare(make_net(), x, config, learned_steps=learned, progress=False)
+    losses = train(prepared, x)
+    assert losses[-1] < losses[0] - 0.05
+    small = niwaki.convert(prepared, x)
+    with torch.no_grad():
+        wanted = prepared(x)
+    # A value halfway between two steps may be rounded either way: x / s here, x * (1 / s) in the kernel.
+    torch.testing.assert_close(small(x), wanted, rtol=0, atol=2e-2 * float(wanted.abs().max()))
+    assert float((small(x) - wanted).abs().mean()) < 2e-3 * float(wanted.abs().max())
+    for part in small.modules():
+        if isinstance(part, (niwaki.nn.Conv2d, niwaki.nn.Linear)):
+            assert int(part.weight.abs().max()) <= 2 ** (bits - 1) - 1
+            layer: Any = prepared.get_submodule(part.name)
+            assert float(part.input_scale) == float(layer.input_quantizer.scale.detach().abs())
+            real = part.weight.float() * part.weight_scale.reshape(-1, *[1] * (part.weight.dim() - 1))
+            torch.testing.assert_close(real, layer.weight.detach(), rtol=1e-6, atol=1e-9)
+    compiled = niwaki.compile(small, (x[:1],))
+    assert float((compiled(x) - wanted).abs().mean()) < 3e-2 * float(wanted.abs().max())
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_zeros_stay_zeros(x: torch.Tensor, learned: bool) -> None:
+    pruned = niwaki.prune(make_net(), sparsity=0.5, pattern="unstructured")
+    prepared = niwaki.prepare(pruned, x, learned_steps=learned, progress=False)
+    layers = [name for name, part in prepared.named_modules() if isinstance(part, (nn.Conv2d, nn.Linear))]
+    before = [prepared.get_submodule(name).weight == 0 for name in layers]
+    train(prepared, x, 5)
+    small = niwaki.convert(prepared)
+    assert sum(int(zeros.sum()) for zeros in before) >= 0.5 * sum(zeros.numel() for zeros in before) - 8
+    for name, zeros in zip(layers, before, strict=True):
+        assert bool((small.get_submodule(name).weight[zeros] == 0).all())
+
+
+def test_ranges_follow_only_in_training(x: torch.Tensor) -> None:
+    quantizer = InputQuantizer(0.01, 0, learned=False, momentum=0.5)
+    quantizer.eval()(x)
+    assert float(quantizer.scale) == pytest.approx(0.01)
+    quantizer.train()(torch.tensor([-1.0, 3.55]))
+    # Half of the way from 0 ... 2.55 to -1 ... 3.55.
+    assert float(quantizer.scale) == pytest.approx((3.05 + 0.5) / 255)
+    assert int(quantizer.zero_point) == round(0.5 / ((3.05 + 0.5) / 255))
+
+
+def test_gradients() -> None:
+    x = torch.tensor([0.4, 1.6, 300.0], requires_grad=True)
+    round_through(x).sum().backward()
+    assert x.grad is not None and x.grad.tolist() == [1, 1, 1]
+    # LSQ: the gradient of the scale is round(w / s) - w / s inside of the range, and the end outside of it.
+    quantizer = WeightQuantizer(torch.ones(1, 3), torch.tensor([1.0]), 7, learned=True)
+    weight = torch.tensor([[0.4, 1.6, 300.0]], requires_grad=True)
+    quantizer(weight).sum().backward()
+    wanted = ((0 - 0.4) + (2 - 1.6) + 7) / (3 * 7) ** 0.5
+    assert quantizer.scale.grad is not None
+    assert float(quantizer.scale.grad) == pytest.approx(wanted, rel=1e-5)
+    assert weight.grad is not None and weight.grad.tolist() == [[1, 1, 0]]
+
+
+def test_what_cannot_be_trained_is_said(x: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match="codebooks cannot be trained"):
+        niwaki.prepare(make_net(), x, QuantizeConfig(codebook="kmeans"))
+    with pytest.raises(ValueError, match="momentum must be"):
+        niwaki.prepare(make_net(), x, momentum=2)
+    with pytest.raises(NiwakiError, match=r"call niwaki\.prepare first"):
+        niwaki.convert(make_net())
+
+
+def _rank(rank: int, port: int, queue: Any) -> None:
+    distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    quantizer = InputQuantizer(0.01, 0, learned=False, momentum=1.0).train()
+    quantizer(torch.tensor([-1.0, 1.0]) if rank == 0 else torch.tensor([0.0, 4.0]))
+    queue.put((float(quantizer.scale), int(quantizer.zero_point)))
+    distributed.destroy_process_group()
+
+
+@pytest.mark.skipif(not distributed.is_available(), reason="torch was built without distributed")
+def test_processes_agree_on_ranges() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = torch.multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    processes = [context.Process(target=_rank, args=(rank, port, queue)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    found = [queue.get(timeout=60) for _ in processes]
+    for process in processes:
+        process.join()
+    assert found[0] == found[1]
+    assert found[0][0] == pytest.approx(5 / 255) and found[0][1] == 51
