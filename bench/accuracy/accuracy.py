@@ -76,6 +76,11 @@ def measure_float(name: str, method: str, model: nn.Module, images: Images, args
         print("| " + " | ".join(row) + " |", flush=True)
 
 
+def _weights(args: Any) -> list[dict[str, Any]]:
+    """Options of the rows that are about weights alone."""
+    return [*({"weight_bits": bits} for bits in args.weight_bits), *({"codebook": kind} for kind in args.codebook)]
+
+
 def main() -> None:
     """Prints the table in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -87,6 +92,11 @@ def main() -> None:
     parser.add_argument("--importance", nargs="+", choices=("magnitude", "second_order"),
                         default=["magnitude", "second_order"])  # fmt: skip
     parser.add_argument("--uncorrected", action="store_true", help="also int8 without bias correction")
+    parser.add_argument("--weight-bits", nargs="*", type=int, default=[], help="also weights of so many bits, unpruned")
+    parser.add_argument("--codebook", nargs="*", choices=("kmeans", "power_of_two"), default=[], help="also codebooks")
+    parser.add_argument("--rounding", nargs="+", choices=("nearest", "second_order", "learned"),
+                        default=["nearest", "second_order"], help="for --weight-bits and --codebook")  # fmt: skip
+    parser.add_argument("--per-tensor", action="store_true", help="one scale per layer, for --weight-bits, --codebook")
     parser.add_argument("--float32", action="store_true", help="pruned networks in float32: what pruning alone costs")
     parser.add_argument("--images", type=int, default=512, help="to calibrate on (default: 512)")
     parser.add_argument("--seeds", type=int, default=1, help="runs, each with other calibration images (default: 1)")
@@ -101,6 +111,10 @@ def main() -> None:
             measure(name, "int8", model, images, args, {})
         if args.uncorrected:
             measure(name, "int8, biases as they were", model, images, args, {"correct_bias": False})
+        for option, rounding in itertools.product(_weights(args), args.rounding):
+            scales = {"per_channel": False} if args.per_tensor else {}
+            method = " ".join(f"{key} {value}," for key, value in {**option, **scales}.items()) + f" {rounding}"
+            measure(name, method.replace("_", " "), model, images, args, {**option, **scales, "rounding": rounding})
         for pattern, sparsity, scope, importance in itertools.product(
             args.pattern, args.sparsity, args.scope, args.importance
         ):
