@@ -60,9 +60,10 @@ def measure_float(name: str, method: str, model: nn.Module, images: Images, args
     """As `measure`, for a network that is pruned and stays in float32."""
     folded = niwaki.optimize(model, args=(images.test[:1],))
     wanted = answers(folded, images.test)
-    for seed in range(args.seeds):
+    second = options["importance"] == "second_order"
+    # Magnitude looks at no images: one run tells all.
+    for seed in range(args.seeds if second else 1):
         chosen = torch.randperm(len(images.train), generator=torch.Generator().manual_seed(seed))[: args.images]
-        second = options["importance"] == "second_order"
         begin = time.perf_counter()
         pruned = niwaki.prune(folded, calibration=images.train[chosen].split(64) if second else None, **options)
         seconds = time.perf_counter() - begin
@@ -98,6 +99,7 @@ def main() -> None:
                         default=["nearest", "second_order"], help="for --weight-bits and --codebook")  # fmt: skip
     parser.add_argument("--per-tensor", action="store_true", help="one scale per layer, for --weight-bits, --codebook")
     parser.add_argument("--float32", action="store_true", help="pruned networks in float32: what pruning alone costs")
+    parser.add_argument("--pruned", action="store_true", help="leave out the row of int8 without pruning")
     parser.add_argument("--images", type=int, default=512, help="to calibrate on (default: 512)")
     parser.add_argument("--seeds", type=int, default=1, help="runs, each with other calibration images (default: 1)")
     parser.add_argument("--threads", type=int, default=2)
@@ -107,7 +109,7 @@ def main() -> None:
     print("| " + " | ".join(HEADER) + " |\n" + "|---" * len(HEADER) + "|")
     for name in args.networks:
         model = load_network(name, args.data)
-        if not args.float32:
+        if not (args.float32 or args.pruned):
             measure(name, "int8", model, images, args, {})
         if args.uncorrected:
             measure(name, "int8, biases as they were", model, images, args, {"correct_bias": False})

@@ -79,6 +79,7 @@ def compress(
     items = check_calibration(calibration)
     # The first item is needed twice, and a generator gives it once.
     items = items if hasattr(items, "__len__") and hasattr(items, "__getitem__") else _Replayed(items)
+    _check_prune(prune_config)
     second_order = prune_config is not None and prune_config.importance == "second_order"
     if second_order and isinstance(items, _Replayed):
         items = list(items)  # it is walked through twice
@@ -93,6 +94,21 @@ def compress(
         optimized, items, quantize_config, scales=grid.scales if grid is not None else None, progress=progress
     )
     return module, _report(module, floats, {**reasons, **kept_float})
+
+
+def _check_prune(config: PruneConfig | None) -> None:
+    if config is None:
+        return
+    if config.importance not in ("magnitude", "second_order"):
+        raise TypeError(
+            f"niwaki.compress: importance='{config.importance}' needs a loss; call niwaki.prune or niwaki.Pruner first, "
+            "then compress what they return."
+        )
+    if config.pattern == "channels":
+        raise TypeError(
+            "niwaki.compress: pattern='channels' makes another network; call niwaki.prune first, then compress what it "
+            "returns."
+        )
 
 
 class _Replayed:

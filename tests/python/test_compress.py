@@ -168,3 +168,12 @@ def test_public_names() -> None:
         assert getattr(niwaki, name) is not None
     assert issubclass(niwaki.NiwakiError, Exception) and niwaki.isa() and niwaki.__version__
     assert niwaki.configs.PruneConfig is niwaki.PruneConfig
+
+
+@pytest.mark.parametrize(("options", "says"), [
+    ({"importance": "taylor"}, "needs a loss"), ({"importance": "movement"}, "needs a loss"),
+    ({"pattern": "channels"}, "makes another network"),
+])  # fmt: skip
+def test_what_prune_has_to_do_before_is_said(options: dict[str, str], says: str) -> None:
+    with pytest.raises(TypeError, match=says):
+        niwaki.compress(nn.Linear(8, 8), torch.randn(4, 8), sparsity=0.5, **options)  # type: ignore[arg-type]
