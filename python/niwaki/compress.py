@@ -101,8 +101,8 @@ def _check_prune(config: PruneConfig | None) -> None:
         return
     if config.importance not in ("magnitude", "second_order"):
         raise TypeError(
-            f"niwaki.compress: importance='{config.importance}' needs a loss; call niwaki.prune or niwaki.Pruner first, "
-            "then compress what they return."
+            f"niwaki.compress: importance='{config.importance}' needs a loss; prune with niwaki.prune or "
+            "niwaki.Pruner first, then compress the result."
         )
     if config.pattern == "channels":
         raise TypeError(
