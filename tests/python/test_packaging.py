@@ -63,8 +63,9 @@ def test_the_binding_needs_no_torch() -> None:
 def test_imports_are_declared(root: Path, project: dict) -> None:
     """Every package that niwaki imports is a dependency, or an extra."""
     extras = project["project"]["optional-dependencies"]
-    lines = [*project["project"]["dependencies"], *extras["report"], *extras["images"]]
-    declared = {re.match(r"[\w-]+", line)[0] for line in lines} | {"PIL", "niwaki"}  # type: ignore[index]
+    lines = [*project["project"]["dependencies"], *extras["report"], *extras["images"], *extras["channels"]]
+    names = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in lines}  # type: ignore[index]
+    declared = names | {"PIL", "niwaki"}
     networks = {"torchvision", "timm"}  # only imported for a network that the caller named
     imported: dict[str, Path] = {}
     for path in (root / "python" / "niwaki").rglob("*.py"):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -230,15 +233,21 @@ def _rank(rank: int, folder: str) -> None:
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
 def test_masks_agree_over_ranks(tmp_path: Path) -> None:
-    import multiprocessing
-
-    context = multiprocessing.get_context("fork")
-    ranks = [context.Process(target=_rank, args=(rank, str(tmp_path))) for rank in range(2)]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join(60)
-    assert [process.exitcode for process in ranks] == [0, 0]
+    # Processes of their own: a fork of this one would share locks with threads that it does not have.
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}  # a host's name need not resolve
+    ranks = [
+        subprocess.Popen([sys.executable, __file__, str(rank), str(tmp_path)], env=environment) for rank in range(2)
+    ]
+    try:
+        codes = [process.wait(120) for process in ranks]
+    finally:
+        for process in ranks:
+            process.kill()
+    assert codes == [0, 0]
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     assert first and all(torch.equal(mask, second[name]) for name, mask in first.items())
     assert any(not mask.all() for mask in first.values())
+
+
+if __name__ == "__main__":
+    _rank(int(sys.argv[1]), sys.argv[2])
