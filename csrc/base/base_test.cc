@@ -1,4 +1,5 @@
 // Instruction sets, memory and the thread pool.
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
@@ -111,6 +112,33 @@ TEST(thread_pool_shares_work) {
     while (inside < 2) std::this_thread::yield();
   });
   CHECK_EQ(inside.load(), 2);
+}
+
+// A thread begins at the front of its own share, in every loop.
+TEST(thread_pool_gives_threads_the_same_tasks) {
+  ThreadPool pool(2);
+  for (int round = 0; round < 50; ++round) {
+    std::atomic<int> inside{0};
+    int thread_of[8] = {};
+    pool.run(8, [&](int64_t task, int thread) {
+      thread_of[task] = thread;
+      if (task % 4 != 0) return;
+      inside += 1;
+      while (inside < 2) std::this_thread::yield();
+    });
+    CHECK_EQ(thread_of[0], 0);
+    CHECK_EQ(thread_of[4], 1);
+  }
+}
+
+TEST(thread_pool_runs_long_loops) {
+  const int64_t tasks = (int64_t{1} << 21) + 5;
+  for (int threads : {1, 2}) {
+    ThreadPool pool(threads);
+    std::vector<uint8_t> counts(static_cast<size_t>(tasks));
+    pool.run(tasks, [&](int64_t task, int) { counts[static_cast<size_t>(task)] += 1; });
+    CHECK(std::all_of(counts.begin(), counts.end(), [](uint8_t count) { return count == 1; }));
+  }
 }
 
 TEST(thread_pool_wakes_sleepers) {

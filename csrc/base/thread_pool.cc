@@ -1,9 +1,9 @@
 #include "base/thread_pool.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <exception>
-#include <limits>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -55,43 +55,67 @@ int64_t process_id() {
 
 }  // namespace
 
-// A loop is published in `ticket`: its number in the upper half, the next task in the lower. Whoever wants a task reads the
-// ticket and the loop's fields and then adds one to the ticket by compare-and-swap. That succeeds only if the loop is still the
-// one whose fields were read, so a worker that wakes up late does no harm and nobody waits for it: `run` ends when all tasks
-// are done, not when all workers have looked. For that the ticket is closed before the fields of the next loop are written.
+// Every thread has its share of a loop: a range of neighbouring tasks, the same part of every loop. What a thread wrote in one layer is
+// then mostly what it reads in the next, and stays in its own cache: on a server a line from another core's cache takes as long as one
+// from memory. Who is done takes tasks from the far end of another's share.
+//
+// A share is one word: the number of the loop, the first and the last of the tasks not yet taken. Whoever wants a task reads a share and
+// the loop's function and then changes the word by compare-and-swap. That succeeds only while tasks of that loop are left, so a worker
+// that wakes up late does no harm and nobody waits for it: `run` ends when all tasks are done, not when all workers have looked.
 struct ThreadPool::Impl {
-  static constexpr uint64_t kClosed = 0xffffffffu;  // in the lower half: no task may be taken
+  static constexpr int kBits = 20;  // of a task's number within a loop; the other 24 count the loops
+  static constexpr int64_t kMostTasks = (int64_t{1} << kBits) - 1;
+  static constexpr uint64_t kMask = kMostTasks;
 
-  alignas(64) std::atomic<uint64_t> ticket{kClosed};
-  alignas(64) std::atomic<int64_t> tasks{0};
+  struct alignas(64) Share {
+    std::atomic<uint64_t> word{0};
+  };
+  static uint64_t pack(uint64_t loop, uint64_t begin, uint64_t end) { return loop << (2 * kBits) | begin << kBits | end; }
+
+  // What workers watch and read, in one line of the cache.
+  alignas(64) std::atomic<uint32_t> epoch{0};  // rises with every loop
+  std::atomic<bool> stop{false};
+  std::atomic<bool> failed{false};
   std::atomic<Erased> call{nullptr};
   std::atomic<const void*> function{nullptr};
+  std::atomic<int64_t> first{0};                   // number of the loop's task 0
   alignas(64) std::atomic<uint32_t> remaining{0};  // tasks not yet done
-  std::atomic<bool> failed{false};
-  std::exception_ptr exception;                // written by the task that set `failed`, read by the caller after the last task
-  alignas(64) std::atomic<uint32_t> epoch{0};  // rises with every loop: what idle workers watch
-  std::atomic<bool> stop{false};
+  std::exception_ptr exception;  // written by the task that set `failed`, read by the caller after the last task
+  uint64_t loop = 0;             // the caller's
   int64_t process = process_id();
+  std::vector<Share> shares;
   std::vector<std::thread> workers;
 
-  // Takes tasks until there is none left to take.
-  void work(int thread) {
-    for (;;) {
-      uint64_t seen = ticket.load(std::memory_order_acquire);
-      const int64_t count = tasks.load(std::memory_order_acquire);
+  explicit Impl(int threads) : shares(static_cast<std::size_t>(threads)) {}
+
+  // Does what is left of one share, from its front (the thread's own) or its end; returns how many tasks that were.
+  uint32_t drain(Share& share, bool own, int thread) {
+    for (uint32_t done = 0;;) {
+      uint64_t seen = share.word.load(std::memory_order_acquire);
+      const uint64_t begin = seen >> kBits & kMask, end = seen & kMask;
+      if (begin == end) return done;
       const Erased call_now = call.load(std::memory_order_acquire);
       const void* function_now = function.load(std::memory_order_acquire);
-      const uint64_t task = seen & kClosed;
-      if (task == kClosed || static_cast<int64_t>(task) >= count) return;
-      if (!ticket.compare_exchange_strong(seen, seen + 1, std::memory_order_acq_rel)) continue;
+      const int64_t first_now = first.load(std::memory_order_acquire);
+      const uint64_t left = own ? seen + (uint64_t{1} << kBits) : seen - 1;
+      if (!share.word.compare_exchange_strong(seen, left, std::memory_order_acq_rel)) continue;
       if (!failed.load(std::memory_order_relaxed)) {
         try {
-          call_now(function_now, static_cast<int64_t>(task), thread);
+          call_now(function_now, first_now + static_cast<int64_t>(own ? begin : end - 1), thread);
         } catch (...) {
           if (!failed.exchange(true)) exception = std::current_exception();
         }
       }
-      if (remaining.fetch_sub(1, std::memory_order_acq_rel) == 1) remaining.notify_all();
+      ++done;
+    }
+  }
+
+  // Takes tasks until there is none left to take.
+  void work(int thread) {
+    const int count = static_cast<int>(shares.size());
+    for (int i = 0; i < count; ++i) {
+      const uint32_t done = drain(shares[static_cast<std::size_t>((thread + i) % count)], i == 0, thread);
+      if (done > 0 && remaining.fetch_sub(done, std::memory_order_acq_rel) == done) remaining.notify_all();
     }
   }
 
@@ -116,12 +140,39 @@ struct ThreadPool::Impl {
     wake();
     for (std::thread& worker : workers) worker.join();
   }
+
+  // One loop of at most kMostTasks tasks.
+  void run(int64_t from, int64_t tasks, Erased call_now, const void* function_now) {
+    call.store(call_now, std::memory_order_release);
+    function.store(function_now, std::memory_order_release);
+    first.store(from, std::memory_order_release);
+    failed.store(false, std::memory_order_relaxed);
+    remaining.store(static_cast<uint32_t>(tasks), std::memory_order_relaxed);
+    ++loop;
+    const auto count = static_cast<int64_t>(shares.size());
+    for (int64_t t = 0; t < count; ++t)
+      shares[static_cast<std::size_t>(t)].word.store(
+          pack(loop, static_cast<uint64_t>(tasks * t / count), static_cast<uint64_t>(tasks * (t + 1) / count)),
+          std::memory_order_release);
+    wake();
+    work(0);
+    const auto done = [&] { return remaining.load(std::memory_order_acquire) == 0; };
+    if (!spin(done)) {
+      for (uint32_t left; (left = remaining.load(std::memory_order_acquire)) != 0;)
+        remaining.wait(left, std::memory_order_acquire);
+    }
+    if (failed.load(std::memory_order_relaxed)) {
+      const std::exception_ptr thrown = exception;
+      exception = nullptr;
+      std::rethrow_exception(thrown);
+    }
+  }
 };
 
 ThreadPool::ThreadPool(int threads) : threads_(threads) {
   if (threads < 1) throw Error(Status::invalid_argument, "threads must be at least 1, not " + std::to_string(threads) + ".");
   if (threads == 1) return;
-  impl_ = std::make_unique<Impl>();
+  impl_ = std::make_unique<Impl>(threads);
   try {
     for (int thread = 1; thread < threads; ++thread)
       impl_->workers.emplace_back([impl = impl_.get(), thread] { impl->idle(thread); });
@@ -143,29 +194,8 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::run_erased(int64_t tasks, Erased call, const void* function) {
-  if (tasks > std::numeric_limits<int32_t>::max())
-    throw Error(Status::invalid_argument, "A loop of " + std::to_string(tasks) + " tasks is too long for the thread pool.");
-  Impl& impl = *impl_;
-  const uint64_t loop = (impl.ticket.load(std::memory_order_relaxed) >> 32) + 1;
-  impl.ticket.store((loop << 32) | Impl::kClosed, std::memory_order_seq_cst);
-  impl.tasks.store(tasks, std::memory_order_release);
-  impl.call.store(call, std::memory_order_release);
-  impl.function.store(function, std::memory_order_release);
-  impl.failed.store(false, std::memory_order_relaxed);
-  impl.remaining.store(static_cast<uint32_t>(tasks), std::memory_order_relaxed);
-  impl.ticket.store(loop << 32, std::memory_order_release);
-  impl.wake();
-  impl.work(0);
-  const auto done = [&] { return impl.remaining.load(std::memory_order_acquire) == 0; };
-  if (!spin(done)) {
-    for (uint32_t left; (left = impl.remaining.load(std::memory_order_acquire)) != 0;)
-      impl.remaining.wait(left, std::memory_order_acquire);
-  }
-  if (impl.failed.load(std::memory_order_relaxed)) {
-    const std::exception_ptr exception = impl.exception;
-    impl.exception = nullptr;
-    std::rethrow_exception(exception);
-  }
+  for (int64_t from = 0; from < tasks; from += Impl::kMostTasks)
+    impl_->run(from, std::min(tasks - from, Impl::kMostTasks), call, function);
 }
 
 }  // namespace niwaki

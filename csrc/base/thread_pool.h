@@ -18,8 +18,9 @@ class ThreadPool {
 
   int threads() const { return threads_; }
 
-  // Calls function(task, thread) once for each task in [0, tasks), thread in [0, threads()). Tasks are handed out one by one in
-  // rising order. Returns when all are done. The first exception thrown by a task is rethrown here.
+  // Calls function(task, thread) once for each task in [0, tasks), thread in [0, threads()). Thread t begins with the t-th of
+  // threads() equal ranges of tasks, so loops that cut the same pixels in the same order find them in their thread's cache.
+  // Returns when all are done. The first exception thrown by a task is rethrown here.
   template <typename Function>
   void run(int64_t tasks, const Function& function) {
     if (tasks <= 0) return;

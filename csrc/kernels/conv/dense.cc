@@ -56,49 +56,48 @@ void DenseConv::run(const Planes& in, const Planes& out, float* out_float, const
   const int64_t each = scratch_bytes(in, out);
   const bool in_place = direct(in, out);
   const TileSource source(params_, in, out);
-  pool.run(grid.tasks(), [&](int64_t task, int thread) {
-    const int64_t tile = task / grid.parts, part = task % grid.parts;
-    const int64_t first = grid.first_vector(tile), first_pixel = first * kernels_.lanes;
+  pool.run(grid.tasks, [&](int64_t task, int thread) {
     uint8_t* memory = scratch + thread * each;
     uint8_t* arrays = memory + (in_place ? 0 : round_up(int64_t{in_groups()} * taps() * row_bytes(), 64));
     auto* floats = reinterpret_cast<float*>(arrays + TileSource::bytes(lanes));
-
-    DenseTile job{};
-    job.vectors = static_cast<int32_t>(grid.first_vector(tile + 1) - first);
-    job.row_bytes = in_place ? in.group_stride : row_bytes();
-    const int64_t begin = count * part / grid.parts, end = count * (part + 1) / grid.parts;
-    const uint8_t* panel = in.data + first_pixel * 4;
-    if (!in_place) {
-      PanelFill fill{};
-      source.locate(first_pixel, int64_t{job.vectors} * kernels_.lanes, arrays, fill);
-      const int32_t first_group = blocks_[static_cast<std::size_t>(begin)].begin;
-      fill.in = in.group(first_group);
-      fill.group_stride = in.group_stride;
-      fill.groups = blocks_[static_cast<std::size_t>(end - 1)].end - first_group;
-      fill.vectors = job.vectors;
-      fill.panel = memory + int64_t{first_group} * taps() * row_bytes();
-      fill.row_bytes = row_bytes();
-      kernels_.fill(fill);
-      panel = memory;
-    }
-    for (int64_t block = begin; block < end; ++block) {
-      const Block& range = blocks_[static_cast<std::size_t>(block)];
-      const int64_t o = block * kernels_.dense_outputs;
-      job.panel = panel + int64_t{range.begin} * taps() * job.row_bytes;
-      job.rows = int64_t{range.end - range.begin} * taps();
-      job.out_groups = static_cast<int32_t>(div_up(std::min<int64_t>(kernels_.dense_outputs, params_.out_channels - o), 4));
-      job.weights = weights_.data() + range.offset;
-      job.bias = bias() + o;
-      job.multiplier = multiplier() + o;
-      job.output = output_at(out, residual, o / 4, first_pixel);
-      if (out_float) {
-        job.output.out_float = floats;
-        job.output.float_stride = lanes;
+    grid.for_each_tile(task, [&](int64_t tile, int64_t begin, int64_t end) {
+      const int64_t first = grid.first_vector(tile), first_pixel = first * kernels_.lanes;
+      DenseTile job{};
+      job.vectors = static_cast<int32_t>(grid.first_vector(tile + 1) - first);
+      job.row_bytes = in_place ? in.group_stride : row_bytes();
+      const uint8_t* panel = in.data + first_pixel * 4;
+      if (!in_place) {
+        PanelFill fill{};
+        source.locate(first_pixel, int64_t{job.vectors} * kernels_.lanes, arrays, fill);
+        const int32_t first_group = blocks_[static_cast<std::size_t>(begin)].begin;
+        fill.in = in.group(first_group);
+        fill.group_stride = in.group_stride;
+        fill.groups = blocks_[static_cast<std::size_t>(end - 1)].end - first_group;
+        fill.vectors = job.vectors;
+        fill.panel = memory + int64_t{first_group} * taps() * row_bytes();
+        fill.row_bytes = row_bytes();
+        kernels_.fill(fill);
+        panel = memory;
       }
-      kernels_.dense(job);
-      if (out_float)
-        store_float_tile(floats, lanes, out, o, kernels_.dense_outputs, first_pixel, job.vectors * kernels_.lanes, out_float);
-    }
+      for (int64_t block = begin; block < end; ++block) {
+        const Block& range = blocks_[static_cast<std::size_t>(block)];
+        const int64_t o = block * kernels_.dense_outputs;
+        job.panel = panel + int64_t{range.begin} * taps() * job.row_bytes;
+        job.rows = int64_t{range.end - range.begin} * taps();
+        job.out_groups = static_cast<int32_t>(div_up(std::min<int64_t>(kernels_.dense_outputs, params_.out_channels - o), 4));
+        job.weights = weights_.data() + range.offset;
+        job.bias = bias() + o;
+        job.multiplier = multiplier() + o;
+        job.output = output_at(out, residual, o / 4, first_pixel);
+        if (out_float) {
+          job.output.out_float = floats;
+          job.output.float_stride = lanes;
+        }
+        kernels_.dense(job);
+        if (out_float)
+          store_float_tile(floats, lanes, out, o, kernels_.dense_outputs, first_pixel, job.vectors * kernels_.lanes, out_float);
+      }
+    });
   });
 }
 

@@ -105,57 +105,56 @@ void SparseConv::run(const Planes& in, const Planes& out, float* out_float, cons
   const int64_t each = scratch_bytes(in, out);
   const int64_t panel_bytes = round_up(int64_t{std::min(chunk_groups_, in_groups())} * taps() * row_bytes(), 64);
   const TileSource source(params_, in, out);
-  pool.run(grid.tasks(), [&](int64_t task, int thread) {
-    const int64_t tile = task / grid.parts, part = task % grid.parts;
-    const int64_t first = grid.first_vector(tile), first_pixel = first * kernels_.lanes;
+  pool.run(grid.tasks, [&](int64_t task, int thread) {
     uint8_t* memory = scratch + thread * each;
     uint8_t* arrays = memory + panel_bytes;
     auto* partial = reinterpret_cast<int32_t*>(arrays + TileSource::bytes(lanes));
     auto* floats = reinterpret_cast<float*>(partial + kPartialOutputs * lanes);
+    grid.for_each_tile(task, [&](int64_t tile, int64_t part_begin, int64_t part_end) {
+      const int64_t first = grid.first_vector(tile), first_pixel = first * kernels_.lanes;
+      PanelFill fill{};
+      fill.vectors = static_cast<int32_t>(grid.first_vector(tile + 1) - first);
+      source.locate(first_pixel, int64_t{fill.vectors} * kernels_.lanes, arrays, fill);
+      fill.group_stride = in.group_stride;
+      fill.panel = memory;
+      fill.row_bytes = row_bytes();
 
-    PanelFill fill{};
-    fill.vectors = static_cast<int32_t>(grid.first_vector(tile + 1) - first);
-    source.locate(first_pixel, int64_t{fill.vectors} * kernels_.lanes, arrays, fill);
-    fill.group_stride = in.group_stride;
-    fill.panel = memory;
-    fill.row_bytes = row_bytes();
-
-    SparseTile job{};
-    job.panel = memory;
-    job.vectors = fill.vectors;
-    const int64_t part_begin = blocks() * part / grid.parts, part_end = blocks() * (part + 1) / grid.parts;
-    // With one chunk sums stay in registers; with more, as many outputs go through all chunks as `partial` holds.
-    const int64_t step = chunks() == 1 ? part_end - part_begin : kPartialOutputs / kSparseBlock;
-    for (int64_t from = part_begin; from < part_end; from += step) {
-      const int64_t to = std::min(from + step, part_end);
-      for (int32_t chunk = 0; chunk < chunks(); ++chunk) {
-        fill.in = in.group(int64_t{chunk} * chunk_groups_);
-        fill.groups = std::min(chunk_groups_, in_groups() - chunk * chunk_groups_);
-        kernels_.fill(fill);
-        job.first = chunk == 0;
-        job.last = chunk == chunks() - 1;
-        for (int64_t block = from; block < to; ++block) {
-          const int64_t o = block * kSparseBlock, lists = int64_t{chunk} * outputs_ + o;
-          const uint32_t start = starts_[static_cast<std::size_t>(chunk * int64_t{blocks()} + block)];
-          job.outputs = static_cast<int32_t>(std::min<int64_t>(kSparseBlock, outputs_ - o));
-          job.order = order_.data() + lists;
-          job.counts = counts_.as<uint16_t>() + lists;
-          job.offsets = offsets_.as<uint16_t>() + start;
-          job.values = values_.data() + int64_t{start} * kernels_.lane_bytes;
-          job.bias = bias() + o;
-          job.multiplier = multiplier() + o;
-          job.partial = partial + (chunks() == 1 ? 0 : (block - from) * kSparseBlock * lanes);
-          job.output = output_at(out, residual, o / 4, first_pixel);
-          if (out_float) {
-            job.output.out_float = floats;
-            job.output.float_stride = lanes;
+      SparseTile job{};
+      job.panel = memory;
+      job.vectors = fill.vectors;
+      // With one chunk sums stay in registers; with more, as many outputs go through all chunks as `partial` holds.
+      const int64_t step = chunks() == 1 ? part_end - part_begin : kPartialOutputs / kSparseBlock;
+      for (int64_t from = part_begin; from < part_end; from += step) {
+        const int64_t to = std::min(from + step, part_end);
+        for (int32_t chunk = 0; chunk < chunks(); ++chunk) {
+          fill.in = in.group(int64_t{chunk} * chunk_groups_);
+          fill.groups = std::min(chunk_groups_, in_groups() - chunk * chunk_groups_);
+          kernels_.fill(fill);
+          job.first = chunk == 0;
+          job.last = chunk == chunks() - 1;
+          for (int64_t block = from; block < to; ++block) {
+            const int64_t o = block * kSparseBlock, lists = int64_t{chunk} * outputs_ + o;
+            const uint32_t start = starts_[static_cast<std::size_t>(chunk * int64_t{blocks()} + block)];
+            job.outputs = static_cast<int32_t>(std::min<int64_t>(kSparseBlock, outputs_ - o));
+            job.order = order_.data() + lists;
+            job.counts = counts_.as<uint16_t>() + lists;
+            job.offsets = offsets_.as<uint16_t>() + start;
+            job.values = values_.data() + int64_t{start} * kernels_.lane_bytes;
+            job.bias = bias() + o;
+            job.multiplier = multiplier() + o;
+            job.partial = partial + (chunks() == 1 ? 0 : (block - from) * kSparseBlock * lanes);
+            job.output = output_at(out, residual, o / 4, first_pixel);
+            if (out_float) {
+              job.output.out_float = floats;
+              job.output.float_stride = lanes;
+            }
+            kernels_.sparse(job);
+            if (out_float && job.last)
+              store_float_tile(floats, lanes, out, o, job.outputs, first_pixel, fill.vectors * kernels_.lanes, out_float);
           }
-          kernels_.sparse(job);
-          if (out_float && job.last)
-            store_float_tile(floats, lanes, out, o, job.outputs, first_pixel, fill.vectors * kernels_.lanes, out_float);
         }
       }
-    }
+    });
   });
 }
 

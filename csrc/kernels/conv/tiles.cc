@@ -9,20 +9,18 @@
 namespace niwaki {
 
 ConvGrid conv_grid(int64_t pixels, int32_t lanes, int32_t max_vectors, int64_t blocks, int threads) {
+  // Tiles for each thread from which on the last one to finish is late by little, and others may take over what it has left.
+  constexpr int64_t kEnough = 4;
   ConvGrid grid{};
   grid.vectors = div_up(pixels, lanes);
   grid.tiles = div_up(grid.vectors, max_vectors);
-  grid.parts = 1;
+  grid.blocks = blocks;
+  grid.tasks = grid.tiles;
   if (threads == 1 || grid.tiles == 0) return grid;
-  // The fewest parts that keep the last round of tasks nearly full: each part packs the tile again.
-  double best = 0.0;
-  for (int64_t parts = 1; parts <= std::min<int64_t>(blocks, 2 * threads); ++parts) {
-    const int64_t tasks = grid.tiles * parts;
-    const double full = static_cast<double>(tasks) / static_cast<double>(div_up(tasks, threads) * threads);
-    if (full > best + 0.04) {
-      best = full;
-      grid.parts = parts;
-    }
+  if (grid.tiles >= kEnough * threads) {
+    grid.tiles = grid.tasks = std::min(round_up(grid.tiles, threads), grid.vectors);
+  } else {
+    grid.tasks = std::min<int64_t>(threads, grid.tiles * blocks);
   }
   return grid;
 }

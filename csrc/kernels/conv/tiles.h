@@ -8,13 +8,25 @@
 
 namespace niwaki {
 
-// Tasks of one run: tiles of pixels, times parts of the outputs where there are too few tiles for the threads.
+// How one run is cut. Its units are (tile of pixels, block of outputs), tile by tile; a task is a range of them. With many tiles a task
+// is one tile. With few, every thread gets one equal range, so that at most one tile per thread is packed by two of them.
 struct ConvGrid {
   int64_t vectors;  // of all output pixels
   int64_t tiles;
-  int64_t parts;  // of the output blocks
-  int64_t tasks() const { return tiles * parts; }
+  int64_t blocks;
+  int64_t tasks;
   int64_t first_vector(int64_t tile) const { return vectors * tile / tiles; }
+
+  // function(tile, first block, last block + 1) for the tiles that a task touches.
+  template <typename Function>
+  void for_each_tile(int64_t task, const Function& function) const {
+    const int64_t units = tiles * blocks, end = units * (task + 1) / tasks;
+    for (int64_t unit = units * task / tasks; unit < end;) {
+      const int64_t tile = unit / blocks, stop = (tile + 1) * blocks < end ? (tile + 1) * blocks : end;
+      function(tile, unit - tile * blocks, stop - tile * blocks);
+      unit = stop;
+    }
+  }
 };
 
 ConvGrid conv_grid(int64_t pixels, int32_t lanes, int32_t max_vectors, int64_t blocks, int threads);

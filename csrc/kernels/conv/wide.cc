@@ -57,59 +57,60 @@ void WideConv::run(const Planes& in, const Planes& out, float* out_float, const 
   const int64_t each = scratch_bytes(in, out);
   const int64_t plane = int64_t{out.height} * out.width;
   const int64_t chunk = std::max<int64_t>(1, kChunkBytes / (int64_t{width} * 4));
-  pool.run(grid.tasks(), [&](int64_t task, int thread) {
-    const int64_t tile = task / grid.parts, part = task % grid.parts;
-    const int64_t first = grid.first_vector(tile), pixels = grid.first_vector(tile + 1) - first;
-    uint8_t* memory = scratch + thread * each;
-    uint8_t* arrays = memory + (in_place ? 0 : round_up(rows() * kTilePixels * 4, 64));
-    auto* partial = reinterpret_cast<int32_t*>(arrays + TileSource::bytes(kTilePixels));
-    auto* floats = reinterpret_cast<float*>(partial + kTilePixels * width);
-    const uint8_t* panel = in.data + first * 4;
-    if (!in_place) {
-      PanelFill fill{};
-      source.locate(first, kTilePixels, arrays, fill);
-      fill.in = in.data;
-      fill.group_stride = in.group_stride;
-      fill.groups = in_groups();
-      fill.vectors = static_cast<int32_t>(div_up(pixels, kernels_.lanes));
-      fill.panel = memory;
-      fill.row_bytes = kTilePixels * 4;
-      kernels_.fill(fill);
-      panel = memory;
-    }
-    WideTile job{};
-    job.row_bytes = in_place ? in.group_stride : kTilePixels * 4;
-    for (int64_t block = blocks * part / grid.parts; block < blocks * (part + 1) / grid.parts; ++block) {
-      const int64_t o = block * width;
-      job.valid = static_cast<int32_t>(std::min<int64_t>(width, params_.out_channels - o));
-      job.bias = bias() + o;
-      job.multiplier = multiplier() + o;
-      // One pixel needs no chunks: its weights are used once.
-      const int64_t step = pixels <= kernels_.wide_pixels ? rows() : chunk;
-      for (int64_t row = 0; row < rows(); row += step) {
-        job.rows = std::min(step, rows() - row);
-        job.weights = weights_.data() + (block * rows() + row) * width * 4;
-        job.first = row == 0;
-        job.last = row + job.rows == rows();
-        for (int64_t p = 0; p < pixels; p += job.pixels) {
-          job.pixels = static_cast<int32_t>(std::min<int64_t>(kernels_.wide_pixels, pixels - p));
-          job.in = panel + row * job.row_bytes + p * 4;
-          job.partial = partial + p * width;
-          job.output = output_at(out, residual, o / 4, first + p);
-          if (out_float) {
-            job.output.out_float = floats + p * width;
-            job.output.float_stride = width;
+  pool.run(grid.tasks, [&](int64_t task, int thread) {
+    grid.for_each_tile(task, [&](int64_t tile, int64_t begin, int64_t end) {
+      const int64_t first = grid.first_vector(tile), pixels = grid.first_vector(tile + 1) - first;
+      uint8_t* memory = scratch + thread * each;
+      uint8_t* arrays = memory + (in_place ? 0 : round_up(rows() * kTilePixels * 4, 64));
+      auto* partial = reinterpret_cast<int32_t*>(arrays + TileSource::bytes(kTilePixels));
+      auto* floats = reinterpret_cast<float*>(partial + kTilePixels * width);
+      const uint8_t* panel = in.data + first * 4;
+      if (!in_place) {
+        PanelFill fill{};
+        source.locate(first, kTilePixels, arrays, fill);
+        fill.in = in.data;
+        fill.group_stride = in.group_stride;
+        fill.groups = in_groups();
+        fill.vectors = static_cast<int32_t>(div_up(pixels, kernels_.lanes));
+        fill.panel = memory;
+        fill.row_bytes = kTilePixels * 4;
+        kernels_.fill(fill);
+        panel = memory;
+      }
+      WideTile job{};
+      job.row_bytes = in_place ? in.group_stride : kTilePixels * 4;
+      for (int64_t block = begin; block < end; ++block) {
+        const int64_t o = block * width;
+        job.valid = static_cast<int32_t>(std::min<int64_t>(width, params_.out_channels - o));
+        job.bias = bias() + o;
+        job.multiplier = multiplier() + o;
+        // One pixel needs no chunks: its weights are used once.
+        const int64_t step = pixels <= kernels_.wide_pixels ? rows() : chunk;
+        for (int64_t row = 0; row < rows(); row += step) {
+          job.rows = std::min(step, rows() - row);
+          job.weights = weights_.data() + (block * rows() + row) * width * 4;
+          job.first = row == 0;
+          job.last = row + job.rows == rows();
+          for (int64_t p = 0; p < pixels; p += job.pixels) {
+            job.pixels = static_cast<int32_t>(std::min<int64_t>(kernels_.wide_pixels, pixels - p));
+            job.in = panel + row * job.row_bytes + p * 4;
+            job.partial = partial + p * width;
+            job.output = output_at(out, residual, o / 4, first + p);
+            if (out_float) {
+              job.output.out_float = floats + p * width;
+              job.output.float_stride = width;
+            }
+            kernels_.wide(job);
           }
-          kernels_.wide(job);
+        }
+        if (!out_float) continue;
+        for (int64_t p = 0; p < pixels; ++p) {
+          const int64_t image = (first + p) / plane, within = (first + p) % plane;
+          for (int64_t i = 0; i < job.valid; ++i)
+            out_float[(image * out.channels + o + i) * plane + within] = floats[p * width + i];
         }
       }
-      if (!out_float) continue;
-      for (int64_t p = 0; p < pixels; ++p) {
-        const int64_t image = (first + p) / plane, within = (first + p) % plane;
-        for (int64_t i = 0; i < job.valid; ++i)
-          out_float[(image * out.channels + o + i) * plane + within] = floats[p * width + i];
-      }
-    }
+    });
   });
 }
 
