@@ -10,7 +10,7 @@ namespace niwaki {
 
 ConvGrid conv_grid(int64_t pixels, int32_t lanes, int32_t max_vectors, int64_t blocks, int threads) {
   // Tiles for each thread from which on the last one to finish is late by little, and others may take over what it has left.
-  constexpr int64_t kEnough = 4;
+  constexpr int64_t kEnough = 2;
   ConvGrid grid{};
   grid.vectors = div_up(pixels, lanes);
   grid.tiles = div_up(grid.vectors, max_vectors);

@@ -68,7 +68,7 @@ struct V {
 
 #include "kernels/conv/x86_body.inc"
 
-constexpr int kDenseOutputs = 8, kSparsePitch = 6 * V::kLanes;
+constexpr int kDenseOutputs = 8, kSparsePitch = 7 * V::kLanes;
 
 }  // namespace
 
@@ -87,7 +87,8 @@ void sparse(const SparseTile& tile) {
     case 3: return sparse_tile<3, kSparsePitch>(tile);
     case 4: return sparse_tile<4, kSparsePitch>(tile);
     case 5: return sparse_tile<5, kSparsePitch>(tile);
-    default: return sparse_tile<6, kSparsePitch>(tile);
+    case 6: return sparse_tile<6, kSparsePitch>(tile);
+    default: return sparse_tile<7, kSparsePitch>(tile);
   }
 }
 
