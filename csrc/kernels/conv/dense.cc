@@ -43,39 +43,43 @@ bool DenseConv::direct(const Planes& in, const Planes& out) const {
 }
 
 int64_t DenseConv::scratch_bytes(const Planes& in, const Planes& out) const {
-  const int64_t lanes = int64_t{kernels_.dense_vectors} * kernels_.lanes;
-  const int64_t panel = direct(in, out) ? 0 : int64_t{in_groups()} * taps() * row_bytes();
+  const int64_t lanes = int64_t{kernels_.dense_vectors + kernels_.dense_tail} * kernels_.lanes;
+  const int64_t panel = direct(in, out) ? 0 : int64_t{in_groups()} * taps() * lanes * kernels_.lane_bytes;
   return round_up(panel, 64) + TileSource::bytes(lanes) + lanes * kernels_.dense_outputs * 4;
 }
 
 void DenseConv::run(const Planes& in, const Planes& out, float* out_float, const Planes& residual, uint8_t* scratch,
                     ThreadPool& pool) const {
   const auto count = static_cast<int64_t>(blocks_.size());
-  const ConvGrid grid = conv_grid(out.pixels(), kernels_.lanes, kernels_.dense_vectors, count, pool.threads());
-  const int64_t lanes = int64_t{kernels_.dense_vectors} * kernels_.lanes;
+  const ConvGrid grid =
+      conv_grid(out.pixels(), kernels_.lanes, kernels_.dense_vectors, kernels_.dense_tail, count, pool.threads());
+  // Of a panel: whole vectors, of which the last holds the single pixel.
+  const int64_t lanes = int64_t{kernels_.dense_vectors + (grid.tails > 0 ? 1 : 0)} * kernels_.lanes;
+  const int64_t row_bytes = lanes * kernels_.lane_bytes;
   const int64_t each = scratch_bytes(in, out);
   const bool in_place = direct(in, out);
   const TileSource source(params_, in, out);
   pool.run(grid.tasks, [&](int64_t task, int thread) {
     uint8_t* memory = scratch + thread * each;
-    uint8_t* arrays = memory + (in_place ? 0 : round_up(int64_t{in_groups()} * taps() * row_bytes(), 64));
+    uint8_t* arrays = memory + (in_place ? 0 : round_up(int64_t{in_groups()} * taps() * row_bytes, 64));
     auto* floats = reinterpret_cast<float*>(arrays + TileSource::bytes(lanes));
     grid.for_each_tile(task, [&](int64_t tile, int64_t begin, int64_t end) {
-      const int64_t first = grid.first_vector(tile), first_pixel = first * kernels_.lanes;
+      const int64_t first_pixel = grid.first_pixel(tile);
       DenseTile job{};
-      job.vectors = static_cast<int32_t>(grid.first_vector(tile + 1) - first);
-      job.row_bytes = in_place ? in.group_stride : row_bytes();
+      job.vectors = grid.vectors_of(tile);
+      job.tail = grid.tail_of(tile);
+      job.row_bytes = in_place ? in.group_stride : row_bytes;
       const uint8_t* panel = in.data + first_pixel * 4;
       if (!in_place) {
         PanelFill fill{};
-        source.locate(first_pixel, int64_t{job.vectors} * kernels_.lanes, arrays, fill);
+        fill.vectors = job.vectors + job.tail;
+        source.locate(first_pixel, int64_t{fill.vectors} * kernels_.lanes, arrays, fill);
         const int32_t first_group = blocks_[static_cast<std::size_t>(begin)].begin;
         fill.in = in.group(first_group);
         fill.group_stride = in.group_stride;
         fill.groups = blocks_[static_cast<std::size_t>(end - 1)].end - first_group;
-        fill.vectors = job.vectors;
-        fill.panel = memory + int64_t{first_group} * taps() * row_bytes();
-        fill.row_bytes = row_bytes();
+        fill.panel = memory + int64_t{first_group} * taps() * row_bytes;
+        fill.row_bytes = row_bytes;
         kernels_.fill(fill);
         panel = memory;
       }
@@ -95,7 +99,8 @@ void DenseConv::run(const Planes& in, const Planes& out, float* out_float, const
         }
         kernels_.dense(job);
         if (out_float)
-          store_float_tile(floats, lanes, out, o, kernels_.dense_outputs, first_pixel, job.vectors * kernels_.lanes, out_float);
+          store_float_tile(floats, lanes, out, o, kernels_.dense_outputs, first_pixel, job.vectors * kernels_.lanes + job.tail,
+                           out_float);
       }
     });
   });

@@ -32,6 +32,7 @@ struct DenseTile {
   int64_t row_bytes;
   int64_t rows;
   int32_t vectors;          // 1 .. max_vectors
+  int32_t tail;             // 0, or 1: a single pixel follows the vectors, at most ConvKernels::dense_tail
   int32_t out_groups;       // groups of four outputs to store, 1 .. outputs / 4
   const uint8_t* weights;   // [rows][outputs] x 4 channels
   const int32_t* bias;      // [outputs]
@@ -103,6 +104,7 @@ struct ConvKernels {
   int32_t dense_vectors, dense_outputs;
   int32_t sparse_vectors;
   int32_t wide_pixels, wide_outputs;
+  int32_t dense_tail;
   void (*dense)(const DenseTile& tile);
   void (*sparse)(const SparseTile& tile);
   void (*wide)(const WideTile& tile);

@@ -79,7 +79,6 @@ class DenseConv final : public PackedBase {
     int32_t begin, end;
     int64_t offset;
   };
-  int64_t row_bytes() const { return int64_t{kernels_.dense_vectors} * kernels_.lanes * kernels_.lane_bytes; }
   bool direct(const Planes& in, const Planes& out) const;
 
   std::vector<Block> blocks_;

@@ -13,19 +13,20 @@ namespace niwaki {
 #undef NIWAKI_CONV
 
 static const ConvKernels kRows[] = {
-#define NIWAKI_CONV(name, lanes, bytes, dense_vectors, dense_outputs, sparse_vectors, wide_pixels, wide_outputs) \
-  {#name,                                                                                                        \
-   Isa::name,                                                                                                    \
-   lanes,                                                                                                        \
-   bytes,                                                                                                        \
-   dense_vectors,                                                                                                \
-   dense_outputs,                                                                                                \
-   sparse_vectors,                                                                                               \
-   wide_pixels,                                                                                                  \
-   wide_outputs,                                                                                                 \
-   conv_##name::dense,                                                                                           \
-   conv_##name::sparse,                                                                                          \
-   conv_##name::wide,                                                                                            \
+#define NIWAKI_CONV(name, lanes, bytes, dense_vectors, dense_outputs, sparse_vectors, wide_pixels, wide_outputs, dense_tail) \
+  {#name,                                                                                                                    \
+   Isa::name,                                                                                                                \
+   lanes,                                                                                                                    \
+   bytes,                                                                                                                    \
+   dense_vectors,                                                                                                            \
+   dense_outputs,                                                                                                            \
+   sparse_vectors,                                                                                                           \
+   wide_pixels,                                                                                                              \
+   wide_outputs,                                                                                                             \
+   dense_tail,                                                                                                               \
+   conv_##name::dense,                                                                                                       \
+   conv_##name::sparse,                                                                                                      \
+   conv_##name::wide,                                                                                                        \
    conv_##name::fill},
 #include "kernels/conv/kernels.inc"
 #undef NIWAKI_CONV

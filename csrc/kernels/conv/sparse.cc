@@ -101,7 +101,7 @@ int64_t SparseConv::scratch_bytes(const Planes&, const Planes&) const {
 void SparseConv::run(const Planes& in, const Planes& out, float* out_float, const Planes& residual, uint8_t* scratch,
                      ThreadPool& pool) const {
   const int64_t lanes = int64_t{kernels_.sparse_vectors} * kernels_.lanes;
-  const ConvGrid grid = conv_grid(out.pixels(), kernels_.lanes, kernels_.sparse_vectors, blocks(), pool.threads());
+  const ConvGrid grid = conv_grid(out.pixels(), kernels_.lanes, kernels_.sparse_vectors, 0, blocks(), pool.threads());
   const int64_t each = scratch_bytes(in, out);
   const int64_t panel_bytes = round_up(int64_t{std::min(chunk_groups_, in_groups())} * taps() * row_bytes(), 64);
   const TileSource source(params_, in, out);
@@ -111,9 +111,9 @@ void SparseConv::run(const Planes& in, const Planes& out, float* out_float, cons
     auto* partial = reinterpret_cast<int32_t*>(arrays + TileSource::bytes(lanes));
     auto* floats = reinterpret_cast<float*>(partial + kPartialOutputs * lanes);
     grid.for_each_tile(task, [&](int64_t tile, int64_t part_begin, int64_t part_end) {
-      const int64_t first = grid.first_vector(tile), first_pixel = first * kernels_.lanes;
+      const int64_t first_pixel = grid.first_pixel(tile);
       PanelFill fill{};
-      fill.vectors = static_cast<int32_t>(grid.first_vector(tile + 1) - first);
+      fill.vectors = grid.vectors_of(tile);
       source.locate(first_pixel, int64_t{fill.vectors} * kernels_.lanes, arrays, fill);
       fill.group_stride = in.group_stride;
       fill.panel = memory;

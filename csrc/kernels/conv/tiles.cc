@@ -8,12 +8,19 @@
 
 namespace niwaki {
 
-ConvGrid conv_grid(int64_t pixels, int32_t lanes, int32_t max_vectors, int64_t blocks, int threads) {
+ConvGrid conv_grid(int64_t pixels, int32_t lanes, int32_t max_vectors, int32_t max_tail, int64_t blocks, int threads) {
   // Tiles for each thread from which on the last one to finish is late by little, and others may take over what it has left.
   constexpr int64_t kEnough = 2;
   ConvGrid grid{};
+  grid.lanes = lanes;
   grid.vectors = div_up(pixels, lanes);
   grid.tiles = div_up(grid.vectors, max_vectors);
+  const int64_t whole = pixels / lanes, rest = pixels % lanes, tiles = div_up(whole, max_vectors);
+  if (rest > 0 && rest <= tiles * max_tail) {
+    grid.vectors = whole;
+    grid.tails = rest;
+    grid.tiles = tiles;
+  }
   grid.blocks = blocks;
   grid.tasks = grid.tiles;
   if (threads == 1 || grid.tiles == 0) return grid;

@@ -8,14 +8,22 @@
 
 namespace niwaki {
 
-// How one run is cut. Its units are (tile of pixels, block of outputs), tile by tile; a task is a range of them. With many tiles a task
-// is one tile. With few, every thread gets one equal range, so that at most one tile per thread is packed by two of them.
+// How one run is cut. A tile is some vectors of consecutive pixels and, where kernels can, a single pixel after them: the 49 pixels of a
+// 7 x 7 plane are three vectors of 16 and one pixel, not four vectors of which the last holds one. The units of a run are (tile, block of
+// outputs), tile by tile; a task is a range of them. With many tiles a task is one tile. With few, every thread gets one equal range, so
+// that at most one tile per thread is packed by two of them.
 struct ConvGrid {
+  int32_t lanes;
   int64_t vectors;  // of all output pixels
+  int64_t tails;    // pixels after the vectors of as many tiles
   int64_t tiles;
   int64_t blocks;
   int64_t tasks;
   int64_t first_vector(int64_t tile) const { return vectors * tile / tiles; }
+  int64_t first_tail(int64_t tile) const { return tails * tile / tiles; }
+  int64_t first_pixel(int64_t tile) const { return first_vector(tile) * lanes + first_tail(tile); }
+  int32_t vectors_of(int64_t tile) const { return static_cast<int32_t>(first_vector(tile + 1) - first_vector(tile)); }
+  int32_t tail_of(int64_t tile) const { return static_cast<int32_t>(first_tail(tile + 1) - first_tail(tile)); }
 
   // function(tile, first block, last block + 1) for the tiles that a task touches.
   template <typename Function>
@@ -29,7 +37,8 @@ struct ConvGrid {
   }
 };
 
-ConvGrid conv_grid(int64_t pixels, int32_t lanes, int32_t max_vectors, int64_t blocks, int threads);
+// max_tail: 0, or 1 where a tile may have a pixel after its vectors.
+ConvGrid conv_grid(int64_t pixels, int32_t lanes, int32_t max_vectors, int32_t max_tail, int64_t blocks, int threads);
 
 // Where the inputs of a tile's pixels lie; fills the arrays that PanelFill reads.
 class TileSource {
