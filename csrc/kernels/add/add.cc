@@ -25,9 +25,8 @@ const AddKernel& select_add(Isa isa) { return select_kernel(add_kernels(), isa);
 
 void add(const AddKernel& kernel, const Planes& a, const Planes& b, const Planes& out, const AddParams& params,
          ThreadPool& pool) {
-  if (out.pixels() == 0) return;
-  for_each_piece(out.groups() * out.group_stride, pool, [&](int64_t begin, int64_t bytes) {
-    kernel.run(a.data + begin, b.data + begin, out.data + begin, bytes, params);
+  for_each_span(a, b, out, pool, [&](const uint8_t* from, const uint8_t* other, uint8_t* to, int64_t bytes) {
+    kernel.run(from, other, to, bytes, params);
   });
 }
 

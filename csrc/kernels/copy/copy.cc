@@ -1,7 +1,10 @@
 #include "kernels/copy/copy.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
+
+#include "kernels/common/partition.h"
 
 namespace niwaki {
 namespace {
@@ -73,13 +76,14 @@ int32_t channels_in(const Planes& planes, int64_t group) {
 template <typename Source>
 void map_channels(const Planes& out, ThreadPool& pool, const Source& source) {
   const int64_t pixels = out.pixels();
-  if (pixels == 0) return;
-  pool.run(out.groups(), [&](int64_t group, int) {
-    Channels channels;
-    const int32_t present = channels_in(out, group);
-    for (int32_t k = 0; k < present; ++k) channels[static_cast<std::size_t>(k)] = source(group * 4 + k);
-    complete(channels, present);
-    gather_channels(channels, 0, out.group(group), pixels);
+  for_each_part(div_up(pixels, 16), out.groups(), 64, pool, [&](int64_t begin, int64_t end, int64_t first, int64_t last) {
+    for (int64_t group = first; group < last; ++group) {
+      Channels channels;
+      const int32_t present = channels_in(out, group);
+      for (int32_t k = 0; k < present; ++k) channels[static_cast<std::size_t>(k)] = source(group * 4 + k);
+      complete(channels, present);
+      gather_channels(channels, begin * 16, out.group(group) + begin * 64, std::min(end * 16, pixels) - begin * 16);
+    }
   });
 }
 

@@ -63,24 +63,24 @@ void depthwise(const DepthwiseWeights& weights, const Planes& in, const Planes& 
                ThreadPool& pool) {
   const int64_t rows = int64_t{1} * out.images * out.height;
   if (out.pixels() == 0) return;
-  const int64_t piece = items_per_task(rows, int64_t{4} * out.width, out.groups(), 1, pool), pieces = div_up(rows, piece);
   const int64_t group_bytes = weights.kernel->packed_bytes(params.kernel_h, params.kernel_w);
-  pool.run(out.groups() * pieces, [&](int64_t task, int) {
-    const int64_t index = task / pieces, begin = task % pieces * piece;
-    DepthwiseGroup group;
-    group.in = in.group(index);
-    group.out = out.group(index);
-    group.weights = weights.weights.data() + index * group_bytes;
-    group.bias = weights.bias.as<int32_t>() + index * 4;
-    group.multiplier = weights.multiplier.as<float>() + index * 4;
-    group.images = out.images;
-    group.in_height = in.height;
-    group.in_width = in.width;
-    group.out_height = out.height;
-    group.out_width = out.width;
-    group.row_begin = begin;
-    group.row_end = std::min(begin + piece, rows);
-    weights.kernel->run(group, params);
+  for_each_part(rows, out.groups(), int64_t{4} * out.width, pool, [&](int64_t begin, int64_t end, int64_t first, int64_t last) {
+    for (int64_t index = first; index < last; ++index) {
+      DepthwiseGroup group;
+      group.in = in.group(index);
+      group.out = out.group(index);
+      group.weights = weights.weights.data() + index * group_bytes;
+      group.bias = weights.bias.as<int32_t>() + index * 4;
+      group.multiplier = weights.multiplier.as<float>() + index * 4;
+      group.images = out.images;
+      group.in_height = in.height;
+      group.in_width = in.width;
+      group.out_height = out.height;
+      group.out_width = out.width;
+      group.row_begin = begin;
+      group.row_end = end;
+      weights.kernel->run(group, params);
+    }
   });
 }
 

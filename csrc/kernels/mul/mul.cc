@@ -28,21 +28,21 @@ void mul(const MulKernel& kernel, const Planes& a, const Planes& b, const Planes
          ThreadPool& pool) {
   if (out.pixels() == 0) return;
   if (b.height == a.height && b.width == a.width) {
-    for_each_piece(out.groups() * out.group_stride, pool, [&](int64_t begin, int64_t bytes) {
-      kernel.same(a.data + begin, b.data + begin, out.data + begin, bytes, params);
+    for_each_span(a, b, out, pool, [&](const uint8_t* from, const uint8_t* other, uint8_t* to, int64_t bytes) {
+      kernel.same(from, other, to, bytes, params);
     });
     return;
   }
-  // One loop per group; a task is some pixels of a group, cut at the borders of the images.
+  // Cut at the borders of the images, too.
   const int64_t area = int64_t{1} * out.height * out.width, pixels = out.pixels();
-  const int64_t piece = items_per_task(pixels, 4, out.groups(), 16, pool), pieces = div_up(pixels, piece);
-  pool.run(out.groups() * pieces, [&](int64_t task, int) {
-    const int64_t group = task / pieces;
-    const int64_t end = std::min((task % pieces + 1) * piece, pixels);
-    for (int64_t pixel = task % pieces * piece; pixel < end;) {
-      const int64_t image = pixel / area, stop = std::min((image + 1) * area, end);
-      kernel.lane(a.group(group) + pixel * 4, b.group(group) + image * 4, out.group(group) + pixel * 4, stop - pixel, params);
-      pixel = stop;
+  for_each_part(div_up(pixels, 16), out.groups(), 64, pool, [&](int64_t begin, int64_t end, int64_t first, int64_t last) {
+    const int64_t end_pixel = std::min(end * 16, pixels);
+    for (int64_t group = first; group < last; ++group) {
+      for (int64_t pixel = begin * 16; pixel < end_pixel;) {
+        const int64_t image = pixel / area, stop = std::min((image + 1) * area, end_pixel);
+        kernel.lane(a.group(group) + pixel * 4, b.group(group) + image * 4, out.group(group) + pixel * 4, stop - pixel, params);
+        pixel = stop;
+      }
     }
   });
 }

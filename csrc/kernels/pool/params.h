@@ -18,11 +18,12 @@ struct PoolParams {
   int32_t in_zero, out_zero, low, high;
 };
 
-// One group of four channels: all images, every output pixel. Planes are 64-byte aligned.
+// One group of four channels, output rows [row_begin, row_end) of the `images * out_height` rows of all images.
 struct PoolGroup {
   const uint8_t* in;
   uint8_t* out;
-  int32_t images, in_height, in_width, out_height, out_width;
+  int32_t in_height, in_width, out_height, out_width;
+  int64_t row_begin, row_end;
 };
 
 }  // namespace niwaki

@@ -1,5 +1,6 @@
 #include "kernels/pool/pool.h"
 
+#include "kernels/common/partition.h"
 #include "kernels/common/select.h"
 
 namespace niwaki {
@@ -28,13 +29,17 @@ namespace {
 
 using PoolFunction = void (*)(const PoolGroup& group, const PoolParams& params);
 
-// A task is one group of four channels of all images.
 void for_each_group(PoolFunction function, const Planes& in, const Planes& out, const PoolParams& params, ThreadPool& pool) {
   if (out.pixels() == 0) return;
-  pool.run(out.groups(), [&](int64_t index, int) {
-    const PoolGroup group = {in.group(index), out.group(index), out.images, in.height, in.width, out.height, out.width};
-    function(group, params);
-  });
+  const int64_t row_bytes = int64_t{4} * in.height * in.width / out.height;
+  for_each_part(int64_t{1} * out.images * out.height, out.groups(), row_bytes, pool,
+                [&](int64_t begin, int64_t end, int64_t first, int64_t last) {
+                  for (int64_t index = first; index < last; ++index) {
+                    const PoolGroup group = {in.group(index), out.group(index), in.height, in.width,
+                                             out.height,      out.width,        begin,     end};
+                    function(group, params);
+                  }
+                });
 }
 
 }  // namespace

@@ -33,15 +33,19 @@ template <typename Float, typename Function>
 void for_each_block(const Planes& planes, Float* values, ThreadPool& pool, const Function& function) {
   const int64_t area = int64_t{1} * planes.height * planes.width;
   if (area == 0) return;
-  const int64_t loops = int64_t{1} * planes.images * planes.groups();
-  const int64_t piece = items_per_task(area, 20, loops, 16, pool), pieces = div_up(area, piece);
-  pool.run(loops * pieces, [&](int64_t task, int) {
-    const int64_t begin = task % pieces * piece, pixels = std::min(piece, area - begin);
-    const int64_t group = task / pieces % planes.groups(), image = task / pieces / planes.groups();
-    Float* channels[4] = {};
-    for (int64_t c = 0; c < 4 && group * 4 + c < planes.channels; ++c)
-      channels[c] = values + (image * planes.channels + group * 4 + c) * area + begin;
-    function(group, image * area + begin, channels, pixels);
+  const int64_t pixels = planes.pixels();
+  for_each_part(div_up(pixels, 16), planes.groups(), 320, pool, [&](int64_t begin, int64_t end, int64_t first, int64_t last) {
+    const int64_t end_pixel = std::min(end * 16, pixels);
+    for (int64_t pixel = begin * 16; pixel < end_pixel;) {
+      const int64_t image = pixel / area, stop = std::min((image + 1) * area, end_pixel);
+      for (int64_t group = first; group < last; ++group) {
+        Float* channels[4] = {};
+        for (int64_t c = 0; c < 4 && group * 4 + c < planes.channels; ++c)
+          channels[c] = values + (image * planes.channels + group * 4 + c) * area + pixel % area;
+        function(group, pixel, channels, stop - pixel);
+      }
+      pixel = stop;
+    }
   });
 }
 

@@ -40,15 +40,14 @@ std::span<const TableKernel> table_kernels() {
 const TableKernel& select_table(Isa isa) { return select_kernel(table_kernels(), isa); }
 
 void lookup(const TableKernel& kernel, const Planes& in, const Planes& out, const uint8_t* table, ThreadPool& pool) {
-  if (out.pixels() == 0) return;
-  for_each_piece(out.groups() * out.group_stride, pool,
-                 [&](int64_t begin, int64_t bytes) { kernel.lookup(in.data + begin, out.data + begin, bytes, table); });
+  for_each_span(in, in, out, pool,
+                [&](const uint8_t* from, const uint8_t*, uint8_t* to, int64_t bytes) { kernel.lookup(from, to, bytes, table); });
 }
 
 void clamp(const TableKernel& kernel, const Planes& in, const Planes& out, uint8_t low, uint8_t high, ThreadPool& pool) {
-  if (out.pixels() == 0) return;
-  for_each_piece(out.groups() * out.group_stride, pool,
-                 [&](int64_t begin, int64_t bytes) { kernel.clamp(in.data + begin, out.data + begin, bytes, low, high); });
+  for_each_span(in, in, out, pool, [&](const uint8_t* from, const uint8_t*, uint8_t* to, int64_t bytes) {
+    kernel.clamp(from, to, bytes, low, high);
+  });
 }
 
 }  // namespace niwaki
