@@ -39,7 +39,7 @@ DenseConv::DenseConv(const ConvParams& params, const ConvWeights& weights, const
 }
 
 bool DenseConv::direct(const Planes& in, const Planes& out) const {
-  return kernels_.lane_bytes == 4 && TileSource(params_, in, out).direct();
+  return kernels_.lane_bytes == 4 && kernels_.flip == 0 && TileSource(params_, in, out).direct();
 }
 
 int64_t DenseConv::scratch_bytes(const Planes& in, const Planes& out) const {
@@ -80,6 +80,7 @@ void DenseConv::run(const Planes& in, const Planes& out, float* out_float, const
         fill.groups = blocks_[static_cast<std::size_t>(end - 1)].end - first_group;
         fill.panel = memory + int64_t{first_group} * taps() * row_bytes;
         fill.row_bytes = row_bytes;
+        fill.flip = static_cast<uint32_t>(kernels_.flip) * 0x01010101u;
         kernels_.fill(fill);
         panel = memory;
       }

@@ -92,6 +92,7 @@ struct PanelFill {
   bool shifted;
   int64_t first_lane;
   uint32_t zeros;  // four zero points
+  uint32_t flip;   // xor-ed to every lane that is written, `zeros` too: ConvKernels::flip, four times. Only Arm kernels read it.
   uint8_t* panel;
   int64_t row_bytes;
 };
@@ -105,6 +106,9 @@ struct ConvKernels {
   int32_t sparse_vectors;
   int32_t wide_pixels, wide_outputs;
   int32_t dense_tail;
+  // What the panels of dense and sparse kernels have xor-ed to each byte: 0, or 128 where the multiply takes signed bytes. q ^ 128, as a
+  // signed byte, is q - 128: kernels then see sum w (q - 128), and the bias holds the rest. Wide kernels do that to their input themselves.
+  int32_t flip;
   void (*dense)(const DenseTile& tile);
   void (*sparse)(const SparseTile& tile);
   void (*wide)(const WideTile& tile);

@@ -20,7 +20,8 @@ PackedBase::PackedBase(const ConvParams& params, const ConvWeights& weights, con
       multiplier_.as<float>()[o] = 0.0f;
       continue;
     }
-    // sum w (q - z) + bias = sum w q + (bias - z sum w): kernels only see the right-hand side. Sums wrap as in the kernels.
+    // sum w (q - z) + bias = sum w (q - flip) + (bias + (flip - z) sum w): kernels only see the right-hand side. Sums wrap as in
+    // the kernels. Padding is the zero point and goes the same way.
     uint32_t sum = 0;
     int64_t largest = 0;
     for (int64_t i = 0; i < length; ++i) {
@@ -31,7 +32,7 @@ PackedBase::PackedBase(const ConvParams& params, const ConvWeights& weights, con
                          std::abs(static_cast<double>(weights.multiplier[o]));
     if (!(bound < 1e9) || (params.has_residual && !(std::abs(params.residual_scale) < 1e6f))) bounded_ = false;
     bias_.as<int32_t>()[o] =
-        static_cast<int32_t>(static_cast<uint32_t>(weights.bias[o]) - static_cast<uint32_t>(params.in_zero) * sum);
+        static_cast<int32_t>(static_cast<uint32_t>(weights.bias[o]) + static_cast<uint32_t>(kernels.flip - params.in_zero) * sum);
     multiplier_.as<float>()[o] = weights.multiplier[o];
   }
 }

@@ -13,7 +13,8 @@ namespace niwaki {
 #undef NIWAKI_CONV
 
 static const ConvKernels kRows[] = {
-#define NIWAKI_CONV(name, lanes, bytes, dense_vectors, dense_outputs, sparse_vectors, wide_pixels, wide_outputs, dense_tail) \
+#define NIWAKI_CONV(name, lanes, bytes, dense_vectors, dense_outputs, sparse_vectors, wide_pixels, wide_outputs, dense_tail, \
+                    flip)                                                                                                    \
   {#name,                                                                                                                    \
    Isa::name,                                                                                                                \
    lanes,                                                                                                                    \
@@ -24,6 +25,7 @@ static const ConvKernels kRows[] = {
    wide_pixels,                                                                                                              \
    wide_outputs,                                                                                                             \
    dense_tail,                                                                                                               \
+   flip,                                                                                                                     \
    conv_##name::dense,                                                                                                       \
    conv_##name::sparse,                                                                                                      \
    conv_##name::wide,                                                                                                        \

@@ -118,6 +118,7 @@ void SparseConv::run(const Planes& in, const Planes& out, float* out_float, cons
       fill.group_stride = in.group_stride;
       fill.panel = memory;
       fill.row_bytes = row_bytes();
+      fill.flip = static_cast<uint32_t>(kernels_.flip) * 0x01010101u;
 
       SparseTile job{};
       job.panel = memory;

@@ -1,0 +1,185 @@
+#if defined(__aarch64__)
+
+#include <arm_neon.h>
+
+#include "kernels/common/inline.h"
+#include "kernels/conv/kernel.h"
+
+namespace niwaki::conv_neon {
+namespace {
+
+// Sums of pairs take two registers for each vector: 16 of the 32 registers hold sums.
+constexpr int kDenseVectors = 2, kDenseOutputs = 4, kSparseVectors = 8, kWidePixels = 2, kWideOutputs = 16;
+
+#include "kernels/conv/arm_rows.inc"
+
+// Without a dot product: SMULL multiplies signed bytes (activations are q - 128, see ConvKernels::flip) to 16 bits, where a second
+// product fits on top, because weights are at least -127: 2 * 128 * 127 < 2^15. SADALP adds neighbours to 32 bits. So sums are of
+// channels (0, 1) and (2, 3) of each pixel, and two rows are worked on at a time.
+struct Pairs {
+  int32x4_t low, high;  // of pixels 0 and 1, and of 2 and 3
+};
+
+NIWAKI_INLINE Pairs no_pairs() { return {vdupq_n_s32(0), vdupq_n_s32(0)}; }
+
+NIWAKI_INLINE int32x4_t sums_of(const Pairs& pairs) { return vpaddq_s32(pairs.low, pairs.high); }
+
+NIWAKI_INLINE int8x16_t load(const uint8_t* p) { return vreinterpretq_s8_u8(vld1q_u8(p)); }
+
+NIWAKI_INLINE int8x16_t four(const uint8_t* p) {
+  int32_t bytes;
+  __builtin_memcpy(&bytes, p, 4);
+  return vreinterpretq_s8_s32(vdupq_n_s32(bytes));
+}
+
+// Without this the compiler makes a load and a move of each lane of a register of weights.
+NIWAKI_INLINE int8x16_t opaque(int8x16_t v) {
+  __asm__("" : "+w"(v));
+  return v;
+}
+
+// One of four lanes in all of them.
+template <int kLane>
+NIWAKI_INLINE int8x16_t spread(int8x16_t lanes) {
+  return vreinterpretq_s8_s32(vdupq_laneq_s32(vreinterpretq_s32_s8(lanes), kLane));
+}
+
+NIWAKI_INLINE int8x16_t flipped(int8x16_t bytes) { return veorq_s8(bytes, vdupq_n_s8(-128)); }
+
+NIWAKI_INLINE void multiply(Pairs& pairs, int8x16_t a, int8x16_t b) {
+  pairs.low = vpadalq_s16(pairs.low, vmull_s8(vget_low_s8(a), vget_low_s8(b)));
+  pairs.high = vpadalq_s16(pairs.high, vmull_high_s8(a, b));
+}
+
+NIWAKI_INLINE void multiply_two(Pairs& pairs, int8x16_t a, int8x16_t b, int8x16_t next_a, int8x16_t next_b) {
+  pairs.low =
+      vpadalq_s16(pairs.low, vmlal_s8(vmull_s8(vget_low_s8(a), vget_low_s8(b)), vget_low_s8(next_a), vget_low_s8(next_b)));
+  pairs.high = vpadalq_s16(pairs.high, vmlal_high_s8(vmull_high_s8(a, b), next_a, next_b));
+}
+
+// Two rows of pixels by two registers of weights of four outputs, for output `kOutput` and those behind it.
+template <int kVectors, int kOutput>
+NIWAKI_INLINE void multiply_rows(Pairs (&pairs)[kVectors][kDenseOutputs], const int8x16_t (&a)[kVectors], int8x16_t w,
+                                 const int8x16_t (&next)[kVectors], int8x16_t next_w) {
+  if constexpr (kOutput < 4) {
+    const int8x16_t of_output = spread<kOutput>(w), next_of_output = spread<kOutput>(next_w);
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) multiply_two(pairs[v][kOutput], a[v], of_output, next[v], next_of_output);
+    multiply_rows<kVectors, kOutput + 1>(pairs, a, w, next, next_w);
+  }
+}
+
+template <int kVectors>
+NIWAKI_INLINE void dense_sums(const DenseTile& tile, const uint8_t* panel, int32x4_t (&acc)[kVectors][kDenseOutputs]) {
+  static_assert(kDenseOutputs == 4);
+  Pairs pairs[kVectors][kDenseOutputs];
+#pragma GCC unroll 16
+  for (int v = 0; v < kVectors; ++v) {
+#pragma GCC unroll 16
+    for (int o = 0; o < kDenseOutputs; ++o) pairs[v][o] = no_pairs();
+  }
+  const uint8_t* weights = tile.weights;
+  const int64_t row_bytes = tile.row_bytes;
+  for (int64_t row = tile.rows / 2; row > 0; --row) {
+    int8x16_t a[kVectors], next[kVectors];
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) {
+      a[v] = load(panel + v * 16);
+      next[v] = load(panel + row_bytes + v * 16);
+    }
+    multiply_rows<kVectors, 0>(pairs, a, opaque(load(weights)), next, opaque(load(weights + 16)));
+    panel += 2 * row_bytes;
+    weights += 32;
+  }
+#pragma GCC unroll 16
+  for (int o = 0; o < kDenseOutputs; ++o) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) {
+      if (tile.rows % 2 == 1) multiply(pairs[v][o], load(panel + v * 16), four(weights + o * 4));
+      acc[v][o] = vaddq_s32(acc[v][o], sums_of(pairs[v][o]));
+    }
+  }
+}
+
+// Two rows of pixels by two blocks: vectors kFirst and those behind it.
+template <int kVectors, int kFirst = 0>
+NIWAKI_INLINE void multiply_blocks(Pairs (&pairs)[kVectors], const uint8_t* row, int8x16_t w, const uint8_t* next,
+                                   int8x16_t next_w) {
+  if constexpr (kFirst < kVectors) {
+    constexpr bool kBoth = kFirst + 1 < kVectors;
+    const TwoVectors a = load_two<kFirst, kBoth>(row), next_a = load_two<kFirst, kBoth>(next);
+    multiply_two(pairs[kFirst], a.first, w, next_a.first, next_w);
+    if constexpr (kBoth) multiply_two(pairs[kFirst + 1], a.second, w, next_a.second, next_w);
+    multiply_blocks<kVectors, kFirst + 2>(pairs, row, w, next, next_w);
+  }
+}
+
+// One output over one chunk; returns past its blocks, whose number is even.
+template <int kVectors>
+NIWAKI_INLINE void sparse_sums(int32x4_t (&acc)[kVectors], const uint8_t* panel, int count, const uint16_t*& offsets,
+                               const uint8_t*& values) {
+  Pairs pairs[kVectors];
+#pragma GCC unroll 16
+  for (int v = 0; v < kVectors; ++v) pairs[v] = no_pairs();
+  for (const uint16_t* end = offsets + count; offsets != end; offsets += 2) {
+    const uint8_t* row = row_at(panel, offsets[0]);
+    const uint8_t* next = row_at(panel, offsets[1]);
+    const int8x16_t two = opaque(vreinterpretq_s8_u8(vcombine_u8(vld1_u8(values), vdup_n_u8(0))));
+    const int8x16_t w = spread<0>(two), next_w = spread<1>(two);
+    values += 8;
+    multiply_blocks(pairs, row, w, next, next_w);
+  }
+#pragma GCC unroll 16
+  for (int v = 0; v < kVectors; ++v) acc[v] = vaddq_s32(acc[v], sums_of(pairs[v]));
+}
+
+template <int kPixels>
+NIWAKI_INLINE void wide_sums(const WideTile& tile, int32x4_t (&acc)[kPixels][kWideOutputs / 4]) {
+  constexpr int kVectors = kWideOutputs / 4;
+  Pairs pairs[kPixels][kVectors];
+#pragma GCC unroll 16
+  for (int p = 0; p < kPixels; ++p) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) pairs[p][v] = no_pairs();
+  }
+  const uint8_t* in = tile.in;
+  const uint8_t* weights = tile.weights;
+  const int64_t row_bytes = tile.row_bytes;
+  for (int64_t row = tile.rows / 2; row > 0; --row) {
+    int8x16_t a[kPixels], next[kPixels];
+#pragma GCC unroll 16
+    for (int p = 0; p < kPixels; ++p) {
+      a[p] = flipped(four(in + p * 4));
+      next[p] = flipped(four(in + row_bytes + p * 4));
+    }
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) {
+      const int8x16_t w = load(weights + v * 16), next_w = load(weights + (kVectors + v) * 16);
+#pragma GCC unroll 16
+      for (int p = 0; p < kPixels; ++p) multiply_two(pairs[p][v], w, a[p], next_w, next[p]);
+    }
+    in += 2 * row_bytes;
+    weights += 2 * kWideOutputs * 4;
+  }
+#pragma GCC unroll 16
+  for (int p = 0; p < kPixels; ++p) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) {
+      if (tile.rows % 2 == 1) multiply(pairs[p][v], load(weights + v * 16), flipped(four(in + p * 4)));
+      acc[p][v] = vaddq_s32(acc[p][v], sums_of(pairs[p][v]));
+    }
+  }
+}
+
+#include "kernels/conv/arm_body.inc"
+#include "kernels/conv/arm_fill.inc"
+
+}  // namespace
+
+void dense(const DenseTile& tile) { dense_parts<kDenseVectors>(tile); }
+void sparse(const SparseTile& tile) { sparse_tiles<kSparseVectors>(tile); }
+void wide(const WideTile& tile) { wide_tiles<kWidePixels>(tile); }
+void fill(const PanelFill& fill) { fill_panel(fill); }
+
+}  // namespace niwaki::conv_neon
+#endif
