@@ -12,15 +12,6 @@ namespace {
 
 constexpr int64_t kMaxBlock = int64_t{1} << 46;  // more than any machine has; keeps sums of sizes far from overflow
 
-Planes planes_of(const Shape& shape) {
-  return {nullptr,
-          group_stride_of(shape.pixels()),
-          static_cast<int32_t>(shape.images),
-          static_cast<int32_t>(shape.channels),
-          static_cast<int32_t>(shape.height),
-          static_cast<int32_t>(shape.width)};
-}
-
 // Decides which values share a block. A value lies in a block of its own or somewhere inside another value (its host).
 class Placement {
  public:
@@ -111,10 +102,12 @@ class Placement {
     const Node& node = model_.graph().nodes()[k];
     if (plan_.skipped[k] || !is_u8(node.output)) return;
     const int out = node.output;
+    if (plan_.whole[static_cast<size_t>(out)]) return;
     if (at(out).host != out || at(out).first != static_cast<int>(k)) return;  // its block is needed earlier
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       const int in = node.inputs[i];
       if (!model_.steps()[k]->may_overwrite(i) || at(in).host != in || at(in).last != static_cast<int>(k)) continue;
+      if (plan_.whole[static_cast<size_t>(in)]) continue;
       if (plan_.shapes[static_cast<size_t>(in)] != plan_.shapes[static_cast<size_t>(out)]) continue;
       const bool alone = std::none_of(node.inputs.begin(), node.inputs.end(),
                                       [&](const int& other) { return &other != &node.inputs[i] && find(other).first == in; });
@@ -130,6 +123,15 @@ class Placement {
 };
 
 }  // namespace
+
+Planes planes_of(const Shape& shape) {
+  return {nullptr,
+          group_stride_of(shape.pixels()),
+          static_cast<int32_t>(shape.images),
+          static_cast<int32_t>(shape.channels),
+          static_cast<int32_t>(shape.height),
+          static_cast<int32_t>(shape.width)};
+}
 
 int64_t place_blocks(std::span<Block> blocks) {
   std::vector<size_t> order(blocks.size());
@@ -155,14 +157,45 @@ int64_t place_blocks(std::span<Block> blocks) {
   return total;
 }
 
-Plan make_plan(const Model& model, std::span<const std::vector<int64_t>> inputs, int threads) {
+namespace {
+
+// Sets the planes of all values, and the steps during which those that pass between segments are needed: all of both.
+std::vector<std::pair<int, int>> plan_segments(const Model& model, Plan& plan) {
+  const auto& nodes = model.graph().nodes();
+  std::vector<const Segment*> segment_of(nodes.size());
+  for (const Segment& segment : plan.segments)
+    for (size_t k = segment.begin; k < segment.end; ++k) segment_of[k] = &segment;
+
+  std::vector<const Segment*> made(plan.shapes.size(), nullptr), needed(plan.shapes.size(), nullptr);
+  for (size_t k = 0; k < nodes.size(); ++k) {
+    made[static_cast<size_t>(nodes[k].output)] = segment_of[k];
+    for (int input : nodes[k].inputs) needed[static_cast<size_t>(input)] = segment_of[k];
+  }
+  std::vector<std::pair<int, int>> lives(plan.shapes.size(), {-1, -1});
+  plan.whole.assign(plan.shapes.size(), false);
+  for (size_t v = 0; v < plan.shapes.size(); ++v) {
+    Shape shape = plan.shapes[v];
+    if (made[v] != nullptr) {
+      plan.whole[v] = needed[v] != nullptr && needed[v] != made[v];
+      if (plan.whole[v]) lives[v] = {static_cast<int>(made[v]->begin), static_cast<int>(needed[v]->end) - 1};
+      else shape.images = std::min(shape.images, made[v]->images);
+    }
+    plan.planes.push_back(planes_of(shape));
+  }
+  return lives;
+}
+
+}  // namespace
+
+Plan make_plan(const Model& model, std::span<const std::vector<int64_t>> inputs, int threads, const ChooseSegments& choose) {
   const auto& nodes = model.graph().nodes();
   Plan plan;
   plan.shapes = infer_shapes(model.graph(), inputs);
   plan.offsets.assign(plan.shapes.size(), -1);
   plan.skipped.assign(nodes.size(), false);
-  for (const Shape& shape : plan.shapes) plan.planes.push_back(planes_of(shape));
   for (const Node& node : nodes) plan.macs.push_back(count_macs(node, plan.shapes[static_cast<size_t>(node.output)]));
+  plan.segments = choose(model, plan.shapes, plan.macs, threads);
+  const auto lives = plan_segments(model, plan);
 
   Placement placement(model, plan);
   placement.run();
@@ -185,7 +218,9 @@ Plan make_plan(const Model& model, std::span<const std::vector<int64_t>> inputs,
     const int64_t bytes = planes_bytes(planes.pixels(), planes.channels);
     if (bytes > kMaxBlock)
       throw Error(Status::out_of_memory, node.name + ": its output needs " + std::to_string(bytes) + " bytes.");
-    blocks.push_back({bytes, placement.first(value), placement.last(value)});
+    const auto [first, last] = lives[static_cast<size_t>(value)];
+    if (plan.whole[static_cast<size_t>(value)]) blocks.push_back({bytes, first, last});
+    else blocks.push_back({bytes, placement.first(value), placement.last(value)});
     owners.push_back(value);
   }
   plan.arena_bytes = scratch + place_blocks(blocks);

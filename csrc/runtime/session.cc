@@ -19,10 +19,11 @@ std::vector<std::vector<int64_t>> sizes_of_outputs(const Graph& graph, const std
 
 }  // namespace
 
-Session::Session(std::shared_ptr<const Model> model, int threads, int64_t pass_bytes)
+Session::Session(std::shared_ptr<const Model> model, int threads, int64_t pass_bytes, ChooseSegments choose)
     : model_(std::move(model)),
       pool_(threads),
       pass_bytes_(pass_bytes),
+      choose_(std::move(choose)),
       macs_(model_->steps().size(), 0),
       milliseconds_(model_->steps().size(), 0.0) {}
 
@@ -33,7 +34,7 @@ std::vector<std::vector<int64_t>> Session::output_sizes(std::span<const std::vec
 
 Session::Pass Session::make_pass(std::vector<std::vector<int64_t>> sizes, int64_t images) const {
   for (auto& size : sizes) size[0] = images;
-  return {images, make_plan(*model_, sizes, pool_.threads())};
+  return {images, make_plan(*model_, sizes, pool_.threads(), choose_)};
 }
 
 int64_t Session::images_per_pass(const std::vector<std::vector<int64_t>>& sizes) const {
@@ -49,7 +50,7 @@ void Session::plan(std::vector<std::vector<int64_t>> sizes) {
   std::vector<Pass> passes;
   const int64_t images = sizes.empty() ? 0 : sizes[0][0], each = images_per_pass(sizes);
   const bool whole = each == images;
-  passes.push_back(whole ? Pass{images, make_plan(*model_, sizes, pool_.threads())} : make_pass(sizes, each));
+  passes.push_back(whole ? Pass{images, make_plan(*model_, sizes, pool_.threads(), choose_)} : make_pass(sizes, each));
   if (!whole && images % each != 0) passes.push_back(make_pass(sizes, images % each));
   int64_t bytes = 0;
   for (const Pass& pass : passes) bytes = std::max(bytes, pass.plan.arena_bytes);
@@ -136,25 +137,50 @@ void Session::run_pass(const Pass& pass, int64_t first_image, std::span<const In
     if (targets[value] == nullptr) targets[value] = outputs[i] + skipped(value);
   }
 
-  std::vector<Planes> in;
-  auto before = std::chrono::steady_clock::now();
-  for (size_t k = 0; k < graph.nodes().size(); ++k) {
-    if (plan.skipped[k]) continue;
-    const Node& node = graph.nodes()[k];
-    in.clear();
-    for (int input : node.inputs) in.push_back(plan.planes[static_cast<size_t>(input)]);
-    const auto output = static_cast<size_t>(node.output);
-    model_->steps()[k]->run(
-        {in, plan.planes[output], sources[static_cast<size_t>(node.inputs[0])], targets[output], arena_.data(), pool_});
-    const auto after = std::chrono::steady_clock::now();
-    milliseconds_[k] += std::chrono::duration<double, std::milli>(after - before).count();
-    before = after;
+  for (const Segment& segment : plan.segments) {
+    int64_t first = 0;
+    do {
+      const int64_t images = std::min(segment.images, pass.images - first);
+      run_segment(pass, segment, first, images, sources, targets);
+      first += images;
+    } while (first < pass.images);
   }
   // A value that is an output more than once was made once.
   for (size_t i = 0; i < outputs.size(); ++i) {
     const auto value = static_cast<size_t>(graph.outputs()[i].value);
     float* to = outputs[i] + skipped(value);
     if (to != targets[value]) std::memcpy(to, targets[value], static_cast<size_t>(plan.shapes[value].elements()) * sizeof(float));
+  }
+}
+
+void Session::run_segment(const Pass& pass, const Segment& segment, int64_t first_image, int64_t images,
+                          std::span<const float* const> sources, std::span<float* const> targets) {
+  const Graph& graph = model_->graph();
+  const Plan& plan = pass.plan;
+  // Planes of these images alone.
+  const auto planes_at = [&](int value) {
+    Planes planes = plan.planes[static_cast<size_t>(value)];
+    if (plan.whole[static_cast<size_t>(value)]) planes.data += first_image * planes.height * planes.width * 4;
+    if (segment.images < pass.images) planes.images = static_cast<int32_t>(images);
+    return planes;
+  };
+  const auto float_at = [&](auto* values, int value) {
+    const Shape& shape = plan.shapes[static_cast<size_t>(value)];
+    return values == nullptr ? values : values + first_image * shape.channels * shape.height * shape.width;
+  };
+  std::vector<Planes> in;
+  auto before = std::chrono::steady_clock::now();
+  for (size_t k = segment.begin; k < segment.end; ++k) {
+    if (plan.skipped[k]) continue;
+    const Node& node = graph.nodes()[k];
+    in.clear();
+    for (int input : node.inputs) in.push_back(planes_at(input));
+    const int from = node.inputs[0];
+    model_->steps()[k]->run({in, planes_at(node.output), float_at(sources[static_cast<size_t>(from)], from),
+                             float_at(targets[static_cast<size_t>(node.output)], node.output), arena_.data(), pool_});
+    const auto after = std::chrono::steady_clock::now();
+    milliseconds_[k] += std::chrono::duration<double, std::milli>(after - before).count();
+    before = after;
   }
 }
 

@@ -270,9 +270,26 @@ std::vector<std::vector<float>> run(Session& session, const std::vector<Array>& 
   return outputs;
 }
 
+std::vector<Segment> random_segments(const Model& model, const std::vector<Shape>& shapes, Random& random) {
+  const auto steps = model.graph().nodes().size();
+  const int64_t all = shapes[0].images;
+  std::vector<Segment> segments;
+  size_t begin = 0;
+  const auto add = [&](size_t end, int64_t images) {
+    segments.push_back({begin, end, images});
+    begin = end;
+  };
+  for (const Cut& cut : possible_cuts(model, shapes)) {
+    const int64_t images = random.integer(1, std::max<int64_t>(all, 1));
+    if (can_be_made_in_parts(shapes[static_cast<size_t>(cut.value)], images)) add(cut.step, images);
+  }
+  add(steps, random.integer(1, std::max<int64_t>(all, 1)));
+  return segments;
+}
+
 TEST(runtime_random_networks) {
   std::set<Op> used;
-  int compared = 0;
+  int compared = 0, in_parts = 0;
   for (uint64_t seed = 1; seed <= 150; ++seed) {
     Random random(seed * 31);
     const int64_t height = random.integer(1, 12), width = random.integer(1, 12);
@@ -284,8 +301,14 @@ TEST(runtime_random_networks) {
     for (Isa isa : supported_isas()) {
       auto model = std::make_shared<const Model>(graph, isa, kind);
       for (int threads : {1, 3}) {
-        // With three threads a few images at a time: 5 images make passes of one, or of 3 and 2, or one.
-        Session session(model, threads, threads == 1 ? Session::kPassBytes : random.integer(1, 60000));
+        // With three threads a few images at a time: 5 images make passes of one, or of 3 and 2, or one. And parts of the network
+        // with fewer.
+        Session session(model, threads, threads == 1 ? Session::kPassBytes : random.integer(1, 60000),
+                        [&](const Model& of, const std::vector<Shape>& shapes, const std::vector<int64_t>&, int) {
+                          const std::vector<Segment> segments = random_segments(of, shapes, random);
+                          in_parts += segments.size() > 1 && segments[0].images < shapes[0].images;
+                          return segments;
+                        });
         struct Size {
           int64_t images, height, width;
         };
@@ -317,6 +340,7 @@ TEST(runtime_random_networks) {
     }
   }
   CHECK(compared > 1000);
+  CHECK(in_parts > 20);
   CHECK_EQ(used.size(), size_t{16} - 1);  // every operator but quantize, which every network begins with
 }
 

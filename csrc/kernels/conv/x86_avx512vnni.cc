@@ -30,6 +30,7 @@ struct V {
   static WideWeight wide_weight(const uint8_t* p) { return _mm512_loadu_si512(p); }
   static OneActivation one_activation(const uint8_t* p) { return weight(p); }
   static void mac_wide(Int& acc, OneActivation a, WideWeight w) { mac(acc, a, w); }
+  static void prefetch_write(uint8_t* p) { __asm__ volatile("prefetchw %0" : : "m"(*p)); }
   static void prefetch(const uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
 
   static Int broadcast(int32_t value) { return _mm512_set1_epi32(value); }

@@ -1,0 +1,39 @@
+// How many images at a time go through each part of a network. The first layers of a convolutional network have large activations and
+// few weights: there one image per thread stays in the cache. The last ones have small activations, whose pixels fill vectors only
+// together, and many weights, which are then read once for all of them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "graph/shapes.h"
+#include "runtime/model.h"
+
+namespace niwaki {
+
+// Steps [begin, end) run over `images` images at a time; the last time over what is left.
+struct Segment {
+  std::size_t begin, end;
+  int64_t images;
+};
+
+// A network can be cut before `step`: of what is made before, only `value` is needed there or later.
+struct Cut {
+  std::size_t step;
+  int value;
+};
+
+// In rising order. `shapes`: of each value, for any number of images.
+std::vector<Cut> possible_cuts(const Model& model, const std::vector<Shape>& shapes);
+
+// Whether a segment that ends with `value` may make it for `images` images at a time: kernels write whole vectors, so every time must
+// begin where a vector does.
+bool can_be_made_in_parts(const Shape& value, int64_t images);
+
+// The segments that should take least time. `shapes`: of each value, for all the images that go through the network together; `macs`: of
+// each step, for these.
+std::vector<Segment> choose_segments(const Model& model, const std::vector<Shape>& shapes, const std::vector<int64_t>& macs,
+                                     int threads);
+
+}  // namespace niwaki
