@@ -1,4 +1,4 @@
-// The vector operations that the x86 kernels share, at the width that the including file is compiled for: 512 bits with
+// The vector operations of vector.h on x86, at the width that the including file is compiled for: 512 bits with
 // AVX512-VNNI, 256 with AVX2. Only files of one instruction set include this; everything here has internal linkage, so that no
 // code leaves a file for CPUs that can't run it.
 //
@@ -9,11 +9,11 @@
 #include <immintrin.h>
 #include <stdint.h>
 
+#include "kernels/common/inline.h"
+
 #if !defined(__AVX2__)
 #error "This file needs the flags of an instruction set: niwaki_isa_flags() gives them by the file's name."
 #endif
-
-#define NIWAKI_INLINE static inline __attribute__((always_inline))
 
 namespace niwaki {
 namespace {
@@ -58,6 +58,7 @@ NIWAKI_INLINE Ints pack_to_words(Ints a, Ints b) { return _mm512_packs_epi32(a, 
 NIWAKI_INLINE Ints pack_to_bytes(Ints a, Ints b) { return _mm512_packus_epi16(a, b); }
 NIWAKI_INLINE Ints max_bytes(Ints a, Ints b) { return _mm512_max_epu8(a, b); }
 NIWAKI_INLINE Ints min_bytes(Ints a, Ints b) { return _mm512_min_epu8(a, b); }
+NIWAKI_INLINE Ints add_words(Ints a, Ints b) { return _mm512_add_epi16(a, b); }
 NIWAKI_INLINE Ints add_words_saturated(Ints a, Ints b) { return _mm512_adds_epi16(a, b); }
 NIWAKI_INLINE Ints add_ints(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
 NIWAKI_INLINE Ints sub_ints(Ints a, Ints b) { return _mm512_sub_epi32(a, b); }
@@ -129,6 +130,7 @@ NIWAKI_INLINE Ints pack_to_words(Ints a, Ints b) { return _mm256_packs_epi32(a, 
 NIWAKI_INLINE Ints pack_to_bytes(Ints a, Ints b) { return _mm256_packus_epi16(a, b); }
 NIWAKI_INLINE Ints max_bytes(Ints a, Ints b) { return _mm256_max_epu8(a, b); }
 NIWAKI_INLINE Ints min_bytes(Ints a, Ints b) { return _mm256_min_epu8(a, b); }
+NIWAKI_INLINE Ints add_words(Ints a, Ints b) { return _mm256_add_epi16(a, b); }
 NIWAKI_INLINE Ints add_words_saturated(Ints a, Ints b) { return _mm256_adds_epi16(a, b); }
 NIWAKI_INLINE Ints add_ints(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
 NIWAKI_INLINE Ints sub_ints(Ints a, Ints b) { return _mm256_sub_epi32(a, b); }
@@ -155,27 +157,54 @@ NIWAKI_INLINE Floats min(Floats a, Floats b) { return _mm256_min_ps(a, b); }
 
 #endif
 
-constexpr int kVectorBytes = kLanes * 4;
+// Four lanes: the channels of one pixel.
+namespace quad {
 
-// Lanes [begin, end), both of them cut to the vector.
-NIWAKI_INLINE Mask mask_range(int64_t begin, int64_t end) {
-  begin = begin < 0 ? 0 : begin > kLanes ? kLanes : begin;
-  end = end < 0 ? 0 : end > kLanes ? kLanes : end;
-  return mask_of(((1u << end) - 1) & ~((1u << begin) - 1));
+using Ints = __m128i;
+using Floats = __m128;
+
+NIWAKI_INLINE Ints set(int32_t v) { return _mm_set1_epi32(v); }
+NIWAKI_INLINE Floats set(float v) { return _mm_set1_ps(v); }
+NIWAKI_INLINE Ints load_ints(const void* from) { return _mm_loadu_si128(static_cast<const __m128i*>(from)); }
+NIWAKI_INLINE Floats load_floats(const float* from) { return _mm_loadu_ps(from); }
+// Four bytes, as they are or widened.
+NIWAKI_INLINE Ints load_pixel(const uint8_t* from) { return _mm_loadu_si32(from); }
+NIWAKI_INLINE Ints widen_pixel(const uint8_t* from) { return _mm_cvtepu8_epi32(_mm_loadu_si32(from)); }
+NIWAKI_INLINE void store_pixel(uint8_t* to, Ints v) { _mm_storeu_si32(to, v); }
+NIWAKI_INLINE Ints add(Ints a, Ints b) { return _mm_add_epi32(a, b); }
+NIWAKI_INLINE Ints max_bytes(Ints a, Ints b) { return _mm_max_epu8(a, b); }
+NIWAKI_INLINE Floats to_floats(Ints a) { return _mm_cvtepi32_ps(a); }
+NIWAKI_INLINE Ints round_to_ints(Floats a) { return _mm_cvtps_epi32(a); }
+NIWAKI_INLINE Floats mul(Floats a, Floats b) { return _mm_mul_ps(a, b); }
+NIWAKI_INLINE Floats max(Floats a, Floats b) { return _mm_max_ps(a, b); }
+NIWAKI_INLINE Floats min(Floats a, Floats b) { return _mm_min_ps(a, b); }
+// Four numbers of 0 to 255 to the bytes of a pixel.
+NIWAKI_INLINE Ints narrow(Ints a) { return _mm_packus_epi16(_mm_packs_epi32(a, a), a); }
+
+}  // namespace quad
+
+// Adds, in each 128 bits, the pixels there to the sums of the four channels.
+NIWAKI_INLINE Ints add_pixels(Ints sums, Ints pixels) {
+  const Ints order = repeat(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+#if defined(__AVX512VNNI__)
+  const Ints four = _mm512_shuffle_epi8(pixels, order), ones = set_bytes(1);
+  __asm__("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(four), "v"(ones));
+  return sums;
+#else
+  // Pairs of bytes times one are at most 510: vpmaddubsw is exact here.
+  const Ints pairs = _mm256_maddubs_epi16(_mm256_shuffle_epi8(pixels, order), set_bytes(1));
+  return add_ints(sums, _mm256_madd_epi16(pairs, set_words(1)));
+#endif
 }
 
-struct Floats4 {
-  Floats a, b, c, d;
-};
-
-// kTwo23 + byte, as floats, in order of the unpacks. A byte under the exponent of 2^23 is that float: no conversion. Subtracting
-// kTwo23 + zero is exact.
-constexpr float kTwo23 = 8388608.0f;
-NIWAKI_INLINE Floats4 bytes_over_two23(Ints bytes) {
-  const Ints exponent = set_words(0x4b00), nothing = set_ints(0);
-  const Ints low = unpack_low_bytes(bytes, nothing), high = unpack_high_bytes(bytes, nothing);
-  return {as_floats(unpack_low_words(low, exponent)), as_floats(unpack_high_words(low, exponent)),
-          as_floats(unpack_low_words(high, exponent)), as_floats(unpack_high_words(high, exponent))};
+// The sums over the 128-bit parts.
+NIWAKI_INLINE quad::Ints fold(Ints sums) {
+#if defined(__AVX512VNNI__)
+  const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(sums), _mm512_extracti64x4_epi64(sums, 1));
+#else
+  const __m256i half = sums;
+#endif
+  return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
 }
 
 // round(clamp(t)) + zero. Rounding keeps order and the bounds are whole numbers, so the lower bound may be applied to bytes;
@@ -183,18 +212,13 @@ NIWAKI_INLINE Floats4 bytes_over_two23(Ints bytes) {
 struct Finish {
   Floats high;
   Ints zero_words, low_bytes;
-  static inline __attribute__((always_inline)) Finish of(int32_t zero, int32_t low, int32_t high) {
+  static NIWAKI_MEMBER Finish of(int32_t zero, int32_t low, int32_t high) {
     return {set_floats(static_cast<float>(high - zero)), set_words(zero), set_bytes(low)};
   }
-};
-
-NIWAKI_INLINE Ints finish_bytes(const Floats4& t, const Finish& finish) {
   // min(bound, t) and not the other way: what is not a number stays that, and converts to the smallest integer.
-  const Ints ab = pack_to_words(round_to_ints(min(finish.high, t.a)), round_to_ints(min(finish.high, t.b)));
-  const Ints cd = pack_to_words(round_to_ints(min(finish.high, t.c)), round_to_ints(min(finish.high, t.d)));
-  const Ints bytes = pack_to_bytes(add_words_saturated(ab, finish.zero_words), add_words_saturated(cd, finish.zero_words));
-  return max_bytes(bytes, finish.low_bytes);
-}
+  NIWAKI_MEMBER Ints rounded(Floats t) const { return round_to_ints(min(high, t)); }
+  NIWAKI_MEMBER Ints bounded(Ints bytes) const { return max_bytes(bytes, low_bytes); }
+};
 
 }  // namespace
 }  // namespace niwaki

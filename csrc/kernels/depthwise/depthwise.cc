@@ -8,7 +8,7 @@
 
 namespace niwaki {
 
-#define NIWAKI_DEPTHWISE(name, isa)                                                     \
+#define NIWAKI_DEPTHWISE(name, isa, flip)                                               \
   namespace depthwise_##name {                                                          \
     int64_t packed_bytes(int32_t kernel_h, int32_t kernel_w);                           \
     void pack(const int8_t* weights, int32_t kernel_h, int32_t kernel_w, void* packed); \
@@ -19,7 +19,8 @@ namespace niwaki {
 
 std::span<const DepthwiseKernel> depthwise_kernels() {
   static constexpr DepthwiseKernel rows[] = {
-#define NIWAKI_DEPTHWISE(name, isa) {#name, isa, depthwise_##name::packed_bytes, depthwise_##name::pack, depthwise_##name::run},
+#define NIWAKI_DEPTHWISE(name, isa, flip) \
+  {#name, isa, flip, depthwise_##name::packed_bytes, depthwise_##name::pack, depthwise_##name::run},
 #include "kernels/depthwise/kernels.inc"
 #undef NIWAKI_DEPTHWISE
   };
@@ -48,11 +49,11 @@ DepthwiseWeights pack_depthwise(const DepthwiseKernel& kernel, const int8_t* wei
     std::memcpy(four.data(), weight + group * 4 * taps, static_cast<std::size_t>(present * taps));
     kernel.pack(four.as<int8_t>(), params.kernel_h, params.kernel_w, packed.weights.data() + group * group_bytes);
     for (int64_t c = group * 4; c < group * 4 + present; ++c) {
-      // sum w (q - zero) = sum w q - zero sum w. In 32 bits that wrap around: it is the total that must fit.
+      // sum w (q - zero) = sum w (q - flip) + (flip - zero) sum w. In 32 bits that wrap around: it is the total that must fit.
       uint32_t sum = 0;
       for (int64_t tap = 0; tap < taps; ++tap) sum += static_cast<uint32_t>(static_cast<int32_t>(weight[c * taps + tap]));
       packed.bias.as<int32_t>()[c] =
-          static_cast<int32_t>(static_cast<uint32_t>(bias[c]) - static_cast<uint32_t>(params.in_zero) * sum);
+          static_cast<int32_t>(static_cast<uint32_t>(bias[c]) + static_cast<uint32_t>(kernel.flip - params.in_zero) * sum);
       packed.multiplier.as<float>()[c] = multiplier[c];
     }
   }

@@ -15,6 +15,9 @@ namespace niwaki {
 struct DepthwiseKernel {
   const char* name;
   Isa isa;
+  // 128 where the multiply takes signed bytes: the kernel then sees q ^ 128, which as a signed byte is q - 128, and the bias holds the rest;
+  // else 0.
+  int32_t flip;
   // Bytes of packed weights of one group of four channels with kernel_h x kernel_w taps; a multiple of 64.
   int64_t (*packed_bytes)(int32_t kernel_h, int32_t kernel_w);
   // weights: int8 [4][kernel_h][kernel_w] (channels missing from the last group are zero).

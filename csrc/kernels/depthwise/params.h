@@ -16,7 +16,7 @@ struct DepthwiseGroup {
   const uint8_t* in;
   uint8_t* out;
   const void* weights;      // of this group, as packed for the kernel
-  const int32_t* bias;      // 4: bias - in_zero * (sum of the channel's weights); a tap outside the image is in_zero
+  const int32_t* bias;      // 4: bias + (flip - in_zero) * (sum of the channel's weights); a tap outside the image is in_zero
   const float* multiplier;  // 4
   int32_t images, in_height, in_width, out_height, out_width;
   int64_t row_begin, row_end;

@@ -2,7 +2,7 @@
 #if !defined(__AVX2__) || defined(__AVX512F__)
 #error "x86_avx2.cc is compiled for AVX2: see niwaki_isa_flags()."
 #endif
-#include "kernels/common/x86_vector.h"
+#include "kernels/common/vector.h"
 
 // Two taps at a time, widened to 16 bits, because vpmaddubsw would saturate: vpmaddwd is exact.
 namespace niwaki {
@@ -20,7 +20,10 @@ NIWAKI_INLINE void interleave(const Ints taps[kTaps], Ints to[4]) {
   to[3] = unpack_high_bytes(high, nothing);
 }
 
-NIWAKI_INLINE void multiply_add(Ints& sum, Ints taps, Ints weights) { sum = add_ints(sum, _mm256_madd_epi16(taps, weights)); }
+template <int>
+NIWAKI_INLINE void multiply_add(Ints& sum, Ints taps, Ints weights) {
+  sum = add_ints(sum, _mm256_madd_epi16(taps, weights));
+}
 
 }  // namespace
 }  // namespace niwaki

@@ -2,7 +2,7 @@
 #if !defined(__AVX512VNNI__) || !defined(__AVX512BW__) || !defined(__AVX512DQ__) || !defined(__AVX512VL__)
 #error "x86_avx512vnni.cc is compiled for AVX512-VNNI: see niwaki_isa_flags()."
 #endif
-#include "kernels/common/x86_vector.h"
+#include "kernels/common/vector.h"
 
 // Four taps at a time: vpdpbusd sums four neighbouring bytes.
 namespace niwaki {
@@ -21,6 +21,7 @@ NIWAKI_INLINE void interleave(const Ints taps[kTaps], Ints to[4]) {
 }
 
 // In assembler because GCC 12 copies accumulators around the intrinsic.
+template <int>
 NIWAKI_INLINE void multiply_add(Ints& sum, Ints taps, Ints weights) {
   __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(taps), "v"(weights));
 }

@@ -1,0 +1,4 @@
+#if defined(__aarch64__)
+#define NIWAKI_SET mul_neon
+#include "kernels/mul/body.inc"
+#endif
