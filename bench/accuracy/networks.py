@@ -78,3 +78,9 @@ def load_images(folder: Path) -> Images:
     mean, std = (torch.tensor(value).reshape(3, 1, 1) for value in (MEAN, STD))
     normalized = [(torch.from_numpy(pixels).float() / 255 - mean) / std for pixels in (train, test)]
     return Images(*normalized, torch.from_numpy(labels).long())
+
+
+def load_labels(folder: Path) -> torch.Tensor:
+    """int64 [N], the labels of the lossless training images."""
+    with np.load(folder / "cifar10_lossless.npz") as data:
+        return torch.from_numpy(data["train_labels"]).long()
