@@ -58,7 +58,7 @@ class Shuffled:
             yield self._moved(self._images[chosen]), self._labels[chosen]
 
     def _moved(self, x: torch.Tensor) -> torch.Tensor:
-        count, channels, height, width = x.shape
+        count, _, height, width = x.shape
         padded = torch.nn.functional.pad(x, (4, 4, 4, 4))
         top, left = torch.randint(9, (2, count), generator=self._generator)
         rows = top[:, None, None] + torch.arange(height)[None, :, None]
@@ -109,9 +109,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder with cifar10_lossless.npz and the weights")
     parser.add_argument("--network", choices=tuple(DEPTHS), default="resnet56")
     parser.add_argument("--method", choices=tuple(METHODS), default="block4")
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=4, help="walks through the training images (default: 4)")
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=0.01, help="the highest learning rate (default: 0.01)")
+    parser.add_argument("--rate", type=float, default=1e-4, help="the highest learning rate (default: 1e-4)")
     parser.add_argument("--quantize-share", type=float, default=0.25, help="part of the steps with fake quantization")
     parser.add_argument("--images", type=int, default=512, help="to prune and calibrate on (default: 512)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="a row for each (default: 0)")

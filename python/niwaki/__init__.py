@@ -8,6 +8,7 @@ net.save("network.niwaki")
 from niwaki import configs, nn
 from niwaki._core import isa
 from niwaki._version import __version__
+from niwaki.budget import Target
 from niwaki.compilation import compile, load, save
 from niwaki.compress import compress
 from niwaki.configs import OptimizeConfig, PruneConfig, QuantizeConfig
@@ -20,6 +21,8 @@ from niwaki.optimization import optimize
 from niwaki.pruning import ConstantSchedule, CubicSchedule, LinearSchedule, Pruner, prune
 from niwaki.quantization.quantize import quantize
 from niwaki.quantization.training import convert, prepare
+from niwaki.report import LayerReport, NetworkReport, Report
+from niwaki.training import DistillationLoss, FinetuneConfig, JointTraining
 
 __all__ = [
     "compress",
@@ -35,10 +38,17 @@ __all__ = [
     "Network",
     "nn",
     "configs",
+    "Target",
+    "Report",
+    "LayerReport",
+    "NetworkReport",
     "Pruner",
     "ConstantSchedule",
     "LinearSchedule",
     "CubicSchedule",
+    "DistillationLoss",
+    "JointTraining",
+    "FinetuneConfig",
     "OptimizeConfig",
     "PruneConfig",
     "QuantizeConfig",

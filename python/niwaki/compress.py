@@ -1,4 +1,4 @@
-"""niwaki.compress: optimize, prune and quantize in one call, with a report."""
+"""niwaki.compress: optimize, prune and quantize in one call, by given options or to a target, with a report."""
 
 from __future__ import annotations
 
@@ -6,23 +6,20 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch
 from torch import nn
 
-from niwaki._core import stored_weight
+from niwaki.budget.run import compress_to
+from niwaki.budget.target import Target
 from niwaki.modules import check_model
-from niwaki.nn.layers import Conv2d, Linear
 from niwaki.optimization.optimize import OptimizeConfig
 from niwaki.optimization.optimize import optimize as run_optimize
+from niwaki.pipeline import squeeze
 from niwaki.pruning.config import PruneConfig, check_sparsity
-from niwaki.pruning.prune import prune_with_reasons
 from niwaki.pruning.select import n_of_m
 from niwaki.quantization.config import QuantizeConfig
-from niwaki.quantization.grid import Grid
 from niwaki.quantization.inputs import batches, check_calibration
-from niwaki.quantization.quantize import quantize_with_reasons
-from niwaki.quantization.weights import relative_error
-from niwaki.report import LayerReport, Report
+from niwaki.report import Report
+from niwaki.report.make import report_of, report_of_target
 
 _PRUNE = ("pattern", "scope", "importance")
 _QUANTIZE = (
@@ -36,6 +33,8 @@ def compress(
     calibration: Any,
     *,
     sparsity: float | None = None,
+    target: Target | None = None,
+    evaluate: Callable[[nn.Module], float] | None = None,
     transform: Callable[[Any], Any] | None = None,
     skip: tuple[str, ...] = (),
     optimize: OptimizeConfig | None = None,
@@ -50,12 +49,20 @@ def compress(
     layer is pruned and rounded to int8 in one go, so that what is left corrects the errors of both on the calibration
     inputs.
 
+    With a `target`, shares of zeros and bits of each layer are found: what every layer would cost at the network's
+    output, in bytes and in milliseconds is measured, and the allocation of least cost is built by second order. The
+    size is that of the file which niwaki.compile and Network.save write; the latency is measured here and now.
+
     Args:
         model: a float32 network on the CPU. It is not changed.
         calibration: an iterable of typical inputs: tensors, tuples (the first item is the input, as in a loader of
             images and labels) or dicts (arguments by name). One tensor is taken as one batch. Some hundred inputs are
             enough.
         sparsity: the share of the weights to set to zero, 0 to 1; None prunes nothing.
+        target: limits of size, latency and accuracy, instead of sparsity, scope, importance and bits. Bits are
+            searched for where the size counts, unless weight_bits or codebook is given.
+        evaluate: takes a network and returns its accuracy in per cent. The report has it then, and with
+            Target(accuracy_drop=...) layers that cost too much are put back until the drop is within bounds.
         transform: called with each item of the calibration; returns the input.
         skip: names or patterns of layers that are neither pruned nor quantized.
         optimize, prune, quantize: all options of a step, instead of single ones.
@@ -65,14 +72,19 @@ def compress(
 
     Returns:
         The compressed network, a module that takes and returns what `model` does, and a report, which prints as a
-        table. The report's bytes are those of a file, where a layer lies in the smallest of its forms; its error is
-        that of the weights.
+        table. The report's bytes are those of a file, where a layer lies in the smallest of its forms.
 
     Raises:
         TypeError, ValueError: an argument, a layer or an item of the calibration is not fit; says which and why.
-        NiwakiError: the network cannot be copied, or has nothing to quantize.
+        NiwakiError: the network cannot be copied, has nothing to quantize, or cannot be brought to the target; the
+            message says what the nearest network takes.
     """
     check_model(model, "compress")
+    if target is not None:
+        _check_target(target, sparsity, prune, options)
+    if evaluate is not None and not callable(evaluate):
+        raise TypeError("niwaki.compress: evaluate must be a function of a network, which returns per cent.")
+    pattern = options.pop("pattern", "block4") if target is not None else "block4"
     prune_config, quantize_config = _configs(sparsity, transform, skip, prune, quantize, options)
     if optimize is not None and not isinstance(optimize, OptimizeConfig):
         raise TypeError(f"niwaki.compress: optimize must be an OptimizeConfig, not {type(optimize).__name__}.")
@@ -80,20 +92,37 @@ def compress(
     # The first item is needed twice, and a generator gives it once.
     items = items if hasattr(items, "__len__") and hasattr(items, "__getitem__") else _Replayed(items)
     _check_prune(prune_config)
-    second_order = prune_config is not None and prune_config.importance == "second_order"
-    if second_order and isinstance(items, _Replayed):
+    twice = target is not None or (prune_config is not None and prune_config.importance == "second_order")
+    if twice and isinstance(items, _Replayed):
         items = list(items)  # it is walked through twice
     first = next(batches(items, quantize_config.transform)).copy()
     optimized = run_optimize(model, optimize, args=first.args, kwargs=first.kwargs)
-    reasons: dict[str, str] = {}
-    grid = Grid(quantize_config) if second_order else None
-    if prune_config is not None:
-        stream = batches(items, quantize_config.transform) if second_order else None
-        optimized, reasons = prune_with_reasons(optimized, prune_config, stream, finish=grid, progress=progress)
-    module, kept_float, floats = quantize_with_reasons(
-        optimized, items, quantize_config, scales=grid.scales if grid is not None else None, progress=progress
-    )
-    return module, _report(module, floats, {**reasons, **kept_float})
+    if target is not None:
+        outcome = compress_to(
+            model, optimized, list(items), target=target, pattern=pattern, skip=skip, quantize=quantize_config,
+            bits_given="weight_bits" in options or quantize is not None, evaluate=evaluate, progress=progress,
+        )  # fmt: skip
+        return outcome.candidate.squeezed.module, report_of_target(model, optimized, outcome, first, target)
+    squeezed = squeeze(optimized, items, prune_config, quantize_config, progress=progress)
+    accuracies = (None, None) if evaluate is None else (evaluate(squeezed.module), evaluate(model))
+    return squeezed.module, report_of(model, optimized, squeezed, first, accuracies)
+
+
+def _check_target(target: Any, sparsity: Any, prune: Any, options: dict[str, Any]) -> None:
+    if not isinstance(target, Target):
+        raise TypeError(
+            f"niwaki.compress: target must be a niwaki.Target such as Target(size=0.1), not {type(target).__name__}."
+        )
+    given: list[str] = [name for name in ("scope", "importance", "rounding") if name in options]
+    given += ["sparsity"] if sparsity is not None else []
+    given += ["prune"] if prune is not None else []
+    if given:
+        raise TypeError(f"niwaki.compress: a target decides what {given[0]} would say; leave {given[0]} out.")
+    pattern = options.get("pattern", "block4")
+    if pattern not in ("block4", "unstructured"):
+        raise ValueError(
+            f"niwaki.compress: a target is met with the pattern 'block4' or 'unstructured', not {pattern!r}."
+        )
 
 
 def _check_prune(config: PruneConfig | None) -> None:
@@ -161,25 +190,3 @@ def _configs(
     if quantize is None:
         quantize = QuantizeConfig(skip=skip, transform=transform, **for_quantize)
     return prune, quantize
-
-
-def _report(module: nn.Module, floats: dict[str, nn.Conv2d | nn.Linear], reasons: dict[str, str]) -> Report:
-    layers = {part.name: part for part in module.modules() if isinstance(part, (Conv2d, Linear))}
-    return Report([_row(name, layer, layers.get(name), reasons.get(name, "")) for name, layer in floats.items()])
-
-
-def _row(name: str, layer: nn.Conv2d | nn.Linear, now: Conv2d | Linear | None, reason: str) -> LayerReport:
-    op = "conv2d" if isinstance(layer, nn.Conv2d) else "linear"
-    count = layer.weight.numel()
-    bias = layer.bias.numel() if layer.bias is not None else 0
-    float_bytes = 4 * (count + bias)
-    weight = layer.weight if now is None else now.weight
-    zeros = 1 - torch.count_nonzero(weight).item() / count if count else 0.0
-    if now is None:
-        return LayerReport(name, op, "float32", zeros, float_bytes, float_bytes, None, reason)
-    stored, form = stored_weight(now.weight.contiguous().numpy())
-    # Scales and biases: four bytes each for every output channel.
-    size = stored + 4 * (now.weight_scale.numel() + bias)
-    scheme = "sparse int8" if "mask" in form else "int8"
-    error = relative_error(layer.weight, now.weight, now.weight_scale)
-    return LayerReport(name, op, scheme, zeros, size, float_bytes, error, reason)

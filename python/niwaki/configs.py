@@ -3,5 +3,6 @@
 from niwaki.optimization.optimize import OptimizeConfig
 from niwaki.pruning.config import PruneConfig
 from niwaki.quantization.config import QuantizeConfig
+from niwaki.training.config import FinetuneConfig
 
-__all__ = ["OptimizeConfig", "PruneConfig", "QuantizeConfig"]
+__all__ = ["FinetuneConfig", "OptimizeConfig", "PruneConfig", "QuantizeConfig"]

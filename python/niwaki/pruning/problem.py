@@ -24,7 +24,13 @@ def units_of(layer: Layer, pattern: str) -> int:
 
 
 class Problem:
-    """One layer: the form, what its rows count, and the pattern."""
+    """One layer: the form, what its rows count, and the pattern.
+
+    Attributes:
+        moments, form: of its inputs, and the error that follows.
+        allowed: bool [G, O / G, K], the weights that are not zero already.
+        best: the scaled weights of least error without more zeros.
+    """
 
     def __init__(self, seen: Visit, pattern: str, rows: torch.Tensor | None, quick: bool = False) -> None:
         self.seen = seen
@@ -34,9 +40,9 @@ class Problem:
         self._before = seen.weight.reshape(self._groups, len(seen.weight) // self._groups, -1)
         self.moments = _finite(moments(layer, seen.inputs, seen.references, centered=layer.bias is not None), seen.name)
         self.form: Quadratic = quadratic(self._before, self.moments.covariance, self.moments.cross)
-        self._allowed = self._before != 0
-        self._best = solve(self.form, self._allowed, self._before * self.form.scale)
-        energy = -self.form.error(self._best)
+        self.allowed = self._before != 0
+        self.best = solve(self.form, self.allowed, self._before * self.form.scale)
+        energy = -self.form.error(self.best)
         self._energy = float(energy.clamp_min(0).sum())
         if rows is None:
             rows = torch.full((len(seen.weight),), 1 / max(self._energy, 1e-30))
@@ -47,13 +53,13 @@ class Problem:
     def search(self, count: int) -> torch.Tensor:
         """The mask [G, O / G, K] with `count` weights or blocks pruned."""
         if count == 0 and n_of_m(self._pattern) is None:
-            return self._allowed
+            return self.allowed
         if count >= units_of(self.seen.layer, self._pattern):
-            return torch.zeros_like(self._allowed)
-        return self._masks.search(self._best, self._project(count), self._rows)
+            return torch.zeros_like(self.allowed)
+        return self._masks.search(self.best, self._project(count), self._rows)
 
     def _project(self, count: int) -> Project:
-        shape, pattern, allowed = self.seen.weight.shape, self._pattern, self._allowed
+        shape, pattern, allowed = self.seen.weight.shape, self._pattern, self.allowed
         pair = n_of_m(pattern)
 
         def project(importance: torch.Tensor) -> torch.Tensor:
@@ -70,23 +76,32 @@ class Problem:
 
         return project
 
-    def solve(self, keep: torch.Tensor) -> torch.Tensor:
-        return solve(self.form, keep, self._best)
+    def solve(self, keep: torch.Tensor, steps: int = 30) -> torch.Tensor:
+        """The scaled weights of least error within a mask."""
+        return solve(self.form, keep, self.best, steps)
+
+    def keep_inverses(self) -> None:
+        """For more than one search."""
+        self._masks.keep_inverses()
+
+    def sensitivity(self) -> float:
+        """How far the network's output moves if the layer's outputs were lost, to first order: a norm."""
+        return math.sqrt(max(float((self._rows * -self.form.error(self.best)).sum()), 0.0))
 
     def loss(self, v: torch.Tensor) -> float:
         """What the error costs at the network's output, beyond that of the best weights without more zeros."""
-        return float((self._rows * (self.form.error(v) - self.form.error(self._best))).sum().clamp_min(0))
+        return float((self._rows * (self.form.error(v) - self.form.error(self.best))).sum().clamp_min(0))
 
     def losses(self) -> list[float]:
         """The loss at each of SHARES, and at 1."""
         self._masks.keep_inverses()
         units = units_of(self.seen.layer, self._pattern)
-        found = [self.loss(solve(self.form, self.search(round(s * units)), self._best, steps=10)) for s in SHARES]
-        return [*found, self.loss(torch.zeros_like(self._best))]
+        found = [self.loss(solve(self.form, self.search(round(s * units)), self.best, steps=10)) for s in SHARES]
+        return [*found, self.loss(torch.zeros_like(self.best))]
 
     def zeros(self) -> int:
         """Weights or blocks that are zero already."""
-        empty = ~self._allowed.reshape(self.seen.weight.shape)
+        empty = ~self.allowed.reshape(self.seen.weight.shape)
         if self._pattern == "block4":
             empty = empty.reshape(len(empty), -1, BLOCK, *empty.shape[2:]).all(2)
         return int(empty.sum())
@@ -94,7 +109,7 @@ class Problem:
     def relative_error(self, v: torch.Tensor) -> float:
         if self._energy <= 0:
             return 0.0
-        change = float((self.form.error(v) - self.form.error(self._best)).sum())
+        change = float((self.form.error(v) - self.form.error(self.best)).sum())
         return math.sqrt(max(change, 0.0) / self._energy)
 
     def write(self, weight: torch.Tensor) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -139,6 +140,7 @@ def prune_with_reasons(
     *,
     finish: Finish | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    counts: Mapping[str, int] | None = None,
     progress: bool = True,
 ) -> tuple[nn.Module, dict[str, str]]:
     """As `prune`. Returns also why a layer stayed as it was, by its name.
@@ -148,6 +150,8 @@ def prune_with_reasons(
         calibration: for second order; one batch after the other.
         finish: for second order, see prune_layers.
         checkpoint: for second order, as in `prune`.
+        counts: for second order, how many weights or blocks of each layer to prune, by its name, instead of config's
+            sparsity.
     """
     check_model(model, "prune")
     copied = copy_model(model)
@@ -157,7 +161,8 @@ def prune_with_reasons(
         _by_scores(layers, scores, config)
     else:
         assert calibration is not None
-        _by_second_order(copied, layers, config, calibration, finish, checkpoint, progress, reasons)
+        run = _Run(config, calibration, finish, checkpoint, counts, progress)
+        _by_second_order(copied, layers, run, reasons)
     return copied, reasons
 
 
@@ -185,24 +190,31 @@ def _by_taylor(model: nn.Module, config: PruneConfig, items: Iterable[Any], loss
     return copied
 
 
-def _by_second_order(
-    model: nn.Module,
-    layers: dict[str, Layer],
-    config: PruneConfig,
-    calibration: Iterable[Batch],
-    finish: Finish | None,
-    checkpoint: str | os.PathLike[str] | None,
-    progress: bool,
-    reasons: dict[str, str],
-) -> None:
+@dataclass(frozen=True)
+class _Run:
+    """What second order is called with: see prune_with_reasons."""
+
+    config: PruneConfig
+    calibration: Iterable[Batch]
+    finish: Finish | None
+    checkpoint: str | os.PathLike[str] | None
+    counts: Mapping[str, int] | None
+    progress: bool
+
+
+def _by_second_order(model: nn.Module, layers: dict[str, Layer], run: _Run, reasons: dict[str, str]) -> None:
     """Prunes a baked copy, whose graph torch.export understands, and brings the result back behind the masks."""
     with torch.inference_mode(False):
         baked = copy_model(model).eval()
         bake_parametrizations(baked)
         found = dict(named_layers(baked))
         chosen = [found[name] for name in layers]
-        kept = None if checkpoint is None else Checkpoint(checkpoint, baked, config)
-        results = prune_layers(baked, chosen, config, calibration, finish=finish, checkpoint=kept, progress=progress)
+        kept = None if run.checkpoint is None else Checkpoint(run.checkpoint, baked, run.config)
+        counts = None if run.counts is None else {id(found[name]): count for name, count in run.counts.items()}
+        results = prune_layers(
+            baked, chosen, run.config, run.calibration, finish=run.finish, checkpoint=kept, counts=counts,
+            progress=run.progress,
+        )  # fmt: skip
         with torch.no_grad():
             for name, layer in layers.items():
                 result: Pruned | None = results.get(id(found[name]))

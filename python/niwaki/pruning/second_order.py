@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,7 @@ def prune_layers(
     *,
     finish: Finish | None = None,
     checkpoint: Checkpoint | None = None,
+    counts: Mapping[int, int] | None = None,
     progress: bool = True,
 ) -> dict[int, Pruned]:
     """Prunes layers in the order in which the network calls them; each sees what the pruned ones before it give.
@@ -55,6 +56,7 @@ def prune_layers(
         batches: calibration inputs.
         finish: moves a layer's weights on, to a grid for instance.
         checkpoint: where layers that are done are kept, and found again.
+        counts: how many weights or blocks of each layer to prune, by its id, instead of config's sparsity.
         progress: shows progress bars, if stderr is a terminal.
 
     Returns:
@@ -65,11 +67,13 @@ def prune_layers(
     importance = sensitivities(model, chosen, walk.batches) or {}
     if len(importance) < len(chosen):
         importance = {}  # energies and Jacobians have other units
-    known = checkpoint.load("counts") if checkpoint is not None else None
-    counts = _counts(walk, chosen, config, importance, progress) if known is None else known["counts"]
-    if checkpoint is not None and known is None:
-        checkpoint.save("counts", {"counts": counts})
-    zeros = {id(layer): count for layer, count in zip(chosen, counts, strict=True)}
+    if counts is None:
+        known = checkpoint.load("counts") if checkpoint is not None else None
+        found = _counts(walk, chosen, config, importance, progress) if known is None else known["counts"]
+        if checkpoint is not None and known is None:
+            checkpoint.save("counts", {"counts": found})
+        counts = {id(layer): count for layer, count in zip(chosen, found, strict=True)}
+    zeros = {id(layer): counts[id(layer)] for layer in chosen if id(layer) in counts}
     results: dict[int, Pruned] = {}
 
     def visit(seen: Visit) -> None:

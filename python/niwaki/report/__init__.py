@@ -1,5 +1,6 @@
 """What compression did to a network, layer by layer: as a table, as JSON and as an HTML page."""
 
-from niwaki.report.rows import LayerReport, Report
+from niwaki.report.report import Report
+from niwaki.report.rows import Histogram, LayerReport, NetworkReport, Point
 
-__all__ = ["LayerReport", "Report"]
+__all__ = ["Histogram", "LayerReport", "NetworkReport", "Point", "Report"]

@@ -1,4 +1,4 @@
-"""Reports as one self-contained HTML page: the table, and plots as inline SVG."""
+"""One self-contained HTML page: a heading, facts, figures as inline SVG, and a table."""
 
 from __future__ import annotations
 
@@ -9,14 +9,9 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from niwaki.report.files import write_text
-from niwaki.report.text import format_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from niwaki.report.rows import Report
-
-COLORS = {"int8": "#4c9f70", "sparse int8": "#1f5c3a", "float32": "#c9a227", "torch": "#b5533c", "before": "#d5dcd7"}
 
 
 def _need(package: str) -> ImportError:
@@ -91,6 +86,16 @@ def new_figure(width: float, height: float) -> tuple[Figure, Any]:
     return figure, axes
 
 
+def new_grid(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[Any]]:
+    """A figure with axes in rows and columns, in the same look; the axes row by row."""
+    figure, first = new_figure(width, height)
+    figure.delaxes(first)
+    axes = [figure.add_subplot(rows, columns, i + 1) for i in range(rows * columns)]
+    for part in axes:
+        style(part)
+    return figure, axes
+
+
 def style(axes: Any) -> None:
     """Takes away the box around a plot and draws a light grid behind it."""
     axes.spines[["top", "right"]].set_visible(False)
@@ -98,69 +103,3 @@ def style(axes: Any) -> None:
     axes.tick_params(colors="#4a554e", labelsize=9)
     axes.set_axisbelow(True)
     axes.grid(color="#e6ebe7", linewidth=0.8)
-
-
-def _plot_sizes(report: Report) -> Figure:
-    figure, axes = new_figure(10, 3.2)
-    layers = range(len(report))
-    axes.bar(layers, [row.float_bytes / 1e3 for row in report], width=0.9, color=COLORS["before"], label="float32")
-    for scheme in report.schemes:
-        chosen = [index for index, row in enumerate(report) if row.scheme == scheme]
-        sizes = [report[index].bytes / 1e3 for index in chosen]
-        axes.bar(chosen, sizes, width=0.9, color=COLORS.get(scheme, "#888888"), label=f"now: {scheme}")
-    axes.set_xlabel("layer, in the order of the network")
-    axes.set_ylabel("kB")
-    axes.set_title("Size of each layer", loc="left", fontsize=11)
-    axes.legend(frameon=False, fontsize=9)
-    return figure
-
-
-def _plot_errors(report: Report) -> Figure:
-    figure, axes = new_figure(10, 2.6)
-    measured = [(index, row.error, row.scheme) for index, row in enumerate(report) if row.error is not None]
-    for scheme in dict.fromkeys(scheme for _, _, scheme in measured):
-        points = [(index, 100 * error) for index, error, own in measured if own == scheme]
-        axes.scatter(*zip(*points, strict=True), s=22, color=COLORS.get(scheme, "#888888"), label=scheme)
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel("layer, in the order of the network")
-    axes.set_ylabel("% of the weights' norm")
-    axes.set_title("Error of each layer's weights", loc="left", fontsize=11)
-    axes.legend(frameon=False, fontsize=9)
-    return figure
-
-
-def write_page(report: Report, path: str | os.PathLike[str], title: str) -> None:
-    """Report.to_html."""
-    figures = [_plot_sizes(report)] if len(report) else []
-    if any(row.error is not None for row in report):
-        figures.append(_plot_errors(report))
-    rows = [
-        (
-            row.name,
-            row.op,
-            row.scheme,
-            f"{row.zeros:.1%}",
-            f"{row.bytes:,}",
-            f"{row.float_bytes:,}",
-            "" if row.error is None else f"{row.error:.2%}",
-            row.reason,
-        )
-        for row in report
-    ]
-    render_page(
-        path,
-        title=title,
-        note="Sizes are those of weights, scales and biases. Errors are relative, of the weights.",
-        facts=[
-            ("size", format_bytes(report.bytes)),
-            ("in float32", format_bytes(report.float_bytes)),
-            ("of float32", f"{report.ratio:.1%}"),
-            ("zeros", f"{report.zeros:.1%}"),
-            *((scheme, f"{count} layers") for scheme, count in report.schemes.items()),
-        ],
-        figures=figures,
-        header=("layer", "op", "scheme", "zeros", "bytes", "bytes in float32", "error", "reason"),
-        rows=rows,
-        total=("total", "", "", f"{report.zeros:.1%}", f"{report.bytes:,}", f"{report.float_bytes:,}", "", ""),
-        right=(3, 4, 5, 6),
-    )

@@ -18,12 +18,11 @@ class FinetuneConfig:
         epochs: walks through the training data, at least 1.
         batch: inputs of a step, where niwaki makes the batches.
         prune_share: part of the steps over which zeros grow, 0 to 1. Second order prunes at once, before the first.
-        quantize_share: part of the steps, the last ones, with fake quantization, 0 to 1. Codebooks are not trained: they
-            are fitted at the end, whatever it is.
-        learning_rate: of SGD with Nesterov momentum, above 0: it rises to this over the first twentieth of the
-            steps, then falls to 0 along a cosine.
-        momentum: of SGD, 0 to below 1.
-        weight_decay: of SGD, at least 0.
+        quantize_share: part of the steps, the last ones, with fake quantization, 0 to 1. Codebooks are not trained:
+            they are fitted at the end, whatever it is.
+        learning_rate: of AdamW, above 0: it rises to this over the first twentieth of the steps, then falls to 0 along
+            a cosine. Batch norms are folded, so it is lower than in training from scratch.
+        weight_decay: of AdamW, at least 0.
         distillation: what the answers of the original network count beside the labels, 0 to 1; see DistillationLoss.
         temperature: of the distillation, above 0.
         learned_steps: scales are trained, too; see niwaki.prepare.
@@ -33,9 +32,8 @@ class FinetuneConfig:
     batch: int = 128
     prune_share: float = 0.3
     quantize_share: float = 0.25
-    learning_rate: float = 0.01
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.0
     distillation: float = 0.9
     temperature: float = 4.0
     learned_steps: bool = False
@@ -49,7 +47,6 @@ class FinetuneConfig:
             _check(self, field, lambda x: 0 <= x <= 1, "a number from 0 to 1")
         for field in ("learning_rate", "temperature"):
             _check(self, field, lambda x: x > 0, "a number above 0")
-        _check(self, "momentum", lambda x: 0 <= x < 1, "a number from 0 to below 1")
         _check(self, "weight_decay", lambda x: x >= 0, "a number of at least 0")
         if self.prune_share + self.quantize_share > 1:
             raise ValueError(

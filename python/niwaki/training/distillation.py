@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -47,7 +47,7 @@ class DistillationLoss(nn.Module):
         *,
         temperature: float = 4.0,
         weight: float = 0.9,
-        features: tuple[str, ...] = (),
+        features: Sequence[str] = (),
         feature_weight: float = 1.0,
         student: nn.Module | None = None,
         labels: LabelLoss = F.cross_entropy,

@@ -104,12 +104,11 @@ class JointTraining:
             ("prune", prune, PruneConfig), ("quantize", quantize, QuantizeConfig), ("config", config, FinetuneConfig),
         ):  # fmt: skip
             if value is not None and not isinstance(value, kind):
-                raise TypeError(
-                    f"niwaki.JointTraining: {name} must be a {kind.__name__}, not {type(value).__name__}."
-                )
+                raise TypeError(f"niwaki.JointTraining: {name} must be a {kind.__name__}, not {type(value).__name__}.")
         if prune is not None and prune.pattern == "channels":
             raise ValueError(
-                "niwaki.JointTraining: whole channels are cut out at once; call niwaki.prune first, and give the result."
+                "niwaki.JointTraining: whole channels are cut out at once; call niwaki.prune first, and give what it "
+                "returns."
             )
         items = check_calibration(calibration)
         # It is walked through several times.

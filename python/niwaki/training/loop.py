@@ -41,10 +41,9 @@ def train(
     """
     for phase in joint:
         state = _Saved(checkpoint, phase)
-        optimizer = torch.optim.SGD(
-            phase.network.parameters(), lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0,
-            weight_decay=config.weight_decay,
-        )  # fmt: skip
+        optimizer = torch.optim.AdamW(
+            phase.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
         done = state.load(optimizer)
         with torch.inference_mode(False), torch.enable_grad():
             steps = range(done, phase.steps)

@@ -8,9 +8,7 @@ from torch import distributed, nn
 
 def together() -> bool:
     """Whether this process is one of several of torch.distributed."""
-    return bool(
-        distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
-    )
+    return bool(distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1)
 
 
 def follow_first(network: nn.Module) -> nn.Module:

@@ -1,0 +1,5 @@
+"""A budget of bytes, milliseconds or accuracy, and the shares of zeros and the bits of each layer that meet it best."""
+
+from niwaki.budget.target import Target
+
+__all__ = ["Target"]

@@ -1,0 +1,129 @@
+"""Compression to a target: the steps of niwaki.compress where sparsity and bits are found instead of given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from niwaki.budget.measure import Measurement
+from niwaki.budget.search import Candidate, Evaluate, Search, check_accuracy
+from niwaki.budget.target import Target
+from niwaki.errors import NiwakiError
+from niwaki.layerwise.sensitivity import pieces
+from niwaki.modules import bake_parametrizations, copy_model, is_conv2d, is_linear, matches, named_layers
+from niwaki.pruning.config import PruneConfig
+from niwaki.pruning.targets import find_targets
+from niwaki.quantization.config import QuantizeConfig
+from niwaki.quantization.inputs import batches
+
+# Bits to choose from where a file's size counts; times are those of int8, whatever the bits.
+BITS = (8, 6, 5, 4, 3)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a search ended with.
+
+    Attributes:
+        candidate: the network.
+        dense: in int8 without more zeros, for comparison.
+        tried: all networks that were built.
+        curve: (bytes, predicted loss) of the best allocations at all sizes.
+        sensitivity: by layer, see Problem.sensitivity.
+        reference: accuracy of the float32 network, where it was evaluated.
+        reasons: what the search did to a layer, by name.
+    """
+
+    candidate: Candidate
+    dense: Candidate
+    tried: Sequence[Candidate]
+    curve: Sequence[tuple[float, float]]
+    sensitivity: dict[str, float]
+    reference: float | None
+    reasons: dict[str, str]
+
+
+def compress_to(
+    model: nn.Module,
+    optimized: nn.Module,
+    items: Sequence[Any],
+    *,
+    target: Target,
+    pattern: str,
+    skip: tuple[str, ...],
+    quantize: QuantizeConfig,
+    bits_given: bool,
+    evaluate: Evaluate | None,
+    progress: bool,
+) -> Outcome:
+    """Finds shares of zeros and bits of all layers for a target, and builds the network.
+
+    Args:
+        model: the caller's network, for the accuracy to compare with.
+        optimized: what niwaki.optimize returned.
+        items: calibration, a list.
+        target: the limits.
+        pattern, skip: of pruning.
+        quantize: all options but the bits.
+        bits_given: the bits of `quantize` are the caller's, and stay.
+        evaluate: a network to its accuracy in per cent.
+        progress: shows progress bars, if stderr is a terminal.
+    """
+    if target.accuracy_drop is not None and evaluate is None:
+        raise TypeError(
+            "niwaki.compress: a target of accuracy_drop needs evaluate=, a function that takes a network and returns "
+            "its accuracy in per cent."
+        )
+    reference = check_accuracy(evaluate(model)) if evaluate is not None else None
+    prune = PruneConfig(0.0, pattern=pattern, importance="second_order", skip=skip)
+    baked = copy_model(optimized).eval()
+    bake_parametrizations(baked)
+    prunable, _ = find_targets(baked, prune)
+    calls = list(batches(items, quantize.transform))
+    quantized = _quantizable(baked, quantize)
+    if not quantized:
+        raise NiwakiError("niwaki.compress: every layer is skipped, so there is nothing to fit into the target.")
+
+    def bits_of(name: str) -> Sequence[int]:
+        only_time = target.size is None and target.accuracy_drop is None
+        fixed = bits_given or quantize.codebook is not None or only_time
+        return (quantize.bits_of(name),) if fixed else BITS
+
+    measurement = Measurement(
+        baked, calls, names=quantized, prunable=set(prunable), pattern=pattern, bits=bits_of, quantize=quantize,
+        threads=target.threads if target.latency is not None else None, progress=progress,
+    )  # fmt: skip
+    search = Search(
+        optimized, items, next(iter(pieces(calls[0], 1))), prune=prune, quantize=quantize, measurement=measurement,
+        target=target, float_bytes=4 * sum(parameter.numel() for parameter in model.parameters()), progress=progress,
+    )  # fmt: skip
+    candidate = search.run(evaluate, reference)
+    first = next((other for other in search.built[1:] if other is not candidate), candidate)
+    return Outcome(
+        candidate, search.built[0], tuple(search.built), search.curve(), measurement.sensitivity, reference,
+        _put_back(first, candidate) if target.accuracy_drop is not None else {},
+    )  # fmt: skip
+
+
+def _quantizable(model: nn.Module, quantize: QuantizeConfig) -> set[str]:
+    return {
+        name
+        for name, layer in named_layers(model)
+        if (is_conv2d(layer) or is_linear(layer)) and not matches(name, quantize.skip)
+    }
+
+
+def _put_back(first: Candidate, last: Candidate) -> dict[str, str]:
+    """Layers that have fewer zeros, or more bits, than in the first network that was built."""
+    reasons = {}
+    for name, option in last.chosen.items():
+        before = first.chosen[name]
+        if option.share < before.share - 1e-9 or option.bits > before.bits:
+            reasons[name] = (
+                f"put back for the accuracy: from {before.share:.0%} zeros and {before.bits} bits to "
+                f"{option.share:.0%} and {option.bits}"
+            )
+    return reasons

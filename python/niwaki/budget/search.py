@@ -1,0 +1,298 @@
+"""From a target to a compressed network that keeps it: measure, choose, build, look at the file, choose again."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from niwaki.budget.knapsack import choose
+from niwaki.budget.measure import Measurement
+from niwaki.budget.options import LayerOptions, Option
+from niwaki.budget.target import Target
+from niwaki.errors import NiwakiError
+from niwaki.pipeline import Measured, Squeezed, measure_file, squeeze
+from niwaki.pruning.config import PruneConfig
+from niwaki.quantization.config import QuantizeConfig
+from niwaki.quantization.inputs import Batch
+
+Evaluate = Callable[[nn.Module], float]
+
+# Networks that are built for one limit, and for an accuracy, at most.
+_BUILDS, _EVALUATIONS = 5, 6
+# A file that is so close below its limit is not improved on.
+_CLOSE = 0.98
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network that was built.
+
+    Attributes:
+        chosen: the option of each layer.
+        squeezed, measured: the network, and what it takes.
+        loss: what it was predicted to cost at the network's output.
+        accuracy: per cent, where it was evaluated.
+    """
+
+    chosen: dict[str, Option]
+    squeezed: Squeezed
+    measured: Measured
+    loss: float
+    accuracy: float | None = None
+
+
+class Search:
+    """Finds the allocation of zeros and bits that meets a target.
+
+    Args:
+        optimized: what niwaki.optimize returned.
+        items: calibration, a list.
+        example: a call with one input.
+        prune, quantize: pattern, skip and so on; sparsity and bits are what is searched for.
+        prunable: layers that may get zeros.
+        measurement: options of all layers.
+        target: the limits.
+        float_bytes: of the network's parameters.
+        progress: shows progress bars, if stderr is a terminal.
+    """
+
+    def __init__(
+        self,
+        optimized: nn.Module,
+        items: Sequence[Any],
+        example: Batch,
+        *,
+        prune: PruneConfig,
+        quantize: QuantizeConfig,
+        measurement: Measurement,
+        target: Target,
+        float_bytes: int,
+        progress: bool,
+    ) -> None:
+        self._optimized, self._items, self._example = optimized, items, example
+        self._prune, self._quantize, self._progress = prune, quantize, progress
+        self._layers: Sequence[LayerOptions] = measurement.layers
+        self._target = target
+        self._threads = target.threads if target.latency is not None else None
+        self._limits = [limit for limit in (target.bytes_of(float_bytes), target.latency) if limit is not None]
+        self.built: list[Candidate] = []
+        # Int8 without more zeros: what the costs of layers are compared with.
+        first = {layer.name: layer.options[0] for layer in self._layers}
+        self.dense = self._build(first)
+        if target.size is not None and self.dense.measured.bytes is None:
+            raise NiwakiError(
+                f"niwaki.compress: a target of size is that of a file, and there is none: {self.dense.measured.why}"
+            )
+        if target.latency is not None and self.dense.measured.milliseconds is None:
+            raise NiwakiError(
+                f"niwaki.compress: a target of latency needs a compiled network: {self.dense.measured.why}"
+            )
+
+    # Costs are kept as vectors: bytes where size is limited (or nothing else is), then milliseconds.
+
+    def _costs(self, option: Option) -> list[float]:
+        kinds = []
+        if self._target.size is not None or self._target.latency is None:
+            kinds.append(option.bytes)
+        if self._target.latency is not None:
+            kinds.append(option.milliseconds)
+        return kinds
+
+    def _true(self, candidate: Candidate) -> list[float]:
+        kinds = []
+        if self._target.size is not None or self._target.latency is None:
+            kinds.append(float(candidate.measured.bytes or sum(o.bytes for o in candidate.chosen.values())))
+        if self._target.latency is not None:
+            kinds.append(float(candidate.measured.milliseconds or 0.0))
+        return kinds
+
+    def _estimate(self, chosen: Mapping[str, Option]) -> list[float]:
+        return [sum(parts) for parts in zip(*map(self._costs, chosen.values()), strict=True)]
+
+    def _rest(self) -> list[float]:
+        """What a network takes besides its layers: estimates are off by this."""
+        true, estimate = self._true(self.dense), self._estimate(self.dense.chosen)
+        return [a - b for a, b in zip(true, estimate, strict=True)]
+
+    def choose(self, limits: Sequence[float]) -> dict[str, Option] | None:
+        """The best options of all layers whose sums keep the limits."""
+        losses = [[option.loss for option in layer.options] for layer in self._layers]
+        costs = [np.array([self._costs(option) for option in layer.options]) for layer in self._layers]
+        picked = choose(losses, costs, limits)
+        if picked is None:
+            return None
+        return {layer.name: layer.options[i] for layer, i in zip(self._layers, picked, strict=True)}
+
+    def cheapest(self, kind: int = 0) -> dict[str, Option]:
+        """The options of least cost."""
+        return {layer.name: min(layer.options, key=lambda option: self._costs(option)[kind]) for layer in self._layers}
+
+    def _build(self, chosen: dict[str, Option]) -> Candidate:
+        counts = {layer.name: round(chosen[layer.name].share * layer.units) for layer in self._layers if layer.units}
+        bits = tuple((name, option.bits) for name, option in chosen.items())
+        quantize = dataclasses.replace(self._quantize, weight_bits=bits) if bits else self._quantize
+        squeezed = squeeze(self._optimized, self._items, self._prune, quantize, counts=counts, progress=self._progress)
+        measured = measure_file(squeezed.module, self._example, threads=self._threads)
+        candidate = Candidate(chosen, squeezed, measured, sum(option.loss for option in chosen.values()))
+        self.built.append(candidate)
+        return candidate
+
+    def within(self, limits: Sequence[float]) -> Candidate | None:
+        """The best network whose true costs keep the limits; None where there is none.
+
+        Estimates are off by a little: the budget of the layers is moved by what the network that was built takes more,
+        or less, than it should.
+        """
+        budget = [limit - rest for limit, rest in zip(limits, self._rest(), strict=True)]
+        best: Candidate | None = None
+        tried: list[dict[str, Option]] = []
+        for _ in range(_BUILDS):
+            chosen = self.choose(budget)
+            if chosen is None or chosen in tried:
+                break
+            tried.append(chosen)
+            candidate = self.dense if chosen == self.dense.chosen else self._build(chosen)
+            true = self._true(candidate)
+            if all(cost <= limit for cost, limit in zip(true, limits, strict=True)):
+                if best is None or candidate.loss < best.loss:
+                    best = candidate
+                if any(cost >= _CLOSE * limit for cost, limit in zip(true, limits, strict=True)):
+                    break
+            elif best is not None:
+                break
+            estimate = self._estimate(chosen)
+            # The next budget is what would have been right for this network, and a little less where it was too much.
+            budget = [
+                part + (limit - cost) * (1.05 if cost > limit else 0.95)
+                for part, cost, limit in zip(estimate, true, limits, strict=True)
+            ]
+        return best
+
+    def smallest(self) -> Candidate:
+        """The network of least cost, whatever it answers."""
+        return self._build(self.cheapest(0 if len(self._limits) < 2 else self._tightest()))
+
+    def _tightest(self) -> int:
+        estimate = [sum(self._costs(o)[k] for o in self.cheapest(k).values()) for k in range(len(self._limits))]
+        over = [(part + rest) / limit for part, rest, limit in zip(estimate, self._rest(), self._limits, strict=True)]
+        return over.index(max(over))
+
+    def run(self, evaluate: Evaluate | None, reference: float | None) -> Candidate:
+        """The network to return.
+
+        Raises:
+            NiwakiError: no network meets the target; says what the nearest one takes.
+        """
+        if self._limits:
+            found = self.within(self._limits)
+            if found is None:
+                nearest = self.smallest()
+                raise NiwakiError(
+                    f"niwaki.compress: no network keeps {self._words(self._limits)}; the nearest one takes "
+                    f"{self._words(self._true(nearest))}, so ask for that, or take layers out of `skip`."
+                )
+        else:
+            found = self.smallest()
+        if evaluate is None:
+            return found
+        assert reference is not None
+        found = self.evaluated(found, evaluate)
+        drop = self._target.accuracy_drop
+        if drop is None or self._kept(found, reference):
+            return found
+        return self._put_back(found, evaluate, reference)
+
+    def evaluated(self, candidate: Candidate, evaluate: Evaluate) -> Candidate:
+        """The same with its accuracy."""
+        accuracy = check_accuracy(evaluate(candidate.squeezed.module))
+        known = dataclasses.replace(candidate, accuracy=accuracy)
+        self.built[self.built.index(candidate)] = known
+        return known
+
+    def _kept(self, candidate: Candidate, reference: float) -> bool:
+        assert candidate.accuracy is not None and self._target.accuracy_drop is not None
+        return reference - candidate.accuracy <= self._target.accuracy_drop + 1e-9
+
+    def _put_back(self, found: Candidate, evaluate: Evaluate, reference: float) -> Candidate:
+        """Gives layers back what costs most, until the accuracy is kept: larger budgets, by bisection."""
+        low, high = self._true(found), self._true(self.dense)
+        dense = self.evaluated(self.dense, evaluate)
+        if not self._kept(dense, reference):
+            assert dense.accuracy is not None
+            raise NiwakiError(
+                f"niwaki.compress: no network loses at most {self._target.accuracy_drop:g} points: in int8 without "
+                f"more zeros it loses {reference - dense.accuracy:.2f} and takes {self._words(high)}; give more "
+                "calibration inputs, leave layers in float32 with skip=, or fine-tune."
+            )
+        best = dense
+        for _ in range(_EVALUATIONS):
+            # In the middle by ratio: sizes matter by their ratios.
+            middle = [math.sqrt(a * b) for a, b in zip(low, high, strict=True)]
+            candidate = self.within(middle)
+            if candidate is None:
+                low = middle
+                continue
+            if candidate.accuracy is None:
+                candidate = self.evaluated(candidate, evaluate)
+            if self._kept(candidate, reference):
+                best, high = candidate, self._true(candidate)
+            else:
+                low = middle
+            if all(a >= 0.97 * b for a, b in zip(low, high, strict=True)):
+                break
+        if self._limits:
+            assert best.accuracy is not None and found.accuracy is not None
+            raise NiwakiError(
+                f"niwaki.compress: {self._words(self._limits)} costs {reference - found.accuracy:.2f} points, more "
+                f"than {self._target.accuracy_drop:g}; the nearest network that was found takes "
+                f"{self._words(self._true(best))} and loses {reference - best.accuracy:.2f} points."
+            )
+        return best
+
+    def _words(self, costs: Sequence[float]) -> str:
+        words = []
+        rest = list(costs)
+        if self._target.size is not None or self._target.latency is None:
+            words.append(f"{math.ceil(rest.pop(0)):,} bytes")
+        if self._target.latency is not None:
+            words.append(f"{rest.pop(0):.3g} ms on {self._target.threads} thread{'s' * (self._target.threads > 1)}")
+        return " and ".join(words)
+
+    def curve(self, points: int = 24) -> list[tuple[float, float]]:
+        """(bytes, predicted loss) of the best allocations, from the smallest file to int8 without more zeros."""
+        target, self._target = self._target, Target(size=1.0)
+        try:
+            rest = self._rest()[0]
+            low, high = (self._estimate(chosen)[0] for chosen in (self.cheapest(), self.dense.chosen))
+            found = []
+            for budget in np.geomspace(max(low, 1.0), max(high, low, 1.0), points):
+                chosen = self.choose([float(budget)])
+                if chosen is not None:
+                    loss = sum(option.loss for option in chosen.values())
+                    found.append((self._estimate(chosen)[0] + rest, loss))
+            return found
+        finally:
+            self._target = target
+
+
+def check_accuracy(value: Any) -> float:
+    """The accuracy that evaluate= gave.
+
+    Raises:
+        TypeError, ValueError: it is no number of per cent.
+    """
+    try:
+        accuracy = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"niwaki.compress: evaluate must return the accuracy in per cent, a number, not {type(value).__name__}."
+        ) from None
+    if not math.isfinite(accuracy) or not -1e-9 <= accuracy <= 100 + 1e-6:
+        raise ValueError(f"niwaki.compress: evaluate must return the accuracy in per cent, 0 to 100, not {accuracy}.")
+    return accuracy

@@ -1,0 +1,102 @@
+"""The steps of niwaki.compress after its arguments are known: prune, quantize, and how large and fast the result is."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from niwaki.capture import evaluating
+from niwaki.errors import NiwakiError
+from niwaki.pruning.config import PruneConfig
+from niwaki.pruning.prune import prune_with_reasons
+from niwaki.quantization.config import QuantizeConfig
+from niwaki.quantization.grid import Grid
+from niwaki.quantization.inputs import Batch, batches
+from niwaki.quantization.quantize import quantize_with_reasons
+
+
+@dataclass(frozen=True)
+class Squeezed:
+    """A compressed network.
+
+    Attributes:
+        module: the network, with niwaki.nn layers.
+        floats: its layers in float32, by name, as they were before they were rounded.
+        reasons: why a layer is as it is, by name.
+    """
+
+    module: nn.Module
+    floats: dict[str, nn.Conv2d | nn.Linear]
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+def squeeze(
+    optimized: nn.Module,
+    items: Any,
+    prune: PruneConfig | None,
+    quantize: QuantizeConfig,
+    *,
+    counts: Mapping[str, int] | None = None,
+    progress: bool = True,
+) -> Squeezed:
+    """Prunes an optimized network, if `prune` is given, and quantizes it.
+
+    Args:
+        optimized: what niwaki.optimize returned. It is not changed.
+        items: calibration; for second order, something that one can walk through twice.
+        prune, quantize: the options.
+        counts: for second order, weights or blocks of each layer to prune, by its name.
+        progress: shows progress bars, if stderr is a terminal.
+    """
+    second_order = prune is not None and prune.importance == "second_order"
+    reasons: dict[str, str] = {}
+    grid = Grid(quantize) if second_order else None
+    if prune is not None:
+        stream = batches(items, quantize.transform) if second_order else None
+        optimized, reasons = prune_with_reasons(optimized, prune, stream, finish=grid, counts=counts, progress=progress)
+    module, kept_float, floats = quantize_with_reasons(
+        optimized, items, quantize, scales=grid.scales if grid is not None else None, progress=progress
+    )
+    return Squeezed(module, floats, {**reasons, **kept_float})
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a compressed network takes.
+
+    Attributes:
+        bytes: of its file; None where a part stays in torch, so that there is none.
+        milliseconds: of one call with one input, the median of some; None where it was not asked for.
+        why: there is no file.
+    """
+
+    bytes: int | None
+    milliseconds: float | None = None
+    why: str = ""
+
+
+def measure_file(module: nn.Module, example: Batch, *, threads: int | None = None) -> Measured:
+    """Writes a compressed network into a file and looks at its size; times it, too, where `threads` are given."""
+    from niwaki.budget.timing import time_network
+    from niwaki.compilation import compile
+
+    if example.kwargs:
+        return Measured(None, None, "its inputs go by name, and niwaki.compile takes them by position")
+    try:
+        with evaluating(module):
+            network = compile(module, example.args, threads=threads or 1)
+    except NiwakiError as error:
+        return Measured(None, None, str(error))
+    milliseconds = time_network(network, example.args) if threads is not None else None
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.niwaki"
+        try:
+            network.save(path)
+        except NiwakiError as error:
+            return Measured(None, milliseconds, str(error).removeprefix(f"{path}: "))
+        return Measured(path.stat().st_size, milliseconds)

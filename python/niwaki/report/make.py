@@ -1,0 +1,112 @@
+"""Reports of what niwaki.compress did."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from niwaki._core import stored_weight
+from niwaki.budget.run import Outcome
+from niwaki.budget.search import Candidate
+from niwaki.budget.target import Target
+from niwaki.nn.layers import Conv2d, Linear
+from niwaki.pipeline import Squeezed
+from niwaki.quantization.inputs import Batch
+from niwaki.quantization.weights import relative_error
+from niwaki.report.measures import Measures, histogram, measure_outputs
+from niwaki.report.report import Report
+from niwaki.report.rows import LayerReport, NetworkReport, Point
+
+Float = nn.Conv2d | nn.Linear
+
+
+def report_of(
+    model: nn.Module,
+    optimized: nn.Module,
+    squeezed: Squeezed,
+    batch: Batch,
+    accuracies: tuple[float | None, float | None] = (None, None),
+) -> Report:
+    """The report of a network that was compressed by given options.
+
+    Args:
+        model: what the caller gave.
+        optimized: the same after niwaki.optimize.
+        squeezed: the compressed network.
+        batch: of calibration inputs: errors are measured on them.
+        accuracies: now and in float32, per cent.
+    """
+    measures = measure_outputs(optimized, squeezed.module, batch)
+    network = NetworkReport(
+        parameter_bytes=_parameter_bytes(model), output_error=measures.network_error, accuracy=accuracies[0],
+        float_accuracy=accuracies[1],
+    )  # fmt: skip
+    return Report(_rows(optimized, squeezed, squeezed.reasons, measures), network)
+
+
+def report_of_target(model: nn.Module, optimized: nn.Module, outcome: Outcome, batch: Batch, target: Target) -> Report:
+    """The report of a network that was brought to a target."""
+    squeezed, measured = outcome.candidate.squeezed, outcome.candidate.measured
+    measures = measure_outputs(optimized, squeezed.module, batch)
+    network = NetworkReport(
+        file_bytes=measured.bytes, parameter_bytes=_parameter_bytes(model), milliseconds=measured.milliseconds,
+        threads=target.threads if measured.milliseconds is not None else None, output_error=measures.network_error,
+        accuracy=outcome.candidate.accuracy, float_accuracy=outcome.reference, target=target.words(),
+        curve=tuple(Point(round(size), math.sqrt(loss)) for size, loss in outcome.curve),
+        tried=tuple(_point(candidate) for candidate in outcome.tried),
+    )  # fmt: skip
+    return Report(_rows(optimized, squeezed, {**squeezed.reasons, **outcome.reasons}, measures), network)
+
+
+def _point(candidate: Candidate) -> Point:
+    size = candidate.measured.bytes
+    estimate = sum(option.bytes for option in candidate.chosen.values())
+    return Point(round(estimate) if size is None else size, math.sqrt(candidate.loss), candidate.accuracy)
+
+
+def _parameter_bytes(model: nn.Module) -> int:
+    return 4 * sum(parameter.numel() for parameter in model.parameters())
+
+
+def _rows(optimized: nn.Module, squeezed: Squeezed, reasons: dict[str, str], measures: Measures) -> list[LayerReport]:
+    layers = {part.name: part for part in squeezed.module.modules() if isinstance(part, (Conv2d, Linear))}
+    originals = dict(optimized.named_modules())
+    return [
+        _row(name, layer, originals.get(name, layer), layers.get(name), reasons.get(name, ""), measures)
+        for name, layer in squeezed.floats.items()
+    ]
+
+
+def _row(
+    name: str, layer: Float, original: nn.Module, now: Conv2d | Linear | None, reason: str, measures: Measures
+) -> LayerReport:
+    op = "conv2d" if isinstance(layer, nn.Conv2d) else "linear"
+    count = layer.weight.numel()
+    bias = layer.bias.numel() if layer.bias is not None else 0
+    float_bytes = 4 * (count + bias)
+    weight = layer.weight if now is None else now.weight
+    zeros = 1 - torch.count_nonzero(weight).item() / count if count else 0.0
+    shape = tuple(layer.weight.shape)
+    sensitivity = measures.sensitivity.get(name)
+    if now is None:
+        return LayerReport(
+            name, op, "float32", zeros, float_bytes, float_bytes, None, reason, 32, shape, None, sensitivity
+        )
+    stored, form = stored_weight(now.weight.contiguous().numpy())
+    real = now.weight * now.weight_scale.reshape(-1, *[1] * (now.weight.dim() - 1))
+    before = original.weight if isinstance(original, (nn.Conv2d, nn.Linear)) else layer.weight
+    return LayerReport(
+        name, op, "sparse int8" if "mask" in form else "int8", zeros,
+        # Scales and biases: four bytes each for every output channel.
+        stored + 4 * (now.weight_scale.numel() + bias), float_bytes,
+        relative_error(before, now.weight, now.weight_scale), reason, _bits(now.weight), shape,
+        measures.output_errors.get(name), sensitivity, histogram(before, real),
+    )  # fmt: skip
+
+
+def _bits(weight: torch.Tensor) -> int:
+    """The least bits that hold all weights."""
+    largest = int(weight.abs().max()) if weight.numel() else 0
+    return max(2, math.ceil(math.log2(largest + 1)) + 1)

@@ -1,0 +1,210 @@
+"""niwaki.compress with a Target: the allocation is the best one, and what is promised is what the file has."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_networks import load_cifar
+from torch import nn
+
+import niwaki
+from niwaki import Target
+from niwaki.budget import measure
+from niwaki.budget.knapsack import choose
+from niwaki.budget.options import Option, interpolated
+from niwaki.budget.timing import time_layer
+
+
+def make_net() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 8),
+    ).eval()  # fmt: skip
+
+
+@pytest.fixture
+def x() -> torch.Tensor:
+    return torch.randn(32, 3, 10, 10)
+
+
+def file_bytes(module: nn.Module, x: torch.Tensor, path: Path) -> int:
+    niwaki.compile(module, (x[:1],)).save(path)
+    return path.stat().st_size
+
+
+@pytest.mark.parametrize("limits", [1, 2])
+def test_the_allocation_is_the_best_of_all(limits: int) -> None:
+    generator = np.random.default_rng(limits)
+    for _ in range(20):
+        # Whole costs on a grid of whole numbers: nothing is lost by rounding up.
+        costs = [generator.integers(0, 12, (4, limits)).astype(float) for _ in range(5)]
+        losses = [generator.random(4).tolist() for _ in range(5)]
+        cheapest = sum(cost.min(0) for cost in costs)
+        budget = (cheapest + generator.integers(0, 15, limits)).tolist()
+        found = choose(losses, costs, budget)
+        ways = []
+        for way in itertools.product(range(4), repeat=5):
+            if (sum(cost[i] for cost, i in zip(costs, way, strict=True)) <= np.array(budget)).all():
+                ways.append((sum(loss[i] for loss, i in zip(losses, way, strict=True)), way))
+        if not ways:
+            assert found is None
+            continue
+        assert found is not None
+        assert (sum(cost[i] for cost, i in zip(costs, found, strict=True)) <= np.array(budget)).all()
+        assert sum(loss[i] for loss, i in zip(losses, found, strict=True)) == pytest.approx(min(ways)[0])
+
+
+def test_shares_between_those_measured() -> None:
+    measured = [Option(0.0, 8, 0.0, 0.0, 100.0, 2.0), Option(0.5, 8, 4.0, 0.2, 60.0, 1.0)]
+    middle = next(option for option in interpolated(measured) if option.share == 0.25)
+    assert (middle.loss, middle.error, middle.bytes, middle.milliseconds) == pytest.approx((1.0, 0.1, 80.0, 1.5))
+    assert max(option.share for option in interpolated(measured)) == 0.5
+
+
+@pytest.mark.parametrize("size", [0.12, 0.2, 4000])
+def test_the_size_is_that_of_the_file(x: torch.Tensor, tmp_path: Path, size: float) -> None:
+    net = make_net()
+    module, report = niwaki.compress(net, x, target=Target(size=size))
+    floats = 4 * sum(parameter.numel() for parameter in net.parameters())
+    limit = size if size > 1 else size * floats
+    true = file_bytes(module, x, tmp_path / "net.niwaki")
+    assert report.network.file_bytes == true <= limit
+    assert true > 0.9 * limit, "the budget is used"
+    assert report.network.parameter_bytes == floats
+    sizes = [point.bytes for point in report.network.curve]
+    losses = [point.loss for point in report.network.curve]
+    assert sizes == sorted(sizes) and losses == sorted(losses, reverse=True)
+
+
+def test_more_bytes_cost_less(x: torch.Tensor) -> None:
+    net = make_net()
+    errors = [niwaki.compress(net, x, target=Target(size=size))[1].network.output_error for size in (0.1, 0.24)]
+    assert errors[0] is not None and errors[1] is not None and errors[1] < errors[0]
+
+
+def test_a_size_that_cannot_be_met_names_the_nearest(x: torch.Tensor, tmp_path: Path) -> None:
+    with pytest.raises(niwaki.NiwakiError, match=r"no network keeps 100 bytes; the nearest one takes [\d,]+ bytes"):
+        niwaki.compress(make_net(), x, target=Target(size=100))
+
+
+def agreement(net: nn.Module, x: torch.Tensor) -> Any:
+    with torch.no_grad():
+        wanted = net(x).argmax(1)
+        return lambda other: 100 * float((other(x).argmax(1) == wanted).float().mean())
+
+
+def test_layers_are_put_back_until_the_accuracy_is_kept(x: torch.Tensor) -> None:
+    net = make_net()
+    seen: list[float] = []
+    evaluate = agreement(net, torch.randn(200, 3, 10, 10))
+
+    def watched(other: nn.Module) -> float:
+        seen.append(evaluate(other))
+        return seen[-1]
+
+    module, report = niwaki.compress(net, x, target=Target(accuracy_drop=5.0), evaluate=watched)
+    known = report.network
+    assert known.float_accuracy == 100.0 and known.accuracy == pytest.approx(evaluate(module))
+    assert known.drop is not None and known.drop <= 5.0
+    assert min(seen) < 95.0, "smaller networks were tried"
+    assert any("put back for the accuracy" in row.reason for row in report)
+    assert known.file_bytes is not None and known.parameter_bytes is not None
+    assert known.file_bytes < 0.3 * known.parameter_bytes
+    evaluated = [point for point in known.tried if point.accuracy is not None]
+    assert len(evaluated) == len(seen) - 1 >= 3
+
+
+def test_a_size_and_an_accuracy_that_do_not_go_together(x: torch.Tensor) -> None:
+    net = make_net()
+    evaluate = agreement(net, torch.randn(200, 3, 10, 10))
+    with pytest.raises(
+        niwaki.NiwakiError, match=r"bytes costs [\d.]+ points, more than 0; the nearest|loses at most 0"
+    ):
+        niwaki.compress(net, x, target=Target(size=0.07, accuracy_drop=0), evaluate=evaluate)
+
+
+def test_latency_takes_the_layers_whose_time_counts(x: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Clocks that follow the zeros: what is measured is another test's business.
+    def of_layer(layer: nn.Module, weight: Any, shape: Any, threads: int) -> float:
+        assert threads == 2
+        return 1.0 + 10.0 * float(np.count_nonzero(weight) / weight.size) * (len(weight) == 32)
+
+    def of_network(network: Any, args: Any) -> float:
+        zeros = {step.name: step.zeros for step in network.plan}
+        return 5.0 + 10.0 * (1 - zeros["3"])
+
+    monkeypatch.setattr(measure, "time_layer", of_layer)
+    monkeypatch.setattr("niwaki.budget.timing.time_network", of_network)
+    _, report = niwaki.compress(make_net(), x, target=Target(latency=10.0, threads=2))
+    rows = {row.name: row for row in report}
+    assert report.network.milliseconds is not None and report.network.milliseconds <= 10.0
+    assert 0.5 <= rows["3"].zeros < 0.75 and rows["7"].zeros < 0.05
+    assert rows["3"].bits > 6, "bits do not save time, so there are eight"
+    with pytest.raises(niwaki.NiwakiError, match=r"keeps 5\.1 ms on 2 threads; the nearest one takes 5\.\d+ ms"):
+        niwaki.compress(make_net(), x, target=Target(latency=5.1, threads=2))
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.Conv2d(8, 12, 3, stride=2, padding=1), nn.Linear(8, 4), nn.Conv2d(8, 8, 3, groups=8)]
+)
+def test_a_layer_is_timed_in_the_engine(layer: nn.Conv2d | nn.Linear) -> None:
+    weight = np.random.default_rng(0).integers(-9, 9, tuple(layer.weight.shape)).astype(np.int8)
+    shape = (4, 8) if isinstance(layer, nn.Linear) else (4, 8, 9, 9)
+    milliseconds = time_layer(layer, weight, shape, 1)
+    assert milliseconds is not None and milliseconds > 0
+
+
+def test_options_that_go_with_a_target(x: torch.Tensor) -> None:
+    module, report = niwaki.compress(make_net(), x, target=Target(size=0.22), skip=("7",), weight_bits=8)
+    assert type(module[7]) is nn.Linear and report[2].reason == "skipped by name"
+    assert report[1].bits >= 7
+    _, report = niwaki.compress(
+        make_net(), x, target=Target(size=0.2), pattern="unstructured", codebook="kmeans", codebook_entries=8
+    )
+    assert report.network.file_bytes is not None
+
+
+@pytest.mark.parametrize(("make", "error", "says"), [
+    (lambda net, x: Target(), TypeError, "give a limit"),
+    (lambda net, x: Target(size=1.5), ValueError, "whole number of bytes, or a share"),
+    (lambda net, x: Target(size=True), ValueError, "whole number of bytes, or a share"),
+    (lambda net, x: Target(latency=0), ValueError, "latency must be milliseconds above 0"),
+    (lambda net, x: Target(accuracy_drop=-1), ValueError, "accuracy_drop must be points"),
+    (lambda net, x: Target(size=0.1, threads=0), ValueError, "threads must be"),
+    (lambda net, x: niwaki.compress(net, x, target=0.1), TypeError, r"must be a niwaki\.Target"),
+    (lambda net, x: niwaki.compress(net, x, target=Target(size=0.1), sparsity=0.5), TypeError, "leave sparsity out"),
+    (lambda net, x: niwaki.compress(net, x, target=Target(size=0.1), scope="local"), TypeError, "leave scope out"),
+    (lambda net, x: niwaki.compress(net, x, target=Target(size=0.1), pattern="2:4"), ValueError, "'block4' or"),
+    (lambda net, x: niwaki.compress(net, x, target=Target(accuracy_drop=1.0)), TypeError, "needs evaluate="),
+    (lambda net, x: niwaki.compress(net, x, target=Target(accuracy_drop=1.0), evaluate=lambda m: "good"), TypeError,
+     "per cent"),
+    (lambda net, x: niwaki.compress(net, x, target=Target(accuracy_drop=1.0), evaluate=lambda m: 120), ValueError,
+     "0 to 100"),
+])  # fmt: skip
+def test_bad_targets(x: torch.Tensor, make: Any, error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        make(make_net(), x)
+
+
+def test_resnet20_in_a_tenth(shared_dir: Path, tmp_path: Path) -> None:
+    model, images, labels = load_cifar(shared_dir, "resnet20")
+    with np.load(shared_dir / "data" / "cifar10_lossless.npz") as data:
+        train = torch.from_numpy(data["train_images"][:128]).float() / 255
+    mean, std = (torch.tensor(v).reshape(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    train = (train - mean) / std
+
+    def evaluate(net: nn.Module) -> float:
+        with torch.no_grad():
+            found = torch.cat([net(part).argmax(1) for part in images.split(128)])
+        return 100 * float((found == labels).float().mean())
+
+    module, report = niwaki.compress(model, train.split(64), target=Target(size=0.1), evaluate=evaluate)
+    floats = 4 * sum(parameter.numel() for parameter in model.parameters())
+    true = file_bytes(module, images, tmp_path / "net.niwaki")
+    assert report.network.file_bytes == true <= 0.1 * floats
+    assert report.network.drop is not None and report.network.drop < 3.0
