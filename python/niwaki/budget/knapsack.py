@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-# Cells of the grid on which costs are counted: for one limit, and in all for two.
-CELLS, CELLS_OF_TWO = 8192, 1 << 17
+# Steps of the grid on which costs are counted: for one limit, and for each of two.
+STEPS = {1: 8192, 2: 384}
 
 
 def choose(losses: Sequence[Sequence[float]], costs: Sequence[Floats], limits: Sequence[float]) -> list[int] | None:
@@ -30,7 +30,7 @@ def choose(losses: Sequence[Sequence[float]], costs: Sequence[Floats], limits: S
     limits = [float(limit) for limit in limits]
     if any(limit < 0 for limit in limits):
         return None
-    shape = _grid(len(limits))
+    shape = (STEPS[len(limits)] + 1,) * len(limits)
     # What a layer's cheapest option costs is paid at once, exactly: only what comes on top is rounded.
     base = [sum(float(cost[:, k].min()) for cost in costs) for k in range(len(limits))]
     if any(paid > limit for paid, limit in zip(base, limits, strict=True)):
@@ -46,13 +46,6 @@ def choose(losses: Sequence[Sequence[float]], costs: Sequence[Floats], limits: S
         picked.append(index)
         moves.append(move)
     return _trace(best, picked, moves)
-
-
-def _grid(limits: int) -> tuple[int, ...]:
-    if limits == 1:
-        return (CELLS,)
-    side = int(np.sqrt(CELLS_OF_TWO))
-    return (side, side)
 
 
 def _layer(best: Floats, loss: Floats, move: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int16]]:

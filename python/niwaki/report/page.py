@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from niwaki.report.report import Report
 
 _NOTE = (
-    "Bytes are those of weights, scales and biases as they lie in the file. Errors are relative norms: of the change of "
-    "the weights, and of the outputs on calibration inputs, with all layers before as they are now. Sensitivity is how "
-    "far the network's outputs would move, relative to their norm, if the layer were lost."
+    "Bytes are those of weights, scales and biases as they lie in the file. Errors are relative norms: of the change "
+    "of the weights, and of the outputs on calibration inputs, with all layers before as they are now. Sensitivity is "
+    "how far the network's outputs would move, relative to their norm, if the layer were lost."
 )
 
 
