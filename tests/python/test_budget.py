@@ -162,7 +162,7 @@ def test_a_layer_is_timed_in_the_engine(layer: nn.Conv2d | nn.Linear) -> None:
 def test_options_that_go_with_a_target(x: torch.Tensor) -> None:
     _, report = niwaki.compress(make_net(), x, target=Target(size=0.22), weight_bits=8)
     assert report[1].bits >= 7
-    with pytest.raises(niwaki.NiwakiError, match="size is that of a file, and there is none: .*'7'"):
+    with pytest.raises(niwaki.NiwakiError, match=r"size is that of a file, and there is none: .*'7'"):
         niwaki.compress(make_net(), x, target=Target(size=0.22), skip=("7",))
     _, report = niwaki.compress(
         make_net(), x, target=Target(size=0.2), pattern="unstructured", codebook="kmeans", codebook_entries=8
