@@ -11,7 +11,7 @@
 namespace niwaki {
 
 // Rewrites `conv`, whose input of `channels` channels `quantize` makes for nothing else, and `quantize`, where that is fewer
-// rows; returns whether it did. quantize then has the attribute `phases`, conv the attribute `weights`: how many it had before.
+// rows; returns whether it did. quantize then has the attribute `phases`: see quantize_phases; conv the attribute `weights`: how many it had before.
 bool split_into_phases(Node& quantize, Node& conv, int64_t channels);
 
 // The weights of a layer before any rewriting: what its multiply-accumulates and its zeros are counted by.

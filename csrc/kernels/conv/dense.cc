@@ -10,6 +10,7 @@ DenseConv::DenseConv(const ConvParams& params, const ConvWeights& weights, const
     : PackedBase(params, weights, kernels, kernels.dense_outputs, "dense", std::move(reason)) {
   const int32_t width = kernels.dense_outputs;
   const int64_t count = div_up(params.out_channels, width);
+  find_taps(weights.weight);
   const int32_t ins = params.in_channels / params.groups, outs = params.out_channels / params.groups;
   int64_t bytes = 0;
   for (int64_t block = 0; block < count; ++block) {
@@ -18,23 +19,94 @@ DenseConv::DenseConv(const ConvParams& params, const ConvWeights& weights, const
     Block range{};
     range.begin = static_cast<int32_t>(first / outs * ins / 4);
     range.end = static_cast<int32_t>(div_up((last / outs + 1) * ins, 4));
+    range.first_row = rows_of(0, range.begin);
+    range.rows = rows_of(range.begin, range.end);
     range.offset = bytes;
-    bytes += round_up(int64_t{range.end - range.begin} * taps() * width * kernels.lane_bytes, 64);
+    bytes += round_up(range.rows * width * kernels.lane_bytes, 64);
     blocks_.push_back(range);
   }
   weights_ = Buffer(static_cast<std::size_t>(bytes));
   for (int64_t block = 0; block < count; ++block) {
-    uint8_t* to = weights_.data() + blocks_[static_cast<std::size_t>(block)].offset;
     const Block& range = blocks_[static_cast<std::size_t>(block)];
-    for (int32_t group = range.begin; group < range.end; ++group) {
+    uint8_t* to = weights_.data() + range.offset;
+    for_each_row(range.begin, range.end, [&](int32_t group, int32_t tap) {
+      for (int64_t o = block * width; o < (block + 1) * width; ++o, to += kernels.lane_bytes) {
+        int8_t four[4] = {0, 0, 0, 0};
+        if (o < params.out_channels) four_weights(weights.weight, static_cast<int32_t>(o), group, tap, four);
+        store_block(four, to);
+      }
+    });
+  }
+}
+
+void DenseConv::find_taps(const int8_t* weight) {
+  const int32_t height = params_.kernel_h, width = params_.kernel_w;
+  if (params_.groups > 1 || taps() == 1) {  // outputs have groups of their own, or the input itself is the panel
+    taps_of_groups_.push_back({0, in_groups(), 0, 0, height, width});
+    return;
+  }
+  for (int32_t group = 0; group < in_groups(); ++group) {
+    int32_t top = height, bottom = 0, left = width, right = 0;
+    for (int32_t o = 0; o < params_.out_channels; ++o) {
       for (int32_t tap = 0; tap < taps(); ++tap) {
-        for (int64_t o = block * width; o < (block + 1) * width; ++o, to += kernels.lane_bytes) {
-          int8_t four[4] = {0, 0, 0, 0};
-          if (o < params.out_channels) four_weights(weights.weight, static_cast<int32_t>(o), group, tap, four);
-          store_block(four, to);
-        }
+        int8_t four[4];
+        four_weights(weight, o, group, tap, four);
+        if ((four[0] | four[1] | four[2] | four[3]) == 0) continue;
+        top = std::min(top, tap / width);
+        bottom = std::max(bottom, tap / width + 1);
+        left = std::min(left, tap % width);
+        right = std::max(right, tap % width + 1);
       }
     }
+    if (bottom == 0) continue;  // no weights
+    Taps* before = taps_of_groups_.empty() ? nullptr : &taps_of_groups_.back();
+    const Taps now{group, group + 1, top, left, bottom - top, right - left};
+    if (before != nullptr && before->end == group && before->top == now.top && before->left == now.left &&
+        before->height == now.height && before->width == now.width)
+      before->end = group + 1;
+    else taps_of_groups_.push_back(now);
+  }
+}
+
+template <typename Function>
+void DenseConv::for_each_row(int32_t begin, int32_t end, const Function& function) const {
+  for (const Taps& taps : taps_of_groups_)
+    for (int32_t group = std::max(begin, taps.begin); group < std::min(end, taps.end); ++group)
+      for (int32_t y = taps.top; y < taps.top + taps.height; ++y)
+        for (int32_t x = taps.left; x < taps.left + taps.width; ++x) function(group, y * params_.kernel_w + x);
+}
+
+int64_t DenseConv::rows_of(int32_t begin, int32_t end) const {
+  int64_t rows = 0;
+  for (const Taps& taps : taps_of_groups_)
+    rows += int64_t{std::max(0, std::min(end, taps.end) - std::max(begin, taps.begin))} * taps.height * taps.width;
+  return rows;
+}
+
+// The rows of groups [begin, end) of a tile that `fill` has the pixels of. `panel`: of the tile, the row of group 0 first.
+void DenseConv::fill_panel(const Planes& in, PanelFill fill, int32_t begin, int32_t end, uint8_t* panel) const {
+  const int64_t first_lane = fill.first_lane;
+  const int32_t lanes = fill.vectors * kernels_.lanes;
+  int32_t top = 0, left = 0;
+  fill.group_stride = in.group_stride;
+  for (const Taps& taps : taps_of_groups_) {
+    const int32_t first = std::max(begin, taps.begin);
+    fill.groups = std::min(end, taps.end) - first;
+    if (fill.groups <= 0) continue;
+    // Every pixel's window, moved to this rectangle.
+    const int32_t down = (taps.top - top) * params_.dilation_h, right = (taps.left - left) * params_.dilation_w;
+    for (int32_t p = 0; p < lanes && (down != 0 || right != 0); ++p) {
+      fill.top[p] += down;
+      fill.left[p] += right;
+    }
+    top = taps.top;
+    left = taps.left;
+    fill.first_lane = first_lane + int64_t{top} * params_.dilation_h * in.width + int64_t{left} * params_.dilation_w;
+    fill.kernel_h = taps.height;
+    fill.kernel_w = taps.width;
+    fill.in = in.group(first);
+    fill.panel = panel + rows_of(0, first) * fill.row_bytes;
+    kernels_.fill(fill);
   }
 }
 
@@ -44,7 +116,7 @@ bool DenseConv::direct(const Planes& in, const Planes& out) const {
 
 int64_t DenseConv::scratch_bytes(const Planes& in, const Planes& out) const {
   const int64_t lanes = int64_t{kernels_.dense_vectors + kernels_.dense_tail} * kernels_.lanes;
-  const int64_t panel = direct(in, out) ? 0 : int64_t{in_groups()} * taps() * lanes * kernels_.lane_bytes;
+  const int64_t panel = direct(in, out) ? 0 : rows_of(0, in_groups()) * lanes * kernels_.lane_bytes;
   return round_up(panel, 64) + TileSource::bytes(lanes) + lanes * kernels_.dense_outputs * 4;
 }
 
@@ -61,11 +133,14 @@ void DenseConv::run(const Planes& in, const Planes& out, float* out_float, const
   const TileSource source(params_, in, out);
   pool.run(grid.tasks, [&](int64_t task, int thread) {
     uint8_t* memory = scratch + thread * each;
-    uint8_t* arrays = memory + (in_place ? 0 : round_up(int64_t{in_groups()} * taps() * row_bytes, 64));
+    uint8_t* arrays = memory + (in_place ? 0 : round_up(rows_of(0, in_groups()) * row_bytes, 64));
     auto* floats = reinterpret_cast<float*>(arrays + TileSource::bytes(lanes));
+    DenseTile job{};
+    job.output = output_of(out, residual);
+    job.output.float_stride = lanes;
+    if (out_float) job.output.out_float = floats;
     grid.for_each_tile(task, [&](int64_t tile, int64_t begin, int64_t end) {
       const int64_t first_pixel = grid.first_pixel(tile);
-      DenseTile job{};
       job.vectors = grid.vectors_of(tile);
       job.tail = grid.tail_of(tile);
       job.row_bytes = in_place ? in.group_stride : row_bytes;
@@ -74,30 +149,21 @@ void DenseConv::run(const Planes& in, const Planes& out, float* out_float, const
         PanelFill fill{};
         fill.vectors = job.vectors + job.tail;
         source.locate(first_pixel, int64_t{fill.vectors} * kernels_.lanes, arrays, fill);
-        const int32_t first_group = blocks_[static_cast<std::size_t>(begin)].begin;
-        fill.in = in.group(first_group);
-        fill.group_stride = in.group_stride;
-        fill.groups = blocks_[static_cast<std::size_t>(end - 1)].end - first_group;
-        fill.panel = memory + int64_t{first_group} * taps() * row_bytes;
         fill.row_bytes = row_bytes;
-        fill.flip = static_cast<uint32_t>(kernels_.flip) * 0x01010101u;
-        kernels_.fill(fill);
+        fill_panel(in, fill, blocks_[static_cast<std::size_t>(begin)].begin, blocks_[static_cast<std::size_t>(end - 1)].end,
+                   memory);
         panel = memory;
       }
       for (int64_t block = begin; block < end; ++block) {
         const Block& range = blocks_[static_cast<std::size_t>(block)];
         const int64_t o = block * kernels_.dense_outputs;
-        job.panel = panel + int64_t{range.begin} * taps() * job.row_bytes;
-        job.rows = int64_t{range.end - range.begin} * taps();
+        job.panel = panel + range.first_row * job.row_bytes;
+        job.rows = range.rows;
         job.out_groups = static_cast<int32_t>(div_up(std::min<int64_t>(kernels_.dense_outputs, params_.out_channels - o), 4));
         job.weights = weights_.data() + range.offset;
         job.bias = bias() + o;
         job.multiplier = multiplier() + o;
-        job.output = output_at(out, residual, o / 4, first_pixel);
-        if (out_float) {
-          job.output.out_float = floats;
-          job.output.float_stride = lanes;
-        }
+        place(job.output, out, residual, o / 4, first_pixel);
         kernels_.dense(job);
         if (out_float)
           store_float_tile(floats, lanes, out, o, kernels_.dense_outputs, first_pixel, job.vectors * kernels_.lanes + job.tail,

@@ -84,8 +84,8 @@ struct PanelFill {
   int32_t kernel_h, kernel_w, dilation_h, dilation_w;
   int32_t in_height, in_width;
   int32_t vectors;
-  const int32_t* top;  // [vectors * lanes]; a pixel that does not exist has a top below any image
-  const int32_t* left;
+  int32_t* top;  // [vectors * lanes]; a pixel that does not exist has a top below any image
+  int32_t* left;
   const int32_t* origin;
   // Set where input and output planes are alike and the stride is 1: the lane is then the pixel's number in the output plus a
   // constant for each tap, and the load is contiguous. `first_lane`: that of pixel 0 under tap (0, 0), inside or not.

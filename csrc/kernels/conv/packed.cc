@@ -37,14 +37,10 @@ PackedBase::PackedBase(const ConvParams& params, const ConvWeights& weights, con
   }
 }
 
-ConvOutput PackedBase::output_at(const Planes& out, const Planes& residual, int64_t group, int64_t pixel) const {
+ConvOutput PackedBase::output_of(const Planes& out, const Planes& residual) const {
   ConvOutput output{};
-  if (!params_.float_output) {
-    output.out = out.group(group) + pixel * 4;
-    output.out_stride = out.group_stride;
-  }
+  output.out_stride = out.group_stride;
   if (params_.has_residual) {
-    output.residual = residual.group(group) + pixel * 4;
     output.residual_stride = residual.group_stride;
     output.residual_zero = params_.residual_zero;
     output.residual_scale = params_.residual_scale;

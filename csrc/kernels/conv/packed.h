@@ -27,8 +27,13 @@ class PackedBase : public PackedConv {
   const float* multiplier() const { return multiplier_.as<float>(); }
   int64_t constants_bytes() const { return static_cast<int64_t>(bias_.size() + multiplier_.size()); }
 
-  // The constants of an output; the pointers of `out`, `residual` are those of group `group` at lane `pixel`.
-  ConvOutput output_at(const Planes& out, const Planes& residual, int64_t group, int64_t pixel) const;
+  // How sums become outputs: all but where they lie, which `place` sets: group `group` at lane `pixel`. Apart, because kernels are called
+  // millions of times in a second.
+  ConvOutput output_of(const Planes& out, const Planes& residual) const;
+  void place(ConvOutput& output, const Planes& out, const Planes& residual, int64_t group, int64_t pixel) const {
+    if (!params_.float_output) output.out = out.group(group) + pixel * 4;
+    if (params_.has_residual) output.residual = residual.group(group) + pixel * 4;
+  }
 
   // Four weights of output `o` for input channels 4 * group .. + 3 at `tap`; zero outside of o's group of channels. Called once for
   // every block of a network when its file is opened: inline, with a short way for the usual case.
@@ -77,11 +82,26 @@ class DenseConv final : public PackedBase {
   // Input groups [begin, end) that a block of outputs reads: all, but for grouped convolutions.
   struct Block {
     int32_t begin, end;
-    int64_t offset;
+    int64_t first_row, rows;  // of the panel
+    int64_t offset;           // of its weights
   };
   bool direct(const Planes& in, const Planes& out) const;
 
+  // Neighbouring groups of input channels whose weights lie within one rectangle of taps: the rest of the taps is zero for every output
+  // and gets no rows. As a stem on the phases of its image has them (graph/phases.h).
+  struct Taps {
+    int32_t begin, end;  // groups
+    int32_t top, left, height, width;
+  };
+  void find_taps(const int8_t* weight);
+  // function(group, tap) for the rows of groups [begin, end), in the order of the panel; and how many there are.
+  template <typename Function>
+  void for_each_row(int32_t begin, int32_t end, const Function& function) const;
+  int64_t rows_of(int32_t begin, int32_t end) const;
+  void fill_panel(const Planes& in, PanelFill fill, int32_t begin, int32_t end, uint8_t* panel) const;
+
   std::vector<Block> blocks_;
+  std::vector<Taps> taps_of_groups_;
   Buffer weights_;
 };
 

@@ -110,6 +110,10 @@ void SparseConv::run(const Planes& in, const Planes& out, float* out_float, cons
     uint8_t* arrays = memory + panel_bytes;
     auto* partial = reinterpret_cast<int32_t*>(arrays + TileSource::bytes(lanes));
     auto* floats = reinterpret_cast<float*>(partial + kPartialOutputs * lanes);
+    SparseTile job{};
+    job.output = output_of(out, residual);
+    job.output.float_stride = lanes;
+    if (out_float) job.output.out_float = floats;
     grid.for_each_tile(task, [&](int64_t tile, int64_t part_begin, int64_t part_end) {
       const int64_t first_pixel = grid.first_pixel(tile);
       PanelFill fill{};
@@ -120,7 +124,6 @@ void SparseConv::run(const Planes& in, const Planes& out, float* out_float, cons
       fill.row_bytes = row_bytes();
       fill.flip = static_cast<uint32_t>(kernels_.flip) * 0x01010101u;
 
-      SparseTile job{};
       job.panel = memory;
       job.vectors = fill.vectors;
       // With one chunk sums stay in registers; with more, as many outputs go through all chunks as `partial` holds.
@@ -144,11 +147,7 @@ void SparseConv::run(const Planes& in, const Planes& out, float* out_float, cons
             job.bias = bias() + o;
             job.multiplier = multiplier() + o;
             job.partial = partial + (chunks() == 1 ? 0 : (block - from) * kSparseBlock * lanes);
-            job.output = output_at(out, residual, o / 4, first_pixel);
-            if (out_float) {
-              job.output.out_float = floats;
-              job.output.float_stride = lanes;
-            }
+            place(job.output, out, residual, o / 4, first_pixel);
             kernels_.sparse(job);
             if (out_float && job.last)
               store_float_tile(floats, lanes, out, o, job.outputs, first_pixel, fill.vectors * kernels_.lanes, out_float);

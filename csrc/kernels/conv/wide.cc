@@ -58,6 +58,9 @@ void WideConv::run(const Planes& in, const Planes& out, float* out_float, const 
   const int64_t plane = int64_t{out.height} * out.width;
   const int64_t chunk = std::max<int64_t>(1, kChunkBytes / (int64_t{width} * 4));
   pool.run(grid.tasks, [&](int64_t task, int thread) {
+    WideTile job{};
+    job.output = output_of(out, residual);
+    job.output.float_stride = width;
     grid.for_each_tile(task, [&](int64_t tile, int64_t begin, int64_t end) {
       const int64_t first = grid.first_vector(tile), pixels = grid.first_vector(tile + 1) - first;
       uint8_t* memory = scratch + thread * each;
@@ -77,7 +80,6 @@ void WideConv::run(const Planes& in, const Planes& out, float* out_float, const 
         kernels_.fill(fill);
         panel = memory;
       }
-      WideTile job{};
       job.row_bytes = in_place ? in.group_stride : kTilePixels * 4;
       for (int64_t block = begin; block < end; ++block) {
         const int64_t o = block * width;
@@ -95,11 +97,8 @@ void WideConv::run(const Planes& in, const Planes& out, float* out_float, const 
             job.pixels = static_cast<int32_t>(std::min<int64_t>(kernels_.wide_pixels, pixels - p));
             job.in = panel + row * job.row_bytes + p * 4;
             job.partial = partial + p * width;
-            job.output = output_at(out, residual, o / 4, first + p);
-            if (out_float) {
-              job.output.out_float = floats + p * width;
-              job.output.float_stride = width;
-            }
+            place(job.output, out, residual, o / 4, first + p);
+            if (out_float) job.output.out_float = floats + p * width;
             kernels_.wide(job);
           }
         }

@@ -219,13 +219,45 @@ void fill_strided(const PanelFill& fill, const Lanes& from, __m512i zeros, uint8
   }
 }
 
-void fill_shifted(const PanelFill& fill, __mmask16 inside, const uint8_t* plane, __m512i zeros, uint8_t* to, int64_t step) {
+// One row of a panel for each group: contiguous loads. `from`: where lane 0 of the first group reads, inside the image or not.
+void fill_shifted(const PanelFill& fill, __mmask16 inside, const uint8_t* from, __m512i zeros, uint8_t* to, int64_t step) {
   if (inside == 0xffff) {
-    for (int group = 0; group < fill.groups; ++group, to += step, plane += fill.group_stride)
-      _mm512_storeu_si512(to, _mm512_loadu_si512(plane));
+    for (int group = 0; group < fill.groups; ++group, to += step, from += fill.group_stride)
+      _mm512_storeu_si512(to, _mm512_loadu_si512(from));
   } else {
-    for (int group = 0; group < fill.groups; ++group, to += step, plane += fill.group_stride)
-      _mm512_storeu_si512(to, _mm512_mask_loadu_epi32(zeros, inside, plane));
+    for (int group = 0; group < fill.groups; ++group, to += step, from += fill.group_stride)
+      _mm512_storeu_si512(to, _mm512_mask_loadu_epi32(zeros, inside, from));
+  }
+}
+
+// Lanes whose pixel lies below `size` after `shift` is added to its coordinate: no coordinate is negative then.
+__mmask16 inside_axis(const int32_t* coordinates, int32_t shift, int32_t size) {
+  return _mm512_cmplt_epu32_mask(_mm512_add_epi32(_mm512_loadu_si512(coordinates), _mm512_set1_epi32(shift)),
+                                 _mm512_set1_epi32(size));
+}
+
+// Which lanes of each vector lie inside the image under each tap, along one axis.
+template <int kTaps, int kVectors>
+struct AxisMasks {
+  __mmask16 masks[kTaps][kVectors];
+  AxisMasks(const PanelFill& fill, const int32_t* coordinates, int taps, int dilation, int size) {
+    for (int tap = 0; tap < taps; ++tap)
+      for (int v = 0; v < fill.vectors; ++v) masks[tap][v] = inside_axis(coordinates + v * 16, tap * dilation, size);
+  }
+};
+
+// Kernels of up to kTaps x kTaps taps, tiles of up to kVectors vectors.
+template <int kTaps, int kVectors>
+void fill_all_shifted(const PanelFill& fill, __m512i zeros, int64_t step) {
+  const AxisMasks<kTaps, kVectors> rows(fill, fill.top, fill.kernel_h, fill.dilation_h, fill.in_height);
+  const AxisMasks<kTaps, kVectors> columns(fill, fill.left, fill.kernel_w, fill.dilation_w, fill.in_width);
+  uint8_t* row = fill.panel;
+  for (int ky = 0; ky < fill.kernel_h; ++ky) {
+    const uint8_t* line = fill.in + (fill.first_lane + int64_t{ky} * fill.dilation_h * fill.in_width) * 4;
+    for (int kx = 0; kx < fill.kernel_w; ++kx, row += fill.row_bytes, line += fill.dilation_w * 4)
+      for (int v = 0; v < fill.vectors; ++v)
+        fill_shifted(fill, static_cast<__mmask16>(rows.masks[ky][v] & columns.masks[kx][v]), line + v * 64, zeros, row + v * 64,
+                     step);
   }
 }
 
@@ -234,18 +266,13 @@ void fill_shifted(const PanelFill& fill, __mmask16 inside, const uint8_t* plane,
 void fill(const PanelFill& fill) {
   const __m512i zeros = _mm512_set1_epi32(static_cast<int32_t>(fill.zeros));
   const int64_t step = int64_t{fill.kernel_h} * fill.kernel_w * fill.row_bytes;
+  constexpr int kTaps = 16, kVectors = 8;
+  if (fill.shifted && fill.kernel_h <= kTaps && fill.kernel_w <= kTaps && fill.vectors <= kVectors)
+    return fill_all_shifted<kTaps, kVectors>(fill, zeros, step);
   uint8_t* row = fill.panel;
-  for (int ky = 0; ky < fill.kernel_h; ++ky) {
-    for (int kx = 0; kx < fill.kernel_w; ++kx, row += fill.row_bytes) {
-      const uint8_t* shifted =
-          fill.in + (fill.first_lane + int64_t{ky} * fill.dilation_h * fill.in_width + kx * fill.dilation_w) * 4;
-      for (int v = 0; v < fill.vectors; ++v) {
-        const Lanes from = lanes_of(fill, ky, kx, v);
-        if (fill.shifted) fill_shifted(fill, from.inside, shifted + v * 64, zeros, row + v * 64, step);
-        else fill_strided(fill, from, zeros, row + v * 64, step);
-      }
-    }
-  }
+  for (int ky = 0; ky < fill.kernel_h; ++ky)
+    for (int kx = 0; kx < fill.kernel_w; ++kx, row += fill.row_bytes)
+      for (int v = 0; v < fill.vectors; ++v) fill_strided(fill, lanes_of(fill, ky, kx, v), zeros, row + v * 64, step);
 }
 
 }  // namespace niwaki::conv_avx512vnni

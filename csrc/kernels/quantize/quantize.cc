@@ -59,7 +59,7 @@ void quantize(const QuantizeKernel& kernel, const float* values, const Planes& o
 }
 
 void quantize_phases(const QuantizeKernel& kernel, const float* values, int64_t height, int64_t width, const Planes& out,
-                     const QuantizeParams& params, ThreadPool& pool) {
+                     std::span<const int64_t> order, const QuantizeParams& params, ThreadPool& pool) {
   const int64_t channels = out.channels / 4, area = height * width;
   const int64_t rows = int64_t{1} * out.images * out.height;
   pool.run(rows, [&](int64_t row, int) {
@@ -69,7 +69,7 @@ void quantize_phases(const QuantizeKernel& kernel, const float* values, int64_t 
       const float* planes[4] = {};
       const float* last[4] = {};
       for (int64_t i = 0; i < 4 && group * 4 + i < out.channels; ++i) {
-        const int64_t phase = (group * 4 + i) / channels, c = (group * 4 + i) % channels;
+        const int64_t from = order[static_cast<std::size_t>(group * 4 + i)], phase = from / channels, c = from % channels;
         const int64_t from_y = 2 * y + phase / 2, from_x = phase % 2;
         if (from_y >= height) continue;
         planes[i] = values + (image * channels + c) * area + from_y * width + from_x;

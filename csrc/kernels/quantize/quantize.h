@@ -31,10 +31,11 @@ const QuantizeKernel& select_quantize(Isa isa);
 void quantize(const QuantizeKernel& kernel, const float* values, const Planes& out, const QuantizeParams& params,
               ThreadPool& pool);
 
-// Space to depth: `out` has 4 * channels channels and half the height and width, rounded up. Channel (2 * (y % 2) + x % 2) * channels + c of
-// out's pixel (y / 2, x / 2) is channel c at (y, x) of `values`, [images, channels, height, width]; what lies outside is `zero`.
+// Space to depth: `out` has 4 * channels channels and half the height and width, rounded up. `values`: [images, channels, height, width].
+// Channel c at (y, x), which belongs to phase 2 * (y % 2) + x % 2, goes to pixel (y / 2, x / 2) of out's channel i where
+// order[i] = phase * channels + c; what lies outside of the image is `zero`.
 void quantize_phases(const QuantizeKernel& kernel, const float* values, int64_t height, int64_t width, const Planes& out,
-                     const QuantizeParams& params, ThreadPool& pool);
+                     std::span<const int64_t> order, const QuantizeParams& params, ThreadPool& pool);
 
 void dequantize(const QuantizeKernel& kernel, const Planes& in, float* values, const QuantizeParams& params, ThreadPool& pool);
 

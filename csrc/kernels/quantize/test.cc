@@ -91,14 +91,17 @@ TEST(quantize_phases_is_space_to_depth) {
       Activation out(s[0], s[1] * 4, (s[2] + 1) / 2, (s[3] + 1) / 2), wanted(s[0], s[1] * 4, (s[2] + 1) / 2, (s[3] + 1) / 2);
       std::vector<float> values(static_cast<std::size_t>(s[0] * s[1] * s[2] * s[3]));
       for (uint32_t i = 0; i < values.size(); ++i) values[i] = value_of(random, params, i);
+      std::vector<int64_t> order;  // any: the channels from the last to the first
+      for (int64_t i = int64_t{4} * s[1]; i-- > 0;) order.push_back(i);
       wanted.each([&](int64_t n, int64_t channel, int64_t y, int64_t x) {
-        const int64_t phase = channel / s[1], c = channel % s[1], from_y = 2 * y + phase / 2, from_x = 2 * x + phase % 2;
+        const int64_t source = order[static_cast<std::size_t>(channel)], phase = source / s[1], c = source % s[1];
+        const int64_t from_y = 2 * y + phase / 2, from_x = 2 * x + phase % 2;
         const bool inside = from_y < s[2] && from_x < s[3];
         const int64_t from = ((n * s[1] + c) * s[2] + from_y) * s[3] + from_x;
         wanted.at(n, channel, y, x) =
             inside ? naive(values[static_cast<std::size_t>(from)], params) : static_cast<uint8_t>(params.zero);
       });
-      quantize_phases(*kernel, values.data(), s[2], s[3], out.planes, params, pool);
+      quantize_phases(*kernel, values.data(), s[2], s[3], out.planes, order, params, pool);
       check_same(out, wanted, kernel->name);
     }
   }

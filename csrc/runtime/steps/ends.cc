@@ -20,15 +20,17 @@ class QuantizeStep : public Step {
 // The four phases of an image: see graph/phases.h.
 class QuantizePhasesStep : public Step {
  public:
-  QuantizePhasesStep(const QuantizeKernel& kernel, const QuantizeParams& params) : kernel_(kernel), params_(params) {
+  QuantizePhasesStep(const QuantizeKernel& kernel, const std::vector<int64_t>& order, const QuantizeParams& params)
+      : kernel_(kernel), order_(order), params_(params) {
     info.kernel = kernel.name;
   }
   void run(const StepCall& call) const override {
-    quantize_phases(kernel_, call.in_float, call.in[0].height, call.in[0].width, call.out, params_, call.pool);
+    quantize_phases(kernel_, call.in_float, call.in[0].height, call.in[0].width, call.out, order_, params_, call.pool);
   }
 
  private:
   const QuantizeKernel& kernel_;
+  std::vector<int64_t> order_;
   QuantizeParams params_;
 };
 
@@ -49,7 +51,8 @@ class DequantizeStep : public Step {
 std::unique_ptr<Step> make_end(const Graph& graph, const Node& node, Isa isa) {
   const Quantization& q = quantization(graph, node.op == Op::quantize ? node.output : node.inputs[0]);
   const QuantizeParams params{1.0f / q.scale, q.scale, q.zero_point};
-  if (node.attributes.contains("phases")) return std::make_unique<QuantizePhasesStep>(select_quantize(isa), params);
+  if (node.attributes.contains("phases"))
+    return std::make_unique<QuantizePhasesStep>(select_quantize(isa), node.integers("phases"), params);
   if (node.op == Op::quantize) return std::make_unique<QuantizeStep>(select_quantize(isa), params);
   return std::make_unique<DequantizeStep>(select_quantize(isa), params);
 }
