@@ -21,6 +21,7 @@ from niwaki.optimization import optimize
 from niwaki.pruning import ConstantSchedule, CubicSchedule, LinearSchedule, Pruner, prune
 from niwaki.quantization.quantize import quantize
 from niwaki.quantization.training import convert, prepare
+from niwaki.recipes import Recipe, load_recipe, recipe_names
 from niwaki.report import LayerReport, NetworkReport, Report
 from niwaki.training import DistillationLoss, FinetuneConfig, JointTraining
 
@@ -39,6 +40,9 @@ __all__ = [
     "nn",
     "configs",
     "Target",
+    "Recipe",
+    "load_recipe",
+    "recipe_names",
     "Report",
     "LayerReport",
     "NetworkReport",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +19,8 @@ from niwaki.pruning.config import PruneConfig, check_sparsity
 from niwaki.pruning.select import n_of_m
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.inputs import batches, check_calibration
+from niwaki.recipes.recipe import Recipe
+from niwaki.recipes.run import run_recipe
 from niwaki.report import Report
 from niwaki.report.make import report_of, report_of_target
 
@@ -34,6 +37,7 @@ def compress(
     *,
     sparsity: float | None = None,
     target: Target | None = None,
+    recipe: str | os.PathLike[str] | Recipe | None = None,
     evaluate: Callable[[nn.Module], float] | None = None,
     transform: Callable[[Any], Any] | None = None,
     skip: tuple[str, ...] = (),
@@ -61,6 +65,9 @@ def compress(
         sparsity: the share of the weights to set to zero, 0 to 1; None prunes nothing.
         target: limits of size, latency and accuracy, instead of sparsity, scope, importance and bits. Bits are
             searched for where the size counts, unless weight_bits or codebook is given.
+        recipe: all options at once: the name of one of the package's, the path of a YAML file, or a niwaki.Recipe. Only
+            transform, evaluate and progress go with it. With fine-tuning, the calibration is what it trains on, and
+            the network as it was tells what is right.
         evaluate: takes a network and returns its accuracy in per cent. The report has it then, and with
             Target(accuracy_drop=...) layers that cost too much are put back until the drop is within bounds.
         transform: called with each item of the calibration; returns the input.
@@ -80,6 +87,12 @@ def compress(
             message says what the nearest network takes.
     """
     check_model(model, "compress")
+    if recipe is not None:
+        given = {"sparsity": sparsity, "target": target, "skip": skip or None, "optimize": optimize, "prune": prune}
+        _check_recipe({**given, "quantize": quantize, **options})
+        return run_recipe(
+            compress, model, calibration, recipe, transform=transform, evaluate=evaluate, progress=progress
+        )
     if target is not None:
         _check_target(target, sparsity, prune, options)
     if evaluate is not None and not callable(evaluate):
@@ -106,6 +119,14 @@ def compress(
     squeezed = squeeze(optimized, items, prune_config, quantize_config, progress=progress)
     accuracies = (None, None) if evaluate is None else (evaluate(squeezed.module), evaluate(model))
     return squeezed.module, report_of(model, optimized, squeezed, first, accuracies)
+
+
+def _check_recipe(others: dict[str, Any]) -> None:
+    given = [name for name, value in others.items() if value is not None]
+    if given:
+        raise TypeError(
+            f"niwaki.compress: a recipe says all; leave {given[0]} out, or write it into a recipe of your own."
+        )
 
 
 def _check_target(target: Any, sparsity: Any, prune: Any, options: dict[str, Any]) -> None:

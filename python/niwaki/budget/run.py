@@ -94,7 +94,7 @@ def compress_to(
 
     measurement = Measurement(
         baked, calls, names=quantized, prunable=set(prunable), pattern=pattern, bits=bits_of, quantize=quantize,
-        threads=target.threads if target.latency is not None else None, progress=progress,
+        threads=target.threads if target.timed else None, progress=progress,
     )  # fmt: skip
     search = Search(
         optimized, items, next(iter(pieces(calls[0], 1))), prune=prune, quantize=quantize, measurement=measurement,

@@ -79,8 +79,7 @@ class Search:
         self._prune, self._quantize, self._progress = prune, quantize, progress
         self._layers: Sequence[LayerOptions] = measurement.layers
         self._target = target
-        self._threads = target.threads if target.latency is not None else None
-        self._limits = [limit for limit in (target.bytes_of(float_bytes), target.latency) if limit is not None]
+        self._threads = target.threads if target.timed else None
         self.built: list[Candidate] = []
         # Int8 without more zeros: what the costs of layers are compared with.
         first = {layer.name: layer.options[0] for layer in self._layers}
@@ -89,26 +88,28 @@ class Search:
             raise NiwakiError(
                 f"niwaki.compress: a target of size is that of a file, and there is none: {self.dense.measured.why}"
             )
-        if target.latency is not None and self.dense.measured.milliseconds is None:
+        if target.timed and self.dense.measured.milliseconds is None:
             raise NiwakiError(
                 f"niwaki.compress: a target of latency needs a compiled network: {self.dense.measured.why}"
             )
+        most = (target.bytes_of(float_bytes), target.milliseconds_of(self.dense.measured.milliseconds or 0.0))
+        self._limits = [limit for limit in most if limit is not None]
 
     # Costs are kept as vectors: bytes where size is limited (or nothing else is), then milliseconds.
 
     def _costs(self, option: Option) -> list[float]:
         kinds = []
-        if self._target.size is not None or self._target.latency is None:
+        if self._target.size is not None or not self._target.timed:
             kinds.append(option.bytes)
-        if self._target.latency is not None:
+        if self._target.timed:
             kinds.append(option.milliseconds)
         return kinds
 
     def _true(self, candidate: Candidate) -> list[float]:
         kinds = []
-        if self._target.size is not None or self._target.latency is None:
+        if self._target.size is not None or not self._target.timed:
             kinds.append(float(candidate.measured.bytes or sum(o.bytes for o in candidate.chosen.values())))
-        if self._target.latency is not None:
+        if self._target.timed:
             kinds.append(float(candidate.measured.milliseconds or 0.0))
         return kinds
 
@@ -258,9 +259,9 @@ class Search:
     def _words(self, costs: Sequence[float]) -> str:
         words = []
         rest = list(costs)
-        if self._target.size is not None or self._target.latency is None:
+        if self._target.size is not None or not self._target.timed:
             words.append(f"{math.ceil(rest.pop(0)):,} bytes")
-        if self._target.latency is not None:
+        if self._target.timed:
             words.append(f"{rest.pop(0):.3g} ms on {self._target.threads} thread{'s' * (self._target.threads > 1)}")
         return " and ".join(words)
 

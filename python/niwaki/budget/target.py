@@ -15,18 +15,22 @@ class Target:
         size: of the .niwaki file: bytes (a whole number), or a share of the float32 parameters' bytes (a number above 0
             and at most 1, 0.1 for a tenth).
         latency: milliseconds for a call with one input on this machine, the median of some calls.
+        speedup: how many times faster such a call is than that of the network in int8 without more zeros, above 1.
         threads: that work on such a call.
         accuracy_drop: points, per cent of the answers, that may be lost against the float32 network; needs evaluate=.
     """
 
     size: int | float | None = None
     latency: float | None = None
+    speedup: float | None = None
     threads: int = 1
     accuracy_drop: float | None = None
 
     def __post_init__(self) -> None:
-        if self.size is None and self.latency is None and self.accuracy_drop is None:
-            raise TypeError("Target: give a limit: size=0.1, latency=5.0 (milliseconds) or accuracy_drop=1.0 (points).")
+        if self.size is None and not self.timed and self.accuracy_drop is None:
+            raise TypeError(
+                "Target: give a limit: size=0.1, latency=5.0 (milliseconds), speedup=1.5 or accuracy_drop=1.0 (points)."
+            )
         if self.size is not None:
             share = isinstance(self.size, float) and 0 < self.size <= 1
             count = isinstance(self.size, int) and not isinstance(self.size, bool) and self.size >= 1
@@ -41,6 +45,20 @@ class Target:
             value = getattr(self, field)
             if value is not None and not (_is_number(value) and (value > 0 or (value == 0 and field != "latency"))):
                 raise ValueError(f"Target: {field} must be {words}, not {value!r}.")
+
+        if self.speedup is not None and not (_is_number(self.speedup) and self.speedup > 1):
+            raise ValueError(f"Target: speedup must be a number above 1, not {self.speedup!r}.")
+
+    @property
+    def timed(self) -> bool:
+        """Whether the time of a call is limited."""
+        return self.latency is not None or self.speedup is not None
+
+    def milliseconds_of(self, dense: float) -> float | None:
+        """The limit of a call, for a network that takes so long in int8 without more zeros."""
+        limits = [] if self.latency is None else [self.latency]
+        limits += [] if self.speedup is None else [dense / self.speedup]
+        return min(limits, default=None)
 
     def bytes_of(self, float_bytes: int) -> int | None:
         """The limit of the file, for a network of so many bytes of parameters in float32."""
@@ -57,6 +75,8 @@ class Target:
             found.append(f"a file of at most {size}")
         if self.latency is not None:
             found.append(f"at most {self.latency:g} ms on {self.threads} thread{'s' * (self.threads > 1)}")
+        if self.speedup is not None:
+            found.append(f"{self.speedup:g} times as fast as int8 on {self.threads} thread{'s' * (self.threads > 1)}")
         if self.accuracy_drop is not None:
             found.append(f"at most {self.accuracy_drop:g} points lost")
         return ", ".join(found)

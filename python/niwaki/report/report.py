@@ -63,6 +63,10 @@ class Report(Sequence[LayerReport]):
     def __repr__(self) -> str:
         return f"<niwaki.Report: {len(self)} layers, {self.bytes} bytes, {self.zeros:.1%} zeros>"
 
+    def named(self, recipe: str) -> Report:
+        """The same report, of a recipe's run."""
+        return Report(self._rows, dataclasses.replace(self.network, recipe=recipe))
+
     @property
     def bytes(self) -> int:
         """Bytes of all layers now."""

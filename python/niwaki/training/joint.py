@@ -11,7 +11,7 @@ from torch import nn
 from niwaki.modules import check_model
 from niwaki.optimization.optimize import OptimizeConfig, optimize
 from niwaki.pruning.config import PruneConfig
-from niwaki.pruning.prune import prune as prune_at_once
+from niwaki.pruning.prune import prune_with_reasons
 from niwaki.pruning.pruner import Pruner
 from niwaki.pruning.schedule import CubicSchedule
 from niwaki.quantization.config import QuantizeConfig
@@ -75,6 +75,7 @@ class JointTraining:
         progress: shows progress bars of what is not training, if stderr is a terminal.
 
     Attributes:
+        reasons: after the first phase has begun, why layers were not pruned, by name.
         result: after the last phase, the compressed network: niwaki.nn layers, ready for niwaki.compile. Without
             `quantize`, the pruned network in float32.
 
@@ -117,6 +118,7 @@ class JointTraining:
         self._steps, self._config = steps, config or FinetuneConfig()
         self._optimize, self._checkpoint, self._progress = optimize, checkpoint, progress
         self._result: nn.Module | None = None
+        self.reasons: dict[str, str] = {}
 
     @property
     def result(self) -> nn.Module:
@@ -164,9 +166,10 @@ class JointTraining:
         if self._prune.importance != "second_order":
             end = round(self._config.prune_share * self._steps)
             pruner = Pruner(network, self._prune, schedule=CubicSchedule(0, end, max(1, end // 50)))
+            self.reasons = pruner.reasons
             return follow_first(network), pruner
-        pruned = prune_at_once(
-            network, self._prune, calibration=self._items, transform=transform, checkpoint=self._checkpoint,
-            progress=self._progress,
-        )  # fmt: skip
+        stream = batches(self._items, transform)
+        pruned, self.reasons = prune_with_reasons(
+            network, self._prune, stream, checkpoint=self._checkpoint, progress=self._progress
+        )
         return follow_first(pruned), None

@@ -1,0 +1,6 @@
+"""Recipes: one file that says all of a compression, so that a run can be repeated."""
+
+from niwaki.recipes.load import load_recipe, recipe_names
+from niwaki.recipes.recipe import Recipe
+
+__all__ = ["Recipe", "load_recipe", "recipe_names"]

@@ -1,0 +1,132 @@
+"""niwaki.compress with a recipe."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from niwaki.modules import check_model, named_layers
+from niwaki.optimization.optimize import optimize
+from niwaki.pipeline import Squeezed
+from niwaki.quantization.inputs import Batch, batches, check_calibration
+from niwaki.recipes.load import load_recipe
+from niwaki.recipes.recipe import Recipe
+from niwaki.report import Report
+from niwaki.report.make import report_of
+from niwaki.training.joint import JointTraining
+from niwaki.training.loop import distillation, train
+
+# Inputs that are pruned and calibrated on, where there are more to train on.
+_CALIBRATION, _PIECE = 512, 64
+Compress = Callable[..., tuple[nn.Module, Report]]
+
+
+def run_recipe(
+    compress: Compress,
+    model: nn.Module,
+    calibration: Any,
+    recipe: str | os.PathLike[str] | Recipe,
+    *,
+    transform: Callable[[Any], Any] | None,
+    evaluate: Callable[[nn.Module], float] | None,
+    progress: bool,
+) -> tuple[nn.Module, Report]:
+    """Does what a recipe says; with the same inputs and the same recipe, the same again.
+
+    Args:
+        compress: niwaki.compress, for what needs no training.
+        model, calibration, transform, evaluate, progress: as there.
+        recipe: a name, a path or a Recipe.
+    """
+    found = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    check_model(model, "compress")
+    found.check_patterns(model)
+    quantize = found.quantize if transform is None else dataclasses.replace(found.quantize, transform=transform)
+    with _seeded(found.seed):
+        if found.finetune is None:
+            module, report = compress(
+                model, calibration, target=found.target, evaluate=evaluate, optimize=found.optimize, prune=found.prune,
+                quantize=quantize, progress=progress,
+            )  # fmt: skip
+        else:
+            module, report = _trained(model, calibration, found, quantize, evaluate, progress)
+    return module, report.named(found.name)
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seeds all generators, and gives the caller's back afterwards."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+
+
+def _trained(
+    model: nn.Module, calibration: Any, recipe: Recipe, quantize: Any, evaluate: Any, progress: bool
+) -> tuple[nn.Module, Report]:
+    """Prunes, and trains on the calibration inputs, with the network as it was as the teacher."""
+    assert recipe.finetune is not None
+    inputs = _joined(list(batches(check_calibration(calibration), quantize.transform)))
+    plain = dataclasses.replace(quantize, transform=None)
+    order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(recipe.seed))
+    chosen = list(inputs[order[:_CALIBRATION]].split(_PIECE))
+    data = Shuffled(inputs, recipe.finetune.batch, recipe.seed)
+    joint = JointTraining(
+        model, chosen, prune=recipe.prune, quantize=plain, steps=recipe.finetune.epochs * len(data),
+        config=recipe.finetune, optimize=recipe.optimize, progress=progress,
+    )  # fmt: skip
+    module = train(joint, data, recipe.finetune, distillation(model, recipe.finetune), progress=progress)
+    folded = optimize(model, recipe.optimize, args=(chosen[0],))
+    squeezed = Squeezed(module, dict(named_layers(folded)), joint.reasons)
+    accuracies = (None, None) if evaluate is None else (evaluate(module), evaluate(model))
+    return module, report_of(model, folded, squeezed, Batch(0, (chosen[0],), {}), accuracies)
+
+
+def _joined(calls: list[Batch]) -> torch.Tensor:
+    """All inputs in one tensor."""
+    for call in calls:
+        if call.kwargs or len(call.args) != 1 or not isinstance(call.args[0], torch.Tensor):
+            raise TypeError(
+                f"niwaki.compress: {call}: a recipe with fine-tuning trains networks of one tensor; for others, write "
+                "the loop with niwaki.JointTraining."
+            )
+        if call.args[0].shape[1:] != calls[0].args[0].shape[1:]:
+            raise ValueError(f"niwaki.compress: {call}: fine-tuning needs inputs of one shape; resize them.")
+    return torch.cat([call.args[0] for call in calls])
+
+
+class Shuffled:
+    """Inputs in batches, in a new order in each walk; what does not fill a batch waits for the next walk.
+
+    Args:
+        inputs: [N, ...].
+        batch: inputs of a batch; all of them, where there are fewer.
+        seed: of the order.
+    """
+
+    def __init__(self, inputs: torch.Tensor, batch: int, seed: int) -> None:
+        self._inputs, self._batch = inputs, min(batch, len(inputs))
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def __len__(self) -> int:
+        return len(self._inputs) // self._batch
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        order = torch.randperm(len(self._inputs), generator=self._generator)
+        for chosen in order[: len(self) * self._batch].split(self._batch):
+            yield self._inputs[chosen]

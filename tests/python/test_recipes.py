@@ -1,0 +1,123 @@
+"""Recipes: what a file says is what happens, twice the same, and what is wrong in it is named."""
+
+from __future__ import annotations
+
+import importlib.resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import niwaki
+from niwaki import Recipe, load_recipe
+
+
+def make_net() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 8),
+    ).eval()  # fmt: skip
+
+
+@pytest.fixture
+def x() -> torch.Tensor:
+    return torch.randn(32, 3, 10, 10)
+
+
+def test_the_packages_own_say_what_they_trade() -> None:
+    assert niwaki.recipe_names() == ["codebook", "fast", "half", "int8", "tenth"]
+    recipes = {name: load_recipe(name) for name in niwaki.recipe_names()}
+    assert all(len(recipe.trade) > 80 and recipe.name == name for name, recipe in recipes.items())
+    assert recipes["half"].prune == niwaki.PruneConfig(0.5, scope="local", importance="second_order")
+    assert recipes["codebook"].quantize.codebook == "kmeans"
+    assert recipes["fast"].target == niwaki.Target(speedup=1.5)
+    assert recipes["tenth"].finetune is not None and recipes["tenth"].finetune.learning_rate == 1e-4
+
+
+@pytest.mark.parametrize("name", ["int8", "codebook", "half"])
+def test_recipes_run_and_repeat(x: torch.Tensor, name: str) -> None:
+    net = make_net()
+    torch.manual_seed(7)
+    first, report = niwaki.compress(net, x, recipe=name)
+    state = torch.get_rng_state()
+    second, again = niwaki.compress(net, x, recipe=load_recipe(name))
+    assert torch.equal(first(x), second(x)) and report == again
+    assert report.network.recipe == name
+    torch.manual_seed(7)
+    assert torch.equal(torch.get_rng_state(), state), "the caller's seed is the caller's"
+    if name == "half":
+        assert report.zeros > 0.45
+
+
+def test_a_recipe_with_training_repeats(x: torch.Tensor, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "seed: 3\nprune: {sparsity: 0.6, importance: magnitude}\nquantize: {weight_bits: {'3': 6}}\n"
+        "finetune: {epochs: 3, batch: 8, learning_rate: 1e-3}\n"
+    )
+    net = make_net()
+    before = [parameter.clone() for parameter in net.parameters()]
+    runs = [niwaki.compress(net, x.split(16), recipe=path) for _ in range(2)]
+    assert torch.equal(runs[0][0](x), runs[1][0](x)) and runs[0][1] == runs[1][1]
+    report = runs[0][1]
+    rows = {row.name: row for row in report}
+    assert rows["3"].zeros >= 0.55 and rows["3"].bits <= 6 and "input channels in fours" in rows["0"].reason
+    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
+    path.write_text(path.read_text().replace("seed: 3", "seed: 4"))
+    assert not torch.equal(niwaki.compress(net, x.split(16), recipe=path)[0](x), runs[0][0](x))
+
+
+def test_the_transform_and_the_accuracy_go_with_a_recipe(x: torch.Tensor) -> None:
+    seen: list[Any] = []
+
+    def take(item: Any) -> torch.Tensor:
+        seen.append(item)
+        return item["x"]  # type: ignore[no-any-return]
+
+    _, report = niwaki.compress(make_net(), [{"x": x}], recipe="int8", transform=take, evaluate=lambda net: 50.0)
+    assert seen and report.network.accuracy == report.network.float_accuracy == 50.0
+
+
+@pytest.mark.parametrize(("text", "error", "says"), [
+    ("qantize: {}", ValueError, r"no key 'qantize' \(did you mean 'quantize'\?\); there are trade, seed, optimize"),
+    ("prune: {sparcity: 0.5}", ValueError, r"prune: there is no key 'sparcity' \(did you mean 'sparsity'\?\)"),
+    ("prune: {sparsity: 2}", ValueError, r"bad\.yaml': prune: PruneConfig: sparsity must lie in 0 to 1, not 2"),
+    ("prune: {sparsity: 0.5, pattern: block5}", ValueError, "pattern must be one of 'block4'"),
+    ("quantize: {weight_bits: 9}", ValueError, "whole numbers from 2 to 8, not 9"),
+    ("quantize: {transform: len}", ValueError, "no key 'transform'"),
+    ("quantize: 8", TypeError, "quantize must be a mapping of observer"),
+    ("finetune: {epochs: 0}", ValueError, "epochs must be a whole number of at least 1"),
+    ("finetune: {prune_share: 0.8, quantize_share: 0.8}", ValueError, "add up to at most 1"),
+    ("finetune: {learning_rate: fast}", ValueError, "learning_rate must be a number above 0, not 'fast'"),
+    ("target: {size: 0.1}\nprune: {sparsity: 0.5}", ValueError, "leave out target or prune"),
+    ("seed: soon", ValueError, "seed must be a whole number"),
+    ("trade: 3", TypeError, "trade must be words"),
+    ("seed: 1\nseed: 2", ValueError, "line 1: .*the key 'seed' is there twice"),
+    ("prune: {", ValueError, "not YAML that can be read"),
+    ("- 1", ValueError, "must be a mapping of trade"),
+])  # fmt: skip
+def test_what_is_wrong_in_a_recipe_is_named(tmp_path: Path, text: str, error: type[Exception], says: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(error, match=says) as caught:
+        load_recipe(path)
+    assert str(path) in str(caught.value)
+
+
+def test_unknown_recipes_and_patterns(x: torch.Tensor, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no recipe 'tent' \(did you mean 'tenth'\?\); there are codebook, fast"):
+        load_recipe("tent")
+    with pytest.raises(ValueError, match="there is no file"):
+        load_recipe(tmp_path / "none.yaml")
+    recipe = Recipe("mine", quantize=niwaki.QuantizeConfig(weight_bits={"layer9.*": 4}))
+    with pytest.raises(ValueError, match=r"recipe 'mine': quantize\.weight_bits: 'layer9\.\*' matches no"):
+        niwaki.compress(make_net(), x, recipe=recipe)
+    with pytest.raises(TypeError, match="a recipe says all; leave sparsity out"):
+        niwaki.compress(make_net(), x, recipe="int8", sparsity=0.5)
+
+
+def test_every_file_of_the_folder_is_a_recipe() -> None:
+    files = [entry.name for entry in importlib.resources.files("niwaki.recipes").iterdir()]
+    assert sorted(name[:-5] for name in files if name.endswith(".yaml")) == niwaki.recipe_names()
