@@ -271,3 +271,28 @@ def test_as_a_program() -> None:
         [sys.executable, "-m", "niwaki.cli", "--version"], capture_output=True, text=True, timeout=120, check=False
     )
     assert (run.returncode, run.stdout.strip()) == (0, f"niwaki {niwaki.__version__}"), run.stderr
+
+
+def test_recipes_targets_and_what_does_not_go_together(
+    net: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "x.npy", torch.randn(12, 3, 20, 20).numpy())
+    file = tmp_path / "net.niwaki"
+    inputs = (f"{net}:make", "--calibration", tmp_path / "x.npy", "-o", file)
+    assert compress(*inputs, "--recipe", "codebook", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["report"]["network"]["recipe"] == "codebook"
+    small = result["bytes"]
+    assert compress(*inputs, "--target-size", f"{small / 1000}kB", "--json") == 0
+    report = json.loads(capsys.readouterr().out)["report"]
+    assert report["network"]["file_bytes"] == file.stat().st_size <= small
+    assert compress(*inputs, "--weight-bits", "4", "--sparsity", 0.5, "--importance", "second_order") == 0
+    assert "sparse int8" in capsys.readouterr().out
+    for wrong, says in (
+        (("--recipe", "tent"), "did you mean 'tenth'"),
+        (("--recipe", "int8", "--sparsity", 0.5), "--recipe says all"),
+        (("--target-size", 0.1, "--sparsity", 0.5), "exclude each other"),
+        (("--target-size", "1B"), "the nearest one takes"),
+    ):
+        assert compress(*inputs, *wrong) == 2
+        assert says in capsys.readouterr().err

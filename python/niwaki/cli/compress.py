@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from niwaki.cli.console import UsageError, note
+from niwaki.cli.options import add_options, options_of
 
 if TYPE_CHECKING:
     from niwaki.image import ImageConfig
+    from niwaki.report import Report
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 
@@ -30,6 +32,8 @@ EXAMPLES = """\
 examples:
   niwaki compress torchvision.models:resnet50 --weights w.safetensors --calibration images/ -o resnet50.niwaki
   niwaki compress torchvision.models:resnet50 --weights w.pt --calibration images/ --sparsity 0.75 -o sparse.niwaki
+  niwaki compress torchvision.models:resnet50 --weights w.pt --calibration images/ --recipe half -o half.niwaki
+  niwaki compress torchvision.models:resnet50 --weights w.pt --calibration images/ --target-size 0.1 -o tenth.niwaki
   niwaki compress net.py:make --args '{"classes": 10}' --weights net.pt --calibration train.npz -o net.niwaki
   niwaki compress torchvision.models:resnet18 --calibration random -o try.niwaki
 """
@@ -50,23 +54,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--args", metavar="JSON", help="keyword arguments for the callable, as a JSON object")
     parser.add_argument("--weights", metavar="FILE", help="state dict: .safetensors, .pt or .pth")
 
-    prune = parser.add_argument_group("pruning")
-    prune.add_argument(
-        "--sparsity", type=_ratio, metavar="0..1", help="share of the weights to set to zero (default: none)"
-    )
-    prune.add_argument(
-        "--pattern",
-        choices=("block4", "unstructured"),
-        default="block4",
-        help="what is zero together: four input channels, which runs fastest, or single weights (default: block4)",
-    )
-    prune.add_argument(
-        "--scope",
-        choices=("global", "local"),
-        default="global",
-        help="whether the share holds for the network as a whole or for each layer (default: global)",
-    )
-
+    add_options(parser)
     quantize = parser.add_argument_group("calibration")
     quantize.add_argument("--calibration", metavar="INPUTS", required=True, help="a folder, a file, or 'random'")
     quantize.add_argument(
@@ -108,13 +96,6 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
-def _ratio(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1 (0.75 prunes three quarters)")
-    return value
-
-
 def _size(text: str) -> tuple[int, int]:
     parts = text.lower().split("x")
     if len(parts) > 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
@@ -153,6 +134,18 @@ def _image(arguments: argparse.Namespace, shape: Sequence[int]) -> ImageConfig |
     return image
 
 
+def _show(report: Report) -> None:
+    """The table: in colours on a terminal, as plain text elsewhere."""
+    import sys
+
+    if not sys.stdout.isatty():
+        print(report)
+        return
+    from rich.console import Console
+
+    Console().print(report)
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Does what `niwaki compress` says."""
     _check_paths(arguments)
@@ -187,12 +180,7 @@ def run(arguments: argparse.Namespace) -> None:
         note("--calibration random: good for timing only; calibrate with real inputs before you use the answers.")
     image = _image(arguments, calibration[0].shape)
     begin = time.perf_counter()
-    options: dict[str, Any] = {}
-    if arguments.sparsity is not None:
-        options.update(sparsity=arguments.sparsity, pattern=arguments.pattern, scope=arguments.scope)
-    if arguments.observer is not None:
-        options["observer"] = arguments.observer
-    module, report = niwaki.compress(model, calibration, **options)
+    module, report = niwaki.compress(model, calibration, **options_of(arguments))
     network = niwaki.compile(module, (calibration[0][:1],))
     network.save(arguments.output, image=image)
     seconds = time.perf_counter() - begin
@@ -207,7 +195,7 @@ def run(arguments: argparse.Namespace) -> None:
         return
     from niwaki.report.text import format_bytes
 
-    print(report)
+    _show(report)
     print(
         f"\n{arguments.output}: {format_bytes(size)}, {size / float_size:.1%} of the {format_bytes(float_size)} "
         f"in float32; took {seconds:.1f} s"
