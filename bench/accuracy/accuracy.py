@@ -82,6 +82,10 @@ def _weights(args: Any) -> list[dict[str, Any]]:
     return [*({"weight_bits": bits} for bits in args.weight_bits), *({"codebook": kind} for kind in args.codebook)]
 
 
+def _name(option: dict[str, Any]) -> str:
+    return " ".join(f"{key} {value}" for key, value in option.items()).replace("_", " ") or "int8"
+
+
 def main() -> None:
     """Prints the table in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -98,6 +102,7 @@ def main() -> None:
     parser.add_argument("--rounding", nargs="+", choices=("nearest", "second_order", "learned"),
                         default=["nearest", "second_order"], help="for --weight-bits and --codebook")  # fmt: skip
     parser.add_argument("--per-tensor", action="store_true", help="one scale per layer, for --weight-bits, --codebook")
+    parser.add_argument("--both", action="store_true", help="bits and codebooks for the rows of --sparsity")
     parser.add_argument("--float32", action="store_true", help="pruned networks in float32: what pruning alone costs")
     parser.add_argument("--pruned", action="store_true", help="leave out the row of int8 without pruning")
     parser.add_argument("--images", type=int, default=512, help="to calibrate on (default: 512)")
@@ -113,16 +118,16 @@ def main() -> None:
             measure(name, "int8", model, images, args, {})
         if args.uncorrected:
             measure(name, "int8, biases as they were", model, images, args, {"correct_bias": False})
-        for option, rounding in itertools.product(_weights(args), args.rounding):
+        for option, rounding in itertools.product([] if args.both else _weights(args), args.rounding):
             scales = {"per_channel": False} if args.per_tensor else {}
             method = " ".join(f"{key} {value}," for key, value in {**option, **scales}.items()) + f" {rounding}"
             measure(name, method.replace("_", " "), model, images, args, {**option, **scales, "rounding": rounding})
-        for pattern, sparsity, scope, importance in itertools.product(
-            args.pattern, args.sparsity, args.scope, args.importance
+        for pattern, sparsity, scope, importance, option in itertools.product(
+            args.pattern, args.sparsity, args.scope, args.importance, _weights(args) if args.both else [{}]
         ):
-            kind = "float32" if args.float32 else "int8"
+            kind = "float32" if args.float32 else _name(option)
             method = f"{kind}, {sparsity:.0%} {pattern}, {scope}, {importance.replace('_', ' ')}"
-            options = {"sparsity": sparsity, "pattern": pattern, "scope": scope, "importance": importance}
+            options = {"sparsity": sparsity, "pattern": pattern, "scope": scope, "importance": importance, **option}
             (measure_float if args.float32 else measure)(name, method, model, images, args, options)
 
 

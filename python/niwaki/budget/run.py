@@ -122,8 +122,5 @@ def _put_back(first: Candidate, last: Candidate) -> dict[str, str]:
     for name, option in last.chosen.items():
         before = first.chosen[name]
         if option.share < before.share - 1e-9 or option.bits > before.bits:
-            reasons[name] = (
-                f"put back for the accuracy: from {before.share:.0%} zeros and {before.bits} bits to "
-                f"{option.share:.0%} and {option.bits}"
-            )
+            reasons[name] = f"put back: {before.share:.0%} zeros and {before.bits} bits cost too much accuracy"
     return reasons

@@ -115,7 +115,11 @@ def plot_sensitivity(report: Report) -> Figure:
     other.tick_params(colors=_WOOD, labelsize=9)
     other.spines[["top", "right", "left"]].set_visible(False)
     handles = [part.get_legend_handles_labels() for part in (axes, other)]
-    axes.legend(handles[0][0] + handles[1][0], handles[0][1] + handles[1][1], frameon=False, fontsize=9)
+    # Above the plot: bars and points may be anywhere in it.
+    axes.legend(
+        handles[0][0] + handles[1][0], handles[0][1] + handles[1][1], fontsize=9, ncols=2, frameon=False,
+        loc="lower right", bbox_to_anchor=(1, 1),
+    )  # fmt: skip
     return figure
 
 
