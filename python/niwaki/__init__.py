@@ -18,6 +18,7 @@ from niwaki.inspection import inspect
 from niwaki.network import Network
 from niwaki.nn import set_threads
 from niwaki.optimization import optimize
+from niwaki.optimization.low_rank import FactorizeConfig, factorize
 from niwaki.pruning import ConstantSchedule, CubicSchedule, LinearSchedule, Pruner, prune
 from niwaki.quantization.quantize import quantize
 from niwaki.quantization.training import convert, prepare
@@ -28,6 +29,7 @@ from niwaki.training import DistillationLoss, FinetuneConfig, JointTraining
 __all__ = [
     "compress",
     "optimize",
+    "factorize",
     "prune",
     "quantize",
     "prepare",
@@ -54,6 +56,7 @@ __all__ = [
     "JointTraining",
     "FinetuneConfig",
     "OptimizeConfig",
+    "FactorizeConfig",
     "PruneConfig",
     "QuantizeConfig",
     "ImageConfig",

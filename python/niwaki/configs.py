@@ -1,8 +1,9 @@
 """The options of every verb in one place."""
 
+from niwaki.optimization.low_rank import FactorizeConfig
 from niwaki.optimization.optimize import OptimizeConfig
 from niwaki.pruning.config import PruneConfig
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.training.config import FinetuneConfig
 
-__all__ = ["FinetuneConfig", "OptimizeConfig", "PruneConfig", "QuantizeConfig"]
+__all__ = ["FactorizeConfig", "FinetuneConfig", "OptimizeConfig", "PruneConfig", "QuantizeConfig"]

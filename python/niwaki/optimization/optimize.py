@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -11,8 +12,12 @@ import torch
 from torch import nn
 
 from niwaki.modules import bake_parametrizations, check_model, copy_model, has_hooks, replace_module
+from niwaki.optimization.dead import try_to_remove
 from niwaki.optimization.fold import fold_batch_norm
+from niwaki.optimization.fused import call_parts
 from niwaki.optimization.pairs import find_pairs
+
+_log = logging.getLogger("niwaki")
 
 _DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
@@ -24,10 +29,13 @@ class OptimizeConfig:
     Attributes:
         fold_batch_norm: multiplies batch norms into the convolution or linear layer before them.
         remove_dropout: replaces dropout, which does nothing after training, by nn.Identity.
+        remove_dead_channels: cuts out channels without weights, whose value never changes; it goes into the bias of the
+            layer that reads them. Needs an example input.
     """
 
     fold_batch_norm: bool = True
     remove_dropout: bool = True
+    remove_dead_channels: bool = True
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -82,4 +90,8 @@ def optimize(
         for module in list(copied.modules()):
             if type(module) in _DROPOUT and not has_hooks(module):
                 copied = replace_module(copied, module, nn.Identity())
+    call_parts(copied)
+    if config.remove_dead_channels:
+        for name, count in try_to_remove(copied, args, kwargs).items():
+            _log.info("optimize: layer '%s' loses %d channels that have no weights", name, count)
     return copied

@@ -26,6 +26,7 @@ from niwaki.modules import (
     replace_module,
 )  # fmt: skip
 from niwaki.nn.layers import Conv2d, Linear
+from niwaki.optimization.fused import call_parts
 from niwaki.progress import track
 from niwaki.quantization.bias import Kept, correct_biases
 from niwaki.quantization.calibrate import Calibration
@@ -87,6 +88,7 @@ def quantize_with_reasons(
 
     copied = copy_model(model).eval().requires_grad_(False)
     bake_parametrizations(copied)
+    call_parts(copied)
     called = _layers_called(copied, first)
     floats = dict(named_layers(copied))
     reasons: dict[str, str] = {}

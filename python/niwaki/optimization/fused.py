@@ -1,0 +1,22 @@
+"""Layers of torch that read the weights of their parts instead of calling them."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def call_parts(model: nn.Module) -> None:
+    """Makes the encoder layers of a copy call their linear layers, which can then be replaced.
+
+    In eval mode without gradients, torch's nn.TransformerEncoderLayer hands all of its weights to one fused kernel. It
+    does not where its activation is neither ReLU nor GELU, which it notes in an attribute; the activation itself is
+    another one, and stays. Unlike a hook or a global switch, the attribute travels with copies and pickles.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.TransformerEncoderLayer):
+            module.activation_relu_or_gelu = 0
+        if isinstance(module, nn.TransformerEncoder):
+            # Nested tensors are for the fused kernel alone.
+            module.enable_nested_tensor = False
+            if hasattr(module, "use_nested_tensor"):
+                module.use_nested_tensor = False
