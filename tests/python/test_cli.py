@@ -286,7 +286,8 @@ def test_recipes_targets_and_what_does_not_go_together(
     assert compress(*inputs, "--target-size", f"{small / 1000}kB", "--json") == 0
     report = json.loads(capsys.readouterr().out)["report"]
     assert report["network"]["file_bytes"] == file.stat().st_size <= small
-    assert compress(*inputs, "--weight-bits", "4", "--sparsity", 0.5, "--importance", "second_order") == 0
+    options = ("--weight-bits", "4", "--sparsity", 0.5, "--importance", "second_order", "--factorize", "0.01")
+    assert compress(*inputs, *options) == 0
     assert "sparse int8" in capsys.readouterr().out
     for wrong, says in (
         (("--recipe", "tent"), "did you mean 'tenth'"),

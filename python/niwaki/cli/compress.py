@@ -180,6 +180,9 @@ def run(arguments: argparse.Namespace) -> None:
         note("--calibration random: good for timing only; calibrate with real inputs before you use the answers.")
     image = _image(arguments, calibration[0].shape)
     begin = time.perf_counter()
+    given = model
+    if arguments.factorize is not None:
+        model = niwaki.factorize(model.eval(), calibration, niwaki.FactorizeConfig(error=arguments.factorize))
     module, report = niwaki.compress(model, calibration, **options_of(arguments))
     network = niwaki.compile(module, (calibration[0][:1],))
     network.save(arguments.output, image=image)
@@ -188,7 +191,7 @@ def run(arguments: argparse.Namespace) -> None:
         (report.to_html if arguments.report.endswith(".html") else report.to_json)(arguments.report)
 
     size = Path(arguments.output).stat().st_size
-    float_size = sum(value.numel() * value.element_size() for value in model.state_dict().values())
+    float_size = sum(value.numel() * value.element_size() for value in given.state_dict().values())
     if arguments.json:
         result = {"file": arguments.output, "bytes": size, "float_bytes": float_size, "seconds": round(seconds, 3)}
         print(json.dumps({**result, "report": report.to_dict()}, indent=2))

@@ -47,6 +47,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default="magnitude",
         help="the smallest weights go, or those whose loss the others can make good on the inputs (default: magnitude)",
     )
+    parser.add_argument(
+        "--factorize", type=float, metavar="ERROR",
+        help="first make two layers of linear and 1 x 1 ones, where that is faster here and changes their outputs by at "
+        "most this share (0.05, say)",
+    )  # fmt: skip
     bits = parser.add_argument_group("weights")
     bits.add_argument("--weight-bits", type=int, metavar="2..8", help="of all layers (default: 8)")
     bits.add_argument("--codebook", choices=("kmeans", "power_of_two"), help="few different values for each layer")

@@ -139,19 +139,20 @@ def _split(seen: Visit, error: float) -> nn.Sequential | None:
 
 def _pair(layer: Layer, first: torch.Tensor, second: torch.Tensor, bias: torch.Tensor | None) -> nn.Sequential:
     rank, inputs = first.shape
-    parts: tuple[Layer, Layer]
+    outputs, biased = len(second), bias is not None
+    one: Layer
+    other: Layer
     if isinstance(layer, nn.Linear):
-        parts = nn.Linear(inputs, rank, bias=False), nn.Linear(rank, len(second), bias=bias is not None)
+        one, other = nn.Linear(inputs, rank, bias=False), nn.Linear(rank, outputs, bias=biased)
     else:
         # The stride comes first: positions that are left out need no second layer.
-        parts = (
-            nn.Conv2d(inputs, rank, 1, layer.stride, bias=False), nn.Conv2d(rank, len(second), 1, bias=bias is not None)
-        )  # fmt: skip
-    for part, matrix in zip(parts, (first, second), strict=True):
-        part.weight.copy_(matrix.reshape(part.weight.shape))
-    if bias is not None and parts[1].bias is not None:
-        parts[1].bias.copy_(bias)
-    return nn.Sequential(*parts).eval()
+        stride = (layer.stride[0], layer.stride[1])
+        one, other = nn.Conv2d(inputs, rank, 1, stride, bias=False), nn.Conv2d(rank, outputs, 1, bias=biased)
+    one.weight.copy_(first.reshape(one.weight.shape))
+    other.weight.copy_(second.reshape(other.weight.shape))
+    if bias is not None and other.bias is not None:
+        other.bias.copy_(bias)
+    return nn.Sequential(one, other).eval()
 
 
 def _faster(seen: Visit, pair: nn.Sequential, threads: int) -> bool:
@@ -164,9 +165,10 @@ def _faster(seen: Visit, pair: nn.Sequential, threads: int) -> bool:
         return False
     total = sum(part for part in two if part is not None)
     better = total < _GAIN * one
+    rank = between[1 if isinstance(seen.layer, nn.Conv2d) else -1]
     _log.info(
         "factorize: layer '%s', rank %d of %d: %.3f ms in two, %.3f ms in one: %s",
-        seen.name, between[1] if isinstance(seen.layer, nn.Conv2d) else between[-1], min(seen.weight.shape[:2]), total, one, "two" if better else "stays one",
+        seen.name, rank, min(seen.weight.shape[:2]), total, one, "two" if better else "stays one",
     )  # fmt: skip
     return better
 
