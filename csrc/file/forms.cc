@@ -77,6 +77,7 @@ class EncodedSource final : public TensorSource {
     } else {
       unpack_masked(weight);
     }
+    if (encoded_.unload) encoded_.unload();
     return std::shared_ptr<const uint8_t>(buffer, buffer->data());
   }
 

@@ -23,7 +23,8 @@ struct Encoded {
   Storage storage;
   std::shared_ptr<const uint8_t> data;  // kept alive, not copied
   size_t bytes = 0;
-  std::function<void()> refuse;  // throws: the payload is not good
+  std::function<void()> refuse;       // throws: the payload is not good
+  std::function<void()> unload = {};  // the payload was read and will hardly be read again; may be empty
 
   std::span<const uint8_t> span() const { return {data.get(), bytes}; }
 };

@@ -41,11 +41,21 @@ FileBytes map_bytes(const std::string& path, size_t size) {
   close(file);
   if (data == MAP_FAILED) return {};
   return {std::shared_ptr<const uint8_t>(static_cast<const uint8_t*>(data), [data, size](const uint8_t*) { munmap(data, size); }),
-          size};
+          size, true};
 }
 #endif
 
 }  // namespace
+
+void FileBytes::unload([[maybe_unused]] std::span<const uint8_t> bytes) const {
+#ifdef NIWAKI_POSIX
+  if (!mapped) return;
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE)), begin = reinterpret_cast<uintptr_t>(bytes.data());
+  const uintptr_t first = (begin + page - 1) / page * page, last = (begin + bytes.size()) / page * page;
+  // The pages are the file's own, never written: nothing is lost, and where the system refuses nothing is gained.
+  if (first < last) (void)madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+#endif
+}
 
 FileBytes copy_bytes(std::span<const uint8_t> bytes) {
   auto buffer = std::make_shared<Buffer>(bytes.size());

@@ -11,8 +11,12 @@ namespace niwaki {
 struct FileBytes {
   std::shared_ptr<const uint8_t> data;  // unmaps, or frees, with its last copy; 64-byte aligned
   size_t size = 0;
+  bool mapped = false;
 
   std::span<const uint8_t> span() const { return {data.get(), size}; }
+
+  // Gives the memory of these bytes back, where they are mapped: whoever reads them again reads them from the file.
+  void unload(std::span<const uint8_t> bytes) const;
 };
 
 // Throws Error(invalid_file) for a file that is missing, unreadable, empty or no regular file.

@@ -167,7 +167,8 @@ class Reader {
     }
     if (dtype != DType::i8 || row.rank < 2) refuse_corrupt(path_, "form of " + what);
     const auto refuse = [path = path_, what] { refuse_corrupt(path, "values of " + what); };
-    return decode(shape, {row.storage, data, payload.size(), refuse});
+    const auto unload = [file = file_, payload] { file.unload(payload); };
+    return decode(shape, {row.storage, data, payload.size(), refuse, unload});
   }
 
   Graph read_graph(std::span<const uint8_t> bytes, const std::vector<Tensor>& tensors) {

@@ -47,7 +47,8 @@ void DenseConv::find_taps(const int8_t* weight) {
   }
   for (int32_t group = 0; group < in_groups(); ++group) {
     int32_t top = height, bottom = 0, left = width, right = 0;
-    for (int32_t o = 0; o < params_.out_channels; ++o) {
+    const auto whole = [&] { return top == 0 && left == 0 && bottom == height && right == width; };
+    for (int32_t o = 0; o < params_.out_channels && !whole(); ++o) {
       for (int32_t tap = 0; tap < taps(); ++tap) {
         int8_t four[4];
         four_weights(weight, o, group, tap, four);
