@@ -45,7 +45,8 @@ TEST(arch_names_round_trip) {
 
 // An emulator is told which CPU to be; the caller says in NIWAKI_BEST_ISA which set that CPU's best is.
 TEST(arch_finds_what_the_emulated_cpu_has) {
-  if (const char* best = std::getenv("NIWAKI_BEST_ISA")) CHECK_EQ(std::string(isa_name(supported_isas().back())), std::string(best));
+  if (const char* best = std::getenv("NIWAKI_BEST_ISA"))
+    CHECK_EQ(std::string(isa_name(supported_isas().back())), std::string(best));
 }
 
 TEST(arch_environment_forces) {

@@ -49,8 +49,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--factorize", type=float, metavar="ERROR",
-        help="first make two layers of linear and 1 x 1 ones, where that is faster here and changes their outputs by at "
-        "most this share (0.05, say)",
+        help="first make two layers of linear and 1 x 1 ones, where that is faster here and changes their outputs by "
+        "at most this share (0.05, say)",
     )  # fmt: skip
     bits = parser.add_argument_group("weights")
     bits.add_argument("--weight-bits", type=int, metavar="2..8", help="of all layers (default: 8)")
