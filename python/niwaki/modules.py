@@ -149,6 +149,7 @@ def check_patterns(value: Any, field: str) -> tuple[str, ...]:
 def check_skips(model: nn.Module, patterns: tuple[str, ...], what: str) -> None:
     """Raises ValueError for a pattern that matches no layer: most likely a slip; names are given that are close."""
     names = [name for name, _ in named_layers(model)]
+    names += [name for name, module in model.named_modules() if isinstance(module, nn.LSTM)]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
             close = difflib.get_close_matches(pattern, names, cutoff=0.5) or names[:3]

@@ -14,6 +14,7 @@ from niwaki.capture import evaluating
 from niwaki.errors import NiwakiError
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.prune import prune_with_reasons
+from niwaki.pruning.recurrent import prune_recurrent
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.grid import Grid
 from niwaki.quantization.inputs import Batch, batches
@@ -59,6 +60,8 @@ def squeeze(
     if prune is not None:
         stream = batches(items, quantize.transform) if second_order else None
         optimized, reasons = prune_with_reasons(optimized, prune, stream, finish=grid, counts=counts, progress=progress)
+        if counts is None:
+            prune_recurrent(optimized, prune)
     module, kept_float, floats = quantize_with_reasons(
         optimized, items, quantize, scales=grid.scales if grid is not None else None, progress=progress
     )

@@ -147,3 +147,61 @@ def test_vgg_and_mobilenet_by_second_order(name: str) -> None:
     small, report = niwaki.compress(net.eval(), x, sparsity=0.5, importance="second_order")
     assert report.schemes.get("float32") is None and report.zeros > 0.3
     assert not niwaki.compile(small, (x,)).plan.torch
+
+
+class Recurrent(nn.Module):
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(16, 24, batch_first=True, **options)
+        self.head = nn.Linear(24 * (2 if options.get("bidirectional") else 1), 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.lstm(x)[0][:, -1])
+
+
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}, {"bias": False}])
+def test_the_weights_of_an_lstm_are_quantized_and_pruned(options: dict[str, Any]) -> None:
+    net = Recurrent(**options).eval()
+    x = torch.randn(16, 7, 16)
+    small, report = niwaki.compress(net, x)
+    assert type(small.lstm) is niwaki.nn.LSTM and small.lstm.weight_ih_l0.dtype == torch.int8
+    row = report[0]
+    assert (row.name, row.op, row.scheme) == ("lstm", "lstm", "int8") and "weights only" in row.reason
+    assert row.bytes < 0.36 * row.float_bytes and row.error is not None and row.error < 0.01
+    with torch.no_grad():
+        wanted = net(x)
+        assert float((small(x) - wanted).norm() / wanted.norm()) < 0.02
+        assert float((niwaki.compile(small, (x,))(x) - wanted).norm() / wanted.norm()) < 0.02
+    pruned, report = niwaki.compress(net, x, sparsity=0.5)
+    assert report[0].zeros >= 0.5 and report[1].zeros >= 0.5
+    blocks = pruned.lstm.weight_hh_l0.reshape(96, 6, 4)
+    assert int((blocks == 0).all(2).sum()) >= 96 * 6 // 2
+    skipped, _ = niwaki.compress(net, x, skip=("lstm",))
+    assert type(skipped.lstm) is nn.LSTM
+    again = torch.load(saved(small), weights_only=False)
+    assert torch.equal(again(x), small(x))
+
+
+def saved(module: nn.Module) -> Any:
+    import io
+
+    file = io.BytesIO()
+    torch.save(module, file)
+    file.seek(0)
+    return file
+
+
+def test_an_lstm_takes_what_torchs_takes() -> None:
+    lstm = nn.LSTM(8, 12, num_layers=2).eval()
+    small = niwaki.nn.LSTM(lstm)
+    x, state = torch.randn(5, 3, 8), (torch.randn(2, 3, 12), torch.randn(2, 3, 12))
+    packed = nn.utils.rnn.pack_padded_sequence(x, [2, 5, 4], enforce_sorted=False)
+    with torch.no_grad():
+        for args in ((x,), (x, state), (x[:, 0],), (packed,), (packed, state)):
+            for a, b in zip(flat(small(*args)), flat(lstm(*args)), strict=True):
+                assert a.shape == b.shape and float((a - b).norm() / b.norm()) < 0.02
+
+
+def flat(result: Any) -> list[torch.Tensor]:
+    y, (h, c) = result
+    return [y.data if isinstance(y, nn.utils.rnn.PackedSequence) else y, h, c]

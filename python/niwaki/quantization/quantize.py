@@ -26,6 +26,7 @@ from niwaki.modules import (
     replace_module,
 )  # fmt: skip
 from niwaki.nn.layers import Conv2d, Linear
+from niwaki.nn.lstm import LSTM
 from niwaki.optimization.fused import call_parts
 from niwaki.progress import track
 from niwaki.quantization.bias import Kept, correct_biases
@@ -42,7 +43,7 @@ FloatLayer = nn.Conv2d | nn.Linear
 def quantize(
     model: nn.Module, calibration: Any, config: QuantizeConfig | None = None, *, progress: bool = True
 ) -> nn.Module:
-    """Quantizes the convolutions and linear layers of a network to int8.
+    """Quantizes the convolutions and linear layers of a network to int8, and the weights of LSTMs.
 
     Args:
         model: a trained float32 network on the CPU. It is not changed. Masks of niwaki.prune or torch.nn.utils.prune
@@ -101,7 +102,12 @@ def quantize_with_reasons(
         check_finite(name, layer)
         check_reduction(name, layer.weight)
         swapped[name] = layer
-    if not swapped:
+    recurrent = {
+        name: part
+        for name, part in copied.named_modules()
+        if type(part) is nn.LSTM and not matches(name, config.skip) and not has_hooks(part)
+    }
+    if not swapped and not recurrent:
         details = "; ".join(f"'{name}': {reason}" for name, reason in itertools.islice(reasons.items(), 3))
         raise NiwakiError(
             f"niwaki.quantize: there is no layer to quantize ({details or 'no Conv2d or Linear in the network'})."
@@ -113,6 +119,8 @@ def quantize_with_reasons(
         kept = list(itertools.chain([first], stream))  # they are walked through twice
         scales.update(round_layers(copied, open_layers, config, kept, progress=progress))
         first, stream, floats = kept[0], iter(kept[1:]), before
+    for name, part in recurrent.items():
+        copied = replace_module(copied, part, LSTM(part, bits=config.bits_of(name), name=name).eval())
     result = swap_layers(copied, swapped)
     _calibrate(result, swapped, itertools.chain([first], stream), config, scales, progress)
     return result, reasons, floats

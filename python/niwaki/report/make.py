@@ -12,6 +12,7 @@ from niwaki.budget.run import Outcome
 from niwaki.budget.search import Candidate
 from niwaki.budget.target import Target
 from niwaki.nn.layers import Conv2d, Linear
+from niwaki.nn.lstm import LSTM
 from niwaki.pipeline import Squeezed
 from niwaki.quantization.inputs import Batch
 from niwaki.quantization.weights import relative_error
@@ -73,10 +74,32 @@ def _parameter_bytes(model: nn.Module) -> int:
 def _rows(optimized: nn.Module, squeezed: Squeezed, reasons: dict[str, str], measures: Measures) -> list[LayerReport]:
     layers = {part.name: part for part in squeezed.module.modules() if isinstance(part, (Conv2d, Linear))}
     originals = dict(optimized.named_modules())
-    return [
+    rows = [
         _row(name, layer, originals.get(name, layer), layers.get(name), reasons.get(name, ""), measures)
         for name, layer in squeezed.floats.items()
     ]
+    recurrent = [part for part in squeezed.module.modules() if isinstance(part, LSTM)]
+    rows += [_recurrent_row(part, originals[part.name]) for part in recurrent]
+    order = {name: index for index, name in enumerate(originals)}
+    return sorted(rows, key=lambda row: order.get(row.name, len(order)))
+
+
+def _recurrent_row(now: LSTM, original: nn.Module) -> LayerReport:
+    """An LSTM: all of its matrices together. They are not in a file, so their bytes are those in memory."""
+    weights = now.weights()
+    count = sum(weight.numel() for weight in weights.values())
+    biases = sum(value.numel() for key, value in now.named_buffers() if key.startswith("bias"))
+    scales = sum(len(weight) for weight in weights.values())
+    change = energy = 0.0
+    for key, weight in weights.items():
+        before = getattr(original, key).detach().double()
+        change += float((weight.double() * getattr(now, key + "_scale")[:, None] - before).square().sum())
+        energy += float(before.square().sum())
+    return LayerReport(
+        now.name, "lstm", "int8", 1 - sum(int(w.count_nonzero()) for w in weights.values()) / max(1, count),
+        count + 4 * (scales + biases), 4 * (count + biases), math.sqrt(change / energy) if energy else None,
+        "weights only: torch computes it in float32", max(_bits(weight) for weight in weights.values()),
+    )  # fmt: skip
 
 
 def _row(

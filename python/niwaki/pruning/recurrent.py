@@ -1,0 +1,30 @@
+"""Zeros in the gates of nn.LSTM, by magnitude: the layer reads its weights itself, so nothing else is known of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from niwaki.modules import matches
+from niwaki.pruning.config import PruneConfig
+from niwaki.pruning.select import BLOCK, expand, keep_largest, scores_of
+
+
+def prune_recurrent(model: nn.Module, config: PruneConfig) -> None:
+    """Sets `config.sparsity` of each weight matrix of each nn.LSTM of a copy to zero.
+
+    Blocks of four inputs go together, where the pattern is 'block4' and inputs come in fours; else single weights. The
+    share holds for each matrix, whatever the scope.
+    """
+    with torch.no_grad():
+        for name, module in model.named_modules():
+            if not isinstance(module, nn.LSTM) or matches(name, config.skip):
+                continue
+            for key in module._flat_weights_names:
+                if key.startswith("weight"):
+                    weight = getattr(module, key)
+                    pattern = (
+                        "block4" if config.pattern == "block4" and weight.shape[1] % BLOCK == 0 else "unstructured"
+                    )
+                    (keep,) = keep_largest([scores_of(weight, pattern)], config.share)
+                    weight.copy_(torch.where(expand(keep, weight.shape, pattern), weight, 0))
