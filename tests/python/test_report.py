@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import html.parser
+import io
 import json
 import math
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
-from niwaki.report import LayerReport, Report
+import niwaki
+from niwaki.report import Histogram, LayerReport, NetworkReport, Point, Report
 from niwaki.report.text import align, format_bytes
 
 ROWS = [
@@ -125,3 +129,89 @@ def test_sizes_for_people(count: int, text: str) -> None:
 def test_align_puts_numbers_to_the_right() -> None:
     text = align(("name", "n"), [("a", "1"), ("bcdef", "100")], right=(1,))
     assert text == "name     n\n-----  ---\na        1\nbcdef  100"
+
+
+def full_report() -> Report:
+    histogram = Histogram(-1.0, 1.0, (3, 9, 3), (2, 4, 1))
+    rows = [
+        dataclasses.replace(row, output_error=0.1 * i, sensitivity=0.5 * i, weights=histogram, shape=(4, 3, 3, 3))
+        for i, row in enumerate(ROWS)
+    ]
+    network = NetworkReport(
+        file_bytes=6_000, parameter_bytes=16_400, milliseconds=1.25, threads=2, output_error=0.02, accuracy=90.5,
+        float_accuracy=91.0, target="a file of at most 6,000 bytes", recipe="mine",
+        curve=(Point(4_000, 2.0), Point(9_000, 0.5)), tried=(Point(6_000, 1.0, 90.5), Point(9_000, math.inf)),
+    )  # fmt: skip
+    return Report(rows, network)
+
+
+def test_the_network_as_a_whole_is_said() -> None:
+    report = full_report()
+    assert report.network.drop == 0.5
+    text = str(report)
+    for part in (
+        "file 6.0 kB (1/2.7 of float32)",
+        "accuracy 90.50 % (-0.50 points)",
+        "1.25 ms on 2 threads",
+        "recipe mine",
+    ):
+        assert part in text
+    assert report[1:].network == report.network and hash(report) == hash(full_report())
+    assert report != Report(list(report))
+
+
+def test_rich_prints_a_table_with_strange_names() -> None:
+    from rich.console import Console
+
+    file = io.StringIO()
+    strange = dataclasses.replace(ROWS[0], name="[red]x")
+    Console(file=file, width=200).print(Report([strange, *full_report()], full_report().network))
+    text = file.getvalue()
+    assert "[red]x" in text, "a name is no markup"
+    assert "sparse int8" in text and "accuracy 90.50 %" in text and "4 layers" in text
+
+
+def test_json_has_the_keys_that_are_documented(root: Path) -> None:
+    read = json.loads(full_report().to_json())
+    assert read["version"] == 1
+    assert read["network"]["drop"] == 0.5 and read["network"]["tried"][1]["loss"] is None
+    assert read["layers"][0]["weights"] == {"low": -1.0, "high": 1.0, "before": [3, 9, 3], "after": [2, 4, 1]}
+    page = (root / "docs" / "compression.md").read_text(encoding="utf-8")
+    table = page[page.index("| key | what |") :]
+    found = [read, read["layers"][0], read["layers"][0]["weights"], read["total"], read["network"]]
+    keys = {key for part in found for key in part} | set(read["network"]["curve"][0])
+    assert [key for key in sorted(keys) if f"`{key}`" not in table] == []
+
+
+def test_all_figures_are_drawn(tmp_path: Path) -> None:
+    full_report().to_html(tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert text.count("<svg") == 5
+    for title in (
+        "Size against error",
+        "Size against accuracy",
+        "Sensitivity of each layer",
+        "Weights other than zero",
+    ):
+        assert title in text
+    assert "1/2.7 of float32" in text
+
+
+def test_what_a_compression_measures() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(4, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 36, 8)).eval()
+    x = torch.randn(8, 4, 8, 8)
+    small, report = niwaki.compress(net, x, sparsity=0.5)
+    first, last = report
+    with torch.no_grad():
+        wanted, found = net(x), small(x)
+        assert report.network.output_error == pytest.approx(float((found - wanted).norm() / wanted.norm()), rel=1e-4)
+        assert last.output_error == pytest.approx(report.network.output_error, rel=1e-4)
+        assert first.output_error == pytest.approx(float((small[0](x) - net[0](x)).norm() / net[0](x).norm()), rel=1e-4)
+        real = small[3].weight * small[3].weight_scale[:, None]
+        assert last.error == pytest.approx(float((real - net[3].weight).norm() / net[3].weight.norm()), rel=1e-4)
+    # The last layer makes the logits: without it, all of them are lost, but for what all classes share.
+    assert last.sensitivity is not None and 0.8 < last.sensitivity < 1.2
+    assert first.weights is not None and sum(first.weights.before) == 16 * 36
+    assert sum(first.weights.after) == int(small[0].weight.count_nonzero())
+    assert first.shape == (16, 4, 3, 3) and first.bits == 8
