@@ -145,6 +145,9 @@ def test_latency_takes_the_layers_whose_time_counts(x: torch.Tensor, monkeypatch
     assert report.network.milliseconds is not None and report.network.milliseconds <= 10.0
     assert 0.5 <= rows["3"].zeros < 0.75 and rows["7"].zeros < 0.05
     assert rows["3"].bits > 6, "bits do not save time, so there are eight"
+    _, report = niwaki.compress(make_net(), x, target=Target(speedup=1.25, threads=2))
+    assert report.network.milliseconds is not None and 10.5 < report.network.milliseconds <= 12.0
+    assert report.network.target == "1.25 times as fast as int8 on 2 threads"
     with pytest.raises(niwaki.NiwakiError, match=r"keeps 5\.1 ms on 2 threads; the nearest one takes 5\.\d+ ms"):
         niwaki.compress(make_net(), x, target=Target(latency=5.1, threads=2))
 

@@ -60,8 +60,6 @@ class Measurement:
         self._threads = threads
         self._times: dict[tuple[Geometry, float], float] = {}
         self.layers: list[LayerOptions] = []
-        # Squared change of the logits per squared relative error of the layer's outputs.
-        self.sensitivity: dict[str, float] = {}
         walk = Walk(model, batches)
         self._importance = sensitivities(model, walk.layers(), walk.batches) or {}
         if len(self._importance) < len(walk.layers()):
@@ -80,7 +78,6 @@ class Measurement:
         # What is zero already stays zero: those are the shares to begin with.
         shares = [floor, *(share for share in SHARES if share > floor)] if prunable else [floor]
         masks = self._masks(problem, shares, units)
-        self.sensitivity[seen.name] = problem.sensitivity()
         options = []
         for bits in self._bits(seen.name):
             measured = self._measured(seen, problem, masks, bits)

@@ -32,7 +32,6 @@ class Outcome:
         dense: in int8 without more zeros, for comparison.
         tried: all networks that were built.
         curve: (bytes, predicted loss) of the best allocations at all sizes.
-        sensitivity: by layer, see Problem.sensitivity.
         reference: accuracy of the float32 network, where it was evaluated.
         reasons: what the search did to a layer, by name.
     """
@@ -41,7 +40,6 @@ class Outcome:
     dense: Candidate
     tried: Sequence[Candidate]
     curve: Sequence[tuple[float, float]]
-    sensitivity: dict[str, float]
     reference: float | None
     reasons: dict[str, str]
 
@@ -103,7 +101,7 @@ def compress_to(
     candidate = search.run(evaluate, reference)
     first = next((other for other in search.built[1:] if other is not candidate), candidate)
     return Outcome(
-        candidate, search.built[0], tuple(search.built), search.curve(), measurement.sensitivity, reference,
+        candidate, search.built[0], tuple(search.built), search.curve(), reference,
         _put_back(first, candidate) if target.accuracy_drop is not None else {},
     )  # fmt: skip
 

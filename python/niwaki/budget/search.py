@@ -196,7 +196,7 @@ class Search:
                 nearest = self.smallest()
                 raise NiwakiError(
                     f"niwaki.compress: no network keeps {self._words(self._limits)}; the nearest one takes "
-                    f"{self._words(self._true(nearest))}, so ask for that, or take layers out of `skip`."
+                    f"{self._words(self._true(nearest))}, so ask for no less."
                 )
         else:
             found = self.smallest()

@@ -84,10 +84,6 @@ class Problem:
         """For more than one search."""
         self._masks.keep_inverses()
 
-    def sensitivity(self) -> float:
-        """How far the network's output moves if the layer's outputs were lost, to first order: a norm."""
-        return math.sqrt(max(float((self._rows * -self.form.error(self.best)).sum()), 0.0))
-
     def loss(self, v: torch.Tensor) -> float:
         """What the error costs at the network's output, beyond that of the best weights without more zeros."""
         return float((self._rows * (self.form.error(v) - self.form.error(self.best))).sum().clamp_min(0))
