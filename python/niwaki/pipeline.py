@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from niwaki.capture import evaluating
+from niwaki.compilation import compile
 from niwaki.errors import NiwakiError
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.prune import prune_with_reasons
@@ -19,6 +22,9 @@ from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.grid import Grid
 from niwaki.quantization.inputs import Batch, batches
 from niwaki.quantization.quantize import quantize_with_reasons
+
+# Calls of a network: the median of this many, after a few that are not counted.
+_CALLS, _WARM = 15, 3
 
 
 @dataclass(frozen=True)
@@ -85,9 +91,6 @@ class Measured:
 
 def measure_file(module: nn.Module, example: Batch, *, threads: int | None = None) -> Measured:
     """Writes a compressed network into a file and looks at its size; times it, too, where `threads` are given."""
-    from niwaki.budget.timing import time_network
-    from niwaki.compilation import compile
-
     if example.kwargs:
         return Measured(None, None, "its inputs go by name, and niwaki.compile takes them by position")
     try:
@@ -103,3 +106,14 @@ def measure_file(module: nn.Module, example: Batch, *, threads: int | None = Non
         except NiwakiError as error:
             return Measured(None, milliseconds, str(error).removeprefix(f"{path}: "))
         return Measured(path.stat().st_size, milliseconds)
+
+
+def time_network(network: Callable[..., Any], args: tuple[Any, ...]) -> float:
+    """Milliseconds of a call, the median."""
+    times = []
+    for call in range(_WARM + _CALLS):
+        begin = time.perf_counter()
+        network(*args)
+        if call >= _WARM:
+            times.append((time.perf_counter() - begin) * 1e3)
+    return statistics.median(times)

@@ -17,7 +17,7 @@ from niwaki import Target
 from niwaki.budget import measure
 from niwaki.budget.knapsack import choose
 from niwaki.budget.options import Option, interpolated
-from niwaki.budget.timing import time_layer
+from niwaki.layerwise.timing import time_layer
 
 
 def make_net() -> nn.Sequential:
@@ -139,7 +139,7 @@ def test_latency_takes_the_layers_whose_time_counts(x: torch.Tensor, monkeypatch
         return 5.0 + 10.0 * (1 - zeros["3"])
 
     monkeypatch.setattr(measure, "time_layer", of_layer)
-    monkeypatch.setattr("niwaki.budget.timing.time_network", of_network)
+    monkeypatch.setattr("niwaki.pipeline.time_network", of_network)
     _, report = niwaki.compress(make_net(), x, target=Target(latency=10.0, threads=2))
     rows = {row.name: row for row in report}
     assert report.network.milliseconds is not None and report.network.milliseconds <= 10.0

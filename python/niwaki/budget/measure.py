@@ -11,10 +11,10 @@ from torch import nn
 
 from niwaki._core import stored_weight
 from niwaki.budget.options import LayerOptions, Option, interpolated
-from niwaki.budget.timing import Geometry, geometry, time_layer
 from niwaki.layerwise.allocate import SHARES
 from niwaki.layerwise.rounding import round_to_grid
 from niwaki.layerwise.sensitivity import sensitivities
+from niwaki.layerwise.timing import Geometry, geometry, time_layer
 from niwaki.layerwise.walk import Visit, Walk
 from niwaki.pruning.problem import Problem, units_of
 from niwaki.quantization.config import QuantizeConfig

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from niwaki.budget.timing import time_layer
 from niwaki.layerwise.moments import moments
+from niwaki.layerwise.timing import time_layer
 from niwaki.layerwise.walk import Visit, Walk
 from niwaki.modules import (
     bake_parametrizations,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -93,16 +92,3 @@ def _padding(layer: nn.Conv2d) -> list[int]:
         return [ends[0] // 2, ends[1] // 2, ends[0] - ends[0] // 2, ends[1] - ends[1] // 2]
     rows, columns = (int(border) for border in layer.padding)
     return [rows, columns, rows, columns]
-
-
-def time_network(network: object, x: tuple[torch.Tensor, ...], calls: int = 15) -> float:
-    """Milliseconds of a call of a compiled network, the median."""
-    import time
-
-    times = []
-    for call in range(_WARM + calls):
-        begin = time.perf_counter()
-        network(*x)  # type: ignore[operator]
-        if call >= _WARM:
-            times.append((time.perf_counter() - begin) * 1e3)
-    return statistics.median(times)
