@@ -65,7 +65,7 @@ def test_imports_are_declared(root: Path, project: dict) -> None:
     extras = project["project"]["optional-dependencies"]
     lines = [*project["project"]["dependencies"], *extras["report"], *extras["images"], *extras["channels"]]
     names = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in lines}  # type: ignore[index]
-    declared = names | {"PIL", "niwaki"}
+    declared = names | {"PIL", "yaml", "niwaki"}
     networks = {"torchvision", "timm"}  # only imported for a network that the caller named
     imported: dict[str, Path] = {}
     for path in (root / "python" / "niwaki").rglob("*.py"):
