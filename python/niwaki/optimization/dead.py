@@ -11,7 +11,7 @@ from torch.fx import Node
 
 from niwaki.capture import capture, evaluating
 from niwaki.errors import NiwakiError
-from niwaki.modules import has_hooks, is_conv2d, is_linear
+from niwaki.modules import has_hooks, is_conv2d, is_linear, named_layers
 
 Layer = nn.Conv2d | nn.Linear
 
@@ -143,6 +143,10 @@ def _cut(layer: Layer, reader: Layer, dead: torch.Tensor, constants: torch.Tenso
 def try_to_remove(model: nn.Module, args: tuple[Any, ...] | None, kwargs: Mapping[str, Any] | None) -> dict[str, int]:
     """As remove_dead_channels; nothing where there is no example input, or no graph."""
     if args is None and not kwargs:
+        return {}
+    # Finding the graph takes seconds, and hardly any network needs it.
+    layers = [layer for _, layer in named_layers(model) if layer.weight.numel()]
+    if all(bool(layer.weight.flatten(1).any(1).all()) for layer in layers):
         return {}
     try:
         with evaluating(model):
