@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import socket
-from typing import Any
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -113,26 +115,30 @@ def test_what_cannot_be_trained_is_said(x: torch.Tensor) -> None:
         niwaki.convert(make_net())
 
 
-def _rank(rank: int, port: int, queue: Any) -> None:
-    distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def _rank(rank: int, folder: str) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     quantizer = InputQuantizer(0.01, 0, learned=False, momentum=1.0).train()
     quantizer(torch.tensor([-1.0, 1.0]) if rank == 0 else torch.tensor([0.0, 4.0]))
-    queue.put((float(quantizer.scale), int(quantizer.zero_point)))
+    Path(folder, str(rank)).write_text(f"{float(quantizer.scale)!r} {int(quantizer.zero_point)}", encoding="utf-8")
     distributed.destroy_process_group()
 
 
 @pytest.mark.skipif(not distributed.is_available(), reason="torch was built without distributed")
-def test_processes_agree_on_ranges() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = torch.multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    processes = [context.Process(target=_rank, args=(rank, port, queue)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    found = [queue.get(timeout=60) for _ in processes]
-    for process in processes:
-        process.join()
-    assert found[0] == found[1]
-    assert found[0][0] == pytest.approx(5 / 255) and found[0][1] == 51
+def test_processes_agree_on_ranges(tmp_path: Path) -> None:
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}  # a host's name need not resolve
+    ranks = [
+        subprocess.Popen([sys.executable, __file__, str(rank), str(tmp_path)], env=environment) for rank in range(2)
+    ]
+    try:
+        codes = [process.wait(120) for process in ranks]
+    finally:
+        for process in ranks:
+            process.kill()
+    assert codes == [0, 0]
+    first, second = ((tmp_path / str(rank)).read_text(encoding="utf-8").split() for rank in range(2))
+    assert first == second
+    assert float(first[0]) == pytest.approx(5 / 255) and int(first[1]) == 51
+
+
+if __name__ == "__main__":
+    _rank(int(sys.argv[1]), sys.argv[2])
