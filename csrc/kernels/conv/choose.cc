@@ -44,6 +44,14 @@ double tile_vectors(const ConvParams& params, const ConvKernels& kernels) {
   return all / std::ceil(all / kernels.sparse_vectors);
 }
 
+// Vectors that the dense kernel multiplies for one of the sparse kernel's: a few pixels past whole vectors cost it an eighth of a vector each.
+double dense_share(const ConvParams& params, const ConvKernels& kernels) {
+  const int64_t whole = params.expected_pixels / kernels.lanes, rest = params.expected_pixels % kernels.lanes;
+  const int64_t tiles = (whole + kernels.dense_vectors - 1) / kernels.dense_vectors;
+  if (rest == 0 || rest > tiles * kernels.dense_tail) return 1.0;
+  return (static_cast<double>(whole) + static_cast<double>(rest) / kernels.dense_outputs) / static_cast<double>(whole + 1);
+}
+
 // Fitted to the layers of ResNet-50 on AVX512-VNNI (docs/performance.md). A block costs a little more than a dense row, because its
 // pixels are loaded for one output only. Each list (an output in a chunk) costs the end of its loop, which is mispredicted the more
 // often the longer lists are, and the way of its sums to memory and back. The panel is filled, where a dense 1 x 1 layer reads in place.
@@ -53,8 +61,8 @@ Estimate estimate(const ConvParams& params, const ConvWeights& weights, const Co
   const double chunks = std::ceil(std::ceil(params.in_channels / 4.0) / SparseConv::chunk_groups(params, kernels));
   const double mac = mac_cycles(kernels), lists = outputs * chunks;
   const double list = std::min(36.0, 14.0 + 2.0 * kept / lists);
-  return {rows * outputs * mac + outputs * 3.0,
-          kept * mac * 1.1 + lists * (list / tile_vectors(params, kernels) + 1.0) + rows * 2.0,
+  return {(rows * outputs * mac + outputs * 3.0) * dense_share(params, kernels),
+          kept * mac * 1.2 + lists * (list / tile_vectors(params, kernels) + 1.0) + rows * 2.0,
           rows > 0 ? kept / (rows * outputs) : 0.0};
 }
 
