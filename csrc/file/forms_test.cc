@@ -90,7 +90,7 @@ TEST(coding_any_bytes_are_safe) {
   Random random(11);
   for (Coding coding : kAll) {
     const auto bytes = some_bytes(300, 40, true, 4);
-    for (int round = 0; round < 20000; ++round) {
+    for (int round = 0; round < testing::rounds(20000); ++round) {
       auto code = encode(bytes, coding);
       for (int change = random.integer(1, 3); change > 0; --change)
         code[static_cast<size_t>(random.integer(0, static_cast<int32_t>(code.size()) - 1))] = static_cast<uint8_t>(random.next());

@@ -129,7 +129,7 @@ TEST(file_forged_bytes_never_crash) {
     write_file(graph, folder.file("a.niwaki"));
     const auto original = read_all(folder.file("a.niwaki"));
     CHECK_EQ(error_of_forged(folder, original, [](auto&) {}).size(), size_t{0});  // the tool itself makes good files
-    for (size_t i = 0; i < original.size(); ++i) {
+    for (size_t i = 0; i < original.size(); i += testing::emulated() ? 7 : 1) {
       for (uint8_t flip : {uint8_t{1}, uint8_t{0x10}, uint8_t{0x80}, uint8_t{0xff}}) {
         const std::string message = error_of_forged(folder, original, [&](auto& bytes) { bytes[i] ^= flip; });
         // Some changes give another good network (a name, a weight); the others must be told with the file's name.

@@ -15,6 +15,7 @@
 #include "file/file.h"
 #include "file/format.h"
 #include "file/words.h"
+#include "testing/emulation.h"
 #include "testing/test.h"
 
 namespace niwaki::testing {

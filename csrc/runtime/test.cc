@@ -8,6 +8,7 @@
 #include "graph/operators.h"
 #include "runtime/interpreter_for_test.h"
 #include "runtime/session.h"
+#include "testing/emulation.h"
 #include "testing/test.h"
 
 namespace niwaki {
@@ -298,7 +299,7 @@ TEST(runtime_random_networks) {
     used.insert(gardener.used.begin(), gardener.used.end());
     const Graph fused = fuse(graph).graph;
     const ConvKind kind = std::vector{ConvKind::automatic, ConvKind::dense, ConvKind::sparse}[seed % 3];
-    for (Isa isa : supported_isas()) {
+    for (Isa isa : testing::swept_isas()) {
       auto model = std::make_shared<const Model>(graph, isa, kind);
       for (int threads : {1, 3}) {
         // With three threads a few images at a time: 5 images make passes of one, or of 3 and 2, or one. And parts of the network
