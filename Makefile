@@ -1,5 +1,6 @@
 # make demo    train, compress, compile and time small networks; prints a table, writes a picture and a page into build/demo
-# make test    C++ and Python tests
+# make test    C++ and Python tests; with the tools for it, the C++ tests for Arm, too
+# make test-arm    cross-builds for 64-bit Arm and runs the C++ tests under QEMU for each instruction set; as root installs what that takes
 # make lint    formatting, style and types        make bench    layers of ResNet-50        make clean    removes what was built
 # make bench-peers    niwaki beside ONNX Runtime, OpenVINO, DeepSparse and torch; environments in a cache folder, table in build/peers
 #
@@ -26,7 +27,7 @@ NATIVE := CMakeLists.txt pyproject.toml python/niwaki/_version.py $(shell find c
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
-.PHONY: all build cpp-tests demo test lint bench bench-peers clean
+.PHONY: all build cpp-tests demo test arm-tools test-arm lint bench bench-peers clean
 .DELETE_ON_ERROR:
 
 all: build
@@ -69,7 +70,24 @@ demo: build
 
 test: cpp-tests
 	$(BUILD)/niwaki_tests
+	@if $(HAS_ARM_TOOLS); then $(MAKE) --no-print-directory test-arm; \
+	  else echo "The C++ tests for Arm are left out: they need $(ARM_TOOLS) (make test-arm)."; fi
 	$(RUN) -m pytest tests $(PYTEST)
+
+# Compiler and emulator, Debian's and Ubuntu's.
+ARM_TOOLS := g++-aarch64-linux-gnu qemu-user-static
+HAS_ARM_TOOLS := command -v aarch64-linux-gnu-g++ >/dev/null && command -v qemu-aarch64-static >/dev/null
+
+arm-tools:
+	@$(HAS_ARM_TOOLS) || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing $(ARM_TOOLS) ..."; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(ARM_TOOLS) >/dev/null; \
+	else echo "The tests for Arm need $(ARM_TOOLS): install them (apt-get install $(ARM_TOOLS)), or run make as root."; exit 1; fi
+
+test-arm: arm-tools $(STAMPS)/packages
+	@cmake --preset aarch64 >/dev/null
+	@cmake --build --preset aarch64
+	ctest --preset aarch64
 
 lint: build $(STAMPS)/lint
 	ruff check .
