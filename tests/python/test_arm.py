@@ -1,4 +1,4 @@
-"""The same file gives the same bits on 64-bit Arm, under QEMU, as here: for each instruction set of Arm, natively for this machine's."""
+"""The same file gives the same bits on 64-bit Arm, under QEMU, with each of its instruction sets, as on this machine."""
 
 from __future__ import annotations
 
