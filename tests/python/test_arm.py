@@ -1,4 +1,4 @@
-"""The same file gives the same bits on 64-bit Arm, under QEMU, with each of its instruction sets, as on this machine."""
+"""The same file gives the same bits on 64-bit Arm, under QEMU, with each of its instruction sets, as natively here."""
 
 from __future__ import annotations
 

@@ -90,6 +90,7 @@ void DenseConv::fill_panel(const Planes& in, PanelFill fill, int32_t begin, int3
   const int32_t lanes = fill.vectors * kernels_.lanes;
   int32_t top = 0, left = 0;
   fill.group_stride = in.group_stride;
+  fill.flip = static_cast<uint32_t>(kernels_.flip) * 0x01010101u;
   for (const Taps& taps : taps_of_groups_) {
     const int32_t first = std::max(begin, taps.begin);
     fill.groups = std::min(end, taps.end) - first;
