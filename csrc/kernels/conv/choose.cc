@@ -27,7 +27,7 @@ int64_t count_blocks(const ConvParams& params, const int8_t* weight) {
 }
 
 struct Estimate {
-  double dense, sparse;  // cycles per vector of pixels, for all outputs
+  double dense, sparse;  // cycles (on Arm: instructions) per vector of pixels, for all outputs
   double filled;         // share of the blocks that are not zero
 };
 
@@ -35,6 +35,17 @@ struct Estimate {
 double mac_cycles(const ConvKernels& kernels) {
   if (kernels.isa == Isa::scalar) return 40.0;
   return kernels.isa == Isa::avx2 ? 1.4 : 0.5;
+}
+
+// Arm: instructions, because no board was there to time; docs/arm.md has the counts. Of the innermost loops, per vector of four pixels: a dense
+// row for one output; a sparse block, whose address and weights are shared by the vectors of a tile.
+struct ArmLoops {
+  double dense, sparse, block;
+};
+
+ArmLoops arm_loops(Isa isa) {
+  if (isa == Isa::neon) return {4.0, 3.5, 5.5};
+  return {isa == Isa::i8mm ? 0.96 : 1.33, 1.5, 4.0};
 }
 
 // Vectors of a tile, on average; a plane of unknown size fills them.
@@ -59,11 +70,22 @@ Estimate estimate(const ConvParams& params, const ConvWeights& weights, const Co
   const double rows = std::ceil(params.in_channels / 4.0) * params.kernel_h * params.kernel_w, outputs = params.out_channels;
   const auto kept = static_cast<double>(count_blocks(params, weights.weight));
   const double chunks = std::ceil(std::ceil(params.in_channels / 4.0) / SparseConv::chunk_groups(params, kernels));
-  const double mac = mac_cycles(kernels), lists = outputs * chunks;
+  const double lists = outputs * chunks, filled = rows > 0 ? kept / (rows * outputs) : 0.0;
+  if (isa_includes(kernels.isa, Isa::neon)) {
+    // The end of a list is mispredicted: about as long as 25 instructions. A vector's sums take 7 instructions to become bytes, and 3 more to
+    // go to memory and back.
+    const ArmLoops loops = arm_loops(kernels.isa);
+    const double vectors = tile_vectors(params, kernels), list = 30.0 + 25.0;
+    const double panel = rows * 4.0, dense_panel = kernels.flip != 0 || params.kernel_h * params.kernel_w > 1 ? panel : 0.0;
+    return {
+        rows * outputs * loops.dense + outputs * 6.0 + dense_panel,
+        kept * (loops.sparse + loops.block / vectors) + lists * list / vectors + outputs * 7.0 + (lists - outputs) * 3.0 + panel,
+        filled};
+  }
+  const double mac = mac_cycles(kernels);
   const double list = std::min(36.0, 14.0 + 2.0 * kept / lists);
   return {(rows * outputs * mac + outputs * 3.0) * dense_share(params, kernels),
-          kept * mac * 1.2 + lists * (list / tile_vectors(params, kernels) + 1.0) + rows * 2.0,
-          rows > 0 ? kept / (rows * outputs) : 0.0};
+          kept * mac * 1.2 + lists * (list / tile_vectors(params, kernels) + 1.0) + rows * 2.0, filled};
 }
 
 }  // namespace
