@@ -3,8 +3,8 @@
     cmake --preset aarch64 && cmake --build --preset aarch64
     python bench/arm_instructions.py --page docs/arm.md
 
-A count is no time: it says what a loop asks of a CPU, not what a CPU needs for it. Instructions are those of one turn of the loop: what
-a block of outputs or a list costs besides is not in them.
+A count is no time: it says what a loop asks of a CPU, not what a CPU needs for it. Instructions are those of one turn
+of the loop: what a block of outputs or a list costs besides is not in them.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from peers.table import put_into
+
 ROOT = Path(__file__).parents[1]
 MARKS = ("<!-- instructions -->", "<!-- end -->")
 
-# Products that one instruction makes, and those of them that load or store.
+# Products that one instruction makes.
 PRODUCTS = {"usmmla": 32, "sdot": 16, "usdot": 16, "sudot": 16, "smull": 8, "smull2": 8, "smlal": 8, "smlal2": 8}
 MEMORY = re.compile(r"(ld|st)")
 BRANCH = re.compile(r"(?:b|b\.\w+|cbn?z|tbn?z)\s(?:.*,\s*)?([0-9a-f]+) <")
@@ -121,7 +123,7 @@ def disassemble(build: Path, isa: str, objdump: str) -> str:
 def markdown(rows: Iterable[tuple[str, str, str, Loop]]) -> str:
     """A table of (kernel, instruction set, tile, loop)."""
     lines = [
-        "| kernel | set | tile | products of a turn | instructions | of them multiply | load or store | instructions per product |",
+        "| kernel | set | tile | products a turn | instructions | multiply | load or store | instructions per product |",
         "|---|---|---|---:|---:|---:|---:|---:|",
     ]
     for kernel, isa, tile, loop in rows:
@@ -129,12 +131,6 @@ def markdown(rows: Iterable[tuple[str, str, str, Loop]]) -> str:
         cells = (kernel, isa, tile, loop.products, count, loop.multiplies, loop.loads, f"{count / loop.products:.3f}")
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines) + "\n"
-
-
-def put_into(page: str, text: str) -> str:
-    """The page with `text` between its marks."""
-    before, rest = page.split(MARKS[0] + "\n")
-    return before + MARKS[0] + "\n" + text + MARKS[1] + rest.split(MARKS[1], 1)[1]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -159,7 +155,7 @@ def main(arguments: list[str] | None = None) -> int:
     text = markdown(rows)
     print(text, end="")
     if options.page:
-        options.page.write_text(put_into(options.page.read_text(encoding="utf-8"), text), encoding="utf-8")
+        options.page.write_text(put_into(options.page.read_text(encoding="utf-8"), text, MARKS), encoding="utf-8")
     return 0
 
 
