@@ -123,7 +123,7 @@ def disassemble(build: Path, isa: str, objdump: str) -> str:
 def markdown(rows: Iterable[tuple[str, str, str, Loop]]) -> str:
     """A table of (kernel, instruction set, tile, loop)."""
     lines = [
-        "| kernel | set | tile | products a turn | instructions | multiply | load or store | instructions per product |",
+        "| kernel | set | tile | products a turn | instructions | multiply | load, store | instructions per product |",
         "|---|---|---|---:|---:|---:|---:|---:|",
     ]
     for kernel, isa, tile, loop in rows:
