@@ -180,6 +180,9 @@ ThreadPool::ThreadPool(int threads) : threads_(threads) {
     impl_->finish();
     throw Error(Status::unsupported,
                 "The system refused to start " + std::to_string(threads - 1) + " threads: " + error.what() + ".");
+  } catch (...) {  // no memory for a thread: those that run are waited for
+    impl_->finish();
+    throw;
   }
 }
 

@@ -65,6 +65,10 @@ FileBytes copy_bytes(std::span<const uint8_t> bytes) {
 
 void refuse_file(const std::string& path, const std::string& what) { throw Error(Status::invalid_file, path + ": " + what); }
 
+void refuse_corrupt(const std::string& path, const std::string& what) {
+  refuse_file(path, "the file is corrupt (" + what + "); get it anew or save the network again.");
+}
+
 FileBytes open_bytes(const std::string& path) {
   std::error_code error;
   const auto status = std::filesystem::status(path, error);

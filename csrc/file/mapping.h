@@ -26,5 +26,6 @@ FileBytes copy_bytes(std::span<const uint8_t> bytes);
 
 // Throws Error(invalid_file): "<path>: <what>".
 [[noreturn]] void refuse_file(const std::string& path, const std::string& what);
+[[noreturn]] void refuse_corrupt(const std::string& path, const std::string& what);  // the same of what a file says of itself
 
 }  // namespace niwaki

@@ -11,6 +11,7 @@
 #include "file/file.h"
 #include "file/format.h"
 #include "file/forms.h"
+#include "file/graph_words.h"
 #include "file/mapping.h"
 #include "file/words.h"
 
@@ -19,9 +20,9 @@ namespace {
 
 constexpr uint64_t kMaxElements = uint64_t{1} << 40;
 
-[[noreturn]] void refuse_corrupt(const std::string& path, const std::string& what) {
-  refuse_file(path, "the file is corrupt (" + what + "); get it anew or save the network again.");
-}
+// Beside its bytes, what is made of a file may take so much memory: for the lists of small files.
+constexpr uint64_t kRoom = uint64_t{15} << 20;
+constexpr uint64_t kTensorBytes = 3 * sizeof(Tensor) + 512;  // without its data
 
 // A row of the tensor table, of any version.
 struct Row {
@@ -52,9 +53,13 @@ class Reader {
     if (crc32c(graph) != header.graph_crc) refuse_corrupt(path_, "checksum of the graph");
     if (crc32c(table) != header.table_crc) refuse_corrupt(path_, "checksum of the tensor table");
     expect_zeros(graph_end, table_offset);
-    const std::vector<Tensor> tensors = read_tensors(table, header.tensors, table_offset + table.size());
+    WordReader in_table(table, version_, path_, "the tensor table", refuse_corrupt);
+    in_table.limit(9 * header.file_bytes + kRoom);  // and the file itself, where it is not mapped, makes ten
+    std::vector<Tensor> tensors = read_tensors(in_table, header.tensors, table_offset + table.size());
+    WordReader in_graph(graph, version_, path_, "the graph", refuse_corrupt);
+    in_graph.limit(in_table.room());
     try {
-      return read_graph(graph, tensors);
+      return read_graph(in_graph, version_, std::move(tensors));
     } catch (const Error& error) {
       if (error.status() != Status::invalid_argument) throw;
       refuse_file(path_, std::string("the network in the file is not valid: ") + error.what());
@@ -103,10 +108,10 @@ class Reader {
   }
 
   // `end`: where the table ends.
-  std::vector<Tensor> read_tensors(std::span<const uint8_t> table, uint64_t count, uint64_t end) {
-    WordReader in(table, version_, path_, "the tensor table", refuse_corrupt);
+  std::vector<Tensor> read_tensors(WordReader& in, uint64_t count, uint64_t end) {
     std::vector<Tensor> tensors;
     for (uint64_t i = 0; i < count; ++i) {
+      in.charge(kTensorBytes + path_.size());
       const std::string what = "tensor " + std::to_string(i);
       const Row row = version_ == 1 ? read_row1(in.number<format::Entry1>(), end, what) : read_row(in, what);
       const uint64_t offset = format::align(end, row.alignment);
@@ -169,59 +174,6 @@ class Reader {
     const auto refuse = [path = path_, what] { refuse_corrupt(path, "values of " + what); };
     const auto unload = [file = file_, payload] { file.unload(payload); };
     return decode(shape, {row.storage, data, payload.size(), refuse, unload});
-  }
-
-  Graph read_graph(std::span<const uint8_t> bytes, const std::vector<Tensor>& tensors) {
-    WordReader in(bytes, version_, path_, "the graph", refuse_corrupt);
-    in.read_strings();
-    Graph graph;
-    for (uint32_t left = in.count(); left > 0; --left) {
-      std::string key = in.string();
-      graph.metadata[std::move(key)] = in.string();
-    }
-    for (uint32_t left = in.count(); left > 0; --left) {
-      const std::string name = in.string();
-      const uint32_t channels = in.count(), rank = in.count(), height = in.count(), width = in.count();
-      graph.add_input(name, channels, static_cast<int>(std::min<uint32_t>(rank, 99)), height, width);
-    }
-    for (uint32_t left = in.count(); left > 0; --left) read_node(in, tensors, graph);
-    for (uint32_t left = in.count(); left > 0; --left) {
-      const int value = read_value(in);
-      graph.add_output(value, in.string());
-    }
-    in.expect_end();
-    return graph;
-  }
-
-  // Numbers beyond int become its largest, which the graph refuses.
-  static int read_value(WordReader& in) { return static_cast<int>(std::min<uint32_t>(in.count(), 0x7fffffffu)); }
-
-  void read_node(WordReader& in, const std::vector<Tensor>& tensors, Graph& graph) {
-    const std::string op = in.string(), name = in.string();
-    std::vector<int> inputs;
-    for (uint32_t left = in.count(); left > 0; --left) inputs.push_back(read_value(in));
-    Attributes attributes;
-    for (uint32_t left = in.count(); left > 0; --left) {
-      const std::string attribute = in.string();
-      auto& integers = attributes[attribute];
-      for (uint32_t more = in.count(); more > 0; --more) integers.push_back(in.integer());
-    }
-    Tensors used;
-    for (uint32_t left = in.count(); left > 0; --left) {
-      const std::string tensor = in.string();
-      const uint32_t index = in.count();
-      if (index >= tensors.size()) refuse_corrupt(path_, "a tensor of " + name + " does not exist");
-      used[tensor] = tensors[index];
-    }
-    std::optional<Quantization> quantization;
-    const auto quantized = in.number<uint8_t>();
-    if (quantized > 1) refuse_corrupt(path_, "output of " + name);
-    if (quantized == 1) {
-      const auto scale = in.number<float>();
-      const uint32_t zero_point = version_ == 1 ? in.count() : in.number<uint8_t>();
-      quantization = Quantization{scale, static_cast<int32_t>(std::min<uint32_t>(zero_point, 256))};
-    }
-    graph.add_node(op, name, std::move(inputs), std::move(attributes), std::move(used), quantization);
   }
 
   const std::string& path_;

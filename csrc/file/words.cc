@@ -47,22 +47,37 @@ int64_t WordReader::integer() {
   return static_cast<int64_t>((value >> 1) ^ (~(value & 1) + 1));
 }
 
-std::string WordReader::text(size_t size) {
+void WordReader::charge(uint64_t bytes) {
+  if (bytes > room_) refuse(section_ + " would take more memory than ten times the file");
+  room_ -= bytes;
+}
+
+uint32_t WordReader::count_up_to(uint32_t most) {
+  const uint32_t value = count();
+  if (value > most) refuse("a list in " + section_ + " is longer than " + std::to_string(most));
+  return value;
+}
+
+std::string_view WordReader::text(size_t size) {
   if (size > bytes_.size() - at_) refuse(section_ + " ends early");
   at_ += size;
-  return std::string(reinterpret_cast<const char*>(bytes_.data()) + at_ - size, size);
+  return {reinterpret_cast<const char*>(bytes_.data()) + at_ - size, size};
 }
 
 void WordReader::read_strings() {
   if (version_ == 1) return;
-  for (uint32_t left = count(); left > 0; --left) strings_.push_back(text(count()));
+  for (uint32_t left = count(); left > 0; --left) {
+    charge(3 * sizeof(std::string_view));  // a vector that grows holds its old and its new memory for a moment
+    strings_.push_back(text(count()));
+  }
 }
 
 std::string WordReader::string() {
   const uint32_t value = count();
-  if (version_ == 1) return text(value);
-  if (value >= strings_.size()) refuse("a string of " + section_ + " does not exist");
-  return strings_[value];
+  if (version_ != 1 && value >= strings_.size()) refuse("a string of " + section_ + " does not exist");
+  const std::string_view found = version_ == 1 ? text(value) : strings_[value];
+  charge(sizeof(std::string) + found.size());
+  return std::string(found);
 }
 
 void WordReader::expect_end() const {

@@ -5,6 +5,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace niwaki {
@@ -18,6 +19,12 @@ class WordReader {
   WordReader(std::span<const uint8_t> bytes, uint32_t version, const std::string& path, const char* section, Refuse refuse)
       : bytes_(bytes), version_(version), path_(path), section_(section), refuse_(refuse) {}
 
+  // What is made of the section may take so many bytes of memory. Strings are counted here, by how often they are used; other things
+  // by those who make them.
+  void limit(uint64_t bytes) { room_ = bytes; }
+  uint64_t room() const { return room_; }
+  void charge(uint64_t bytes);
+
   void read_strings();
 
   template <typename T>
@@ -26,18 +33,19 @@ class WordReader {
     copy(&value, sizeof(T));
     return value;
   }
-  uint64_t natural();    // u32 in version 1; else a varint
-  uint32_t count();      // a natural below 2^32
-  int64_t integer();     // i64 in version 1; else a varint, zigzag
-  std::string string();  // inline in version 1; else the number of one of the section's strings
+  uint32_t count_up_to(uint32_t most);  // of a list that is never long; refuses more
+  uint64_t natural();                   // u32 in version 1; else a varint
+  uint32_t count();                     // a natural below 2^32
+  int64_t integer();                    // i64 in version 1; else a varint, zigzag
+  std::string string();                 // inline in version 1; else the number of one of the section's strings
   void expect_end() const;
+  [[noreturn]] void refuse(const std::string& what) const;
   size_t position() const { return at_; }  // bytes read so far
 
  private:
-  [[noreturn]] void refuse(const std::string& what) const;
   void copy(void* to, size_t size);
   uint64_t varint();
-  std::string text(size_t size);
+  std::string_view text(size_t size);
 
   std::span<const uint8_t> bytes_;
   uint32_t version_;
@@ -45,7 +53,8 @@ class WordReader {
   std::string section_;
   Refuse refuse_;
   size_t at_ = 0;
-  std::vector<std::string> strings_;
+  uint64_t room_ = UINT64_MAX;
+  std::vector<std::string_view> strings_;
 };
 
 // Writes a section of the version that format.h names.

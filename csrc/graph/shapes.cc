@@ -44,7 +44,8 @@ struct Window {
 
   // A pool needs at least one pixel of the image in every window.
   void must_touch(const Node& node, int64_t size, int64_t count, const char* axis) const {
-    for (int64_t i = 0; i < count; ++i) {
+    // Of the windows that begin in the image, the last one goes farthest.
+    for (int64_t i = 0; i < count; i = i * stride < before ? i + 1 : std::max(i + 1, count - 1)) {
       const int64_t start = i * stride - before;
       const int64_t skipped = start < 0 ? (-start + dilation - 1) / dilation : 0;  // taps before the image
       if (skipped >= kernel || start + skipped * dilation >= size)

@@ -1,0 +1,154 @@
+// The C API from many threads, and after a fork.
+#include <thread>
+
+#if defined(__unix__)
+#include <sys/wait.h>
+#include <unistd.h>
+#endif
+
+#include "capi/test_tools.h"
+#include "testing/heap.h"
+
+namespace niwaki {
+namespace {
+
+using namespace capi_testing;
+
+// How many runs of each session: 10000 for a long test, see `make stress`.
+int wanted_runs() {
+  const char* given = std::getenv("NIWAKI_TEST_RUNS");
+  return given != nullptr ? std::atoi(given) : 100;
+}
+
+// Runs one session `runs` times, and a second one that comes and goes; what goes wrong is counted.
+void work(niwaki_model* model, int threads, int runs, const Arrays& wanted, std::atomic<int>& wrong) {
+  niwaki_options options{};
+  options.threads = threads;
+  niwaki_session *stays = nullptr, *goes = nullptr;
+  wrong += niwaki_session_create(model, &options, &stays) != NIWAKI_OK;
+  for (int i = 0; i < runs; ++i) {
+    Arrays arrays;
+    wrong += arrays.run(stays) != NIWAKI_OK || !arrays.same(wanted);
+    if (i % 50 != 49) continue;
+    wrong += niwaki_session_create(model, &options, &goes) != NIWAKI_OK;
+    wrong += arrays.run(goes) != NIWAKI_OK || !arrays.same(wanted);
+    wrong += niwaki_session_close(goes) != NIWAKI_OK;
+  }
+  wrong += niwaki_session_close(stays) != NIWAKI_OK;
+}
+
+TEST(capi_sessions_side_by_side) {
+  const int runs = wanted_runs();
+  const Arrays wanted = expected();
+  Meter meter;
+  const size_t before = testing::heap_live();
+  size_t after_some = 0, after_all = 0;
+  {
+    Opened opened(meter.options());
+    const int of_the_model = meter.open;
+    std::atomic<int> wrong{0};
+    const auto all = [&](int each) {
+      std::vector<std::thread> threads;
+      for (int t = 0; t < 8; ++t) threads.emplace_back([&, t] { work(opened.model, t % 2 + 1, each, wanted, wrong); });
+      for (int i = 0; i < 5; ++i) Opened other;  // meanwhile another model comes and goes
+      for (std::thread& thread : threads) thread.join();
+      threads.clear();
+      return testing::heap_live();
+    };
+    after_some = all(runs / 10);
+    after_all = all(runs);
+    CHECK_EQ(wrong.load(), 0);
+    CHECK_EQ(meter.open.load(), of_the_model);
+  }
+  CHECK_EQ(after_all, after_some);  // ten times the runs, and not a byte more
+  CHECK_EQ(testing::heap_live(), before);
+  CHECK_EQ(meter.open.load(), 0);
+}
+
+TEST(capi_a_session_goes_while_others_run) {
+  Opened opened;
+  const Arrays wanted = expected();
+  std::atomic<bool> stop{false};
+  std::atomic<int> wrong{0}, gone{0}, done{0};
+  // Sessions that their thread runs and this one closes: the run that is under way ends well, the next one is refused.
+  std::vector<std::thread> threads;
+  std::atomic<niwaki_session*> sessions[3] = {};
+  for (auto& slot : sessions)
+    threads.emplace_back([&] {
+      while (!stop) {
+        niwaki_session* session = nullptr;
+        wrong += niwaki_session_create(opened.model, nullptr, &session) != NIWAKI_OK;
+        slot = session;
+        for (bool open = true; open;) {
+          Arrays arrays;
+          const niwaki_status status = arrays.run(session);
+          open = status == NIWAKI_OK;
+          wrong += open ? !arrays.same(wanted) : status != NIWAKI_INVALID_ARGUMENT;
+        }
+        ++gone;
+      }
+      ++done;
+    });
+  for (int i = 0; i < 30; ++i) {
+    Arrays arrays;
+    wrong += arrays.run(opened.session) != NIWAKI_OK || !arrays.same(wanted);
+    for (auto& slot : sessions)
+      if (niwaki_session* session = slot.exchange(nullptr)) wrong += niwaki_session_close(session) != NIWAKI_OK;
+  }
+  stop = true;
+  while (done < 3)
+    for (auto& slot : sessions)
+      if (niwaki_session* session = slot.exchange(nullptr)) wrong += niwaki_session_close(session) != NIWAKI_OK;
+  for (std::thread& thread : threads) thread.join();
+  CHECK_EQ(wrong.load(), 0);
+  CHECK(gone > 3);
+}
+
+TEST(capi_a_session_is_one_threads) {
+  Opened opened;
+  const Arrays wanted = expected();
+  std::atomic<int> ran{0}, wrong{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; ++t)
+    threads.emplace_back([&] {
+      for (int i = 0; i < 200; ++i) {
+        Arrays arrays;
+        const niwaki_status status = arrays.run(opened.session);
+        if (status == NIWAKI_OK ? !arrays.same(wanted) : status != NIWAKI_BUSY) ++wrong;
+        ran += status == NIWAKI_OK;
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  CHECK(ran > 0);
+  CHECK_EQ(wrong.load(), 0);
+}
+
+#if defined(__unix__) && !defined(__SANITIZE_THREAD__)
+TEST(capi_fork_after_load) {
+  niwaki_options options{};
+  options.threads = 2;
+  Opened opened(options);
+  const Arrays wanted = expected();
+  Arrays before;
+  CHECK_EQ(before.run(opened.session), NIWAKI_OK);
+  const pid_t child = fork();
+  if (child == 0) {
+    Arrays arrays, fresh;
+    niwaki_session* session = nullptr;
+    const bool good = arrays.run(opened.session) == NIWAKI_OK && arrays.same(wanted) &&
+                      niwaki_session_create(opened.model, &options, &session) == NIWAKI_OK && fresh.run(session) == NIWAKI_OK &&
+                      fresh.same(wanted) && niwaki_session_close(session) == NIWAKI_OK &&
+                      niwaki_session_close(opened.session) == NIWAKI_OK && niwaki_model_close(opened.model) == NIWAKI_OK;
+    _exit(good ? 0 : 1);
+  }
+  int status = -1;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  Arrays after;
+  CHECK_EQ(after.run(opened.session), NIWAKI_OK);
+  CHECK(after.same(wanted));
+}
+#endif
+
+}  // namespace
+}  // namespace niwaki

@@ -1,0 +1,22 @@
+// What must hold of any bytes whatsoever, given as a file. The fuzz targets abort where one of these has something to say; the tests
+// run them over the files that once were a problem.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+namespace niwaki::fuzz {
+
+// The memory that reading may take, the copy of the bytes included.
+constexpr size_t most_for_reading(size_t file) { return 10 * file + (size_t{16} << 20); }
+inline constexpr double kMostSeconds = 1.0;  // of processor time
+
+// Reads the bytes and unpacks their tensors: an Error or a graph, within the memory and the time.
+std::string check_reading(std::span<const uint8_t> bytes);
+
+// Runs what the reader accepts, packed for every instruction set of this machine, on numbers of all kinds: an Error, or the same
+// answer to the last bit. Networks that are too large for the budget are packed but not run; memory beyond it is refused to them.
+std::string check_running(std::span<const uint8_t> bytes);
+
+}  // namespace niwaki::fuzz

@@ -1,0 +1,11 @@
+#include <cstdio>
+#include <cstdlib>
+
+#include "fuzz/checks.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const std::string wrong = niwaki::fuzz::check_running({data, size});
+  if (wrong.empty()) return 0;
+  std::fprintf(stderr, "%s\n", wrong.c_str());
+  std::abort();
+}

@@ -1,0 +1,66 @@
+// Files that once were a problem, and files next to good ones: nothing in them may crash, hang, or take memory without end.
+#include <algorithm>
+#include <filesystem>
+#include <string>
+
+#include "file/test_tools.h"
+#include "fuzz/checks.h"
+#include "fuzz/file_parts.h"
+#include "testing/test.h"
+
+namespace niwaki {
+namespace {
+
+using namespace testing;
+
+void check(std::span<const uint8_t> bytes, const std::string& what) {
+  for (const std::string& wrong : {fuzz::check_reading(bytes), fuzz::check_running(bytes)})
+    if (!wrong.empty()) testing::fail(__FILE__, __LINE__, what + ": " + wrong);
+}
+
+TEST(fuzz_files_that_were_found) {
+  int count = 0;
+  for (const auto& entry : fs::directory_iterator(fs::path(NIWAKI_TEST_DATA) / "fuzz")) {
+    check(read_all(entry.path().string()), entry.path().filename().string());
+    ++count;
+  }
+  CHECK(count > 0);
+}
+
+Graph graph_of(const std::vector<uint8_t>& bytes) { return read_memory(bytes); }
+
+TEST(fuzz_parts_make_the_file_again) {
+  Folder folder;
+  for (const Graph& graph : {small_graph(), coded_graph()}) {
+    write_file(graph, folder.file("a.niwaki"));
+    const auto bytes = read_all(folder.file("a.niwaki"));
+    const auto parts = fuzz::take_apart(bytes);
+    REQUIRE(parts.has_value());
+    CHECK(fuzz::put_together(*parts) == bytes);
+    auto broken = bytes;
+    for (const size_t at : {40u, 44u, 60u}) broken[at] ^= 1;
+    fuzz::seal(broken);
+    CHECK(broken == bytes);
+    CHECK_EQ(graph_of(bytes).nodes().size(), graph.nodes().size());
+  }
+}
+
+// Every bit of the graph and of the table, with checksums that are right: what is accepted runs, the same on all instruction sets.
+TEST(fuzz_every_flipped_bit_runs_or_is_refused) {
+  Folder folder;
+  write_file(small_graph(), folder.file("a.niwaki"));
+  auto bytes = read_all(folder.file("a.niwaki"));
+  const size_t end = bytes.size();
+  for (size_t i = 64; i < end; ++i)
+    for (int bit = 0; bit < 8; ++bit) {
+      auto changed = bytes;
+      changed[i] ^= static_cast<uint8_t>(1 << bit);
+      fuzz::seal(changed);
+      const std::string wrong = fuzz::check_running(changed);
+      if (!wrong.empty())
+        testing::fail(__FILE__, __LINE__, "byte " + std::to_string(i) + ", bit " + std::to_string(bit) + ": " + wrong);
+    }
+}
+
+}  // namespace
+}  // namespace niwaki

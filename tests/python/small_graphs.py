@@ -1,0 +1,150 @@
+"""Small graphs of every operator and every way in which a file stores weights, made with the native core alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from niwaki import _core
+
+Attributes = Mapping[str, int | Sequence[int]]
+
+
+class Chain:
+    """A graph in which most nodes take what the one before them made, with one scale and zero point for all."""
+
+    def __init__(self, seed: int, channels: int = 3, rank: int = 4, size: int = 9, **metadata: str) -> None:
+        self.graph = _core.Graph()
+        self.graph.metadata = {"source": "a test", **metadata}
+        self.random = np.random.default_rng(seed)
+        image = self.graph.add_input("image", channels, rank, *((size, size) if rank == 4 else ()))
+        self.last = self.add("quantize", inputs=[image])
+
+    def add(
+        self, op: str, attributes: Attributes | None = None, *, inputs: Sequence[int] | None = None, **tensors: np.ndarray
+    ) -> int:
+        number = len(self.graph.nodes())
+        quantized = (None, None) if op == "dequantize" else (0.05, 128)
+        chosen = [self.last] if inputs is None else inputs
+        self.last = self.graph.add_node(op, f"{op}.{number}", chosen, attributes or {}, tensors, *quantized)
+        return self.last
+
+    def layer(self, weight: np.ndarray, attributes: Attributes | None = None, inputs: Sequence[int] | None = None) -> int:
+        outputs = weight.shape[0]
+        scale = self.random.uniform(0.001, 0.01, outputs).astype(np.float32)
+        bias = self.random.integers(-500, 500, outputs, dtype=np.int32)
+        op = "conv2d" if weight.ndim == 4 else "linear"
+        return self.add(op, attributes, inputs=inputs, weight=weight, weight_scale=scale, bias=bias)
+
+    def weight(self, *shape: int, limit: int = 127) -> np.ndarray:
+        return self.random.integers(-limit, limit, shape, dtype=np.int8, endpoint=True)
+
+    def blocks(self, *shape: int, kept: float = 0.2) -> np.ndarray:
+        """Whole blocks of four input channels are zero, or not."""
+        keep = self.random.random((shape[0], -(-shape[1] // 4), *shape[2:])) < kept
+        return self.weight(*shape) * keep.repeat(4, axis=1)[:, : shape[1]]
+
+    def singles(self, *shape: int, kept: float = 0.2) -> np.ndarray:
+        return self.weight(*shape) * (self.random.random(shape) < kept)
+
+    def bell(self, *shape: int, width: float = 6.0) -> np.ndarray:
+        """Small numbers are frequent: what Huffman codes well."""
+        return np.clip(np.rint(self.random.normal(0, width, shape)), -127, 127).astype(np.int8)
+
+    def finish(self) -> _core.Graph:
+        self.add("dequantize")
+        self.graph.add_output(self.last, "result")
+        return self.graph
+
+
+def dense() -> _core.Graph:
+    chain = Chain(1, **{"image.mean": "0.5,0.4,0.3", "image.std": "0.2,0.2,0.3"})
+    chain.layer(chain.weight(8, 3, 3, 3), {"padding": [1, 1, 1, 1], "stride": [2, 2], "low": 128})
+    chain.layer(chain.weight(6, 8, 1, 1))
+    return chain.finish()
+
+
+def block_mask() -> _core.Graph:
+    chain = Chain(2, channels=10)
+    chain.layer(chain.blocks(12, 10, 3, 3), {"padding": [1, 1, 1, 1]})
+    return chain.finish()
+
+
+def bit_mask() -> _core.Graph:
+    chain = Chain(3, channels=9, rank=2)
+    chain.layer(chain.singles(40, 9))
+    return chain.finish()
+
+
+def codebook() -> _core.Graph:
+    chain = Chain(4, channels=8)
+    levels = np.array([-90, -20, 0, 3, 60], dtype=np.int8)
+    chain.layer(chain.random.choice(levels, (8, 8, 3, 3)))
+    chain.layer(np.sign(chain.blocks(32, 8, 1, 1, kept=0.3)) * np.int8(64))
+    chain.layer(np.sign(chain.singles(16, 32, 1, 1, kept=0.1)) * np.int8(5))
+    return chain.finish()
+
+
+def huffman() -> _core.Graph:
+    chain = Chain(5, channels=16)
+    chain.layer(chain.bell(16, 16, 3, 3))
+    return chain.finish()
+
+
+def huffman_masks() -> _core.Graph:
+    chain = Chain(6, channels=32, rank=2)
+    chain.layer(chain.blocks(256, 32, kept=0.02))
+    chain.layer(chain.bell(64, 256) * (chain.random.random((64, 256)) < 0.01).astype(np.int8))
+    return chain.finish()
+
+
+def depthwise() -> _core.Graph:
+    chain = Chain(7, channels=6)
+    chain.layer(chain.weight(6, 1, 3, 3), {"groups": 6, "padding": [1, 1, 1, 1]})
+    chain.layer(chain.weight(6, 1, 5, 5, limit=9), {"groups": 6, "stride": [2, 1], "dilation": [1, 2], "padding": [2, 4, 2, 4]})
+    return chain.finish()
+
+
+def joined() -> _core.Graph:
+    chain = Chain(8, channels=4)
+    first = chain.last
+    left = chain.layer(chain.weight(5, 4, 1, 1))
+    right = chain.layer(chain.weight(8, 4, 3, 3), {"padding": [1, 1, 1, 1], "groups": 1}, inputs=[first])
+    chain.add("concat", inputs=[left, right, first])
+    joined = chain.last
+    chain.add("mul", inputs=[joined, chain.add("adaptive_avg_pool2d", {"size": [1, 1]})])
+    chain.add("add", {"low": 128}, inputs=[chain.last, joined])
+    return chain.finish()
+
+
+def shapes() -> _core.Graph:
+    chain = Chain(9, channels=8, size=8)
+    chain.add("max_pool2d", {"kernel": [3, 3], "stride": [2, 2], "padding": [1, 1, 1, 1], "ceil_mode": 1})
+    chain.add("avg_pool2d", {"kernel": [2, 3], "count_include_pad": 0, "padding": [0, 1, 0, 1]})
+    chain.add("channel_shuffle", {"groups": 2})
+    chain.add("pad", {"padding": [1, 0, 0, 2, 1, 1], "value": 7})
+    chain.add("slice", {"axis": 1, "start": -6, "step": 2})
+    chain.add("slice", {"axis": 3, "end": -1})
+    chain.add("clamp", {"low": 100, "high": 200})
+    chain.add("table", table=chain.random.integers(0, 256, 256, dtype=np.uint8))
+    chain.add("reshape", {"shape": [-1, 5, 1]})
+    chain.add("reshape", {"shape": [-1]})
+    return chain.finish()
+
+
+def phases() -> _core.Graph:
+    """A first convolution that works on the phases of its image; a second input, a second output in float32."""
+    chain = Chain(10, size=14)
+    chain.layer(chain.weight(8, 3, 7, 7), {"padding": [3, 3, 3, 3], "stride": [2, 2]})
+    chain.add("adaptive_avg_pool2d", {"size": [1, 1]})
+    flat = chain.add("reshape", {"shape": [8]})
+    extra = chain.add("quantize", inputs=[chain.graph.add_input("extra", 8, 2)])
+    chain.layer(chain.weight(8, 8), inputs=[flat, extra])
+    return chain.finish()
+
+
+GRAPHS: dict[str, Callable[[], _core.Graph]] = {
+    make.__name__: make
+    for make in (dense, block_mask, bit_mask, codebook, huffman, huffman_masks, depthwise, joined, shapes, phases)
+}
