@@ -89,7 +89,7 @@ TEST(capi_a_session_goes_while_others_run) {
       }
       ++done;
     });
-  for (int i = 0; i < 30; ++i) {
+  while (gone < 30) {
     Arrays arrays;
     wrong += arrays.run(opened.session) != NIWAKI_OK || !arrays.same(wanted);
     for (auto& slot : sessions)
@@ -101,7 +101,6 @@ TEST(capi_a_session_goes_while_others_run) {
       if (niwaki_session* session = slot.exchange(nullptr)) wrong += niwaki_session_close(session) != NIWAKI_OK;
   for (std::thread& thread : threads) thread.join();
   CHECK_EQ(wrong.load(), 0);
-  CHECK(gone > 3);
 }
 
 TEST(capi_a_session_is_one_threads) {
