@@ -1,0 +1,102 @@
+"""docs/file-format.md suffices: a reader written from that page alone reads what niwaki writes, in every form and coding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import file_reader
+import numpy as np
+import pytest
+import torch
+from small_graphs import GRAPHS
+from torch import nn
+
+import niwaki
+from niwaki import _core
+
+
+@pytest.fixture
+def tensors(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, np.ndarray]]:
+    """The tensors of each node that is added to a graph from now on: the core does not show them."""
+    added: list[dict[str, np.ndarray]] = []
+    add_node = _core.Graph.add_node
+
+    def spy(self, op, name, inputs, attributes, tensors, scale, zero_point) -> int:
+        value = add_node(self, op, name, inputs, attributes, tensors, scale, zero_point)
+        added.append({key: np.array(tensor) for key, tensor in tensors.items()})
+        return value
+
+    monkeypatch.setattr(_core.Graph, "add_node", spy)
+    return added
+
+
+def check(path: Path, graph: _core.Graph, tensors: list[dict[str, np.ndarray]]) -> file_reader.ReadFile:
+    """Everything in the file against what the core says of the graph, and the tensors that went in."""
+    found = file_reader.read(path.read_bytes())
+    assert found.metadata == dict(graph.metadata)
+    assert [name for name, *_ in found.inputs] == graph.inputs
+    assert [name for _, name in found.outputs] == graph.outputs
+    nodes = graph.nodes()
+    assert len(found.nodes) == len(nodes) == len(tensors)
+    for read, node, wanted in zip(found.nodes, nodes, tensors, strict=True):
+        assert (read.op, read.name) == (node["op"], node["name"])
+        assert read.attributes == {name: list(values) for name, values in node["attributes"].items()}
+        assert read.scale == node["scale"] and read.zero_point == node["zero_point"]
+        assert read.tensors.keys() == wanted.keys() == node["tensors"].keys()
+        for name, tensor in wanted.items():
+            assert read.tensors[name].dtype == tensor.dtype, name
+            np.testing.assert_array_equal(read.tensors[name], tensor, err_msg=f"{read.name}: {name}", strict=True)
+    return found
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_small_graphs(name: str, tensors: list[dict[str, np.ndarray]], tmp_path: Path) -> None:
+    graph = GRAPHS[name]()
+    path = tmp_path / "a.niwaki"
+    graph.save(str(path))
+    check(path, graph, tensors)
+
+
+def test_all_storage_is_covered(tmp_path: Path) -> None:
+    """The graphs above meet every form, every coding of values, and every coding of a mask."""
+    stored = set()
+    for make in GRAPHS.values():
+        make().save(str(tmp_path / "a.niwaki"))
+        stored |= set(file_reader.read((tmp_path / "a.niwaki").read_bytes()).storage)
+    assert {form for form, _, _ in stored} == {0, 1, 2}
+    assert {(min(form, 1), values) for form, values, _ in stored} == {(a, b) for a in (0, 1) for b in (0, 1, 2)}
+    assert {mask for _, _, mask in stored} == {0, 1, 2}
+
+
+def test_a_compressed_network(tensors: list[dict[str, np.ndarray]], tmp_path: Path) -> None:
+    """From torch to the file, with the mean and std of images."""
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 32, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    x = torch.randn(2, 3, 12, 12)
+    small, _ = niwaki.compress(model.eval(), [x], sparsity=0.8, progress=False)
+    tensors.clear()  # of the layers' own graphs
+    net = niwaki.compile(small, (x,), threads=1)
+    path = tmp_path / "a.niwaki"
+    net.save(path, image=niwaki.ImageConfig(mean=(0.5,) * 3, std=(0.25,) * 3))
+    found = check(path, _core.Graph.load(str(path)), tensors)
+    assert found.metadata["image.std"] == "0.25,0.25,0.25"
+    assert [node.tensors["weight"].shape for node in found.nodes if node.op == "conv2d"] == [
+        (16, 3, 3, 3),
+        (32, 16, 3, 3),
+    ]
+
+
+def test_every_prefix_and_flip_is_refused_by_both(tmp_path: Path) -> None:
+    """Shorter, or with one byte changed: neither reader takes it. All 255 changes of a byte go by way of the checksums."""
+    path = tmp_path / "a.niwaki"
+    GRAPHS["depthwise"]().save(str(path))
+    data = path.read_bytes()
+    other = tmp_path / "b.niwaki"
+    for at in range(len(data)):
+        changed = bytearray(data)
+        changed[at] ^= 1 << at % 8
+        for wrong in (data[:at], bytes(changed)):
+            other.write_bytes(wrong)
+            with pytest.raises(_core.NiwakiError, match="b.niwaki: "):
+                _core.Graph.load(str(other))
+            with pytest.raises(file_reader.Refused):
+                file_reader.read(wrong)
