@@ -20,6 +20,7 @@
 #include "kernels/limit/limit.h"
 #include "runtime/autotune.h"
 #include "runtime/session.h"
+#include "without_gil.h"
 
 namespace niwaki::python {
 namespace {
@@ -93,9 +94,10 @@ std::shared_ptr<Model> make_model(const Graph& graph, const std::optional<std::s
   }
   const Graph copy = graph;  // shares the tensors; another thread may add to `graph` while the weights are packed
   if (threads < 1) throw py::value_error("threads must be at least 1, not " + std::to_string(threads) + ".");
-  py::gil_scoped_release release;
-  ThreadPool pool(threads);
-  return std::make_shared<Model>(copy, chosen, forced, &pool);
+  return without_gil([&] {
+    ThreadPool pool(threads);
+    return std::make_shared<Model>(copy, chosen, forced, &pool);
+  });
 }
 
 using Sizes = std::vector<int64_t>;
@@ -105,8 +107,7 @@ std::shared_ptr<Model> autotuned(const Graph& graph, const std::vector<Sizes>& s
   if (!(seconds >= 0.0) || seconds > 600.0) throw py::value_error("seconds must be from 0 to 600.");
   const Isa chosen = isa ? parse_isa(*isa) : current_isa();
   const Graph copy = graph;
-  py::gil_scoped_release release;
-  return autotune(copy, chosen, shapes, threads, seconds);
+  return without_gil([&] { return std::shared_ptr<Model>(autotune(copy, chosen, shapes, threads, seconds)); });
 }
 
 py::list output_shapes(const Session& session, const std::vector<Sizes>& shapes) {
@@ -120,8 +121,7 @@ void run(Session& session, const std::vector<std::pair<uintptr_t, Sizes>>& input
   for (const auto& [address, sizes] : inputs) sources.push_back({reinterpret_cast<const float*>(address), sizes});
   std::vector<float*> targets;
   for (uintptr_t address : outputs) targets.push_back(reinterpret_cast<float*>(address));
-  py::gil_scoped_release release;
-  session.run(sources, targets);
+  without_gil([&] { session.run(sources, targets); });
 }
 
 std::vector<std::string> port_names(const std::vector<Port>& ports) {
@@ -143,13 +143,11 @@ py::list input_shapes(const Graph& graph) {
 
 void save(const Graph& graph, const std::string& path) {
   const Graph copy = graph;
-  py::gil_scoped_release release;
-  write_file(copy, path);
+  without_gil([&] { write_file(copy, path); });
 }
 
 Graph load(const std::string& path) {
-  py::gil_scoped_release release;
-  return read_file(path);
+  return without_gil([&] { return read_file(path); });
 }
 
 py::tuple stored_weight(const py::array_t<int8_t, py::array::c_style>& weight) {
@@ -162,8 +160,7 @@ py::tuple stored_weight(const py::array_t<int8_t, py::array::c_style>& weight) {
 double limit(double seconds) {
   if (!(seconds > 0.0) || seconds > 60.0) throw py::value_error("seconds must be above 0 and at most 60.");
   const Isa isa = current_isa();
-  py::gil_scoped_release release;
-  return int8_limit(isa, seconds);
+  return without_gil([&] { return int8_limit(isa, seconds); });
 }
 
 void define_errors(py::module_& module) {
