@@ -54,10 +54,11 @@ void Session::plan(std::vector<std::vector<int64_t>> sizes) {
   if (!whole && images % each != 0) passes.push_back(make_pass(sizes, images % each));
   int64_t bytes = 0;
   for (const Pass& pass : passes) bytes = std::max(bytes, pass.plan.arena_bytes);
-  if (static_cast<size_t>(bytes) > arena_.size()) {
+  const auto room = static_cast<size_t>(bytes + kOverread);  // a value may end where the arena does
+  if (room > arena_.size()) {
     arena_ = Buffer();  // before the larger one is asked for
     sizes_.clear();
-    arena_ = Buffer(static_cast<size_t>(bytes));
+    arena_ = Buffer(room);
   }
   macs_.assign(macs_.size(), 0);
   for (Pass& pass : passes) {
