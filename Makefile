@@ -2,6 +2,9 @@
 # make test    C++ and Python tests; with the tools for it, the C++ tests for Arm, too
 # make test-arm    cross-builds for 64-bit Arm and runs the C++ tests under QEMU for each instruction set; as root installs what that takes
 # make lint    formatting, style and types        make bench    layers of ResNet-50        make clean    removes what was built
+# make test-sanitizers    the C++ tests under the address, leak, undefined-behaviour and thread sanitizers
+# make stress    eight sessions, 10,000 runs each, without a sanitizer and under the thread sanitizer
+# make fuzz SECONDS=600    the file reader, and running whatever it accepts, under libFuzzer (needs clang)
 # make bench-peers    niwaki beside ONNX Runtime, OpenVINO, DeepSparse and torch; environments in a cache folder, table in build/peers
 #
 # Each does all of its own set-up in .venv and build/; it needs Python 3.10 or later, a C++20 compiler and make, no more.
@@ -15,6 +18,7 @@
 PYTHON ?= python3
 PYTEST ?=
 PEERS ?=
+SECONDS ?= 60
 JOBS ?= 2
 
 VENV := .venv
@@ -27,7 +31,7 @@ NATIVE := CMakeLists.txt pyproject.toml python/niwaki/_version.py $(shell find c
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
-.PHONY: all build cpp-tests demo test arm-tools test-arm lint bench bench-peers clean
+.PHONY: all build cpp-tests demo test arm-tools test-arm test-sanitizers stress fuzz lint bench bench-peers clean
 .DELETE_ON_ERROR:
 
 all: build
@@ -89,10 +93,37 @@ test-arm: arm-tools $(STAMPS)/packages
 	@cmake --build --preset aarch64
 	ctest --preset aarch64
 
+# Each stops at the first thing that a sanitizer finds.
+test-sanitizers: build/asan-ubsan.built build/tsan.built
+	UBSAN_OPTIONS=print_stacktrace=1 build/asan-ubsan/niwaki_tests
+	build/tsan/niwaki_tests
+
+stress: cpp-tests build/tsan.built
+	NIWAKI_TEST_RUNS=10000 $(BUILD)/niwaki_tests capi_sessions
+	NIWAKI_TEST_RUNS=10000 build/tsan/niwaki_tests capi_sessions
+
+# What is found lies in build/fuzz/found; the files that it starts from, and what it learns, in build/fuzz/files.
+fuzz: build
+	@command -v clang++ >/dev/null || { echo "make fuzz needs clang++, which has libFuzzer; it is not installed."; exit 1; }
+	cmake --preset fuzz
+	cmake --build --preset fuzz
+	$(RUN) csrc/fuzz/seeds.py build/fuzz/files
+	@mkdir -p build/fuzz/found
+	for check in reading running; do \
+	  build/fuzz/fuzz_$$check -max_len=16384 -timeout=60 -max_total_time=$(SECONDS) -artifact_prefix=build/fuzz/found/ \
+	    -print_final_stats=1 build/fuzz/files || exit 1; \
+	done
+
+build/%.built: FORCE
+	@cmake --preset $* -DNIWAKI_LIBRARY=OFF
+	@cmake --build --preset $*
+
+FORCE:
+
 lint: build $(STAMPS)/lint
 	ruff check .
 	ruff format --check .
-	git ls-files '*.cc' '*.h' | xargs clang-format --dry-run --Werror
+	git ls-files '*.cc' '*.h' '*.hpp' | xargs clang-format --dry-run --Werror
 	mypy
 
 bench: build

@@ -22,7 +22,12 @@ class Chain:
         self.last = self.add("quantize", inputs=[image])
 
     def add(
-        self, op: str, attributes: Attributes | None = None, *, inputs: Sequence[int] | None = None, **tensors: np.ndarray
+        self,
+        op: str,
+        attributes: Attributes | None = None,
+        *,
+        inputs: Sequence[int] | None = None,
+        **tensors: np.ndarray,
     ) -> int:
         number = len(self.graph.nodes())
         quantized = (None, None) if op == "dequantize" else (0.05, 128)
@@ -30,7 +35,9 @@ class Chain:
         self.last = self.graph.add_node(op, f"{op}.{number}", chosen, attributes or {}, tensors, *quantized)
         return self.last
 
-    def layer(self, weight: np.ndarray, attributes: Attributes | None = None, inputs: Sequence[int] | None = None) -> int:
+    def layer(
+        self, weight: np.ndarray, attributes: Attributes | None = None, inputs: Sequence[int] | None = None
+    ) -> int:
         outputs = weight.shape[0]
         scale = self.random.uniform(0.001, 0.01, outputs).astype(np.float32)
         bias = self.random.integers(-500, 500, outputs, dtype=np.int32)
@@ -102,7 +109,9 @@ def huffman_masks() -> _core.Graph:
 def depthwise() -> _core.Graph:
     chain = Chain(7, channels=6)
     chain.layer(chain.weight(6, 1, 3, 3), {"groups": 6, "padding": [1, 1, 1, 1]})
-    chain.layer(chain.weight(6, 1, 5, 5, limit=9), {"groups": 6, "stride": [2, 1], "dilation": [1, 2], "padding": [2, 4, 2, 4]})
+    chain.layer(
+        chain.weight(6, 1, 5, 5, limit=9), {"groups": 6, "stride": [2, 1], "dilation": [1, 2], "padding": [2, 4, 2, 4]}
+    )
     return chain.finish()
 
 

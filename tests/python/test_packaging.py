@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import os
 import re
 import subprocess
 import sys
+import venv
 import zipfile
 from pathlib import Path
 
@@ -78,25 +80,59 @@ def test_imports_are_declared(root: Path, project: dict) -> None:
     assert {name: path for name, path in strangers.items() if name not in declared | networks} == {}
 
 
-def test_wheel(root: Path, tmp_path: Path) -> None:
-    """A wheel holds the Python files, the native module and the licence, and nothing else."""
+@pytest.fixture(scope="module")
+def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-build-isolation", "--no-deps", str(root)]
-    settings = ["--config-settings=build-dir=" + str(root / "build" / "wheel"), "--wheel-dir", str(tmp_path)]
+    settings = ["--config-settings=build-dir=" + str(root / "build" / "wheel"), "--wheel-dir", str(folder)]
     run = subprocess.run([*command, *settings], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    (wheel,) = tmp_path.glob("*.whl")
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+def test_wheel(root: Path, wheel: Path) -> None:
+    """A wheel holds the Python files, the native module and the licence, and nothing else; its version is the package's."""
     names = set(zipfile.ZipFile(wheel).namelist())
     sources = {
         path.relative_to(root / "python").as_posix()
         for path in (root / "python" / "niwaki").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".so"
     }
-    assert sources <= names
+    assert {"niwaki/py.typed", "niwaki/_core.pyi"} <= sources <= names
     rest = {name for name in names - sources if ".dist-info/" not in name}
     assert len(rest) == 1 and rest.pop().startswith("niwaki/_core."), (
         "beside the sources there is the native module only"
     )
     assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert wheel.name.startswith(f"niwaki-{niwaki.__version__}-cp{sys.version_info.major}{sys.version_info.minor}-")
+
+
+def test_wheel_in_an_empty_environment(root: Path, wheel: Path, tmp_path: Path) -> None:
+    """Installed where there was nothing, it compresses, saves, loads and runs. Its dependencies are lent: they are large."""
+    venv.create(tmp_path / "env", with_pip=False)
+    python = tmp_path / "env" / ("Scripts" if os.name == "nt" else "bin") / "python"
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*pip, str(wheel)], check=True, capture_output=True)
+    where = subprocess.run(
+        [python, "-c", "import site; print(site.getsitepackages()[0])"], capture_output=True, text=True
+    )
+    lent = [path for path in sys.path if Path(path).name == "site-packages"]
+    (Path(where.stdout.strip()) / "lent.pth").write_text("\n".join(lent), encoding="utf-8")
+    check = subprocess.run(
+        [python, "-I", str(root / "tests" / "wheel" / "check.py"), str(tmp_path / "env")],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert check.returncode == 0, check.stderr
+    assert check.stdout.splitlines()[-1] == f"niwaki {niwaki.__version__} works here"
+
+
+def test_cibuildwheel_builds_for_the_pythons_that_are_declared(project: dict) -> None:
+    oldest = project["project"]["requires-python"].removeprefix(">=3.")
+    assert project["tool"]["cibuildwheel"]["build"][0] == f"cp3{oldest}-*"
 
 
 def test_torchvision_beside_any_torch() -> None:

@@ -3,5 +3,7 @@
 
 #include <stdint.h>
 
-#define NIWAKI_INLINE static inline __attribute__((always_inline))
-#define NIWAKI_MEMBER inline __attribute__((always_inline))
+#include "base/compiler.h"
+
+#define NIWAKI_INLINE static NIWAKI_ALWAYS_INLINE
+#define NIWAKI_MEMBER NIWAKI_ALWAYS_INLINE

@@ -1,4 +1,4 @@
-#if defined(__x86_64__) || defined(_M_X64)
+#if defined(__x86_64__)
 #if !defined(__AVX2__)
 #error "compile this file with the AVX2 flags of cmake/NiwakiCompile.cmake"
 #endif

@@ -1,4 +1,4 @@
-#if defined(__x86_64__) || defined(_M_X64)
+#if defined(__x86_64__)
 #if !defined(__AVX512VNNI__) || !defined(__AVX512BW__) || !defined(__AVX512VL__) || !defined(__AVX512DQ__)
 #error "compile this file with the AVX-512 and VNNI flags of cmake/NiwakiCompile.cmake"
 #endif
