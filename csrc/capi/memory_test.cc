@@ -70,7 +70,8 @@ TEST(capi_allocator_serves_and_fails_anywhere) {
       Meter failing;
       failing.fail_at = n;
       Life other;
-      check_refused(other, other.go(failing.options(threads)), "allocation " + std::to_string(n) + " of " + std::to_string(calls));
+      check_refused(other, other.go(failing.options(threads)),
+                    "allocation " + std::to_string(n) + " of " + std::to_string(calls));
       other.close();
       CHECK_EQ(failing.open.load(), 0);
       CHECK_EQ(failing.bytes.load(), size_t{0});

@@ -168,8 +168,8 @@ TEST(capi_every_call_refuses_every_bad_handle) {
     const bool model = std::strcmp(call.handle, "model") == 0, closes = std::strstr(call.name, "_close") != nullptr;
     const std::string start = std::string(call.name) + ": " + call.handle;
     if (!closes) REFUSED(call.call(nullptr), (start + " is NULL.").c_str());
-    void* const bad[] = {model ? closed_model : closed_session, model ? static_cast<void*>(opened.session) : opened.model, &nothing,
-                         reinterpret_cast<void*>(UINTPTR_MAX)};
+    void* const bad[] = {model ? closed_model : closed_session, model ? static_cast<void*>(opened.session) : opened.model,
+                         &nothing, reinterpret_cast<void*>(UINTPTR_MAX)};
     for (void* handle : bad) REFUSED(call.call(handle), (start + " is not open; it was closed").c_str());
     Arrays arrays;
     CHECK_EQ(arrays.run(opened.session), NIWAKI_OK);

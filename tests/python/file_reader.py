@@ -1,6 +1,6 @@
-"""A second reader of .niwaki files, format 2, written from docs/file-format.md alone: plain Python and numpy, slow, strict.
+"""A second reader of .niwaki files, format 2, written from docs/file-format.md alone: Python and numpy, slow, strict.
 
-It shares nothing with the core, so what it reads right the page describes right. Whatever the page rules out raises Refused.
+It shares nothing with the core, so what it reads right the page describes right. What the page rules out raises RefusedError.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ RAW, CODEBOOK, HUFFMAN = range(3)
 DENSE, BLOCK_MASK, BIT_MASK = range(3)
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The file is not what the page says."""
 
 
 def expect(condition: bool, what: str) -> None:
     if not condition:
-        raise Refused(what)
+        raise RefusedError(what)
 
 
 def crc32c(data: bytes) -> int:
@@ -285,7 +285,7 @@ def read_graph(words: Words, tensors: list[np.ndarray], result: ReadFile) -> Non
 
 
 def read(data: bytes) -> ReadFile:
-    """Reads the bytes of a file; raises Refused."""
+    """Reads the bytes of a file; raises RefusedError."""
     expect(data[:8] == MAGIC and len(data) >= 64, "the beginning of the file")
     version, zero, size, graph_size, count, graph_crc, table_crc, table_size, zeros, crc = struct.unpack(
         "<IIQQQIIQII", data[8:64]

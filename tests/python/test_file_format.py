@@ -1,4 +1,4 @@
-"""docs/file-format.md suffices: a reader written from that page alone reads what niwaki writes, in every form and coding."""
+"""docs/file-format.md suffices: a reader made from it alone reads what niwaki writes, in every form and coding."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_compressed_network(tensors: list[dict[str, np.ndarray]], tmp_path: Pa
 
 
 def test_every_prefix_and_flip_is_refused_by_both(tmp_path: Path) -> None:
-    """Shorter, or with one byte changed: neither reader takes it. All 255 changes of a byte go by way of the checksums."""
+    """Shorter, or with one byte changed: neither takes it. All 255 changes of a byte go by way of the checksums."""
     path = tmp_path / "a.niwaki"
     GRAPHS["depthwise"]().save(str(path))
     data = path.read_bytes()
@@ -96,7 +96,7 @@ def test_every_prefix_and_flip_is_refused_by_both(tmp_path: Path) -> None:
         changed[at] ^= 1 << at % 8
         for wrong in (data[:at], bytes(changed)):
             other.write_bytes(wrong)
-            with pytest.raises(_core.NiwakiError, match="b.niwaki: "):
+            with pytest.raises(_core.NiwakiError, match=r"b\.niwaki: "):
                 _core.Graph.load(str(other))
-            with pytest.raises(file_reader.Refused):
+            with pytest.raises(file_reader.RefusedError):
                 file_reader.read(wrong)

@@ -92,7 +92,7 @@ def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_wheel(root: Path, wheel: Path) -> None:
-    """A wheel holds the Python files, the native module and the licence, and nothing else; its version is the package's."""
+    """A wheel holds the Python files, the native module and the licence, nothing else; its version is the package's."""
     names = set(zipfile.ZipFile(wheel).namelist())
     sources = {
         path.relative_to(root / "python").as_posix()
@@ -109,7 +109,7 @@ def test_wheel(root: Path, wheel: Path) -> None:
 
 
 def test_wheel_in_an_empty_environment(root: Path, wheel: Path, tmp_path: Path) -> None:
-    """Installed where there was nothing, it compresses, saves, loads and runs. Its dependencies are lent: they are large."""
+    """Installed where there was nothing, it compresses, saves, loads and runs. Its dependencies are lent."""
     venv.create(tmp_path / "env", with_pip=False)
     python = tmp_path / "env" / ("Scripts" if os.name == "nt" else "bin") / "python"
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]

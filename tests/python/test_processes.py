@@ -1,5 +1,6 @@
-"""Forks, threads, several networks, the end of the interpreter: nothing waits for ever. Each in a process of its own, which is killed
-when it takes too long.
+"""Forks, threads, several networks, the end of the interpreter: nothing waits for ever.
+
+Each in a process of its own, which is killed when it takes too long.
 """
 
 from __future__ import annotations
