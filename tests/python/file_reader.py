@@ -1,6 +1,6 @@
 """A second reader of .niwaki files, format 2, written from docs/file-format.md alone: Python and numpy, slow, strict.
 
-It shares nothing with the core, so what it reads right the page describes right. What the page rules out raises RefusedError.
+It shares nothing with the core: what it reads right the page describes right. What the page rules out: RefusedError.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Programs for test_processes.py, each in a process of its own: python process_scenarios.py SCENARIO FILE.
 
-FILE is a network that takes [N, 3, 12, 12]. A scenario ends well with exit code 0; who starts it sets a hard time limit.
+FILE is a network that takes [N, 3, 12, 12]. A scenario ends well with exit code 0; its caller sets a time limit.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether an installed niwaki works: compresses, compiles, saves, loads and runs a small network, in Python and a shell.
+"""Whether an installed niwaki works: compresses, compiles, saves, loads and runs a small network, in Python and shell.
 
 python check.py [FOLDER]: niwaki must lie in FOLDER, where one is given. Needs nothing of this repository.
 """
