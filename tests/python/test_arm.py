@@ -113,7 +113,7 @@ def test_bits_are_those_of_this_machine(isa: str, runner: list[str], saved) -> N
         assert result["same"] is True and result["isa"] == isa
         kernels = {layer["kernel"] for layer in result["layers"] if layer["op"] in ("conv2d", "linear")}
         assert all(isa in kernel for kernel in kernels), kernels
-        if name == "block4":  # what the others get is the cost model's choice, which differs between the instruction sets
+        if name == "block4":  # the others get what the cost model of each instruction set chooses
             assert f"conv_sparse_{isa}" in kernels, kernels
     assert not net.isa.startswith(isa)
 
