@@ -40,8 +40,10 @@ struct DenseTile {
   ConvOutput output;
 };
 
-// A block of outputs over one chunk of rows. Before the last chunk lists come in the order of their lengths, so that the end of one list
-// is predicted from the one before; in the last, in the order of the outputs, whose sums then go from registers to bytes.
+// A block of outputs over one chunk of rows. Each output has a list of blocks; ConvKernels::sparse_lists of them make a set, whose lists
+// have the same number of blocks (some of them zeros) and are worked on side by side. Before the last chunk lists come in the order of
+// their lengths, so that those of a set are alike and the end of one is predicted from the one before; in the last, in the order of the
+// outputs, whose sums then go from registers to bytes.
 inline constexpr int32_t kSparseBlock = 32;
 
 struct SparseTile {
@@ -49,9 +51,9 @@ struct SparseTile {
   int32_t vectors;
   int32_t outputs;          // a multiple of four, at most kSparseBlock
   const uint8_t* order;     // [outputs]: which output each list belongs to; i for list i in the last chunk
-  const uint16_t* counts;   // [outputs]: blocks of each list, an even number
-  const uint16_t* offsets;  // per block: where its row begins, in units of 8 bytes
-  const uint8_t* values;    // per block: four weights, lane_bytes bytes
+  const uint16_t* counts;   // [outputs / lists]: blocks of each list of a set; an even number where a set is one list
+  const uint16_t* offsets;  // per set [count][lists]: where a block's row begins, in units of 8 bytes
+  const uint8_t* values;    // per set [count][lists]: four weights, lane_bytes bytes
   const int32_t* bias;
   const float* multiplier;
   int32_t* partial;  // [outputs][max_vectors * lanes] sums
@@ -103,7 +105,7 @@ struct ConvKernels {
   int32_t lanes;       // pixels of a vector
   int32_t lane_bytes;  // of a panel
   int32_t dense_vectors, dense_outputs;
-  int32_t sparse_vectors;
+  int32_t sparse_vectors, sparse_lists;  // lists: 1, or as many outputs as a group of the layout has, 4
   int32_t wide_pixels, wide_outputs;
   int32_t dense_tail;
   // What the panels of dense and sparse kernels have xor-ed to each byte: 0, or 128 where the multiply takes signed bytes. q ^ 128, as a

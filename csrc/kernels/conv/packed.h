@@ -11,6 +11,16 @@
 
 namespace niwaki {
 
+// Writes four weights in the form that the kernels multiply: bytes, or 16-bit pairs (0, 2), (1, 3).
+inline void store_block(const ConvKernels& kernels, const int8_t four[4], uint8_t* to) {
+  if (kernels.lane_bytes == 4) {
+    std::memcpy(to, four, 4);
+    return;
+  }
+  const int16_t wide[4] = {four[0], four[2], four[1], four[3]};
+  std::memcpy(to, wide, 8);
+}
+
 // What they share: the layer's parameters, bias and multipliers, padded to whole blocks of outputs.
 class PackedBase : public PackedConv {
  public:
@@ -50,15 +60,7 @@ class PackedBase : public PackedConv {
     for (int32_t i = 0; i < 4; ++i) four[i] = first + i >= 0 && first + i < per_group ? from[i * step] : int8_t{0};
   }
 
-  // Writes four weights in the form that the kernels multiply: bytes, or 16-bit pairs (0, 2), (1, 3).
-  void store_block(const int8_t four[4], uint8_t* to) const {
-    if (kernels_.lane_bytes == 4) {
-      std::memcpy(to, four, 4);
-      return;
-    }
-    const int16_t wide[4] = {four[0], four[2], four[1], four[3]};
-    std::memcpy(to, wide, 8);
-  }
+  void store_block(const int8_t four[4], uint8_t* to) const { niwaki::store_block(kernels_, four, to); }
 
   ConvParams params_;
   const ConvKernels& kernels_;
@@ -121,15 +123,18 @@ class SparseConv final : public PackedBase {
   static bool offsets_fit(const ConvParams& params, const ConvKernels& kernels);
 
  private:
-  int64_t row_bytes() const { return int64_t{kernels_.sparse_vectors} * kernels_.lanes * kernels_.lane_bytes; }
+  static int32_t tile_vectors(const ConvParams& params, const ConvKernels& kernels);
+  int64_t row_bytes() const { return int64_t{vectors_} * kernels_.lanes * kernels_.lane_bytes; }
   int32_t chunks() const { return (in_groups() + chunk_groups_ - 1) / chunk_groups_; }
 
   int32_t blocks() const { return (outputs_ + kSparseBlock - 1) / kSparseBlock; }
+  int32_t sets() const { return outputs_ / kernels_.sparse_lists; }
 
+  int32_t vectors_;  // of the largest tile
   int32_t chunk_groups_;
   int32_t outputs_;               // padded to whole groups
   Buffer order_;                  // uint8 [chunks][outputs]: see SparseTile
-  Buffer counts_;                 // uint16 [chunks][outputs]
+  Buffer counts_;                 // uint16 [chunks][sets]
   std::vector<uint32_t> starts_;  // [chunks][blocks]: the first of a block of outputs' blocks of weights
   Buffer offsets_, values_;
 };

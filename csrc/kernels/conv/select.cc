@@ -13,8 +13,8 @@ namespace niwaki {
 #undef NIWAKI_CONV
 
 static const ConvKernels kRows[] = {
-#define NIWAKI_CONV(name, lanes, bytes, dense_vectors, dense_outputs, sparse_vectors, wide_pixels, wide_outputs, dense_tail, \
-                    flip)                                                                                                    \
+#define NIWAKI_CONV(name, lanes, bytes, dense_vectors, dense_outputs, sparse_vectors, sparse_lists, wide_pixels, wide_outputs, \
+                    dense_tail, flip)                                                                                                    \
   {#name,                                                                                                                    \
    Isa::name,                                                                                                                \
    lanes,                                                                                                                    \
@@ -22,6 +22,7 @@ static const ConvKernels kRows[] = {
    dense_vectors,                                                                                                            \
    dense_outputs,                                                                                                            \
    sparse_vectors,                                                                                                           \
+   sparse_lists,                                                                                                             \
    wide_pixels,                                                                                                              \
    wide_outputs,                                                                                                             \
    dense_tail,                                                                                                               \

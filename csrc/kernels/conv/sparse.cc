@@ -1,7 +1,10 @@
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
+#include <span>
 
 #include "kernels/conv/packed.h"
+#include "kernels/conv/sparse_lists.h"
 #include "kernels/conv/tiles.h"
 
 namespace niwaki {
@@ -9,81 +12,70 @@ namespace niwaki {
 namespace {
 
 // The rows of a chunk should stay in the L1 cache (32 or 48 KiB on today's cores): every output of the tile reads a part of them.
-constexpr int64_t kChunkBytes = 32 * 1024;
+int64_t chunk_bytes() {
+  static const int64_t bytes = getenv("CHUNK") ? atoi(getenv("CHUNK")) * 1024 : 32 * 1024;
+  return bytes;
+}
 // Outputs whose sums are kept between chunks; they should stay in the L2 cache: 96 KiB with AVX-512.
 constexpr int64_t kPartialOutputs = 256;
 static_assert(kPartialOutputs % kSparseBlock == 0);
 
 }  // namespace
 
+// Vectors of the largest tile: what the kernel can, but no more than the plane has, so that more rows fit a chunk.
+int32_t SparseConv::tile_vectors(const ConvParams& params, const ConvKernels& kernels) {
+  if (params.expected_pixels == 0) return kernels.sparse_vectors;
+  return static_cast<int32_t>(std::min<int64_t>(kernels.sparse_vectors, div_up(params.expected_pixels, kernels.lanes)));
+}
+
 int32_t SparseConv::chunk_groups(const ConvParams& params, const ConvKernels& kernels) {
-  const int64_t row = int64_t{kernels.sparse_vectors} * kernels.lanes * kernels.lane_bytes;
+  const int64_t row = int64_t{tile_vectors(params, kernels)} * kernels.lanes * kernels.lane_bytes;
   const int64_t group = row * params.kernel_h * params.kernel_w;
-  return static_cast<int32_t>(std::max<int64_t>(1, kChunkBytes / group));
+  return static_cast<int32_t>(std::max<int64_t>(1, chunk_bytes() / group));
 }
 
 bool SparseConv::offsets_fit(const ConvParams& params, const ConvKernels& kernels) {
-  const int64_t row = int64_t{kernels.sparse_vectors} * kernels.lanes * kernels.lane_bytes;
+  const int64_t row = int64_t{tile_vectors(params, kernels)} * kernels.lanes * kernels.lane_bytes;
   return chunk_groups(params, kernels) * int64_t{params.kernel_h} * params.kernel_w * (row / 8) <= 65535;
 }
 
 SparseConv::SparseConv(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, std::string reason)
-    : PackedBase(params, weights, kernels, 4, "sparse", std::move(reason)), chunk_groups_(chunk_groups(params, kernels)) {
+    : PackedBase(params, weights, kernels, 4, "sparse", std::move(reason)),
+      vectors_(tile_vectors(params, kernels)),
+      chunk_groups_(chunk_groups(params, kernels)) {
   outputs_ = static_cast<int32_t>(round_up(params.out_channels, 4));
   order_ = Buffer(static_cast<std::size_t>(int64_t{chunks()} * outputs_));
-  counts_ = Buffer(static_cast<std::size_t>(int64_t{chunks()} * outputs_) * sizeof(uint16_t));
-  std::vector<uint16_t> offsets;
-  std::vector<uint8_t> values;
-  struct List {
-    uint8_t output = 0;
-    std::vector<uint16_t> offsets;
-    std::vector<uint8_t> values;
-  };
-  std::vector<List> lists;
+  counts_ = Buffer(static_cast<std::size_t>(int64_t{chunks()} * sets()) * sizeof(uint16_t));
+  SparseLists packed(kernels);
+  std::vector<SparseLists::List> lists(kSparseBlock);
   for (int32_t chunk = 0; chunk < chunks(); ++chunk) {
     const int32_t begin = chunk * chunk_groups_, end = std::min(begin + chunk_groups_, in_groups());
     for (int32_t first = 0; first < outputs_; first += kSparseBlock) {
       const int32_t count = std::min(kSparseBlock, outputs_ - first);
-      lists.assign(static_cast<std::size_t>(count), List{});
       for (int32_t i = 0; i < count; ++i) {
-        List& list = lists[static_cast<std::size_t>(i)];
+        SparseLists::List& list = lists[static_cast<std::size_t>(i)];
         list.output = static_cast<uint8_t>(i);
+        list.blocks.clear();
         for (int32_t group = begin; first + i < params.out_channels && group < end; ++group) {
           for (int32_t tap = 0; tap < taps(); ++tap) {
-            int8_t four[4];
-            four_weights(weights.weight, first + i, group, tap, four);
-            if ((four[0] | four[1] | four[2] | four[3]) == 0) continue;
-            const int64_t row = int64_t{group - begin} * taps() + tap;
-            list.offsets.push_back(static_cast<uint16_t>(row * row_bytes() / 8));
-            list.values.resize(list.values.size() + static_cast<std::size_t>(kernels.lane_bytes));
-            store_block(four, list.values.data() + list.values.size() - kernels.lane_bytes);
+            SparseLists::Block block{};
+            four_weights(weights.weight, first + i, group, tap, block.weights);
+            if ((block.weights[0] | block.weights[1] | block.weights[2] | block.weights[3]) == 0) continue;
+            block.offset = static_cast<uint16_t>((int64_t{group - begin} * taps() + tap) * row_bytes() / 8);
+            list.blocks.push_back(block);
           }
         }
-        if (list.offsets.size() % 2 != 0) {  // kernels take two at a time; this one adds nothing
-          list.offsets.push_back(list.offsets.back());
-          list.values.resize(list.values.size() + static_cast<std::size_t>(kernels.lane_bytes), 0);
-        }
       }
+      const std::span<SparseLists::List> used(lists.data(), static_cast<std::size_t>(count));
       if (chunk + 1 < chunks())
-        std::stable_sort(lists.begin(), lists.end(),
-                         [](const List& a, const List& b) { return a.offsets.size() < b.offsets.size(); });
-      starts_.push_back(static_cast<uint32_t>(offsets.size()));
-      for (int32_t i = 0; i < count; ++i) {
-        const List& list = lists[static_cast<std::size_t>(i)];
-        const int64_t at = int64_t{chunk} * outputs_ + first + i;
-        order_.data()[at] = list.output;
-        counts_.as<uint16_t>()[at] = static_cast<uint16_t>(list.offsets.size());
-        offsets.insert(offsets.end(), list.offsets.begin(), list.offsets.end());
-        values.insert(values.end(), list.values.begin(), list.values.end());
-      }
+        std::stable_sort(used.begin(), used.end(), [](const auto& a, const auto& b) { return a.blocks.size() < b.blocks.size(); });
+      starts_.push_back(packed.blocks());
+      const int64_t at = int64_t{chunk} * outputs_ + first;
+      packed.append(used, order_.data() + at, counts_.as<uint16_t>() + at / kernels.sparse_lists);
     }
   }
-  offsets_ = Buffer(offsets.size() * sizeof(uint16_t));
-  values_ = Buffer(values.size());
-  if (!offsets.empty()) {
-    std::memcpy(offsets_.data(), offsets.data(), offsets_.size());
-    std::memcpy(values_.data(), values.data(), values_.size());
-  }
+  offsets_ = packed.offsets();
+  values_ = packed.values();
 }
 
 int64_t SparseConv::bytes() const {
@@ -101,7 +93,7 @@ int64_t SparseConv::scratch_bytes(const Planes&, const Planes&) const {
 void SparseConv::run(const Planes& in, const Planes& out, float* out_float, const Planes& residual, uint8_t* scratch,
                      ThreadPool& pool) const {
   const int64_t lanes = int64_t{kernels_.sparse_vectors} * kernels_.lanes;
-  const ConvGrid grid = conv_grid(out.pixels(), kernels_.lanes, kernels_.sparse_vectors, 0, blocks(), pool.threads());
+  const ConvGrid grid = conv_grid(out.pixels(), kernels_.lanes, vectors_, 0, blocks(), pool.threads());
   const int64_t each = scratch_bytes(in, out);
   const int64_t panel_bytes = round_up(int64_t{std::min(chunk_groups_, in_groups())} * taps() * row_bytes(), 64);
   const TileSource source(params_, in, out);
@@ -137,11 +129,11 @@ void SparseConv::run(const Planes& in, const Planes& out, float* out_float, cons
           job.first = chunk == 0;
           job.last = chunk == chunks() - 1;
           for (int64_t block = from; block < to; ++block) {
-            const int64_t o = block * kSparseBlock, lists = int64_t{chunk} * outputs_ + o;
+            const int64_t o = block * kSparseBlock, at = int64_t{chunk} * outputs_ + o;
             const uint32_t start = starts_[static_cast<std::size_t>(chunk * int64_t{blocks()} + block)];
             job.outputs = static_cast<int32_t>(std::min<int64_t>(kSparseBlock, outputs_ - o));
-            job.order = order_.data() + lists;
-            job.counts = counts_.as<uint16_t>() + lists;
+            job.order = order_.data() + at;
+            job.counts = counts_.as<uint16_t>() + at / kernels_.sparse_lists;
             job.offsets = offsets_.as<uint16_t>() + start;
             job.values = values_.data() + int64_t{start} * kernels_.lane_bytes;
             job.bias = bias() + o;

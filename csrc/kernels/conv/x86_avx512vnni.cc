@@ -10,66 +10,11 @@
 namespace niwaki::conv_avx512vnni {
 namespace {
 
-struct V {
-  static constexpr int kLanes = 16, kLaneBytes = 4;
-  using Int = __m512i;
-  using Float = __m512;
-  using Activation = __m512i;
-  using Weight = __m512i;
-  using WideWeight = __m512i;
-  using OneActivation = __m512i;
-
-  static Activation activation(const uint8_t* p) { return _mm512_loadu_si512(p); }
-  static Weight weight(const uint8_t* p) {
-    int32_t four;
-    __builtin_memcpy(&four, p, 4);
-    return _mm512_set1_epi32(four);
-  }
-  // Not the intrinsic: around it GCC 12 copies and spills accumulators that are held in arrays.
-  static void mac(Int& acc, Activation a, Weight w) { __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(a), "v"(w)); }
-  static WideWeight wide_weight(const uint8_t* p) { return _mm512_loadu_si512(p); }
-  static OneActivation one_activation(const uint8_t* p) { return weight(p); }
-  static void mac_wide(Int& acc, OneActivation a, WideWeight w) { mac(acc, a, w); }
-  static void prefetch_write(uint8_t* p) { __asm__ volatile("prefetchw %0" : : "m"(*p)); }
-  static void prefetch(const uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
-
-  static Int broadcast(int32_t value) { return _mm512_set1_epi32(value); }
-  static Float broadcast(float value) { return _mm512_set1_ps(value); }
-  static Int load_int(const void* p) { return _mm512_loadu_si512(p); }
-  static void store_int(void* p, Int value) { _mm512_storeu_si512(p, value); }
-  static Float load_float(const float* p) { return _mm512_loadu_ps(p); }
-  static void store_float(float* p, Float value) { _mm512_storeu_ps(p, value); }
-  static Float to_float(Int value) { return _mm512_cvtepi32_ps(value); }
-  static Int to_int(Float value) { return _mm512_cvtps_epi32(value); }
-  static Float multiply(Float a, Float b) { return _mm512_mul_ps(a, b); }
-  static Float add(Float a, Float b) { return _mm512_add_ps(a, b); }
-  static Int add(Int a, Int b) { return _mm512_add_epi32(a, b); }
-  static Int subtract(Int a, Int b) { return _mm512_sub_epi32(a, b); }
-  static Float maximum(Float a, Float b) { return _mm512_max_ps(a, b); }
-  static Float minimum(Float a, Float b) { return _mm512_min_ps(a, b); }
-  // Sixteen bytes to lanes, and lanes of 0..255 to bytes.
-  static Int widen_bytes(const void* p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
-  static void store_narrow(void* p, Int value) { _mm_storeu_si128(static_cast<__m128i*>(p), _mm512_cvtepi32_epi8(value)); }
-  static Int pack_words(Int a, Int b) { return _mm512_packs_epi32(a, b); }
-  static Int pack_bytes(Int a, Int b) { return _mm512_packus_epi16(a, b); }
-  static Int add_words(Int a, Int b) { return _mm512_adds_epi16(a, b); }
-  static Int min_bytes(Int a, Int b) { return _mm512_min_epu8(a, b); }
-  static Int max_bytes(Int a, Int b) { return _mm512_max_epu8(a, b); }
-  static Int transpose(Int a) {
-    return _mm512_shuffle_epi8(a, _mm512_set4_epi32(0x0f0b0703, 0x0e0a0602, 0x0d090501, 0x0c080400));
-  }
-  // Byte J of each lane: one shuffle instead of a shift and a mask.
-  template <int J>
-  static Int byte(Int a) {
-    constexpr uint32_t kFirst = 0x80808000u + J;
-    return _mm512_shuffle_epi8(a, _mm512_set4_epi32(static_cast<int32_t>(kFirst + 12), static_cast<int32_t>(kFirst + 8),
-                                                    static_cast<int32_t>(kFirst + 4), static_cast<int32_t>(kFirst)));
-  }
-};
+#include "kernels/conv/x86_zmm.inc"
 
 #include "kernels/conv/x86_body.inc"
 
-constexpr int kDenseOutputs = 8, kSparsePitch = 7 * V::kLanes;
+constexpr int kDenseOutputs = 8;
 
 // A single pixel: eight outputs are one vector of 256 bits, whose weights lie beside each other.
 class OnePixel {
@@ -125,18 +70,6 @@ void dense(const DenseTile& tile) {
     case 1: return dense_tile<1, kDenseOutputs>(tile);
     case 2: return dense_tile<2, kDenseOutputs>(tile);
     default: return dense_tile<3, kDenseOutputs>(tile);
-  }
-}
-
-void sparse(const SparseTile& tile) {
-  switch (tile.vectors) {
-    case 1: return sparse_tile<1, kSparsePitch>(tile);
-    case 2: return sparse_tile<2, kSparsePitch>(tile);
-    case 3: return sparse_tile<3, kSparsePitch>(tile);
-    case 4: return sparse_tile<4, kSparsePitch>(tile);
-    case 5: return sparse_tile<5, kSparsePitch>(tile);
-    case 6: return sparse_tile<6, kSparsePitch>(tile);
-    default: return sparse_tile<7, kSparsePitch>(tile);
   }
 }
 
@@ -219,45 +152,58 @@ void fill_strided(const PanelFill& fill, const Lanes& from, __m512i zeros, uint8
   }
 }
 
-// One row of a panel for each group: contiguous loads. `from`: where lane 0 of the first group reads, inside the image or not.
-void fill_shifted(const PanelFill& fill, __mmask16 inside, const uint8_t* from, __m512i zeros, uint8_t* to, int64_t step) {
-  if (inside == 0xffff) {
-    for (int group = 0; group < fill.groups; ++group, to += step, from += fill.group_stride)
-      _mm512_storeu_si512(to, _mm512_loadu_si512(from));
-  } else {
-    for (int group = 0; group < fill.groups; ++group, to += step, from += fill.group_stride)
-      _mm512_storeu_si512(to, _mm512_mask_loadu_epi32(zeros, inside, from));
-  }
-}
-
 // Lanes whose pixel lies below `size` after `shift` is added to its coordinate: no coordinate is negative then.
 __mmask16 inside_axis(const int32_t* coordinates, int32_t shift, int32_t size) {
   return _mm512_cmplt_epu32_mask(_mm512_add_epi32(_mm512_loadu_si512(coordinates), _mm512_set1_epi32(shift)),
                                  _mm512_set1_epi32(size));
 }
 
-// Which lanes of each vector lie inside the image under each tap, along one axis.
-template <int kTaps, int kVectors>
-struct AxisMasks {
-  __mmask16 masks[kTaps][kVectors];
-  AxisMasks(const PanelFill& fill, const int32_t* coordinates, int taps, int dilation, int size) {
-    for (int tap = 0; tap < taps; ++tap)
-      for (int v = 0; v < fill.vectors; ++v) masks[tap][v] = inside_axis(coordinates + v * 16, tap * dilation, size);
-  }
+// Taps of a kernel whose masks are worked out once for a tile.
+constexpr int kMaskedTaps = 64;
+
+// What one tap reads: contiguous loads, with a mask for each vector unless all of the tile lies inside the image.
+template <int kVectors>
+struct ShiftedTap {
+  int64_t offset;  // bytes from the lane that pixel 0 reads under tap (0, 0)
+  bool inside;
+  __mmask16 masks[kVectors];
 };
 
-// Kernels of up to kTaps x kTaps taps, tiles of up to kVectors vectors.
-template <int kTaps, int kVectors>
-void fill_all_shifted(const PanelFill& fill, __m512i zeros, int64_t step) {
-  const AxisMasks<kTaps, kVectors> rows(fill, fill.top, fill.kernel_h, fill.dilation_h, fill.in_height);
-  const AxisMasks<kTaps, kVectors> columns(fill, fill.left, fill.kernel_w, fill.dilation_w, fill.in_width);
-  uint8_t* row = fill.panel;
+// Group by group, so that what is read lies together, and is still in the cache for the next tap.
+template <int kVectors>
+void fill_shifted(const PanelFill& fill, __m512i zeros) {
+  ShiftedTap<kVectors> taps[kMaskedTaps];
+  const int count = fill.kernel_h * fill.kernel_w;
   for (int ky = 0; ky < fill.kernel_h; ++ky) {
-    const uint8_t* line = fill.in + (fill.first_lane + int64_t{ky} * fill.dilation_h * fill.in_width) * 4;
-    for (int kx = 0; kx < fill.kernel_w; ++kx, row += fill.row_bytes, line += fill.dilation_w * 4)
-      for (int v = 0; v < fill.vectors; ++v)
-        fill_shifted(fill, static_cast<__mmask16>(rows.masks[ky][v] & columns.masks[kx][v]), line + v * 64, zeros, row + v * 64,
-                     step);
+    __mmask16 rows[kVectors];
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) rows[v] = inside_axis(fill.top + v * 16, ky * fill.dilation_h, fill.in_height);
+    for (int kx = 0; kx < fill.kernel_w; ++kx) {
+      ShiftedTap<kVectors>& tap = taps[ky * fill.kernel_w + kx];
+      tap.offset = (int64_t{ky} * fill.dilation_h * fill.in_width + int64_t{kx} * fill.dilation_w) * 4;
+      __mmask16 all = 0xffff;
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) {
+        tap.masks[v] = static_cast<__mmask16>(rows[v] & inside_axis(fill.left + v * 16, kx * fill.dilation_w, fill.in_width));
+        all = static_cast<__mmask16>(all & tap.masks[v]);
+      }
+      tap.inside = all == 0xffff;
+    }
+  }
+  const uint8_t* plane = fill.in + fill.first_lane * 4;
+  uint8_t* to = fill.panel;
+  for (int group = 0; group < fill.groups; ++group, plane += fill.group_stride) {
+    for (int t = 0; t < count; ++t, to += fill.row_bytes) {
+      const uint8_t* from = plane + taps[t].offset;
+      if (taps[t].inside) {
+#pragma GCC unroll 8
+        for (int v = 0; v < kVectors; ++v) _mm512_storeu_si512(to + v * 64, _mm512_loadu_si512(from + v * 64));
+      } else {
+#pragma GCC unroll 8
+        for (int v = 0; v < kVectors; ++v)
+          _mm512_storeu_si512(to + v * 64, _mm512_mask_loadu_epi32(zeros, taps[t].masks[v], from + v * 64));
+      }
+    }
   }
 }
 
@@ -266,9 +212,18 @@ void fill_all_shifted(const PanelFill& fill, __m512i zeros, int64_t step) {
 void fill(const PanelFill& fill) {
   const __m512i zeros = _mm512_set1_epi32(static_cast<int32_t>(fill.zeros));
   const int64_t step = int64_t{fill.kernel_h} * fill.kernel_w * fill.row_bytes;
-  constexpr int kTaps = 16, kVectors = 8;
-  if (fill.shifted && fill.kernel_h <= kTaps && fill.kernel_w <= kTaps && fill.vectors <= kVectors)
-    return fill_all_shifted<kTaps, kVectors>(fill, zeros, step);
+  if (fill.shifted && fill.kernel_h * fill.kernel_w <= kMaskedTaps) {
+    switch (fill.vectors) {
+      case 1: return fill_shifted<1>(fill, zeros);
+      case 2: return fill_shifted<2>(fill, zeros);
+      case 3: return fill_shifted<3>(fill, zeros);
+      case 4: return fill_shifted<4>(fill, zeros);
+      case 5: return fill_shifted<5>(fill, zeros);
+      case 6: return fill_shifted<6>(fill, zeros);
+      case 7: return fill_shifted<7>(fill, zeros);
+      default: break;
+    }
+  }
   uint8_t* row = fill.panel;
   for (int ky = 0; ky < fill.kernel_h; ++ky)
     for (int kx = 0; kx < fill.kernel_w; ++kx, row += fill.row_bytes)

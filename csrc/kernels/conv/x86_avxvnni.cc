@@ -28,6 +28,7 @@ struct V : YmmBase {
 };
 
 #include "kernels/conv/x86_body.inc"
+#include "kernels/conv/x86_lists.inc"
 
 constexpr int kDenseOutputs = 4, kSparsePitch = 6 * V::kLanes;
 
