@@ -42,7 +42,7 @@ DenseConv::DenseConv(const ConvParams& params, const ConvWeights& weights, const
 void DenseConv::find_taps(const int8_t* weight) {
   const int32_t height = params_.kernel_h, width = params_.kernel_w;
   if (params_.groups > 1 || taps() == 1) {  // outputs have groups of their own, or the input itself is the panel
-    taps_of_groups_.push_back({0, in_groups(), 0, 0, height, width});
+    rectangles_.push_back({0, in_groups(), 0, 0, height, width});
     return;
   }
   for (int32_t group = 0; group < in_groups(); ++group) {
@@ -60,18 +60,18 @@ void DenseConv::find_taps(const int8_t* weight) {
       }
     }
     if (bottom == 0) continue;  // no weights
-    Taps* before = taps_of_groups_.empty() ? nullptr : &taps_of_groups_.back();
-    const Taps now{group, group + 1, top, left, bottom - top, right - left};
+    TapRectangle* before = rectangles_.empty() ? nullptr : &rectangles_.back();
+    const TapRectangle now{group, group + 1, top, left, bottom - top, right - left};
     if (before != nullptr && before->end == group && before->top == now.top && before->left == now.left &&
         before->height == now.height && before->width == now.width)
       before->end = group + 1;
-    else taps_of_groups_.push_back(now);
+    else rectangles_.push_back(now);
   }
 }
 
 template <typename Function>
 void DenseConv::for_each_row(int32_t begin, int32_t end, const Function& function) const {
-  for (const Taps& taps : taps_of_groups_)
+  for (const TapRectangle& taps : rectangles_)
     for (int32_t group = std::max(begin, taps.begin); group < std::min(end, taps.end); ++group)
       for (int32_t y = taps.top; y < taps.top + taps.height; ++y)
         for (int32_t x = taps.left; x < taps.left + taps.width; ++x) function(group, y * params_.kernel_w + x);
@@ -79,7 +79,7 @@ void DenseConv::for_each_row(int32_t begin, int32_t end, const Function& functio
 
 int64_t DenseConv::rows_of(int32_t begin, int32_t end) const {
   int64_t rows = 0;
-  for (const Taps& taps : taps_of_groups_)
+  for (const TapRectangle& taps : rectangles_)
     rows += int64_t{std::max(0, std::min(end, taps.end) - std::max(begin, taps.begin))} * taps.height * taps.width;
   return rows;
 }
@@ -91,7 +91,7 @@ void DenseConv::fill_panel(const Planes& in, PanelFill fill, int32_t begin, int3
   int32_t top = 0, left = 0;
   fill.group_stride = in.group_stride;
   fill.flip = static_cast<uint32_t>(kernels_.flip) * 0x01010101u;
-  for (const Taps& taps : taps_of_groups_) {
+  for (const TapRectangle& taps : rectangles_) {
     const int32_t first = std::max(begin, taps.begin);
     fill.groups = std::min(end, taps.end) - first;
     if (fill.groups <= 0) continue;
@@ -118,25 +118,38 @@ bool DenseConv::direct(const Planes& in, const Planes& out) const {
 
 int64_t DenseConv::scratch_bytes(const Planes& in, const Planes& out) const {
   const int64_t lanes = int64_t{kernels_.dense_vectors + kernels_.dense_tail} * kernels_.lanes;
-  const int64_t panel = direct(in, out) ? 0 : rows_of(0, in_groups()) * lanes * kernels_.lane_bytes;
-  return round_up(panel, 64) + TileSource::bytes(lanes) + lanes * kernels_.dense_outputs * 4;
+  const Band band = this->band(in, out);
+  return panel_bytes(in, out) + band.bytes() + band.working_bytes() + TileSource::bytes(lanes) + lanes * kernels_.dense_outputs * 4;
+}
+
+int64_t DenseConv::panel_bytes(const Planes& in, const Planes& out) const {
+  const int64_t lanes = int64_t{kernels_.dense_vectors + kernels_.dense_tail} * kernels_.lanes;
+  return direct(in, out) ? 0 : round_up(rows_of(0, in_groups()) * lanes * kernels_.lane_bytes, 64);
 }
 
 void DenseConv::run(const Planes& in, const Planes& out, float* out_float, const Planes& residual, uint8_t* scratch,
                     ThreadPool& pool) const {
   const auto count = static_cast<int64_t>(blocks_.size());
-  const ConvGrid grid =
-      conv_grid(out.pixels(), kernels_.lanes, kernels_.dense_vectors, kernels_.dense_tail, count, pool.threads());
+  const Band band = this->band(in, out);
+  const ConvGrid grid = conv_grid(out.pixels(), kernels_.lanes, kernels_.dense_vectors, kernels_.dense_tail, count, pool.threads(),
+                                  std::max<int64_t>(1, band.tiles()));
   // Of a panel: whole vectors, of which the last holds the single pixel.
   const int64_t lanes = int64_t{kernels_.dense_vectors + (grid.tails > 0 ? 1 : 0)} * kernels_.lanes;
   const int64_t row_bytes = lanes * kernels_.lane_bytes;
   const int64_t each = scratch_bytes(in, out);
   const bool in_place = direct(in, out);
   const TileSource source(params_, in, out);
+  const auto end_pixel = [&](int64_t tile) {  // past the pixels of a tile, with those that fill its last vector
+    return grid.first_pixel(tile) + int64_t{grid.vectors_of(tile)} * kernels_.lanes + grid.tail_of(tile);
+  };
   pool.run(grid.tasks, [&](int64_t task, int thread) {
     uint8_t* memory = scratch + thread * each;
-    uint8_t* arrays = memory + (in_place ? 0 : round_up(rows_of(0, in_groups()) * row_bytes, 64));
+    uint8_t* band_memory = memory + panel_bytes(in, out);
+    uint8_t* working = band_memory + band.bytes();
+    uint8_t* arrays = working + band.working_bytes();
     auto* floats = reinterpret_cast<float*>(arrays + TileSource::bytes(lanes));
+    const int32_t* offsets = band.tiles() > 0 ? band.offsets(working) : nullptr;
+    int64_t band_begin = 0, band_end = 0;  // tiles whose inputs lie in the band
     DenseTile job{};
     job.output = output_of(out, residual);
     job.output.float_stride = lanes;
@@ -145,13 +158,28 @@ void DenseConv::run(const Planes& in, const Planes& out, float* out_float, const
       const int64_t first_pixel = grid.first_pixel(tile);
       job.vectors = grid.vectors_of(tile);
       job.tail = grid.tail_of(tile);
-      job.row_bytes = in_place ? in.group_stride : row_bytes;
       const uint8_t* panel = in.data + first_pixel * 4;
-      if (!in_place) {
+      job.row_bytes = in.group_stride;
+      job.offsets = nullptr;
+      if (offsets && tile >= band_end) {  // as many tiles as a band holds, this task has, and one image has
+        band_begin = band_end = tile;
+        int64_t band_lanes = 0;
+        for (int64_t next = tile; next < std::min(tile + band.tiles(), grid.end_tile(task)); ++next) {
+          const int64_t more = end_pixel(next) - first_pixel;
+          if (!band.same_image(first_pixel, more)) break;
+          band_end = next + 1;
+          band_lanes = more;
+        }
+        if (band_end > tile) band.fill(first_pixel, band_lanes, working, band_memory);
+      }
+      if (tile < band_end) {
+        panel = band_memory + (first_pixel - grid.first_pixel(band_begin)) * 4;
+        job.offsets = offsets;
+      } else if (!in_place) {
         PanelFill fill{};
         fill.vectors = job.vectors + job.tail;
         source.locate(first_pixel, int64_t{fill.vectors} * kernels_.lanes, arrays, fill);
-        fill.row_bytes = row_bytes;
+        fill.row_bytes = job.row_bytes = row_bytes;
         fill_panel(in, fill, blocks_[static_cast<std::size_t>(begin)].begin, blocks_[static_cast<std::size_t>(end - 1)].end,
                    memory);
         panel = memory;
@@ -159,7 +187,7 @@ void DenseConv::run(const Planes& in, const Planes& out, float* out_float, const
       for (int64_t block = begin; block < end; ++block) {
         const Block& range = blocks_[static_cast<std::size_t>(block)];
         const int64_t o = block * kernels_.dense_outputs;
-        job.panel = panel + range.first_row * job.row_bytes;
+        job.panel = panel + (job.offsets ? 0 : range.first_row * job.row_bytes);
         job.rows = range.rows;
         job.out_groups = static_cast<int32_t>(div_up(std::min<int64_t>(kernels_.dense_outputs, params_.out_channels - o), 4));
         job.weights = weights_.data() + range.offset;

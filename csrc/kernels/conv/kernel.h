@@ -30,6 +30,7 @@ struct ConvOutput {
 struct DenseTile {
   const uint8_t* panel;
   int64_t row_bytes;
+  const int32_t* offsets;  // null; or [rows]: where each row begins, in bytes from the panel, and row_bytes is not read
   int64_t rows;
   int32_t vectors;          // 1 .. max_vectors
   int32_t tail;             // 0, or 1: a single pixel follows the vectors, at most ConvKernels::dense_tail
@@ -99,6 +100,18 @@ struct PanelFill {
   int64_t row_bytes;
 };
 
+// How a band is filled (band.h): `strips` strips for each of `groups` groups.
+struct BandFill {
+  const uint8_t* in;  // first group, at the pixel where the strips begin, inside of the image or not
+  int64_t group_stride;
+  int32_t groups, strips, vectors;  // vectors: of a strip, of `lanes` pixels
+  const int64_t* shifts;            // [strips]: bytes from `in` to what a strip begins with
+  const uint16_t* masks;            // [strips][vectors]: which pixels lie inside of the image; bit 0 is the first
+  uint32_t zeros;                   // four zero points: the others
+  uint8_t* band;                    // [groups][strips][strip_bytes]
+  int64_t strip_bytes;
+};
+
 struct ConvKernels {
   const char* name;
   Isa isa;
@@ -115,6 +128,7 @@ struct ConvKernels {
   void (*sparse)(const SparseTile& tile);
   void (*wide)(const WideTile& tile);
   void (*fill)(const PanelFill& fill);
+  void (*fill_band)(const BandFill& fill);  // null where dense kernels read panels only
 };
 
 std::span<const ConvKernels> conv_kernels();  // those that this build has, the scalar reference first

@@ -6,8 +6,10 @@
 #include <vector>
 
 #include "base/memory.h"
+#include "kernels/conv/band.h"
 #include "kernels/conv/conv.h"
 #include "kernels/conv/kernel.h"
+#include "kernels/conv/tiles.h"
 
 namespace niwaki {
 
@@ -88,22 +90,20 @@ class DenseConv final : public PackedBase {
     int64_t offset;           // of its weights
   };
   bool direct(const Planes& in, const Planes& out) const;
+  int64_t panel_bytes(const Planes& in, const Planes& out) const;  // of a tile; 0 where the input itself is the panel
 
-  // Neighbouring groups of input channels whose weights lie within one rectangle of taps: the rest of the taps is zero for every output
-  // and gets no rows. As a stem on the phases of its image has them (graph/phases.h).
-  struct Taps {
-    int32_t begin, end;  // groups
-    int32_t top, left, height, width;
-  };
+  // Cuts the input channels into neighbouring groups whose weights lie within one rectangle of taps: the rest of the taps is zero for
+  // every output and gets no rows. As a stem on the phases of its image has them (graph/phases.h).
   void find_taps(const int8_t* weight);
   // function(group, tap) for the rows of groups [begin, end), in the order of the panel; and how many there are.
   template <typename Function>
   void for_each_row(int32_t begin, int32_t end, const Function& function) const;
   int64_t rows_of(int32_t begin, int32_t end) const;
   void fill_panel(const Planes& in, PanelFill fill, int32_t begin, int32_t end, uint8_t* panel) const;
+  Band band(const Planes& in, const Planes& out) const { return {params_, kernels_, rectangles_, in, out}; }
 
   std::vector<Block> blocks_;
-  std::vector<Taps> taps_of_groups_;
+  std::vector<TapRectangle> rectangles_;
   Buffer weights_;
 };
 

@@ -8,13 +8,17 @@ namespace niwaki {
     void sparse(const SparseTile& tile); \
     void wide(const WideTile& tile);     \
     void fill(const PanelFill& fill);    \
+    void fill_band(const BandFill& fill); \
   }
 #include "kernels/conv/kernels.inc"
 #undef NIWAKI_CONV
 
+#define NIWAKI_FILL_BAND_0(name) nullptr
+#define NIWAKI_FILL_BAND_1(name) conv_##name::fill_band
+
 static const ConvKernels kRows[] = {
 #define NIWAKI_CONV(name, lanes, bytes, dense_vectors, dense_outputs, sparse_vectors, sparse_lists, wide_pixels, wide_outputs, \
-                    dense_tail, flip)                                                                                                    \
+                    dense_tail, flip, bands)                                                                                                    \
   {#name,                                                                                                                    \
    Isa::name,                                                                                                                \
    lanes,                                                                                                                    \
@@ -30,7 +34,8 @@ static const ConvKernels kRows[] = {
    conv_##name::dense,                                                                                                       \
    conv_##name::sparse,                                                                                                      \
    conv_##name::wide,                                                                                                        \
-   conv_##name::fill},
+   conv_##name::fill, \
+   NIWAKI_FILL_BAND_##bands(name)},
 #include "kernels/conv/kernels.inc"
 #undef NIWAKI_CONV
 };

@@ -8,7 +8,8 @@
 
 namespace niwaki {
 
-ConvGrid conv_grid(int64_t pixels, int32_t lanes, int32_t max_vectors, int32_t max_tail, int64_t blocks, int threads) {
+ConvGrid conv_grid(int64_t pixels, int32_t lanes, int32_t max_vectors, int32_t max_tail, int64_t blocks, int threads,
+                   int64_t task_tiles) {
   // Tiles for each thread from which on the last one to finish is late by little, and others may take over what it has left.
   constexpr int64_t kEnough = 2;
   ConvGrid grid{};
@@ -22,10 +23,10 @@ ConvGrid conv_grid(int64_t pixels, int32_t lanes, int32_t max_vectors, int32_t m
     grid.tiles = tiles;
   }
   grid.blocks = blocks;
-  grid.tasks = grid.tiles;
-  if (threads == 1 || grid.tiles == 0) return grid;
-  if (grid.tiles >= kEnough * threads) {
-    grid.tiles = grid.tasks = std::min(round_up(grid.tiles, threads), grid.vectors);
+  grid.whole_tiles = threads == 1 || grid.tiles >= kEnough * threads;
+  if (grid.whole_tiles) {
+    if (threads > 1) grid.tiles = std::min(round_up(grid.tiles, threads), grid.vectors);
+    grid.tasks = std::min(grid.tiles, round_up(div_up(grid.tiles, task_tiles), threads));
   } else {
     grid.tasks = std::min<int64_t>(threads, grid.tiles * blocks);
   }

@@ -3,10 +3,17 @@
 
 #include <cstdint>
 
+#include "base/memory.h"
 #include "kernels/conv/conv.h"
 #include "kernels/conv/kernel.h"
 
 namespace niwaki {
+
+// Groups [begin, end) of input channels whose weights lie within one rectangle of the kernel's taps.
+struct TapRectangle {
+  int32_t begin, end;
+  int32_t top, left, height, width;
+};
 
 // How one run is cut. A tile is some vectors of consecutive pixels and, where kernels can, a single pixel after them: the 49 pixels of a
 // 7 x 7 plane are three vectors of 16 and one pixel, not four vectors of which the last holds one. The units of a run are (tile, block of
@@ -19,17 +26,22 @@ struct ConvGrid {
   int64_t tiles;
   int64_t blocks;
   int64_t tasks;
+  bool whole_tiles;
   int64_t first_vector(int64_t tile) const { return vectors * tile / tiles; }
   int64_t first_tail(int64_t tile) const { return tails * tile / tiles; }
   int64_t first_pixel(int64_t tile) const { return first_vector(tile) * lanes + first_tail(tile); }
   int32_t vectors_of(int64_t tile) const { return static_cast<int32_t>(first_vector(tile + 1) - first_vector(tile)); }
   int32_t tail_of(int64_t tile) const { return static_cast<int32_t>(first_tail(tile + 1) - first_tail(tile)); }
 
+  // Where a task begins, in units. Where there are tasks for whole tiles, they get whole tiles.
+  int64_t first_unit(int64_t task) const { return whole_tiles ? tiles * task / tasks * blocks : tiles * blocks * task / tasks; }
+  int64_t end_tile(int64_t task) const { return div_up(first_unit(task + 1), blocks); }  // past the last one that a task touches
+
   // function(tile, first block, last block + 1) for the tiles that a task touches.
   template <typename Function>
   void for_each_tile(int64_t task, const Function& function) const {
-    const int64_t units = tiles * blocks, end = units * (task + 1) / tasks;
-    for (int64_t unit = units * task / tasks; unit < end;) {
+    const int64_t end = first_unit(task + 1);
+    for (int64_t unit = first_unit(task); unit < end;) {
       const int64_t tile = unit / blocks, stop = (tile + 1) * blocks < end ? (tile + 1) * blocks : end;
       function(tile, unit - tile * blocks, stop - tile * blocks);
       unit = stop;
@@ -37,8 +49,9 @@ struct ConvGrid {
   }
 };
 
-// max_tail: 0, or 1 where a tile may have a pixel after its vectors.
-ConvGrid conv_grid(int64_t pixels, int32_t lanes, int32_t max_vectors, int32_t max_tail, int64_t blocks, int threads);
+// max_tail: 0, or 1 where a tile may have a pixel after its vectors. task_tiles: neighbouring tiles that go well together, where there are many.
+ConvGrid conv_grid(int64_t pixels, int32_t lanes, int32_t max_vectors, int32_t max_tail, int64_t blocks, int threads,
+                   int64_t task_tiles = 1);
 
 // Where the inputs of a tile's pixels lie; fills the arrays that PanelFill reads.
 class TileSource {

@@ -56,21 +56,20 @@ class OnePixel {
   __m256i sums_;
 };
 
+template <typename Tail, bool kOffsets>
+void dense_tiles(const DenseTile& tile) {
+  switch (tile.vectors) {
+    case 1: return dense_tile<1, kDenseOutputs, Tail, kOffsets>(tile);
+    case 2: return dense_tile<2, kDenseOutputs, Tail, kOffsets>(tile);
+    default: return dense_tile<3, kDenseOutputs, Tail, kOffsets>(tile);
+  }
+}
+
 }  // namespace
 
 void dense(const DenseTile& tile) {
-  if (tile.tail) {
-    switch (tile.vectors) {
-      case 1: return dense_tile<1, kDenseOutputs, OnePixel>(tile);
-      case 2: return dense_tile<2, kDenseOutputs, OnePixel>(tile);
-      default: return dense_tile<3, kDenseOutputs, OnePixel>(tile);
-    }
-  }
-  switch (tile.vectors) {
-    case 1: return dense_tile<1, kDenseOutputs>(tile);
-    case 2: return dense_tile<2, kDenseOutputs>(tile);
-    default: return dense_tile<3, kDenseOutputs>(tile);
-  }
+  if (tile.offsets) tile.tail ? dense_tiles<OnePixel, true>(tile) : dense_tiles<NoTail, true>(tile);
+  else tile.tail ? dense_tiles<OnePixel, false>(tile) : dense_tiles<NoTail, false>(tile);
 }
 
 void wide(const WideTile& tile) {
@@ -82,152 +81,6 @@ void wide(const WideTile& tile) {
     case 5: return wide_tile<5, 4>(tile);
     default: return wide_tile<6, 4>(tile);
   }
-}
-
-namespace {
-
-// Lanes of a vector that lie within 32 neighbouring ones of the input: two loads and a permutation bring them. A strided convolution
-// needs one such run for each row of the image that the vector touches, and a gather takes several times as long.
-struct Run {
-  int64_t base;
-  __m512i index;
-  __mmask16 lanes;
-};
-
-template <int kRuns>
-void fill_runs(const PanelFill& fill, const Run* runs, __m512i zeros, uint8_t* to, int64_t step) {
-  const uint8_t* plane = fill.in;
-  for (int group = 0; group < fill.groups; ++group, to += step, plane += fill.group_stride) {
-    __m512i lanes = zeros;
-#pragma GCC unroll 4
-    for (int r = 0; r < kRuns; ++r) {
-      const uint8_t* from = plane + runs[r].base * 4;
-      lanes = _mm512_mask_mov_epi32(
-          lanes, runs[r].lanes,
-          _mm512_permutex2var_epi32(_mm512_loadu_si512(from), runs[r].index, _mm512_loadu_si512(from + 64)));
-    }
-    _mm512_storeu_si512(to, lanes);
-  }
-}
-
-// Which input each lane of vector `v` reads under a tap, and which lanes read one at all.
-struct Lanes {
-  __m512i lane;
-  __mmask16 inside;
-};
-
-Lanes lanes_of(const PanelFill& fill, int ky, int kx, int v) {
-  const __m512i row = _mm512_add_epi32(_mm512_loadu_si512(fill.top + v * 16), _mm512_set1_epi32(ky * fill.dilation_h));
-  const __m512i column = _mm512_add_epi32(_mm512_loadu_si512(fill.left + v * 16), _mm512_set1_epi32(kx * fill.dilation_w));
-  const __mmask16 row_inside = _mm512_cmplt_epu32_mask(row, _mm512_set1_epi32(fill.in_height));
-  const __mmask16 inside = _mm512_mask_cmplt_epu32_mask(row_inside, column, _mm512_set1_epi32(fill.in_width));
-  const __m512i lane = _mm512_add_epi32(_mm512_mullo_epi32(row, _mm512_set1_epi32(fill.in_width)), column);
-  return {_mm512_add_epi32(lane, _mm512_loadu_si512(fill.origin + v * 16)), inside};
-}
-
-void fill_strided(const PanelFill& fill, const Lanes& from, __m512i zeros, uint8_t* to, int64_t step) {
-  alignas(64) int32_t lanes[16];
-  _mm512_store_si512(lanes, from.lane);
-  Run runs[4];
-  int count = 0;
-  for (__mmask16 left = from.inside; left != 0; ++count) {
-    if (count == 4) {
-      const uint8_t* plane = fill.in;
-      for (int group = 0; group < fill.groups; ++group, to += step, plane += fill.group_stride)
-        _mm512_storeu_si512(to, _mm512_mask_i32gather_epi32(zeros, from.inside, from.lane, plane, 4));
-      return;
-    }
-    Run& run = runs[count];
-    run.base = lanes[__builtin_ctz(left)];
-    run.index = _mm512_sub_epi32(from.lane, _mm512_set1_epi32(static_cast<int32_t>(run.base)));
-    run.lanes = _mm512_mask_cmplt_epu32_mask(left, run.index, _mm512_set1_epi32(32));
-    left = static_cast<__mmask16>(left & ~run.lanes);
-  }
-  switch (count) {
-    case 0: return fill_runs<0>(fill, runs, zeros, to, step);
-    case 1: return fill_runs<1>(fill, runs, zeros, to, step);
-    case 2: return fill_runs<2>(fill, runs, zeros, to, step);
-    case 3: return fill_runs<3>(fill, runs, zeros, to, step);
-    default: return fill_runs<4>(fill, runs, zeros, to, step);
-  }
-}
-
-// Lanes whose pixel lies below `size` after `shift` is added to its coordinate: no coordinate is negative then.
-__mmask16 inside_axis(const int32_t* coordinates, int32_t shift, int32_t size) {
-  return _mm512_cmplt_epu32_mask(_mm512_add_epi32(_mm512_loadu_si512(coordinates), _mm512_set1_epi32(shift)),
-                                 _mm512_set1_epi32(size));
-}
-
-// Taps of a kernel whose masks are worked out once for a tile.
-constexpr int kMaskedTaps = 64;
-
-// What one tap reads: contiguous loads, with a mask for each vector unless all of the tile lies inside the image.
-template <int kVectors>
-struct ShiftedTap {
-  int64_t offset;  // bytes from the lane that pixel 0 reads under tap (0, 0)
-  bool inside;
-  __mmask16 masks[kVectors];
-};
-
-// Group by group, so that what is read lies together, and is still in the cache for the next tap.
-template <int kVectors>
-void fill_shifted(const PanelFill& fill, __m512i zeros) {
-  ShiftedTap<kVectors> taps[kMaskedTaps];
-  const int count = fill.kernel_h * fill.kernel_w;
-  for (int ky = 0; ky < fill.kernel_h; ++ky) {
-    __mmask16 rows[kVectors];
-#pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) rows[v] = inside_axis(fill.top + v * 16, ky * fill.dilation_h, fill.in_height);
-    for (int kx = 0; kx < fill.kernel_w; ++kx) {
-      ShiftedTap<kVectors>& tap = taps[ky * fill.kernel_w + kx];
-      tap.offset = (int64_t{ky} * fill.dilation_h * fill.in_width + int64_t{kx} * fill.dilation_w) * 4;
-      __mmask16 all = 0xffff;
-#pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v) {
-        tap.masks[v] = static_cast<__mmask16>(rows[v] & inside_axis(fill.left + v * 16, kx * fill.dilation_w, fill.in_width));
-        all = static_cast<__mmask16>(all & tap.masks[v]);
-      }
-      tap.inside = all == 0xffff;
-    }
-  }
-  const uint8_t* plane = fill.in + fill.first_lane * 4;
-  uint8_t* to = fill.panel;
-  for (int group = 0; group < fill.groups; ++group, plane += fill.group_stride) {
-    for (int t = 0; t < count; ++t, to += fill.row_bytes) {
-      const uint8_t* from = plane + taps[t].offset;
-      if (taps[t].inside) {
-#pragma GCC unroll 8
-        for (int v = 0; v < kVectors; ++v) _mm512_storeu_si512(to + v * 64, _mm512_loadu_si512(from + v * 64));
-      } else {
-#pragma GCC unroll 8
-        for (int v = 0; v < kVectors; ++v)
-          _mm512_storeu_si512(to + v * 64, _mm512_mask_loadu_epi32(zeros, taps[t].masks[v], from + v * 64));
-      }
-    }
-  }
-}
-
-}  // namespace
-
-void fill(const PanelFill& fill) {
-  const __m512i zeros = _mm512_set1_epi32(static_cast<int32_t>(fill.zeros));
-  const int64_t step = int64_t{fill.kernel_h} * fill.kernel_w * fill.row_bytes;
-  if (fill.shifted && fill.kernel_h * fill.kernel_w <= kMaskedTaps) {
-    switch (fill.vectors) {
-      case 1: return fill_shifted<1>(fill, zeros);
-      case 2: return fill_shifted<2>(fill, zeros);
-      case 3: return fill_shifted<3>(fill, zeros);
-      case 4: return fill_shifted<4>(fill, zeros);
-      case 5: return fill_shifted<5>(fill, zeros);
-      case 6: return fill_shifted<6>(fill, zeros);
-      case 7: return fill_shifted<7>(fill, zeros);
-      default: break;
-    }
-  }
-  uint8_t* row = fill.panel;
-  for (int ky = 0; ky < fill.kernel_h; ++ky)
-    for (int kx = 0; kx < fill.kernel_w; ++kx, row += fill.row_bytes)
-      for (int v = 0; v < fill.vectors; ++v) fill_strided(fill, lanes_of(fill, ky, kx, v), zeros, row + v * 64, step);
 }
 
 }  // namespace niwaki::conv_avx512vnni
