@@ -25,6 +25,7 @@ struct ConvOutput {
   int32_t out_zero, residual_zero;
   float residual_scale;
   bool bounded;  // |t| is below 2^31 whatever the input: then saturation may do the clamping, after the rounding
+  bool plain;    // bounded, all zero points are 0 and the limits 0 and 255, as after a ReLU: saturation is then all there is to do
 };
 
 struct DenseTile {

@@ -49,6 +49,8 @@ ConvOutput PackedBase::output_of(const Planes& out, const Planes& residual) cons
   output.high = static_cast<float>(params_.high - params_.out_zero);
   output.out_zero = params_.out_zero;
   output.bounded = bounded_;
+  output.plain = bounded_ && params_.out_zero == 0 && params_.low == 0 && params_.high == 255 &&
+                 (!params_.has_residual || params_.residual_zero == 0);
   return output;
 }
 

@@ -165,7 +165,7 @@ NIWAKI_INLINE void store_floats(const SparseTile& tile, Lists& lists) {
   }
 }
 
-template <int kVectors, bool kResidual, bool kBounded>
+template <int kVectors, bool kResidual, Clamp kClamp>
 NIWAKI_INLINE void store_bytes(const SparseTile& tile, Lists& lists) {
   const Limits limits = limits_of(tile.output);
   for (int o = 0; o < tile.outputs; o += kLists) {
@@ -176,9 +176,16 @@ NIWAKI_INLINE void store_bytes(const SparseTile& tile, Lists& lists) {
     const uint8_t* residual = kResidual ? tile.output.residual + o / kLists * tile.output.residual_stride : nullptr;
 #pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v)
-      store_group<kResidual, kBounded>(acc[0][v], acc[1][v], acc[2][v], acc[3][v], tile.multiplier + o, limits,
+      store_group<kResidual, kClamp>(acc[0][v], acc[1][v], acc[2][v], acc[3][v], tile.multiplier + o, limits,
                                        kResidual ? residual + v * kPixelBytes : nullptr, out + v * kPixelBytes);
   }
+}
+
+template <int kVectors, bool kResidual>
+NIWAKI_INLINE void store_clamped(const SparseTile& tile, Lists& lists) {
+  if (tile.output.plain) store_bytes<kVectors, kResidual, Clamp::none>(tile, lists);
+  else if (tile.output.bounded) store_bytes<kVectors, kResidual, Clamp::bytes>(tile, lists);
+  else store_bytes<kVectors, kResidual, Clamp::floats>(tile, lists);
 }
 
 template <int kVectors>
@@ -187,9 +194,8 @@ void sparse_tile(const SparseTile& tile) {
   const ConvOutput& output = tile.output;
   if (!tile.last) return keep_sums<kVectors>(tile, lists);
   if (output.out_float) return store_floats<kVectors>(tile, lists);
-  if (output.residual)
-    output.bounded ? store_bytes<kVectors, true, true>(tile, lists) : store_bytes<kVectors, true, false>(tile, lists);
-  else output.bounded ? store_bytes<kVectors, false, true>(tile, lists) : store_bytes<kVectors, false, false>(tile, lists);
+  if (output.residual) store_clamped<kVectors, true>(tile, lists);
+  else store_clamped<kVectors, false>(tile, lists);
 }
 
 }  // namespace
