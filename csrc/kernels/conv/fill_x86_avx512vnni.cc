@@ -83,51 +83,36 @@ __mmask16 inside_axis(const int32_t* coordinates, int32_t shift, int32_t size) {
                                  _mm512_set1_epi32(size));
 }
 
-// Taps of a kernel whose masks are worked out once for a tile.
-constexpr int kMaskedTaps = 64;
+// One tap of all groups, [groups][kVectors]. A mask that is loaded from memory takes as long as the copy of a vector, so masks are kept in
+// registers for all groups.
+template <int kVectors, bool kInside>
+void fill_tap(const PanelFill& fill, const __mmask16 (&masks)[kVectors], const uint8_t* from, __m512i zeros, uint8_t* to, int64_t step) {
+  for (int group = 0; group < fill.groups; ++group, from += fill.group_stride, to += step) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v)
+      _mm512_storeu_si512(to + v * 64, kInside ? _mm512_loadu_si512(from + v * 64)
+                                               : _mm512_mask_loadu_epi32(zeros, masks[v], from + v * 64));
+  }
+}
 
-// What one tap reads: contiguous loads, with a mask for each vector unless all of the tile lies inside the image.
+// Contiguous loads, with masks where some of the tile lies outside of the image.
 template <int kVectors>
-struct ShiftedTap {
-  int64_t offset;  // bytes from the lane that pixel 0 reads under tap (0, 0)
-  bool inside;
-  __mmask16 masks[kVectors];
-};
-
-// Group by group, so that what is read lies together, and is still in the cache for the next tap.
-template <int kVectors>
-void fill_shifted(const PanelFill& fill, __m512i zeros) {
-  ShiftedTap<kVectors> taps[kMaskedTaps];
-  const int count = fill.kernel_h * fill.kernel_w;
+void fill_shifted(const PanelFill& fill, __m512i zeros, int64_t step) {
+  uint8_t* to = fill.panel;
   for (int ky = 0; ky < fill.kernel_h; ++ky) {
     __mmask16 rows[kVectors];
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) rows[v] = inside_axis(fill.top + v * 16, ky * fill.dilation_h, fill.in_height);
-    for (int kx = 0; kx < fill.kernel_w; ++kx) {
-      ShiftedTap<kVectors>& tap = taps[ky * fill.kernel_w + kx];
-      tap.offset = (int64_t{ky} * fill.dilation_h * fill.in_width + int64_t{kx} * fill.dilation_w) * 4;
-      __mmask16 all = 0xffff;
+    const uint8_t* from = fill.in + (fill.first_lane + int64_t{ky} * fill.dilation_h * fill.in_width) * 4;
+    for (int kx = 0; kx < fill.kernel_w; ++kx, to += fill.row_bytes, from += fill.dilation_w * 4) {
+      __mmask16 masks[kVectors], all = 0xffff;
 #pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) {
-        tap.masks[v] = static_cast<__mmask16>(rows[v] & inside_axis(fill.left + v * 16, kx * fill.dilation_w, fill.in_width));
-        all = static_cast<__mmask16>(all & tap.masks[v]);
+        masks[v] = static_cast<__mmask16>(rows[v] & inside_axis(fill.left + v * 16, kx * fill.dilation_w, fill.in_width));
+        all = static_cast<__mmask16>(all & masks[v]);
       }
-      tap.inside = all == 0xffff;
-    }
-  }
-  const uint8_t* plane = fill.in + fill.first_lane * 4;
-  uint8_t* to = fill.panel;
-  for (int group = 0; group < fill.groups; ++group, plane += fill.group_stride) {
-    for (int t = 0; t < count; ++t, to += fill.row_bytes) {
-      const uint8_t* from = plane + taps[t].offset;
-      if (taps[t].inside) {
-#pragma GCC unroll 8
-        for (int v = 0; v < kVectors; ++v) _mm512_storeu_si512(to + v * 64, _mm512_loadu_si512(from + v * 64));
-      } else {
-#pragma GCC unroll 8
-        for (int v = 0; v < kVectors; ++v)
-          _mm512_storeu_si512(to + v * 64, _mm512_mask_loadu_epi32(zeros, taps[t].masks[v], from + v * 64));
-      }
+      if (all == 0xffff) fill_tap<kVectors, true>(fill, masks, from, zeros, to, step);
+      else fill_tap<kVectors, false>(fill, masks, from, zeros, to, step);
     }
   }
 }
@@ -159,15 +144,15 @@ void fill_band(const BandFill& fill) {
 void fill(const PanelFill& fill) {
   const __m512i zeros = _mm512_set1_epi32(static_cast<int32_t>(fill.zeros));
   const int64_t step = int64_t{fill.kernel_h} * fill.kernel_w * fill.row_bytes;
-  if (fill.shifted && fill.kernel_h * fill.kernel_w <= kMaskedTaps) {
+  if (fill.shifted) {
     switch (fill.vectors) {
-      case 1: return fill_shifted<1>(fill, zeros);
-      case 2: return fill_shifted<2>(fill, zeros);
-      case 3: return fill_shifted<3>(fill, zeros);
-      case 4: return fill_shifted<4>(fill, zeros);
-      case 5: return fill_shifted<5>(fill, zeros);
-      case 6: return fill_shifted<6>(fill, zeros);
-      case 7: return fill_shifted<7>(fill, zeros);
+      case 1: return fill_shifted<1>(fill, zeros, step);
+      case 2: return fill_shifted<2>(fill, zeros, step);
+      case 3: return fill_shifted<3>(fill, zeros, step);
+      case 4: return fill_shifted<4>(fill, zeros, step);
+      case 5: return fill_shifted<5>(fill, zeros, step);
+      case 6: return fill_shifted<6>(fill, zeros, step);
+      case 7: return fill_shifted<7>(fill, zeros, step);
       default: break;
     }
   }
