@@ -54,8 +54,10 @@ struct SparseTile {
   int32_t outputs;          // a multiple of four, at most kSparseBlock
   const uint8_t* order;     // [outputs]: which output each list belongs to; i for list i in the last chunk
   const uint16_t* counts;   // [outputs / lists]: blocks of each list of a set; an even number where a set is one list
-  const uint16_t* offsets;  // per set [count][lists]: where a block's row begins, in units of 8 bytes
-  const uint8_t* values;    // per set [count][lists]: four weights, lane_bytes bytes
+  // Of each set's blocks, where their rows begin, in units of 8 bytes, and their four weights, lane_bytes bytes. Where a set is one list: two
+  // arrays, [count] each. Where it is several: only `values`, [count] records of an offset for each list, then the weights for each list.
+  const uint16_t* offsets;
+  const uint8_t* values;
   const int32_t* bias;
   const float* multiplier;
   int32_t* partial;  // [outputs][max_vectors * lanes] sums

@@ -69,7 +69,7 @@ SparseConv::SparseConv(const ConvParams& params, const ConvWeights& weights, con
       const std::span<SparseLists::List> used(lists.data(), static_cast<std::size_t>(count));
       if (chunk + 1 < chunks())
         std::stable_sort(used.begin(), used.end(), [](const auto& a, const auto& b) { return a.blocks.size() < b.blocks.size(); });
-      starts_.push_back(packed.blocks());
+      starts_.push_back(static_cast<uint32_t>(packed.blocks()));
       const int64_t at = int64_t{chunk} * outputs_ + first;
       packed.append(used, order_.data() + at, counts_.as<uint16_t>() + at / kernels.sparse_lists);
     }
@@ -134,8 +134,9 @@ void SparseConv::run(const Planes& in, const Planes& out, float* out_float, cons
             job.outputs = static_cast<int32_t>(std::min<int64_t>(kSparseBlock, outputs_ - o));
             job.order = order_.data() + at;
             job.counts = counts_.as<uint16_t>() + at / kernels_.sparse_lists;
-            job.offsets = offsets_.as<uint16_t>() + start;
-            job.values = values_.data() + int64_t{start} * kernels_.lane_bytes;
+            const bool records = kernels_.sparse_lists > 1;
+            job.offsets = records ? nullptr : offsets_.as<uint16_t>() + start;
+            job.values = values_.data() + start * (kernels_.lane_bytes + (records ? int64_t{sizeof(uint16_t)} : 0));
             job.bias = bias() + o;
             job.multiplier = multiplier() + o;
             job.partial = partial + (chunks() == 1 ? 0 : (block - from) * kSparseBlock * lanes);

@@ -26,16 +26,18 @@ class SparseLists {
   // Appends the lists of a block of outputs, whose number is a multiple of ConvKernels::sparse_lists. order: [lists], counts: [sets].
   void append(std::span<const List> lists, uint8_t* order, uint16_t* counts);
 
-  uint32_t blocks() const { return static_cast<uint32_t>(offsets_.size()); }  // so far, with the zeros that make lists equally long
+  int64_t blocks() const { return blocks_; }  // so far, with the zeros that make lists equally long
   Buffer offsets() const;
   Buffer values() const;
 
  private:
-  void append(const Block& block);
+  void append_offset(const Block& block);
+  void append_weights(const Block& block);
 
   const ConvKernels& kernels_;
   std::vector<uint16_t> offsets_;
   std::vector<uint8_t> values_;
+  int64_t blocks_ = 0;
 };
 
 }  // namespace niwaki

@@ -21,11 +21,12 @@ constexpr int kLists = 4, kPitch = 7 * V::kLanes;
 // What the loop reads.
 struct Lists {
   const uint8_t* panel;
-  const uint16_t* offsets;
-  const uint16_t* end;
-  const uint8_t* values;
+  const uint8_t* blocks;  // of the set, up to `end`: records as SparseTile has them
+  const uint8_t* end;
   const int32_t* start;  // [kLists]: what each output's sums begin with
 };
+
+constexpr int64_t kRecordBytes = 24;  // four offsets, four times four weights
 
 // The sums of a set of lists: acc[j][v] = start[j] + the blocks of list j times vector v. In assembly as a whole, because 28 sums, the
 // pixels and the weights leave two registers free, and GCC copies sums around single instructions.
@@ -78,33 +79,32 @@ struct Sums;
   struct Sums<vectors> {                                                                                                            \
     NIWAKI_INLINE static void of(const Lists& lists, V::Int (&acc)[kLists][vectors]) {                                              \
       __asm__ volatile(                                                                                                             \
-          "movq 32(%[lists]), %%rcx\n\t"                                                                                            \
+          "movq 24(%[lists]), %%rcx\n\t"                                                                                            \
           NIWAKI_START(vectors, 0) NIWAKI_START(vectors, 1) NIWAKI_START(vectors, 2) NIWAKI_START(vectors, 3)                       \
+          "movq (%[lists]), %%rsi\n\t"                                                                                              \
           "movq 8(%[lists]), %%rdx\n\t"                                                                                             \
           "movq 16(%[lists]), %%rcx\n\t"                                                                                            \
-          "movq 24(%[lists]), %%rdi\n\t"                                                                                            \
-          "movq (%[lists]), %%rsi\n\t"                                                                                              \
           "cmpq %%rcx, %%rdx\n\t"                                                                                                   \
           "je 2f\n\t"                                                                                                               \
           ".p2align 5\n"                                                                                                            \
           "1:\n\t"                                                                                                                  \
-          "movq (%%rdx), %%rax\n\t"                                                                                                \
-          "vbroadcasti32x4 (%%rdi), %%zmm30\n\t"                                                                                   \
-          "movzwl %%ax, %%r8d\n\t"                                                                                                 \
-          "shrq $16, %%rax\n\t"                                                                                                    \
-          "movzwl %%ax, %%r9d\n\t"                                                                                                 \
-          "shrq $16, %%rax\n\t"                                                                                                    \
-          "movzwl %%ax, %%r10d\n\t"                                                                                                \
-          "shrq $16, %%rax\n\t"                                                                                                    \
+          "movq (%%rdx), %%rax\n\t"                                                                                                 \
+          "vbroadcasti32x4 8(%%rdx), %%zmm30\n\t"                                                                                   \
+          "prefetcht0 1536(%%rdx)\n\t"                                                                                              \
+          "movzwl %%ax, %%r8d\n\t"                                                                                                  \
+          "shrq $16, %%rax\n\t"                                                                                                     \
+          "movzwl %%ax, %%r9d\n\t"                                                                                                  \
+          "shrq $16, %%rax\n\t"                                                                                                     \
+          "movzwl %%ax, %%r10d\n\t"                                                                                                 \
+          "shrq $16, %%rax\n\t"                                                                                                     \
           NIWAKI_BLOCK(vectors, 0) NIWAKI_BLOCK(vectors, 1) NIWAKI_BLOCK(vectors, 2) NIWAKI_BLOCK(vectors, 3)                       \
-          "addq $8, %%rdx\n\t"                                                                                                      \
-          "addq $16, %%rdi\n\t"                                                                                                     \
+          "addq $24, %%rdx\n\t"                                                                                                     \
           "cmpq %%rcx, %%rdx\n\t"                                                                                                   \
           "jne 1b\n"                                                                                                                \
           "2:\n"                                                                                                                    \
           : NIWAKI_SUMS_##vectors(0), NIWAKI_SUMS_##vectors(1), NIWAKI_SUMS_##vectors(2), NIWAKI_SUMS_##vectors(3)                  \
           : [lists] "r"(&lists)                                                                                                     \
-          : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "xmm28", "xmm29", "xmm30", "cc", "memory");                                                   \
+          : "rax", "rcx", "rdx", "rsi", "r8", "r9", "r10", "xmm28", "xmm29", "xmm30", "cc", "memory");                                                   \
     }                                                                                                                               \
   };
 
@@ -122,10 +122,9 @@ NIWAKI_INLINE void sums_of(const SparseTile& tile, Lists& lists, int count, cons
   int32_t start[kLists];
   for (int j = 0; j < kLists; ++j) start[j] = tile.first ? tile.bias[outputs[j]] : 0;
   lists.start = start;
-  lists.end = lists.offsets + int64_t{count} * kLists;
+  lists.end = lists.blocks + count * kRecordBytes;
   Sums<kVectors>::of(lists, acc);
-  lists.values += (lists.end - lists.offsets) * V::kLaneBytes;
-  lists.offsets = lists.end;
+  lists.blocks = lists.end;
   if (tile.first) return;
 #pragma GCC unroll 4
   for (int j = 0; j < kLists; ++j) {
@@ -190,7 +189,7 @@ NIWAKI_INLINE void store_clamped(const SparseTile& tile, Lists& lists) {
 
 template <int kVectors>
 void sparse_tile(const SparseTile& tile) {
-  Lists lists{tile.panel, tile.offsets, nullptr, tile.values, nullptr};
+  Lists lists{tile.panel, tile.values, nullptr, nullptr};
   const ConvOutput& output = tile.output;
   if (!tile.last) return keep_sums<kVectors>(tile, lists);
   if (output.out_float) return store_floats<kVectors>(tile, lists);
