@@ -1,4 +1,4 @@
-// The ways to hold a layer. Made by pack_conv, which chooses (choose.cc).
+// The ways to hold a layer. Made by pack_conv (choose.cc), which asks cost.h.
 #pragma once
 
 #include <cstring>
@@ -9,6 +9,7 @@
 #include "kernels/conv/band.h"
 #include "kernels/conv/conv.h"
 #include "kernels/conv/kernel.h"
+#include "kernels/conv/sparse_lists.h"
 #include "kernels/conv/tiles.h"
 
 namespace niwaki {
@@ -116,23 +117,10 @@ class SparseConv final : public PackedBase {
   void run(const Planes& in, const Planes& out, float* out_float, const Planes& residual, uint8_t* scratch,
            ThreadPool& pool) const override;
 
-  // Groups of input channels whose panel rows are worked on together, so that they stay in the L1 cache.
-  static int32_t chunk_groups(const ConvParams& params, const ConvKernels& kernels);
-
-  // Whether 16 bits reach every row of a chunk.
-  static bool offsets_fit(const ConvParams& params, const ConvKernels& kernels);
-
  private:
-  static int32_t tile_vectors(const ConvParams& params, const ConvKernels& kernels);
-  int64_t row_bytes() const { return int64_t{vectors_} * kernels_.lanes * kernels_.lane_bytes; }
-  int32_t chunks() const { return (in_groups() + chunk_groups_ - 1) / chunk_groups_; }
+  int32_t blocks() const { return (cut_.outputs + kSparseBlock - 1) / kSparseBlock; }
 
-  int32_t blocks() const { return (outputs_ + kSparseBlock - 1) / kSparseBlock; }
-  int32_t sets() const { return outputs_ / kernels_.sparse_lists; }
-
-  int32_t vectors_;  // of the largest tile
-  int32_t chunk_groups_;
-  int32_t outputs_;               // padded to whole groups
+  SparseCut cut_;
   Buffer order_;                  // uint8 [chunks][outputs]: see SparseTile
   Buffer counts_;                 // uint16 [chunks][sets]
   std::vector<uint32_t> starts_;  // [chunks][blocks]: the first of a block of outputs' blocks of weights

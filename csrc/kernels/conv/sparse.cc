@@ -1,8 +1,8 @@
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <span>
 
+#include "kernels/conv/blocks.h"
 #include "kernels/conv/packed.h"
 #include "kernels/conv/sparse_lists.h"
 #include "kernels/conv/tiles.h"
@@ -11,66 +11,39 @@ namespace niwaki {
 
 namespace {
 
-// The rows of a chunk should stay in the L1 cache (32 or 48 KiB on today's cores): every output of the tile reads a part of them.
-int64_t chunk_bytes() {
-  static const int64_t bytes = getenv("CHUNK") ? atoi(getenv("CHUNK")) * 1024 : 32 * 1024;
-  return bytes;
-}
 // Outputs whose sums are kept between chunks; they should stay in the L2 cache: 96 KiB with AVX-512.
 constexpr int64_t kPartialOutputs = 256;
 static_assert(kPartialOutputs % kSparseBlock == 0);
 
 }  // namespace
 
-// Vectors of the largest tile: what the kernel can, but no more than the plane has, so that more rows fit a chunk.
-int32_t SparseConv::tile_vectors(const ConvParams& params, const ConvKernels& kernels) {
-  if (params.expected_pixels == 0) return kernels.sparse_vectors;
-  return static_cast<int32_t>(std::min<int64_t>(kernels.sparse_vectors, div_up(params.expected_pixels, kernels.lanes)));
-}
-
-int32_t SparseConv::chunk_groups(const ConvParams& params, const ConvKernels& kernels) {
-  const int64_t row = int64_t{tile_vectors(params, kernels)} * kernels.lanes * kernels.lane_bytes;
-  const int64_t group = row * params.kernel_h * params.kernel_w;
-  return static_cast<int32_t>(std::max<int64_t>(1, chunk_bytes() / group));
-}
-
-bool SparseConv::offsets_fit(const ConvParams& params, const ConvKernels& kernels) {
-  const int64_t row = int64_t{tile_vectors(params, kernels)} * kernels.lanes * kernels.lane_bytes;
-  return chunk_groups(params, kernels) * int64_t{params.kernel_h} * params.kernel_w * (row / 8) <= 65535;
-}
-
 SparseConv::SparseConv(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, std::string reason)
-    : PackedBase(params, weights, kernels, 4, "sparse", std::move(reason)),
-      vectors_(tile_vectors(params, kernels)),
-      chunk_groups_(chunk_groups(params, kernels)) {
-  outputs_ = static_cast<int32_t>(round_up(params.out_channels, 4));
-  order_ = Buffer(static_cast<std::size_t>(int64_t{chunks()} * outputs_));
-  counts_ = Buffer(static_cast<std::size_t>(int64_t{chunks()} * sets()) * sizeof(uint16_t));
+    : PackedBase(params, weights, kernels, 4, "sparse", std::move(reason)), cut_(params, kernels) {
+  order_ = Buffer(static_cast<std::size_t>(int64_t{cut_.chunks} * cut_.outputs));
+  counts_ = Buffer(static_cast<std::size_t>(int64_t{cut_.chunks} * cut_.outputs / kernels.sparse_lists) * sizeof(uint16_t));
   SparseLists packed(kernels);
   std::vector<SparseLists::List> lists(kSparseBlock);
-  for (int32_t chunk = 0; chunk < chunks(); ++chunk) {
-    const int32_t begin = chunk * chunk_groups_, end = std::min(begin + chunk_groups_, in_groups());
-    for (int32_t first = 0; first < outputs_; first += kSparseBlock) {
-      const int32_t count = std::min(kSparseBlock, outputs_ - first);
-      for (int32_t i = 0; i < count; ++i) {
-        SparseLists::List& list = lists[static_cast<std::size_t>(i)];
-        list.output = static_cast<uint8_t>(i);
-        list.blocks.clear();
-        for (int32_t group = begin; first + i < params.out_channels && group < end; ++group) {
-          for (int32_t tap = 0; tap < taps(); ++tap) {
-            SparseLists::Block block{};
-            four_weights(weights.weight, first + i, group, tap, block.weights);
-            if ((block.weights[0] | block.weights[1] | block.weights[2] | block.weights[3]) == 0) continue;
-            block.offset = static_cast<uint16_t>((int64_t{group - begin} * taps() + tap) * row_bytes() / 8);
-            list.blocks.push_back(block);
-          }
-        }
+  const int64_t step = int64_t{params.in_channels} * taps();
+  for (int32_t chunk = 0; chunk < cut_.chunks; ++chunk) {
+    for (int32_t first = 0; first < cut_.outputs; first += kSparseBlock) {
+      const std::span<SparseLists::List> used(lists.data(), static_cast<std::size_t>(std::min(kSparseBlock, cut_.outputs - first)));
+      for (std::size_t i = 0; i < used.size(); ++i) {
+        const int32_t o = first + static_cast<int32_t>(i);
+        used[i].output = static_cast<uint8_t>(i);
+        used[i].blocks.clear();
+        if (o >= params.out_channels) continue;
+        for_each_block(params, weights.weight + o * step, cut_.begin(chunk), cut_.end(chunk), [&](int32_t group, int32_t tap) {
+          SparseLists::Block block{};
+          four_weights(weights.weight, o, group, tap, block.weights);
+          const int64_t row = int64_t{group - cut_.begin(chunk)} * taps() + tap;
+          block.offset = static_cast<uint16_t>(row * (cut_.row_bytes / 8));
+          used[i].blocks.push_back(block);
+        });
       }
-      const std::span<SparseLists::List> used(lists.data(), static_cast<std::size_t>(count));
-      if (chunk + 1 < chunks())
+      if (chunk + 1 < cut_.chunks)
         std::stable_sort(used.begin(), used.end(), [](const auto& a, const auto& b) { return a.blocks.size() < b.blocks.size(); });
       starts_.push_back(static_cast<uint32_t>(packed.blocks()));
-      const int64_t at = int64_t{chunk} * outputs_ + first;
+      const int64_t at = int64_t{chunk} * cut_.outputs + first;
       packed.append(used, order_.data() + at, counts_.as<uint16_t>() + at / kernels.sparse_lists);
     }
   }
@@ -86,16 +59,16 @@ int64_t SparseConv::bytes() const {
 
 int64_t SparseConv::scratch_bytes(const Planes&, const Planes&) const {
   const int64_t lanes = int64_t{kernels_.sparse_vectors} * kernels_.lanes;
-  const int64_t panel = int64_t{std::min(chunk_groups_, in_groups())} * taps() * row_bytes();
+  const int64_t panel = int64_t{std::min(cut_.chunk_groups, in_groups())} * taps() * cut_.row_bytes;
   return round_up(panel, 64) + TileSource::bytes(lanes) + (kPartialOutputs + kSparseBlock) * lanes * 4;
 }
 
 void SparseConv::run(const Planes& in, const Planes& out, float* out_float, const Planes& residual, uint8_t* scratch,
                      ThreadPool& pool) const {
   const int64_t lanes = int64_t{kernels_.sparse_vectors} * kernels_.lanes;
-  const ConvGrid grid = conv_grid(out.pixels(), kernels_.lanes, vectors_, 0, blocks(), pool.threads());
+  const ConvGrid grid = conv_grid(out.pixels(), kernels_.lanes, cut_.vectors, 0, blocks(), pool.threads());
   const int64_t each = scratch_bytes(in, out);
-  const int64_t panel_bytes = round_up(int64_t{std::min(chunk_groups_, in_groups())} * taps() * row_bytes(), 64);
+  const int64_t panel_bytes = round_up(int64_t{std::min(cut_.chunk_groups, in_groups())} * taps() * cut_.row_bytes, 64);
   const TileSource source(params_, in, out);
   pool.run(grid.tasks, [&](int64_t task, int thread) {
     uint8_t* memory = scratch + thread * each;
@@ -113,25 +86,25 @@ void SparseConv::run(const Planes& in, const Planes& out, float* out_float, cons
       source.locate(first_pixel, int64_t{fill.vectors} * kernels_.lanes, arrays, fill);
       fill.group_stride = in.group_stride;
       fill.panel = memory;
-      fill.row_bytes = row_bytes();
+      fill.row_bytes = cut_.row_bytes;
       fill.flip = static_cast<uint32_t>(kernels_.flip) * 0x01010101u;
 
       job.panel = memory;
       job.vectors = fill.vectors;
       // With one chunk sums stay in registers; with more, as many outputs go through all chunks as `partial` holds.
-      const int64_t step = chunks() == 1 ? part_end - part_begin : kPartialOutputs / kSparseBlock;
+      const int64_t step = cut_.chunks == 1 ? part_end - part_begin : kPartialOutputs / kSparseBlock;
       for (int64_t from = part_begin; from < part_end; from += step) {
         const int64_t to = std::min(from + step, part_end);
-        for (int32_t chunk = 0; chunk < chunks(); ++chunk) {
-          fill.in = in.group(int64_t{chunk} * chunk_groups_);
-          fill.groups = std::min(chunk_groups_, in_groups() - chunk * chunk_groups_);
+        for (int32_t chunk = 0; chunk < cut_.chunks; ++chunk) {
+          fill.in = in.group(cut_.begin(chunk));
+          fill.groups = cut_.end(chunk) - cut_.begin(chunk);
           kernels_.fill(fill);
           job.first = chunk == 0;
-          job.last = chunk == chunks() - 1;
+          job.last = chunk == cut_.chunks - 1;
           for (int64_t block = from; block < to; ++block) {
-            const int64_t o = block * kSparseBlock, at = int64_t{chunk} * outputs_ + o;
+            const int64_t o = block * kSparseBlock, at = int64_t{chunk} * cut_.outputs + o;
             const uint32_t start = starts_[static_cast<std::size_t>(chunk * int64_t{blocks()} + block)];
-            job.outputs = static_cast<int32_t>(std::min<int64_t>(kSparseBlock, outputs_ - o));
+            job.outputs = static_cast<int32_t>(std::min<int64_t>(kSparseBlock, cut_.outputs - o));
             job.order = order_.data() + at;
             job.counts = counts_.as<uint16_t>() + at / kernels_.sparse_lists;
             const bool records = kernels_.sparse_lists > 1;
@@ -139,7 +112,7 @@ void SparseConv::run(const Planes& in, const Planes& out, float* out_float, cons
             job.values = values_.data() + start * (kernels_.lane_bytes + (records ? int64_t{sizeof(uint16_t)} : 0));
             job.bias = bias() + o;
             job.multiplier = multiplier() + o;
-            job.partial = partial + (chunks() == 1 ? 0 : (block - from) * kSparseBlock * lanes);
+            job.partial = partial + (cut_.chunks == 1 ? 0 : (block - from) * kSparseBlock * lanes);
             place(job.output, out, residual, o / 4, first_pixel);
             kernels_.sparse(job);
             if (out_float && job.last)

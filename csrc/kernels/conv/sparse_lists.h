@@ -6,9 +6,32 @@
 #include <vector>
 
 #include "base/memory.h"
+#include "kernels/conv/conv.h"
 #include "kernels/conv/kernel.h"
 
 namespace niwaki {
+
+// How a sparse layer is cut: vectors of the largest tile, and groups of input channels whose panel rows are worked on together, a chunk.
+struct SparseCut {
+  SparseCut(const ConvParams& params, const ConvKernels& kernels);
+
+  // Whether 16 bits reach every row of a chunk.
+  bool offsets_fit() const { return int64_t{chunk_groups} * taps * (row_bytes / 8) <= 65535; }
+  int32_t begin(int32_t chunk) const { return chunk * chunk_groups; }
+  int32_t end(int32_t chunk) const { return begin(chunk) + chunk_groups < groups ? begin(chunk) + chunk_groups : groups; }
+
+  int32_t taps, groups;  // groups: of four input channels
+  int32_t vectors;
+  int64_t row_bytes;  // of a panel
+  int32_t chunk_groups, chunks;
+  int32_t outputs;  // padded to whole groups
+};
+
+// Blocks that the kernel multiplies in a tile: those that hold weights, and those that make the lists of a set equally long.
+struct BlockCount {
+  int64_t held = 0, multiplied = 0;
+};
+BlockCount count_blocks(const ConvParams& params, const int8_t* weight, const ConvKernels& kernels, const SparseCut& cut);
 
 class SparseLists {
  public:

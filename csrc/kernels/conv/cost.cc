@@ -1,0 +1,92 @@
+#include "kernels/conv/cost.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/memory.h"
+
+namespace niwaki {
+namespace {
+
+// What the models count, of one image of the expected size; of a single vector in a full tile where no size is expected.
+struct Work {
+  double rows, outputs;
+  double held, multiplied;  // blocks
+  double lists;             // an output in a chunk is one
+  double chunks;
+  double vectors, tiles;  // of pixels; tiles of the sparse kernel
+  double dense_vectors;   // as the dense kernel takes them, which has single pixels after its vectors
+  bool panel;             // whether the dense kernel reads a panel
+
+  double vectors_of_tile() const { return vectors / tiles; }
+};
+
+Work work_of(const ConvParams& params, const ConvKernels& kernels, const SparseCut& cut, const BlockCount& blocks) {
+  Work work{};
+  work.rows = static_cast<double>(cut.groups) * cut.taps;
+  work.outputs = params.out_channels;
+  work.held = static_cast<double>(blocks.held);
+  work.multiplied = static_cast<double>(blocks.multiplied);
+  work.chunks = cut.chunks;
+  work.lists = static_cast<double>(cut.outputs) * cut.chunks;
+  work.panel = kernels.flip != 0 || kernels.lane_bytes != 4 || cut.taps > 1 || params.stride_h > 1 || params.stride_w > 1;
+  if (params.expected_pixels == 0) {
+    work.vectors = work.dense_vectors = 1.0;
+    work.tiles = 1.0 / kernels.sparse_vectors;
+    return work;
+  }
+  work.vectors = work.dense_vectors = static_cast<double>(div_up(params.expected_pixels, kernels.lanes));
+  work.tiles = std::ceil(work.vectors / cut.vectors);
+  const int64_t whole = params.expected_pixels / kernels.lanes, rest = params.expected_pixels % kernels.lanes;
+  if (rest > 0 && rest <= div_up(whole, kernels.dense_vectors) * kernels.dense_tail)
+    work.dense_vectors = static_cast<double>(whole) + static_cast<double>(rest) / kernels.dense_outputs;
+  return work;
+}
+
+// AVX-512, whose sparse kernel works on four lists side by side. Cycles, fitted to the layers of ResNets with 30 to 85 % of their blocks
+// zero, on a Zen 5: a multiply-accumulate of a vector; a set of lists in a tile, with the end of its loop and its output; sums that wait
+// between chunks; weights, once for an image, from beyond the L2 cache; a vector of a panel; a vector of an output.
+void cost_of_sets(const Work& work, const ConvKernels& kernels, ConvCost& cost) {
+  const double sets = work.lists / kernels.sparse_lists;
+  const double weights = work.vectors > 1.0 ? 0.37 * work.multiplied : 0.0;
+  cost.sparse = 0.6 * work.multiplied * work.vectors + 90.0 * sets * work.tiles +
+                0.1 * (work.lists - work.outputs) * work.vectors + weights + 3.15 * work.rows * work.vectors;
+  cost.dense = 0.5 * work.rows * work.outputs * work.dense_vectors + 2.8 * work.outputs * work.vectors +
+               (work.panel ? 3.2 * work.rows * work.vectors : 0.0) + (work.vectors > 1.0 ? 0.02 * work.rows * work.outputs : 0.0);
+}
+
+// AVX2 and AVX-VNNI, one list at a time. A block costs a little more than a dense row, because its pixels are loaded for one output only. A
+// list costs the end of its loop, which is mispredicted the more often the longer lists are, and the way of its sums to memory and back.
+void cost_of_lists(const Work& work, double mac, ConvCost& cost) {
+  const double list = std::min(36.0, 14.0 + 2.0 * work.held / work.lists);
+  cost.dense = work.rows * work.outputs * mac * work.dense_vectors + work.outputs * 3.0 * work.vectors;
+  cost.sparse = (work.held * mac * 1.2 + work.lists * (list / work.vectors_of_tile() + 1.0) + work.rows * 2.0) * work.vectors;
+}
+
+// Arm: instructions, because no board was there to time; docs/arm.md has the counts. Of the innermost loops, per vector of four pixels: a
+// dense row for one output; a sparse block, whose address and weights are shared by the vectors of a tile. The end of a list is
+// mispredicted: about as long as 25 instructions. A vector's sums take 7 instructions to become bytes, and 3 more to go to memory and back.
+void cost_on_arm(const Work& work, Isa isa, ConvCost& cost) {
+  const double dense = isa == Isa::neon ? 4.0 : isa == Isa::i8mm ? 0.96 : 1.33;
+  const double sparse = isa == Isa::neon ? 3.5 : 1.5, block = isa == Isa::neon ? 5.5 : 4.0;
+  const double vectors = work.vectors_of_tile(), list = 30.0 + 25.0, panel = work.rows * 4.0;
+  cost.dense = (work.rows * work.outputs * dense + work.outputs * 6.0 + (work.panel ? panel : 0.0)) * work.vectors;
+  cost.sparse = (work.held * (sparse + block / vectors) + work.lists * list / vectors + work.outputs * 7.0 +
+                 (work.lists - work.outputs) * 3.0 + panel) *
+                work.vectors;
+}
+
+}  // namespace
+
+ConvCost conv_cost(const ConvParams& params, const int8_t* weight, const ConvKernels& kernels, const SparseCut& cut) {
+  const BlockCount blocks = count_blocks(params, weight, kernels, cut);
+  const Work work = work_of(params, kernels, cut, blocks);
+  ConvCost cost{};
+  cost.filled = work.rows > 0 ? work.held / (work.rows * work.outputs) : 0.0;
+  if (isa_includes(kernels.isa, Isa::neon)) cost_on_arm(work, kernels.isa, cost);
+  else if (kernels.sparse_lists > 1) cost_of_sets(work, kernels, cost);
+  else cost_of_lists(work, kernels.isa == Isa::scalar ? 40.0 : kernels.isa == Isa::avx2 ? 1.4 : 0.5, cost);
+  return cost;
+}
+
+}  // namespace niwaki

@@ -1,0 +1,20 @@
+// What a layer costs with dense and with sparse kernels: the model that chooses between them. docs/performance.md tells where its numbers
+// come from.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/conv/conv.h"
+#include "kernels/conv/kernel.h"
+#include "kernels/conv/sparse_lists.h"
+
+namespace niwaki {
+
+struct ConvCost {
+  double dense, sparse;  // cycles (on Arm: instructions) for all outputs, of one image, or of one vector of pixels where no size is expected
+  double filled;         // share of the blocks that are not zero
+};
+
+ConvCost conv_cost(const ConvParams& params, const int8_t* weight, const ConvKernels& kernels, const SparseCut& cut);
+
+}  // namespace niwaki
