@@ -1,12 +1,14 @@
 // Every set of convolution kernels against a loop over NCHW that is written here once more, ==.
 #include "testing/test.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
 #include "base/memory.h"
 #include "kernels/conv/conv.h"
 #include "kernels/conv/kernel.h"
+#include "kernels/conv/sparse_lists.h"
 #include "testing/emulation.h"
 
 namespace niwaki {
@@ -33,7 +35,19 @@ int32_t out_size(int32_t in, int32_t kernel, int32_t stride, int32_t pad, int32_
   return (in + 2 * pad - dilation * (kernel - 1) - 1) / stride + 1;
 }
 
-Layer make_layer(const Case& c, Random& random, bool residual, bool float_output, bool extreme) {
+// What a layer does with its sums. extreme: values at the ends of their ranges; plain: as after a ReLU, see ConvOutput.
+struct Variant {
+  bool residual = false, float_output = false, extreme = false, plain = false;
+};
+constexpr Variant kVariants[] = {{},
+                                 {.residual = true},
+                                 {.float_output = true},
+                                 {.extreme = true},
+                                 {.plain = true},
+                                 {.residual = true, .plain = true}};
+
+Layer make_layer(const Case& c, Random& random, const Variant& variant) {
+  const auto [residual, float_output, extreme, plain] = variant;
   Layer layer{};
   layer.shape = c;
   layer.out_height = out_size(c.height, c.kernel_h, c.stride_h, c.pad, c.dilation_h);
@@ -57,6 +71,10 @@ Layer make_layer(const Case& c, Random& random, bool residual, bool float_output
   p.has_residual = residual;
   p.residual_zero = random.integer(0, 255);
   p.residual_scale = random.real(0.2f, 1.5f);
+  if (plain) {
+    p.out_zero = p.low = p.residual_zero = 0;
+    p.high = 255;
+  }
   p.linear = c.height == 1 && c.width == 1 && c.kernel_h == 1 && c.kernel_w == 1 && c.groups == 1 && c.pad == 0;
 
   const int32_t per_group = c.channels / c.groups;
@@ -200,17 +218,20 @@ const Case kCases[] = {
     {1, 256, 1, 1, 67, 1, 1, 1, 1, 0, 1, 1, 1, 0.9}, {13, 33, 1, 1, 64, 1, 1, 1, 1, 0, 1, 1, 1, 0.0},
     {0, 8, 5, 5, 8, 3, 3, 1, 1, 1, 1, 1, 1, 0.0},    {0, 8, 1, 1, 8, 1, 1, 1, 1, 0, 1, 1, 1, 0.0},
     {1, 8, 1, 50, 300, 1, 3, 1, 1, 1, 1, 1, 1, 0.6}, {1, 16, 4, 4, 16, 4, 4, 4, 4, 0, 1, 1, 1, 0.0},
+    // Several bands, in one image and with tiles that belong to two.
+    {1, 4, 40, 70, 8, 7, 7, 1, 1, 3, 1, 1, 1, 0.0},  {2, 12, 24, 20, 16, 3, 3, 1, 1, 1, 1, 1, 1, 0.6},
+    {1, 8, 20, 30, 8, 3, 3, 1, 1, 2, 2, 2, 1, 0.4},  {3, 8, 7, 7, 8, 5, 5, 1, 1, 2, 1, 1, 1, 0.0},
 };
 
 void sweep(Isa isa) {
   Random random(static_cast<uint64_t>(isa) + 7);
   for (const Case& c : kCases) {
-    for (int variant = 0; variant < 4; ++variant) {
-      const Layer layer = make_layer(c, random, variant == 1, variant == 2, variant == 3);
+    for (const Variant& variant : kVariants) {
+      const Layer layer = make_layer(c, random, variant);
       for (const ConvKind kind : {ConvKind::automatic, ConvKind::dense, ConvKind::sparse}) {
         check_layer(layer, isa, kind, 1);
-        if (variant < 3) check_layer(layer, isa, kind, 3);
-        if (kind == ConvKind::dense) check_layer(layer, isa, kind, 1 + variant % 2, 1);
+        if (!variant.extreme && !variant.plain) check_layer(layer, isa, kind, 3);
+        if (kind == ConvKind::dense) check_layer(layer, isa, kind, 1 + variant.residual, 1);
       }
     }
   }
@@ -231,10 +252,49 @@ TEST(conv_tile_edges) {
   for (const Isa isa : testing::swept_isas()) {
     for (int32_t width = 1; width <= 150; width += width < 70 ? 1 : 13) {
       const Case c{1, 8, 1, width, 12, 1, 3, 1, 1, 1, 1, 1, 1, 0.5};
-      const Layer layer = make_layer(c, random, width % 2 == 0, false, false);
+      const Layer layer = make_layer(c, random, {.residual = width % 2 == 0});
       check_layer(layer, isa, ConvKind::dense, 1);
       check_layer(layer, isa, ConvKind::dense, 1, 1);
       check_layer(layer, isa, ConvKind::sparse, 1);
+    }
+  }
+}
+
+// A layer's blocks with weights, and those that a tile multiplies, counted here by looking at each weight and at each list.
+TEST(conv_blocks_are_counted) {
+  Random random(11);
+  for (const Case& c : {Case{1, 7, 4, 4, 5, 3, 3, 1, 1, 1, 1, 1, 1, 0.6}, Case{1, 64, 4, 4, 40, 1, 1, 1, 1, 0, 1, 1, 1, 0.8},
+                        Case{1, 300, 9, 9, 37, 3, 3, 1, 1, 1, 1, 1, 1, 0.85}, Case{1, 18, 9, 9, 9, 5, 5, 1, 1, 1, 1, 1, 1, 0.5}}) {
+    const Layer layer = make_layer(c, random, {});
+    const int64_t taps = int64_t{c.kernel_h} * c.kernel_w;
+    for (const ConvKernels& kernels : conv_kernels()) {
+      const SparseCut cut(layer.params, kernels);
+      int64_t held = 0, multiplied = 0;
+      for (int32_t chunk = 0; chunk < cut.chunks; ++chunk) {
+        std::vector<int64_t> lists(static_cast<std::size_t>(cut.outputs), 0);
+        for (int32_t o = 0; o < c.outputs; ++o)
+          for (int32_t first = cut.begin(chunk) * 4; first < std::min(cut.end(chunk) * 4, c.channels); first += 4)
+            for (int64_t tap = 0; tap < taps; ++tap) {
+              bool any = false;
+              for (int32_t i = first; i < std::min(first + 4, c.channels); ++i)
+                any = any || layer.weight[static_cast<std::size_t>((int64_t{o} * c.channels + i) * taps + tap)] != 0;
+              lists[static_cast<std::size_t>(o)] += any;
+            }
+        for (const int64_t length : lists) held += length;
+        if (chunk + 1 < cut.chunks)
+          for (std::size_t i = 0; i < lists.size(); i += kSparseBlock)
+            std::sort(lists.begin() + static_cast<std::ptrdiff_t>(i),
+                      lists.begin() + static_cast<std::ptrdiff_t>(std::min(i + kSparseBlock, lists.size())));
+        const auto together = static_cast<std::size_t>(kernels.sparse_lists);
+        for (std::size_t i = 0; i < lists.size(); i += together) {
+          const int64_t longest = *std::max_element(lists.begin() + static_cast<std::ptrdiff_t>(i),
+                                                    lists.begin() + static_cast<std::ptrdiff_t>(i + together));
+          multiplied += together == 1 ? (longest + 1) / 2 * 2 : longest * static_cast<int64_t>(together);
+        }
+      }
+      const BlockCount count = count_blocks(layer.params, layer.weight.data(), kernels, cut);
+      CHECK_EQ(count.held, held);
+      CHECK_EQ(count.multiplied, multiplied);
     }
   }
 }
@@ -246,7 +306,7 @@ TEST(conv_selection_follows_the_isa) {
 TEST(conv_chooses_sparse_kernels_only_where_zeros_are_many) {
   Random random(5);
   for (const double zeros : {0.0, 0.9}) {
-    const Layer layer = make_layer({1, 256, 14, 14, 256, 3, 3, 1, 1, 1, 1, 1, 1, zeros}, random, false, false, false);
+    const Layer layer = make_layer({1, 256, 14, 14, 256, 3, 3, 1, 1, 1, 1, 1, 1, zeros}, random, {});
     const ConvWeights weights{layer.weight.data(), layer.bias.data(), layer.multiplier.data()};
     const auto packed = pack_conv(layer.params, weights, current_isa(), ConvKind::automatic);
     CHECK_EQ(packed->sparse(), zeros > 0.5);
