@@ -45,9 +45,55 @@ struct V : YmmBase {
 
 constexpr int kDenseOutputs = 4, kSparsePitch = 4 * V::kLanes;
 
+// A single pixel after the vectors: four outputs times two pairs of channels are one vector of weights.
+class OnePixel {
+ public:
+  explicit OnePixel(const DenseTile& tile) : bias_(_mm_loadu_si128(reinterpret_cast<const __m128i*>(tile.bias))) {}
+
+  NIWAKI_INLINE void mac(const uint8_t* pixel, const uint8_t* weights) {
+    const __m256i pairs = _mm256_blend_epi32(V::four_bytes(pixel), V::four_bytes(pixel + 32), 0xaa);
+    sums_ = _mm256_add_epi32(sums_, _mm256_madd_epi16(pairs, V::load_int(weights)));
+  }
+
+  void store(const DenseTile& tile) const {
+    const ConvOutput& output = tile.output;
+    const int64_t pixel = int64_t{tile.vectors} * V::kLanes;
+    const __m256i both = _mm256_add_epi32(sums_, _mm256_srli_epi64(sums_, 32));  // even lanes: of both pairs
+    const __m256i even = _mm256_permutevar8x32_epi32(both, _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6));
+    __m128 t = _mm_mul_ps(_mm_cvtepi32_ps(_mm_add_epi32(_mm256_castsi256_si128(even), bias_)), _mm_loadu_ps(tile.multiplier));
+    if (output.out_float) {
+      float floats[4];
+      _mm_storeu_ps(floats, t);
+      for (int o = 0; o < 4; ++o) output.out_float[o * output.float_stride + pixel] = floats[o];
+      return;
+    }
+    if (output.residual) {
+      int32_t four;
+      __builtin_memcpy(&four, output.residual + pixel * 4, 4);
+      const __m128i q = _mm_sub_epi32(_mm_cvtepu8_epi32(_mm_cvtsi32_si128(four)), _mm_set1_epi32(output.residual_zero));
+      t = _mm_add_ps(t, _mm_mul_ps(_mm_cvtepi32_ps(q), _mm_set1_ps(output.residual_scale)));
+    }
+    t = _mm_min_ps(_mm_max_ps(t, _mm_set1_ps(output.low)), _mm_set1_ps(output.high));
+    const __m128i q = _mm_add_epi32(_mm_cvtps_epi32(t), _mm_set1_epi32(output.out_zero));
+    const __m128i words = _mm_packs_epi32(q, q);
+    const int32_t four = _mm_cvtsi128_si32(_mm_packus_epi16(words, words));
+    __builtin_memcpy(output.out + pixel * 4, &four, 4);
+  }
+
+ private:
+  __m256i sums_ = _mm256_setzero_si256();  // for each output: of channels 0 and 2, of channels 1 and 3
+  __m128i bias_;
+};
+
 }  // namespace
 
 void dense(const DenseTile& tile) {
+  if (tile.tail) {
+    switch (tile.vectors) {
+      case 1: return dense_tile<1, kDenseOutputs, OnePixel>(tile);
+      default: return dense_tile<2, kDenseOutputs, OnePixel>(tile);
+    }
+  }
   switch (tile.vectors) {
     case 1: return dense_tile<1, kDenseOutputs>(tile);
     default: return dense_tile<2, kDenseOutputs>(tile);
