@@ -29,7 +29,7 @@ struct Lists {
 constexpr int64_t kRecordBytes = 24;  // four offsets, four times four weights
 
 // The sums of a set of lists: acc[j][v] = start[j] + the blocks of list j times vector v. In assembly as a whole, because 28 sums, the
-// pixels and the weights leave two registers free, and GCC copies sums around single instructions.
+// pixels and the weights leave one register free, and GCC copies sums around single instructions.
 template <int kVectors>
 struct Sums;
 
