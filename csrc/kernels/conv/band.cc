@@ -30,7 +30,8 @@ Band::Band(const ConvParams& params, const ConvKernels& kernels, std::span<const
            const Planes& out)
     : params_(params), kernels_(kernels), rectangles_(rectangles), in_(in), out_(out) {
   const TileSource source(params, in, out);
-  if (kernels.fill_band == nullptr || kernels.lanes != kMaskLanes || params.groups != 1 || !source.shifted() || source.direct()) return;
+  if (kernels.fill_band == nullptr || kernels.lanes != kMaskLanes || params.groups != 1 || !source.shifted() || source.direct())
+    return;
   int64_t below = 0, columns = 0, panel_rows = 0;
   for (const TapRectangle& taps : rectangles) {
     const int64_t groups = taps.end - taps.begin;
@@ -88,7 +89,7 @@ void Band::set_masks(const TapRectangle& taps, int64_t first, int64_t image, int
   const int64_t width = in_.width, plane = in_.height * width, lanes = vectors * kMaskLanes;
   for (int32_t x = 0; x < taps.width; ++x, masks += vectors) {
     std::fill(masks, masks + vectors, uint16_t{0xffff});
-    clear(masks, vectors, 0, image * plane - first);             // above the image
+    clear(masks, vectors, 0, image * plane - first);            // above the image
     clear(masks, vectors, (image + 1) * plane - first, lanes);  // below it
     const int64_t shift = int64_t{taps.left + x} * params_.dilation_w - params_.pad_left;
     if (shift == 0) continue;

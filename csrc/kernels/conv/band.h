@@ -24,7 +24,7 @@ class Band {
   // Tiles of a band; 0 where panels take less.
   int64_t tiles() const { return tiles_; }
 
-  int64_t bytes() const { return bytes_; }                // of a band
+  int64_t bytes() const { return bytes_; }                  // of a band
   int64_t working_bytes() const { return working_bytes_; }  // of what `begin` and `fill` need besides
   // Writes the offsets of all rows, in the order of the panel, for DenseTile: add 4 bytes for each pixel after the band's first.
   // `working`: working_bytes(), 64-byte aligned.

@@ -11,8 +11,9 @@
 namespace niwaki {
 
 struct ConvCost {
-  double dense, sparse;  // cycles (on Arm: instructions) for all outputs, of one image, or of one vector of pixels where no size is expected
-  double filled;         // share of the blocks that are not zero
+  double dense,
+      sparse;  // cycles (on Arm: instructions) for all outputs, of one image, or of one vector of pixels where no size is expected
+  double filled;  // share of the blocks that are not zero
 };
 
 ConvCost conv_cost(const ConvParams& params, const int8_t* weight, const ConvKernels& kernels, const SparseCut& cut);

@@ -119,7 +119,8 @@ bool DenseConv::direct(const Planes& in, const Planes& out) const {
 int64_t DenseConv::scratch_bytes(const Planes& in, const Planes& out) const {
   const int64_t lanes = int64_t{kernels_.dense_vectors + kernels_.dense_tail} * kernels_.lanes;
   const Band band = this->band(in, out);
-  return panel_bytes(in, out) + band.bytes() + band.working_bytes() + TileSource::bytes(lanes) + lanes * kernels_.dense_outputs * 4;
+  return panel_bytes(in, out) + band.bytes() + band.working_bytes() + TileSource::bytes(lanes) +
+         lanes * kernels_.dense_outputs * 4;
 }
 
 int64_t DenseConv::panel_bytes(const Planes& in, const Planes& out) const {
@@ -131,8 +132,8 @@ void DenseConv::run(const Planes& in, const Planes& out, float* out_float, const
                     ThreadPool& pool) const {
   const auto count = static_cast<int64_t>(blocks_.size());
   const Band band = this->band(in, out);
-  const ConvGrid grid = conv_grid(out.pixels(), kernels_.lanes, kernels_.dense_vectors, kernels_.dense_tail, count, pool.threads(),
-                                  std::max<int64_t>(1, band.tiles()));
+  const ConvGrid grid = conv_grid(out.pixels(), kernels_.lanes, kernels_.dense_vectors, kernels_.dense_tail, count,
+                                  pool.threads(), std::max<int64_t>(1, band.tiles()));
   // Of a panel: whole vectors, of which the last holds the single pixel.
   const int64_t lanes = int64_t{kernels_.dense_vectors + (grid.tails > 0 ? 1 : 0)} * kernels_.lanes;
   const int64_t row_bytes = lanes * kernels_.lane_bytes;

@@ -86,12 +86,13 @@ __mmask16 inside_axis(const int32_t* coordinates, int32_t shift, int32_t size) {
 // One tap of all groups, [groups][kVectors]. A mask that is loaded from memory takes as long as the copy of a vector, so masks are kept in
 // registers for all groups.
 template <int kVectors, bool kInside>
-void fill_tap(const PanelFill& fill, const __mmask16 (&masks)[kVectors], const uint8_t* from, __m512i zeros, uint8_t* to, int64_t step) {
+void fill_tap(const PanelFill& fill, const __mmask16 (&masks)[kVectors], const uint8_t* from, __m512i zeros, uint8_t* to,
+              int64_t step) {
   for (int group = 0; group < fill.groups; ++group, from += fill.group_stride, to += step) {
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v)
-      _mm512_storeu_si512(to + v * 64, kInside ? _mm512_loadu_si512(from + v * 64)
-                                               : _mm512_mask_loadu_epi32(zeros, masks[v], from + v * 64));
+      _mm512_storeu_si512(to + v * 64,
+                          kInside ? _mm512_loadu_si512(from + v * 64) : _mm512_mask_loadu_epi32(zeros, masks[v], from + v * 64));
   }
 }
 

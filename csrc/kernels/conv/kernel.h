@@ -25,7 +25,7 @@ struct ConvOutput {
   int32_t out_zero, residual_zero;
   float residual_scale;
   bool bounded;  // |t| is below 2^31 whatever the input: then saturation may do the clamping, after the rounding
-  bool plain;    // bounded, all zero points are 0 and the limits 0 and 255, as after a ReLU: saturation is then all there is to do
+  bool plain;  // bounded, all zero points are 0 and the limits 0 and 255, as after a ReLU: saturation is then all there is to do
 };
 
 struct DenseTile {
@@ -51,9 +51,9 @@ inline constexpr int32_t kSparseBlock = 32;
 struct SparseTile {
   const uint8_t* panel;  // rows of one chunk
   int32_t vectors;
-  int32_t outputs;          // a multiple of four, at most kSparseBlock
-  const uint8_t* order;     // [outputs]: which output each list belongs to; i for list i in the last chunk
-  const uint16_t* counts;   // [outputs / lists]: blocks of each list of a set; an even number where a set is one list
+  int32_t outputs;         // a multiple of four, at most kSparseBlock
+  const uint8_t* order;    // [outputs]: which output each list belongs to; i for list i in the last chunk
+  const uint16_t* counts;  // [outputs / lists]: blocks of each list of a set; an even number where a set is one list
   // Of each set's blocks, where their rows begin, in units of 8 bytes, and their four weights, lane_bytes bytes. Where a set is one list: two
   // arrays, [count] each. Where it is several: only `values`, [count] records of an offset for each list, then the weights for each list.
   const uint16_t* offsets;

@@ -2,12 +2,12 @@
 
 namespace niwaki {
 
-#define NIWAKI_CONV(name, ...)           \
-  namespace conv_##name {                \
-    void dense(const DenseTile& tile);   \
-    void sparse(const SparseTile& tile); \
-    void wide(const WideTile& tile);     \
-    void fill(const PanelFill& fill);    \
+#define NIWAKI_CONV(name, ...)            \
+  namespace conv_##name {                 \
+    void dense(const DenseTile& tile);    \
+    void sparse(const SparseTile& tile);  \
+    void wide(const WideTile& tile);      \
+    void fill(const PanelFill& fill);     \
     void fill_band(const BandFill& fill); \
   }
 #include "kernels/conv/kernels.inc"
@@ -18,23 +18,23 @@ namespace niwaki {
 
 static const ConvKernels kRows[] = {
 #define NIWAKI_CONV(name, lanes, bytes, dense_vectors, dense_outputs, sparse_vectors, sparse_lists, wide_pixels, wide_outputs, \
-                    dense_tail, flip, bands)                                                                                                    \
-  {#name,                                                                                                                    \
-   Isa::name,                                                                                                                \
-   lanes,                                                                                                                    \
-   bytes,                                                                                                                    \
-   dense_vectors,                                                                                                            \
-   dense_outputs,                                                                                                            \
-   sparse_vectors,                                                                                                           \
-   sparse_lists,                                                                                                             \
-   wide_pixels,                                                                                                              \
-   wide_outputs,                                                                                                             \
-   dense_tail,                                                                                                               \
-   flip,                                                                                                                     \
-   conv_##name::dense,                                                                                                       \
-   conv_##name::sparse,                                                                                                      \
-   conv_##name::wide,                                                                                                        \
-   conv_##name::fill, \
+                    dense_tail, flip, bands)                                                                                   \
+  {#name,                                                                                                                      \
+   Isa::name,                                                                                                                  \
+   lanes,                                                                                                                      \
+   bytes,                                                                                                                      \
+   dense_vectors,                                                                                                              \
+   dense_outputs,                                                                                                              \
+   sparse_vectors,                                                                                                             \
+   sparse_lists,                                                                                                               \
+   wide_pixels,                                                                                                                \
+   wide_outputs,                                                                                                               \
+   dense_tail,                                                                                                                 \
+   flip,                                                                                                                       \
+   conv_##name::dense,                                                                                                         \
+   conv_##name::sparse,                                                                                                        \
+   conv_##name::wide,                                                                                                          \
+   conv_##name::fill,                                                                                                          \
    NIWAKI_FILL_BAND_##bands(name)},
 #include "kernels/conv/kernels.inc"
 #undef NIWAKI_CONV

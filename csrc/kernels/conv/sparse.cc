@@ -26,7 +26,8 @@ SparseConv::SparseConv(const ConvParams& params, const ConvWeights& weights, con
   const int64_t step = int64_t{params.in_channels} * taps();
   for (int32_t chunk = 0; chunk < cut_.chunks; ++chunk) {
     for (int32_t first = 0; first < cut_.outputs; first += kSparseBlock) {
-      const std::span<SparseLists::List> used(lists.data(), static_cast<std::size_t>(std::min(kSparseBlock, cut_.outputs - first)));
+      const std::span<SparseLists::List> used(lists.data(),
+                                              static_cast<std::size_t>(std::min(kSparseBlock, cut_.outputs - first)));
       for (std::size_t i = 0; i < used.size(); ++i) {
         const int32_t o = first + static_cast<int32_t>(i);
         used[i].output = static_cast<uint8_t>(i);
@@ -41,7 +42,8 @@ SparseConv::SparseConv(const ConvParams& params, const ConvWeights& weights, con
         });
       }
       if (chunk + 1 < cut_.chunks)
-        std::stable_sort(used.begin(), used.end(), [](const auto& a, const auto& b) { return a.blocks.size() < b.blocks.size(); });
+        std::stable_sort(used.begin(), used.end(),
+                         [](const auto& a, const auto& b) { return a.blocks.size() < b.blocks.size(); });
       starts_.push_back(static_cast<uint32_t>(packed.blocks()));
       const int64_t at = int64_t{chunk} * cut_.outputs + first;
       packed.append(used, order_.data() + at, counts_.as<uint16_t>() + at / kernels.sparse_lists);

@@ -18,107 +18,12 @@ namespace {
 
 constexpr int kLists = 4, kPitch = 7 * V::kLanes;
 
-// What the loop reads.
-struct Lists {
-  const uint8_t* panel;
-  const uint8_t* blocks;  // of the set, up to `end`: records as SparseTile has them
-  const uint8_t* end;
-  const int32_t* start;  // [kLists]: what each output's sums begin with
-};
-
-constexpr int64_t kRecordBytes = 24;  // four offsets, four times four weights
-
-// The sums of a set of lists: acc[j][v] = start[j] + the blocks of list j times vector v. In assembly as a whole, because 28 sums, the
-// pixels and the weights leave one register free, and GCC copies sums around single instructions.
-template <int kVectors>
-struct Sums;
-
-#define NIWAKI_ROW_0 "%%r8"
-#define NIWAKI_ROW_1 "%%r9"
-#define NIWAKI_ROW_2 "%%r10"
-#define NIWAKI_ROW_3 "%%rax"
-#define NIWAKI_LANES_0 "0x00"
-#define NIWAKI_LANES_1 "0x55"
-#define NIWAKI_LANES_2 "0xaa"
-#define NIWAKI_LANES_3 "0xff"
-#define NIWAKI_MAC(j, v)                                                \
-  "vmovdqu64 64*" #v "(%%rsi," NIWAKI_ROW_##j ",8), %%zmm28\n\t" \
-  "vpdpbusd %%zmm29, %%zmm28, %[s" #j #v "]\n\t"
-#define NIWAKI_COPY(j, v) "vmovdqa64 %[s" #j "0], %[s" #j #v "]\n\t"
-#define NIWAKI_SUM(j, v) [s##j##v] "=&v"(acc[j][v])
-#define NIWAKI_UP_TO_1(what, j) what(j, 0)
-#define NIWAKI_UP_TO_2(what, j) NIWAKI_UP_TO_1(what, j) what(j, 1)
-#define NIWAKI_UP_TO_3(what, j) NIWAKI_UP_TO_2(what, j) what(j, 2)
-#define NIWAKI_UP_TO_4(what, j) NIWAKI_UP_TO_3(what, j) what(j, 3)
-#define NIWAKI_UP_TO_5(what, j) NIWAKI_UP_TO_4(what, j) what(j, 4)
-#define NIWAKI_UP_TO_6(what, j) NIWAKI_UP_TO_5(what, j) what(j, 5)
-#define NIWAKI_UP_TO_7(what, j) NIWAKI_UP_TO_6(what, j) what(j, 6)
-#define NIWAKI_AFTER_0_1(what, j) ""
-#define NIWAKI_AFTER_0_2(what, j) what(j, 1)
-#define NIWAKI_AFTER_0_3(what, j) NIWAKI_AFTER_0_2(what, j) what(j, 2)
-#define NIWAKI_AFTER_0_4(what, j) NIWAKI_AFTER_0_3(what, j) what(j, 3)
-#define NIWAKI_AFTER_0_5(what, j) NIWAKI_AFTER_0_4(what, j) what(j, 4)
-#define NIWAKI_AFTER_0_6(what, j) NIWAKI_AFTER_0_5(what, j) what(j, 5)
-#define NIWAKI_AFTER_0_7(what, j) NIWAKI_AFTER_0_6(what, j) what(j, 6)
-#define NIWAKI_SUMS_1(j) NIWAKI_SUM(j, 0)
-#define NIWAKI_SUMS_2(j) NIWAKI_SUMS_1(j), NIWAKI_SUM(j, 1)
-#define NIWAKI_SUMS_3(j) NIWAKI_SUMS_2(j), NIWAKI_SUM(j, 2)
-#define NIWAKI_SUMS_4(j) NIWAKI_SUMS_3(j), NIWAKI_SUM(j, 3)
-#define NIWAKI_SUMS_5(j) NIWAKI_SUMS_4(j), NIWAKI_SUM(j, 4)
-#define NIWAKI_SUMS_6(j) NIWAKI_SUMS_5(j), NIWAKI_SUM(j, 5)
-#define NIWAKI_SUMS_7(j) NIWAKI_SUMS_6(j), NIWAKI_SUM(j, 6)
-#define NIWAKI_START(vectors, j)                        \
-  "vpbroadcastd 4*" #j "(%%rcx), %[s" #j "0]\n\t" \
-  NIWAKI_AFTER_0_##vectors(NIWAKI_COPY, j)
-#define NIWAKI_BLOCK(vectors, j)                                      \
-  "vpshufd $" NIWAKI_LANES_##j ", %%zmm30, %%zmm29\n\t" \
-  NIWAKI_UP_TO_##vectors(NIWAKI_MAC, j)
-
-#define NIWAKI_SUMS_OF(vectors)                                                                                                     \
-  template <>                                                                                                                       \
-  struct Sums<vectors> {                                                                                                            \
-    NIWAKI_INLINE static void of(const Lists& lists, V::Int (&acc)[kLists][vectors]) {                                              \
-      __asm__ volatile(                                                                                                             \
-          "movq 24(%[lists]), %%rcx\n\t"                                                                                            \
-          NIWAKI_START(vectors, 0) NIWAKI_START(vectors, 1) NIWAKI_START(vectors, 2) NIWAKI_START(vectors, 3)                       \
-          "movq (%[lists]), %%rsi\n\t"                                                                                              \
-          "movq 8(%[lists]), %%rdx\n\t"                                                                                             \
-          "movq 16(%[lists]), %%rcx\n\t"                                                                                            \
-          "cmpq %%rcx, %%rdx\n\t"                                                                                                   \
-          "je 2f\n\t"                                                                                                               \
-          ".p2align 5\n"                                                                                                            \
-          "1:\n\t"                                                                                                                  \
-          "movq (%%rdx), %%rax\n\t"                                                                                                 \
-          "vbroadcasti32x4 8(%%rdx), %%zmm30\n\t"                                                                                   \
-          "prefetcht0 1536(%%rdx)\n\t"                                                                                              \
-          "movzwl %%ax, %%r8d\n\t"                                                                                                  \
-          "shrq $16, %%rax\n\t"                                                                                                     \
-          "movzwl %%ax, %%r9d\n\t"                                                                                                  \
-          "shrq $16, %%rax\n\t"                                                                                                     \
-          "movzwl %%ax, %%r10d\n\t"                                                                                                 \
-          "shrq $16, %%rax\n\t"                                                                                                     \
-          NIWAKI_BLOCK(vectors, 0) NIWAKI_BLOCK(vectors, 1) NIWAKI_BLOCK(vectors, 2) NIWAKI_BLOCK(vectors, 3)                       \
-          "addq $24, %%rdx\n\t"                                                                                                     \
-          "cmpq %%rcx, %%rdx\n\t"                                                                                                   \
-          "jne 1b\n"                                                                                                                \
-          "2:\n"                                                                                                                    \
-          : NIWAKI_SUMS_##vectors(0), NIWAKI_SUMS_##vectors(1), NIWAKI_SUMS_##vectors(2), NIWAKI_SUMS_##vectors(3)                  \
-          : [lists] "r"(&lists)                                                                                                     \
-          : "rax", "rcx", "rdx", "rsi", "r8", "r9", "r10", "xmm28", "xmm29", "xmm30", "cc", "memory");                                                   \
-    }                                                                                                                               \
-  };
-
-NIWAKI_SUMS_OF(1)
-NIWAKI_SUMS_OF(2)
-NIWAKI_SUMS_OF(3)
-NIWAKI_SUMS_OF(4)
-NIWAKI_SUMS_OF(5)
-NIWAKI_SUMS_OF(6)
-NIWAKI_SUMS_OF(7)
+#include "kernels/conv/x86_sums.inc"
 
 // The sums of a set over this chunk and the ones before; `outputs`: whose they are.
 template <int kVectors>
-NIWAKI_INLINE void sums_of(const SparseTile& tile, Lists& lists, int count, const uint8_t* outputs, V::Int (&acc)[kLists][kVectors]) {
+NIWAKI_INLINE void sums_of(const SparseTile& tile, Lists& lists, int count, const uint8_t* outputs,
+                           V::Int (&acc)[kLists][kVectors]) {
   int32_t start[kLists];
   for (int j = 0; j < kLists; ++j) start[j] = tile.first ? tile.bias[outputs[j]] : 0;
   lists.start = start;
@@ -176,7 +81,7 @@ NIWAKI_INLINE void store_bytes(const SparseTile& tile, Lists& lists) {
 #pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v)
       store_group<kResidual, kClamp>(acc[0][v], acc[1][v], acc[2][v], acc[3][v], tile.multiplier + o, limits,
-                                       kResidual ? residual + v * kPixelBytes : nullptr, out + v * kPixelBytes);
+                                     kResidual ? residual + v * kPixelBytes : nullptr, out + v * kPixelBytes);
   }
 }
 
