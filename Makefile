@@ -4,7 +4,7 @@
 # make lint    formatting, style and types        make bench    layers of ResNet-50        make clean    removes what was built
 # make test-sanitizers    the C++ tests under the address, leak, undefined-behaviour and thread sanitizers
 # make stress    eight sessions, 10,000 runs each, without a sanitizer and under the thread sanitizer
-# make fuzz SECONDS=600    the file reader, and running whatever it accepts, under libFuzzer (needs clang)
+# make fuzz SECONDS=600    the file reader, and running whatever it accepts, under libFuzzer (needs clang); FUZZ=reading: the first alone
 # make bench-peers    niwaki beside ONNX Runtime, OpenVINO, DeepSparse and torch; environments in a cache folder, table in build/peers
 #
 # Each does all of its own set-up in .venv and build/; it needs Python 3.10 or later, a C++20 compiler and make, no more.
@@ -19,6 +19,7 @@ PYTHON ?= python3
 PYTEST ?=
 PEERS ?=
 SECONDS ?= 60
+FUZZ ?= reading running
 JOBS ?= 2
 
 VENV := .venv
@@ -102,16 +103,17 @@ stress: cpp-tests build/tsan.built
 	NIWAKI_TEST_RUNS=10000 $(BUILD)/niwaki_tests capi_sessions
 	NIWAKI_TEST_RUNS=10000 build/tsan/niwaki_tests capi_sessions
 
-# What is found lies in build/fuzz/found; the files that it starts from, and what it learns, in build/fuzz/files.
+# JOBS processes side by side, which learn from each other. What is found lies in build/fuzz/found; the files that it starts from, and
+# what it learns, in build/fuzz/files; the last words of each process in build/fuzz/fuzz-N.log.
 fuzz: build
 	@command -v clang++ >/dev/null || { echo "make fuzz needs clang++, which has libFuzzer; it is not installed."; exit 1; }
 	cmake --preset fuzz
 	cmake --build --preset fuzz
 	$(RUN) csrc/fuzz/seeds.py build/fuzz/files
 	@mkdir -p build/fuzz/found
-	for check in reading running; do \
-	  build/fuzz/fuzz_$$check -max_len=16384 -timeout=60 -max_total_time=$(SECONDS) -artifact_prefix=build/fuzz/found/ \
-	    -print_final_stats=1 build/fuzz/files || exit 1; \
+	cd build/fuzz && for check in $(FUZZ); do \
+	  ./fuzz_$$check -jobs=$(JOBS) -workers=$(JOBS) -max_len=16384 -timeout=60 -max_total_time=$(SECONDS) \
+	    -artifact_prefix=found/ -print_final_stats=1 files || exit 1; \
 	done
 
 build/%.built: FORCE

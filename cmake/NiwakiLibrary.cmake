@@ -19,6 +19,10 @@ set_target_properties(niwaki_shared PROPERTIES OUTPUT_NAME niwaki EXPORT_NAME sh
 target_include_directories(niwaki_shared PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
                            $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 target_link_libraries(niwaki_shared PRIVATE Threads::Threads)
+if(WIN32)  # What niwaki.h exports from the DLL, and imports for those who link it. Untested.
+  target_compile_definitions(niwaki_core PRIVATE NIWAKI_SHARED_BUILD)
+  target_compile_definitions(niwaki_shared INTERFACE NIWAKI_SHARED)
+endif()
 if(NIWAKI_SANITIZE)
   target_link_options(niwaki_shared PRIVATE -fsanitize=${NIWAKI_SANITIZE})
 endif()

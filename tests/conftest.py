@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,28 @@ def fixed_seeds() -> None:
 def root() -> Path:
     """The repository."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def network_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The file of a network of bench/peers, "resnet50-block85" say: seeded weights, for images of 224 x 224."""
+    files: dict[str, Path] = {}
+
+    def make(case: str) -> Path:
+        if case not in files:
+            from peers.networks import build
+
+            import niwaki
+
+            calibration = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+            small, _ = niwaki.compress(build(case), [calibration], progress=False)
+            net = niwaki.compile(small, (torch.zeros(1, 3, 224, 224),), threads=1)
+            path = tmp_path_factory.mktemp("networks") / f"{case}.niwaki"
+            net.save(path)
+            files[case] = path
+        return files[case]
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -144,7 +144,7 @@ const char* isa_name(Isa isa) {
 }
 
 const std::vector<Isa>& supported_isas() {
-  static const std::vector<Isa> isas = detect();
+  static const std::vector<Isa>& isas = *new std::vector<Isa>(detect());  // never destroyed: threads may ask while the process exits
   return isas;
 }
 

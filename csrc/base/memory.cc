@@ -2,7 +2,7 @@
 
 #include <cstdlib>
 #include <string>
-#ifdef _MSC_VER
+#ifdef _WIN32
 #include <malloc.h>
 #elif defined(__linux__)
 #include <sys/mman.h>
@@ -14,7 +14,7 @@ namespace niwaki {
 namespace {
 
 void* system_allocate(void*, std::size_t bytes, std::size_t alignment) {
-#ifdef _MSC_VER
+#ifdef _WIN32
   return _aligned_malloc(bytes, alignment);
 #elif defined(__linux__)
   // Kernels walk planes that are pages apart: whole huge pages, where the system lends them on request, save most of the TLB misses.
@@ -30,7 +30,7 @@ void* system_allocate(void*, std::size_t bytes, std::size_t alignment) {
 }
 
 void system_release(void*, void* memory, std::size_t) {
-#ifdef _MSC_VER
+#ifdef _WIN32
   _aligned_free(memory);
 #else
   std::free(memory);

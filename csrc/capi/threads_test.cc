@@ -1,4 +1,7 @@
 // The C API from many threads, and after a fork.
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
 #include <thread>
 
 #if defined(__unix__)
@@ -123,6 +126,44 @@ TEST(capi_a_session_is_one_threads) {
 }
 
 #if defined(__unix__) && !defined(__SANITIZE_THREAD__)
+// Registered before anything that the library makes when it is first used, so it runs after all of that is destroyed, if it is.
+std::atomic<bool> lingers{false};
+const int registered = std::atexit([] {
+  if (lingers) std::this_thread::sleep_for(std::chrono::milliseconds(100));
+});
+
+TEST(capi_the_process_ends_while_others_run) {
+  REQUIRE(registered == 0);
+  static const std::vector<uint8_t>& bytes = *new std::vector<uint8_t>(file());
+  static const Arrays& wanted = *new Arrays(expected());
+  std::fflush(stdout);
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(60);
+    static std::atomic<int> runs{0};
+    for (int t = 0; t < 3; ++t)
+      std::thread([] {
+        for (;;) {
+          niwaki_model* model = nullptr;
+          niwaki_session* session = nullptr;
+          Arrays arrays;
+          const bool good = niwaki_model_open_memory(bytes.data(), bytes.size(), nullptr, &model) == NIWAKI_OK &&
+                            niwaki_session_create(model, nullptr, &session) == NIWAKI_OK && arrays.run(session) == NIWAKI_OK &&
+                            arrays.same(wanted) && niwaki_session_close(session) == NIWAKI_OK &&
+                            niwaki_model_close(model) == NIWAKI_OK;
+          if (!good) _exit(3);
+          ++runs;
+        }
+      }).detach();
+    while (runs < 6) std::this_thread::yield();
+    lingers = true;
+    std::exit(0);
+  }
+  int status = -1;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 TEST(capi_fork_after_load) {
   niwaki_options options{};
   options.threads = 2;

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "file/coding.h"
 #include "graph/graph.h"
@@ -45,5 +47,26 @@ Graph read_file(const std::string& path);
 
 // The same from the bytes of a file. They are copied: they may go away, and may lie anywhere.
 Graph read_memory(std::span<const uint8_t> bytes);
+
+// Where the parts of a file lie, and the checksums that stand in it.
+struct FileInfo {
+  struct Payload {
+    Storage storage;
+    uint64_t offset, bytes;
+    uint32_t checksum;
+  };
+  uint32_t version = 0;
+  uint64_t bytes = 0, graph_bytes = 0, table_bytes = 0;
+  uint32_t header_checksum = 0, graph_checksum = 0, table_checksum = 0;
+  std::vector<std::map<std::string, Payload>> tensors;  // of each node of the graph, by name
+};
+
+struct FileContents {
+  Graph graph;
+  FileInfo info;
+};
+
+// What read_file reads, and what it does not keep; every checksum was found right. Throws the same.
+FileContents inspect_file(const std::string& path);
 
 }  // namespace niwaki

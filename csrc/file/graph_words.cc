@@ -17,8 +17,8 @@ constexpr uint32_t kMostInputs = 1 << 16, kMostNamed = 64, kMostIntegers = 64;
 
 class GraphReader {
  public:
-  GraphReader(WordReader& in, uint32_t version, std::vector<Tensor> tensors)
-      : in_(in), version_(version), tensors_(std::move(tensors)), used_(tensors_.size(), false) {}
+  GraphReader(WordReader& in, uint32_t version, std::vector<Tensor> tensors, TensorRows* rows)
+      : in_(in), version_(version), tensors_(std::move(tensors)), used_(tensors_.size(), false), rows_(rows) {}
 
   Graph read() {
     in_.read_strings();
@@ -75,12 +75,14 @@ class GraphReader {
   // A tensor that several nodes used would be packed for each of them: a small file could fill any memory.
   Tensors read_tensors() {
     Tensors tensors;
+    if (rows_ != nullptr) rows_->emplace_back();
     for (uint32_t left = in_.count_up_to(kMostNamed); left > 0; --left) {
       std::string key = new_key(tensors);
       const uint32_t index = in_.count();
       if (index >= tensors_.size()) in_.refuse("tensor " + std::to_string(index) + " does not exist");
       if (used_[index]) in_.refuse("tensor " + std::to_string(index) + " belongs to two nodes");
       used_[index] = true;
+      if (rows_ != nullptr) rows_->back().emplace(key, index);
       tensors.emplace(std::move(key), std::move(tensors_[index]));
     }
     return tensors;
@@ -111,13 +113,14 @@ class GraphReader {
   uint32_t version_;
   std::vector<Tensor> tensors_;
   std::vector<bool> used_;
+  TensorRows* rows_;
   Graph graph_;
 };
 
 }  // namespace
 
-Graph read_graph(WordReader& in, uint32_t version, std::vector<Tensor> tensors) {
-  return GraphReader(in, version, std::move(tensors)).read();
+Graph read_graph(WordReader& in, uint32_t version, std::vector<Tensor> tensors, TensorRows* rows) {
+  return GraphReader(in, version, std::move(tensors), rows).read();
 }
 
 }  // namespace niwaki

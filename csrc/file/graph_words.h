@@ -1,6 +1,9 @@
 // The graph section of a file, made into a graph.
 #pragma once
 
+#include <cstdint>
+#include <map>
+#include <string>
 #include <vector>
 
 #include "file/words.h"
@@ -8,8 +11,12 @@
 
 namespace niwaki {
 
+// Of each node: the rows of the tensor table that its tensors lie in.
+using TensorRows = std::vector<std::map<std::string, uint32_t>>;
+
 // `in`: the whole section, from its strings on, of format `version`. Each of the tensors is used exactly once, or the file is refused.
 // Throws Error(invalid_argument), from the graph, for a network that is not valid.
-Graph read_graph(WordReader& in, uint32_t version, std::vector<Tensor> tensors);
+// `rows`: where to say which tensor came from where; null where nobody asks.
+Graph read_graph(WordReader& in, uint32_t version, std::vector<Tensor> tensors, TensorRows* rows);
 
 }  // namespace niwaki

@@ -7,6 +7,7 @@
 #include <system_error>
 
 #include "base/memory.h"
+#include "base/paths.h"
 #include "base/status.h"
 
 #if defined(__unix__) || defined(__APPLE__)
@@ -21,7 +22,7 @@ namespace niwaki {
 namespace {
 
 FileBytes read_bytes(const std::string& path, size_t size) {
-  std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
+  std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(open_file(to_path(path), "rb"), std::fclose);
   if (!file) refuse_file(path, std::string("cannot be opened: ") + std::strerror(errno) + ".");
   auto buffer = std::make_shared<Buffer>(size);
   if (std::fread(buffer->data(), 1, size, file.get()) != size) refuse_file(path, "cannot be read to its end.");
@@ -71,11 +72,12 @@ void refuse_corrupt(const std::string& path, const std::string& what) {
 
 FileBytes open_bytes(const std::string& path) {
   std::error_code error;
-  const auto status = std::filesystem::status(path, error);
+  const std::filesystem::path where = to_path(path);
+  const auto status = std::filesystem::status(where, error);
   if (status.type() == std::filesystem::file_type::not_found) refuse_file(path, "there is no such file.");
   if (error) refuse_file(path, "cannot be opened: " + error.message() + ".");
   if (!std::filesystem::is_regular_file(status)) refuse_file(path, "is not a regular file.");
-  const auto size = std::filesystem::file_size(path, error);
+  const auto size = std::filesystem::file_size(where, error);
   if (error) refuse_file(path, "cannot be opened: " + error.message() + ".");
   if (size == 0) refuse_file(path, "the file is empty.");
 #ifdef NIWAKI_POSIX

@@ -4,8 +4,9 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
+#include <system_error>
 
+#include "base/paths.h"
 #include "file/mapping.h"
 
 #if defined(__unix__) || defined(__APPLE__)
@@ -23,14 +24,16 @@ NewFile::NewFile(const std::string& path) : path_(path) {
 #else
   const long long process = 0;
 #endif
-  temporary_ = path + ".part-" + std::to_string(process) + "-" + std::to_string(counter++);
-  file_ = std::fopen(temporary_.c_str(), "wbx");
+  temporary_ = to_path(path + ".part-" + std::to_string(process) + "-" + std::to_string(counter++));
+  file_ = open_file(temporary_, "wbx");
   if (file_ == nullptr) fail(errno);
 }
 
 NewFile::~NewFile() {
   if (file_ != nullptr) std::fclose(file_);
-  if (!committed_) std::remove(temporary_.c_str());
+  if (committed_) return;
+  std::error_code ignored;
+  std::filesystem::remove(temporary_, ignored);
 }
 
 void NewFile::write(std::span<const uint8_t> bytes) {
@@ -52,7 +55,7 @@ void NewFile::commit() {
   file_ = nullptr;
   if (std::fclose(file) != 0) fail(errno);
   std::error_code error;
-  std::filesystem::rename(temporary_, path_, error);
+  std::filesystem::rename(temporary_, to_path(path_), error);
   if (error) refuse_file(path_, "cannot be written: " + error.message() + ".");
   committed_ = true;
   sync_folder();

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <filesystem>
 #include <span>
 #include <string>
 
@@ -25,7 +26,8 @@ class NewFile {
   [[noreturn]] void fail(int error);
   void sync_folder();
 
-  std::string path_, temporary_;
+  std::string path_;
+  std::filesystem::path temporary_;
   std::FILE* file_ = nullptr;
   uint64_t written_ = 0;
   bool committed_ = false;

@@ -20,8 +20,8 @@ namespace {
 
 constexpr uint64_t kMaxElements = uint64_t{1} << 40;
 
-// Beside its bytes, what is made of a file may take so much memory: for the lists of small files.
-constexpr uint64_t kRoom = uint64_t{15} << 20;
+// Beyond nine times its bytes, what is made of a file may take so much memory: hundreds of layers that are nearly without weights.
+constexpr uint64_t kRoom = uint64_t{1} << 20;
 constexpr uint64_t kTensorBytes = 3 * sizeof(Tensor) + 512;  // without its data
 
 // A row of the tensor table, of any version.
@@ -43,7 +43,8 @@ class Reader {
  public:
   Reader(const std::string& path, FileBytes file) : path_(path), file_(std::move(file)), bytes_(file_.span()) {}
 
-  Graph read() {
+  // `info`: what else there is to say of the file; null where nobody asks.
+  Graph read(FileInfo* info = nullptr) {
     const format::Header header = read_header();
     version_ = header.version;
     const uint64_t graph_end = sizeof(header) + header.graph_bytes;
@@ -55,11 +56,16 @@ class Reader {
     expect_zeros(graph_end, table_offset);
     WordReader in_table(table, version_, path_, "the tensor table", refuse_corrupt);
     in_table.limit(9 * header.file_bytes + kRoom);  // and the file itself, where it is not mapped, makes ten
+    std::vector<FileInfo::Payload> payloads;
+    if (info != nullptr) payloads_ = &payloads;
     std::vector<Tensor> tensors = read_tensors(in_table, header.tensors, table_offset + table.size());
     WordReader in_graph(graph, version_, path_, "the graph", refuse_corrupt);
     in_graph.limit(in_table.room());
     try {
-      return read_graph(in_graph, version_, std::move(tensors));
+      TensorRows rows;
+      Graph found = read_graph(in_graph, version_, std::move(tensors), info != nullptr ? &rows : nullptr);
+      if (info != nullptr) *info = info_of(header, rows, payloads);
+      return found;
     } catch (const Error& error) {
       if (error.status() != Status::invalid_argument) throw;
       refuse_file(path_, std::string("the network in the file is not valid: ") + error.what());
@@ -67,6 +73,16 @@ class Reader {
   }
 
  private:
+  static FileInfo info_of(const format::Header& header, const TensorRows& rows, const std::vector<FileInfo::Payload>& payloads) {
+    FileInfo info{header.version,    header.file_bytes, header.graph_bytes, table_bytes(header),
+                  header.header_crc, header.graph_crc,  header.table_crc,   {}};
+    for (const auto& of_node : rows) {
+      auto& tensors = info.tensors.emplace_back();
+      for (const auto& [name, row] : of_node) tensors.emplace(name, payloads[row]);
+    }
+    return info;
+  }
+
   format::Header read_header() {
     const size_t known = std::min(bytes_.size(), sizeof(format::kMagic));
     if (!std::equal(format::kMagic, format::kMagic + known, bytes_.begin())) refuse_file(path_, "is not a niwaki file.");
@@ -117,6 +133,7 @@ class Reader {
       const uint64_t offset = format::align(end, row.alignment);
       if (offset > bytes_.size() || row.bytes > bytes_.size() - offset) refuse_corrupt(path_, what + " lies outside the file");
       expect_zeros(end, offset);
+      if (payloads_ != nullptr) payloads_->push_back({row.storage, offset, row.bytes, row.crc});
       tensors.push_back(read_tensor(row, offset, what));
       end = offset + row.bytes;
     }
@@ -180,11 +197,18 @@ class Reader {
   FileBytes file_;
   std::span<const uint8_t> bytes_;
   uint32_t version_ = format::kVersion;
+  std::vector<FileInfo::Payload>* payloads_ = nullptr;  // of the rows of the table, where somebody asks
 };
 
 }  // namespace
 
 Graph read_file(const std::string& path) { return Reader(path, open_bytes(path)).read(); }
+
+FileContents inspect_file(const std::string& path) {
+  FileContents contents;
+  contents.graph = Reader(path, open_bytes(path)).read(&contents.info);
+  return contents;
+}
 
 Graph read_memory(std::span<const uint8_t> bytes) {
   const std::string name = "The memory";

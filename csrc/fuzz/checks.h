@@ -8,8 +8,9 @@
 
 namespace niwaki::fuzz {
 
-// The memory that reading may take, the copy of the bytes included.
-constexpr size_t most_for_reading(size_t file) { return 10 * file + (size_t{16} << 20); }
+// The memory that reading may take, the copy of the bytes included: ten times the file, the reader's room for small files (1 MiB), and what
+// messages take.
+constexpr size_t most_for_reading(size_t file) { return 10 * file + (size_t{1} << 20) + (size_t{64} << 10); }
 inline constexpr double kMostSeconds = 1.0;  // of processor time
 
 // Reads the bytes and unpacks their tensors: an Error or a graph, within the memory and the time.

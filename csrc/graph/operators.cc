@@ -196,8 +196,8 @@ const std::vector<OperatorRule>& rules() {
       {"weight", DType::i8, 4}, {"weight_scale", DType::f32, 1}, {"bias", DType::i32, 1}};
   const std::vector<TensorRule> matrix = {{"weight", DType::i8, 2}, {"weight_scale", DType::f32, 1}, {"bias", DType::i32, 1}};
   constexpr int kMany = 4096;
-  // In the order of Op.
-  static const std::vector<OperatorRule> all = {
+  // In the order of Op. Never destroyed: other threads may read networks while the process exits.
+  static const std::vector<OperatorRule>& all = *new std::vector<OperatorRule>{
       {Op::quantize, "quantize", 1, 1, Makes::u8, true, false, {}, {}, same_as_input},
       {Op::dequantize, "dequantize", 1, 1, Makes::f32, false, false, {}, {}, same_as_input},
       {Op::conv2d,

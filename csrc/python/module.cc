@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include <cmath>
+#include <cstdio>
 #include <memory>
 #include <new>
 #include <optional>
@@ -25,18 +26,34 @@
 namespace niwaki::python {
 namespace {
 
-py::list describe_nodes(const Graph& graph) {
+std::string hexadecimal(uint32_t checksum) {
+  char text[9];
+  std::snprintf(text, sizeof text, "%08x", static_cast<unsigned>(checksum));
+  return text;
+}
+
+// `info`: of the file that the graph was read from, or null.
+py::list describe_nodes(const Graph& graph, const FileInfo* info) {
   py::list result;
-  for (const Node& node : graph.nodes()) {
+  for (size_t i = 0; i < graph.nodes().size(); ++i) {
+    const Node& node = graph.nodes()[i];
     py::dict tensors;
     for (const auto& [name, tensor] : node.tensors) {
-      const StoredSize stored = stored_size(tensor);
       py::dict entry;
       entry["dtype"] = dtype_name(tensor.dtype());
       entry["shape"] = from_sizes(tensor.shape());
       entry["zeros"] = tensor.zeros();
-      entry["bytes"] = stored.bytes;
-      entry["form"] = storage_name(stored.storage);
+      if (info != nullptr) {
+        const FileInfo::Payload& payload = info->tensors[i].at(name);
+        entry["bytes"] = payload.bytes;
+        entry["form"] = storage_name(payload.storage);
+        entry["offset"] = payload.offset;
+        entry["checksum"] = hexadecimal(payload.checksum);
+      } else {
+        const StoredSize stored = stored_size(tensor);
+        entry["bytes"] = stored.bytes;
+        entry["form"] = storage_name(stored.storage);
+      }
       tensors[py::str(name)] = entry;
     }
     const auto& quantization = graph.value(node.output).quantization;
@@ -141,6 +158,12 @@ py::list input_shapes(const Graph& graph) {
   return result;
 }
 
+std::vector<int> output_values(const Graph& graph) {
+  std::vector<int> values;
+  for (const Port& port : graph.outputs()) values.push_back(port.value);
+  return values;
+}
+
 void save(const Graph& graph, const std::string& path) {
   const Graph copy = graph;
   without_gil([&] { write_file(copy, path); });
@@ -148,6 +171,21 @@ void save(const Graph& graph, const std::string& path) {
 
 Graph load(const std::string& path) {
   return without_gil([&] { return read_file(path); });
+}
+
+py::tuple inspect(const std::string& path) {
+  const FileContents contents = without_gil([&] { return inspect_file(path); });
+  const FileInfo& info = contents.info;
+  py::dict checksums, file;
+  checksums["header"] = hexadecimal(info.header_checksum);
+  checksums["graph"] = hexadecimal(info.graph_checksum);
+  checksums["table"] = hexadecimal(info.table_checksum);
+  file["version"] = info.version;
+  file["bytes"] = info.bytes;
+  file["graph_bytes"] = info.graph_bytes;
+  file["table_bytes"] = info.table_bytes;
+  file["checksums"] = checksums;
+  return py::make_tuple(contents.graph, file, describe_nodes(contents.graph, &info));
 }
 
 py::tuple stored_weight(const py::array_t<int8_t, py::array::c_style>& weight) {
@@ -203,6 +241,7 @@ PYBIND11_MODULE(_core, module) {
       },
       "The instruction sets that this machine can run, in rising order, beginning with 'scalar'.");
   module.def("cpu_name", &cpu_name);
+  module.def("inspect_file", &inspect, py::arg("path"));
   module.def("stored_weight", &stored_weight, py::arg("weight").noconvert());
   module.def(
       "int8_limit", &limit, py::arg("seconds") = 0.05,
@@ -219,8 +258,9 @@ PYBIND11_MODULE(_core, module) {
       .def_property_readonly("inputs", [](const Graph& graph) { return port_names(graph.inputs()); })
       .def_property_readonly("outputs", [](const Graph& graph) { return port_names(graph.outputs()); })
       .def_property_readonly("input_shapes", &input_shapes)
+      .def_property_readonly("output_values", &output_values)
       .def_readwrite("metadata", &Graph::metadata)
-      .def("nodes", &describe_nodes)
+      .def("nodes", [](const Graph& graph) { return describe_nodes(graph, nullptr); })
       .def("save", &save, py::arg("path"))
       .def_static("load", &load, py::arg("path"));
 

@@ -65,7 +65,7 @@ typedef struct niwaki_options {
   void* user; /* passed on to both */
 } niwaki_options;
 
-/* Reads a file, checks all of it and packs its weights for this CPU. options: NULL for the defaults. */
+/* Reads a file, checks all of it and packs its weights for this CPU. path: in UTF-8. options: NULL for the defaults. */
 NIWAKI_API niwaki_status niwaki_model_open(const char* path, const niwaki_options* options, niwaki_model** model);
 
 /* The same from the bytes of a file, at any address. They are not needed afterwards. */

@@ -57,6 +57,9 @@ class Graph:
     @property
     def input_shapes(self) -> list[tuple[int | None, ...]]:
         """The shape of each input, (None, channels, None, None) or (None, channels): None where any size will do."""
+    @property
+    def output_values(self) -> list[int]:
+        """The value that each output is."""
     metadata: dict[str, str]
     """Words that travel in the file: what made it, the source network, ..."""
 
@@ -131,6 +134,14 @@ class Session:
     @property
     def activation_bytes(self) -> int:
         """Memory planned for activations and scratch at the last shapes."""
+
+def inspect_file(path: str) -> tuple[Graph, dict[str, Any], list[dict[str, Any]]]:
+    """A file's graph, what the file says of itself, and its nodes as they are stored. Nothing is packed or run.
+
+    The second has the keys version, bytes, graph_bytes, table_bytes, and checksums: {header, graph, table}. The third
+    is like Graph.nodes(), with bytes and form as they are in the file, and offset and checksum besides. Checksums are
+    CRC-32C, eight hexadecimal digits; all of them were found right.
+    """
 
 def stored_weight(weight: NDArray[Any]) -> tuple[int, str]:
     """Bytes that an int8 weight takes in a file, and in which form: 'dense', 'block mask, huffman' and so on."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from niwaki import _core
@@ -18,20 +17,29 @@ _WORDS = ("producer", "source")
 class Contents:
     """What a .niwaki file holds. Printed, it is a table.
 
+    Values are numbered: the inputs first, then what each node makes.
+
     Attributes:
         path: of the file.
         bytes: its size.
+        version: of the file format.
+        checksums: CRC-32C of the parts "header", "graph" and "table", eight hexadecimal digits each; found right.
         inputs: name and shape of each input, None where any size will do.
         outputs: names of the results.
+        output_values: the value that each result is.
         metadata: what made it, and from what.
-        nodes: for each operator: op, name, inputs, output, attributes, scale, zero_point, and tensors: {name: {dtype,
-            shape, zeros, bytes, form, ...}}, `bytes` being those in the file.
+        nodes: for each operator: op, name, inputs (values), output (a value), attributes, scale, zero_point, and
+            tensors: {name: {dtype, shape, zeros, bytes, form, offset, checksum}}, of which `bytes`, `form` and `offset`
+            are as in the file, and `checksum` is the payload's, found right.
     """
 
     path: str
     bytes: int
+    version: int
+    checksums: dict[str, str]
     inputs: tuple[tuple[str, tuple[int | None, ...]], ...]
     outputs: tuple[str, ...]
+    output_values: tuple[int, ...]
     metadata: dict[str, str]
     nodes: tuple[dict[str, Any], ...]
 
@@ -54,33 +62,78 @@ class Contents:
         return {
             "path": self.path,
             "bytes": self.bytes,
+            "version": self.version,
+            "checksums": dict(self.checksums),
             "parameters": self.parameters,
             "zeros": self.zeros,
             "metadata": {key: value for key, value in self.metadata.items() if key in _WORDS},
             "inputs": [{"name": name, "shape": list(shape)} for name, shape in self.inputs],
-            "outputs": list(self.outputs),
+            "outputs": [
+                {"name": name, "value": value} for name, value in zip(self.outputs, self.output_values, strict=True)
+            ],
             "nodes": [_plain(node) for node in self.nodes],
         }
 
     def __str__(self) -> str:
+        return "\n".join([*self._heading(), "", self._layers()])
+
+    def tensors(self) -> str:
+        """A table of every tensor: where it lies in the file, in which form, its size and its checksum."""
+        header = ("layer", "tensor", "type", "shape", "form", "offset", "bytes", "CRC-32C")
+        rows = [
+            (
+                node["name"],
+                name,
+                tensor["dtype"],
+                "x".join(map(str, tensor["shape"])),
+                tensor["form"],
+                str(tensor["offset"]),
+                str(tensor["bytes"]),
+                tensor["checksum"],
+            )
+            for node in self.nodes
+            for name, tensor in node["tensors"].items()
+        ]
+        return align(header, rows, right=(5, 6))
+
+    def _heading(self) -> list[str]:
+        words = ", ".join(self.metadata[key] for key in _WORDS if self.metadata.get(key))
+        parts = ", ".join(f"{part} {checksum}" for part, checksum in self.checksums.items())
+        inputs = (
+            f"{value} {name} [{', '.join('any' if size is None else str(size) for size in shape)}]"
+            for value, (name, shape) in enumerate(self.inputs)
+        )
+        outputs = (f"{value} {name}" for name, value in zip(self.outputs, self.output_values, strict=True))
+        return [
+            f"{self.path}: {format_bytes(self.bytes)}" + (f" ({words})" if words else ""),
+            f"format {self.version}, all checksums right; CRC-32C: {parts}",
+            f"inputs: {', '.join(inputs)}",
+            f"outputs: {', '.join(outputs)}",
+        ]
+
+    def _layers(self) -> str:
         rows = []
         for node in self.nodes:
             weight = node["tensors"].get("weight")
             size = sum(tensor["bytes"] for tensor in node["tensors"].values())
             rows.append(
                 (
+                    str(node["output"]),
                     node["name"],
                     node["op"],
                     "x".join(map(str, weight["shape"])) if weight else "",
                     weight["form"] if weight else "",
                     f"{weight['zeros']:.1%}" if weight else "",
                     format_bytes(size) if size else "",
+                    weight["checksum"] if weight else "",
                     "float32" if node["scale"] is None else f"{node['scale']:.4g}",
                     "" if node["zero_point"] is None else str(node["zero_point"]),
+                    " ".join(map(str, node["inputs"])),
                 )
             )
         payload = sum(tensor["bytes"] for node in self.nodes for tensor in node["tensors"].values())
         total = (
+            "",
             "total",
             f"{len(self.nodes)} nodes",
             f"{self.parameters:,}",
@@ -89,36 +142,30 @@ class Contents:
             format_bytes(payload),
             "",
             "",
-        )
-        header = ("layer", "op", "weight", "form", "zeros", "bytes", "scale", "zero point")
-        shapes = ", ".join(
-            f"{name} [{', '.join('any' if size is None else str(size) for size in shape)}]"
-            for name, shape in self.inputs
-        )
-        words = ", ".join(self.metadata[key] for key in _WORDS if self.metadata.get(key))
-        heading = [
-            f"{self.path}: {format_bytes(self.bytes)}" + (f" ({words})" if words else ""),
-            f"inputs: {shapes}",
-            f"outputs: {', '.join(self.outputs)}",
             "",
-        ]
-        return "\n".join([*heading, align(header, rows, total, right=(4, 5, 6, 7))])
+            "",
+        )
+        names = ("layer", "op", "weight", "form", "zeros", "bytes", "CRC-32C", "scale", "zero point")
+        return align(("value", *names, "from"), rows, total, right=(0, 5, 6, 8, 9))
 
 
 def inspect(path: str | os.PathLike[str]) -> Contents:
-    """Reads what a .niwaki file holds; every checksum in it is verified.
+    """Reads what a .niwaki file holds; every checksum in it is verified, and nothing is run.
 
     Raises:
         NiwakiError: the file is missing, empty, cut short, corrupt, newer than this version, or no .niwaki file.
     """
-    graph = _core.Graph.load(os.fspath(path))
+    graph, file, nodes = _core.inspect_file(os.fspath(path))
     return Contents(
         path=os.fspath(path),
-        bytes=Path(path).stat().st_size,
+        bytes=file["bytes"],
+        version=file["version"],
+        checksums=dict(file["checksums"]),
         inputs=tuple(zip(graph.inputs, graph.input_shapes, strict=True)),
         outputs=tuple(graph.outputs),
+        output_values=tuple(graph.output_values),
         metadata=dict(graph.metadata),
-        nodes=tuple(graph.nodes()),
+        nodes=tuple(nodes),
     )
 
 

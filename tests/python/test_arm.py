@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,26 @@ def test_bits_are_those_of_this_machine(isa: str, runner: list[str], saved) -> N
         if name == "block4":  # the others get what the cost model of each instruction set chooses
             assert f"conv_sparse_{isa}" in kernels, kernels
     assert not net.isa.startswith(isa)
+
+
+@pytest.mark.parametrize("isa", CPUS)
+@pytest.mark.parametrize("case", ["resnet50-block85", "mobilenet_v2-dense"])
+def test_networks_of_torchvision(
+    case: str, isa: str, runner: list[str], network_file: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = network_file(case)
+    x = torch.randn(1, 3, 64, 64)
+    y = niwaki.load(path, threads=1)(x)
+    assert len(set(y.flatten().tolist())) > 100, "scores that say something"
+    x.numpy().tofile(tmp_path / "x.f32")
+    y.numpy().tofile(tmp_path / "y.f32")
+    arguments = ["--size", 64, "--input", tmp_path / "x.f32", "--expect", tmp_path / "y.f32", "--rounds", 0]
+    done = run(runner, isa, CPUS[isa], path, *arguments, "--layers", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout)
+    assert result["same"] is True and result["isa"] == isa
+    kernels = {layer["kernel"] for layer in result["layers"]}
+    assert (f"conv_sparse_{isa}" if case.endswith("85") else f"depthwise_{isa}") in kernels, kernels
 
 
 @pytest.mark.parametrize(("isa", "cpu"), CPUS.items())

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,15 @@ def test_run_answers_and_checks(runner: Path, network, tmp_path: Path) -> None:
     assert sum(layer["macs"] for layer in result["layers"]) == sum(step.macs for step in net.plan)
     table = call(runner, path, "--layers", "--rounds", 0)
     assert all(step.kernel in table for step in net.plan) and "1x3x20x24" in table
+
+
+def test_peak_memory_of_a_resnet50(runner: Path, network_file: Callable[[str], Path]) -> None:
+    """A ResNet-50 without 85 % of its blocks runs in 30 MB, the program and the file's pages counted in."""
+    path = network_file("resnet50-block85")
+    for threads in (1, 2):
+        result = json.loads(call(runner, path, "--json", "--rounds", 1, "--threads", threads))
+        assert result["shapes"] == [[1, 3, 224, 224]]
+        assert 10_000_000 < result["peak_kib"] * 1024 <= 30_000_000
 
 
 def test_run_refuses(runner: Path, network, tmp_path: Path) -> None:

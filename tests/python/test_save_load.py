@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections import namedtuple
 from pathlib import Path
 
 import pytest
 import torch
+from file_reader import crc32c
 from lowering import Function, compiled, images
 from torch import nn
 from torch.nn import functional as F
 
 import niwaki
+from niwaki.cli import main
 
 
 class Two(nn.Module):
@@ -85,8 +88,50 @@ def test_inspect(two, tmp_path: Path) -> None:
     assert weights[0]["tensors"]["weight"]["shape"] == [8, 3, 3, 3]
     lines = str(content).splitlines()
     assert lines[0].startswith(f"{path}: ")
-    assert "image [any, 3, any, any]" in lines[1]
-    assert any(line.split()[:3] == ["a", "conv2d", "8x3x3x3"] for line in lines)
+    assert "0 image [any, 3, any, any]" in lines[2]
+    layer = next(line.split() for line in lines if "8x3x3x3" in line)
+    assert layer[1:4] == ["a", "conv2d", "8x3x3x3"]
+    source = next(node for node in content.nodes if node["output"] == int(layer[-1]))  # what it reads, by its number
+    assert source["op"] == "quantize" and source["inputs"] == [0]
+
+
+def test_inspect_shows_the_checksums_of_the_file(two, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net, _ = two
+    path = tmp_path / "two.niwaki"
+    net.save(path)
+    data = path.read_bytes()
+    content = niwaki.inspect(path)
+    graph, table = struct.unpack_from("<Q", data, 24)[0], struct.unpack_from("<Q", data, 48)[0]
+    parts = {"header": data[:60], "graph": data[64 : 64 + graph], "table": data[64 + graph : 64 + graph + table]}
+    assert content.version == 2
+    assert content.checksums == {name: f"{crc32c(part):08x}" for name, part in parts.items()}
+    tensors = [tensor for node in content.nodes for tensor in node["tensors"].values()]
+    end = 64 + graph + table
+    for tensor in sorted(tensors, key=lambda tensor: tensor["offset"]):
+        assert end <= tensor["offset"] < end + 4
+        end = tensor["offset"] + tensor["bytes"]
+        assert tensor["checksum"] == f"{crc32c(data[tensor['offset'] : end]):08x}"
+    assert end == len(data)
+    heading = str(content).splitlines()[1]
+    assert all(f"{name} {checksum}" in heading for name, checksum in content.checksums.items())
+    assert main(["inspect", str(path), "--tensors"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [(line[-3], line[-2], line[-1]) for line in lines] == [
+        (str(tensor["offset"]), str(tensor["bytes"]), tensor["checksum"]) for tensor in tensors
+    ]
+
+
+def test_inspect_a_file_of_version_1(root: Path) -> None:
+    """Sizes and places are those of the file, not what today's writer would make of it."""
+    path = root / "tests" / "data" / "fuzz" / "version1.niwaki"
+    content = niwaki.inspect(path)
+    data = path.read_bytes()
+    assert content.version == 1
+    for node in content.nodes:
+        for tensor in node["tensors"].values():
+            assert tensor["offset"] % 64 == 0
+            payload = data[tensor["offset"] : tensor["offset"] + tensor["bytes"]]
+            assert tensor["checksum"] == f"{crc32c(payload):08x}"
 
 
 Pair = namedtuple("Pair", "first second")

@@ -9,6 +9,7 @@ from typing import Any
 EXAMPLES = """\
 examples:
   niwaki inspect resnet50.niwaki
+  niwaki inspect resnet50.niwaki --tensors
   niwaki inspect resnet50.niwaki --json | python -m json.tool
 """
 
@@ -17,13 +18,15 @@ def add_parser(commands: Any) -> None:
     """Adds the command to the `niwaki` parser."""
     parser = commands.add_parser(
         "inspect",
-        help="show the layers, sizes and zeros of a .niwaki file",
-        description="Show what a .niwaki file holds: inputs, outputs, layers, sizes and zeros. Nothing is run.",
+        help="show the graph, layers, sizes and checksums of a .niwaki file",
+        description="Show what a .niwaki file holds: inputs, outputs, layers, which feeds which, sizes, zeros and checksums, "
+        "which are verified. Nothing is run.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
     parser.add_argument("file", metavar="FILE", help="a .niwaki file")
+    parser.add_argument("--tensors", action="store_true", help="list every tensor: place in the file, size and checksum")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
 
 
@@ -32,4 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
     import niwaki
 
     content = niwaki.inspect(arguments.file)
-    print(json.dumps(content.to_dict(), indent=2) if arguments.json else content)
+    if arguments.json:
+        print(json.dumps(content.to_dict(), indent=2))
+    else:
+        print(content.tensors() if arguments.tensors else content)
