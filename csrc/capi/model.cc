@@ -189,6 +189,9 @@ niwaki_status niwaki_model_output_shape(const niwaki_model* model, const niwaki_
     expect(shape, "niwaki_model_output_shape", "shape");
     const Graph& graph = opened->model->graph();
     const Port& port = port_at(graph.outputs(), index, "niwaki_model_output_shape");
+    if (input_count != graph.inputs().size())  // before an array is read that may be shorter than the caller says
+      refuse("niwaki_model_output_shape: the network has " + std::to_string(graph.inputs().size()) + " inputs, not " +
+             std::to_string(input_count) + ".");
     std::vector<std::vector<int64_t>> sizes;
     for (size_t i = 0; i < input_count; ++i) sizes.push_back(sizes_of(inputs[i], "Input " + std::to_string(i)));
     *shape = shape_of(infer_shapes(graph, sizes)[static_cast<size_t>(port.value)].sizes());

@@ -40,10 +40,11 @@ TEST(capi_bad_arguments) {
   REFUSED(niwaki_model_metadata(opened.model, nullptr, &text), "key is NULL");
   REFUSED(niwaki_model_metadata(opened.model, "source", nullptr), "value is NULL");
   REFUSED(niwaki_model_isa(nullptr, &text), "model is NULL");
-  const niwaki_shape one = {4, {1, 3, 9, 11}}, two[] = {one, {2, {1, 5, 0, 0}}}, five = {5, {1, 1, 1, 1}};
-  REFUSED(niwaki_model_output_shape(opened.model, two, 1, 0, &shape), "input");
+  const niwaki_shape one = {4, {1, 3, 9, 11}}, two[] = {one, {2, {1, 5, 0, 0}}}, five[] = {one, {5, {1, 1, 1, 1}}};
+  REFUSED(niwaki_model_output_shape(opened.model, two, 1, 0, &shape), "has 2 inputs, not 1");
+  REFUSED(niwaki_model_output_shape(opened.model, two, SIZE_MAX, 0, &shape), "has 2 inputs, not 18446744073709551615");
   REFUSED(niwaki_model_output_shape(opened.model, two, 2, 2, &shape), "there is no 2");
-  REFUSED(niwaki_model_output_shape(opened.model, &five, 1, 0, &shape), "rank");
+  REFUSED(niwaki_model_output_shape(opened.model, five, 2, 0, &shape), "Input 1: the rank of its shape must be 2 or 4, not 5");
   REFUSED(niwaki_model_output_shape(opened.model, nullptr, 2, 0, &shape), "inputs is NULL");
   REFUSED(niwaki_session_layer_count(nullptr, &count), "session is NULL");
   REFUSED(niwaki_session_layer(opened.session, 999, &layer), "there is no layer 999");

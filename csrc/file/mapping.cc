@@ -71,6 +71,7 @@ void refuse_corrupt(const std::string& path, const std::string& what) {
 }
 
 FileBytes open_bytes(const std::string& path) {
+  if (path.empty()) throw Error(Status::invalid_file, "The path of the file is empty; name a .niwaki file.");
   std::error_code error;
   const std::filesystem::path where = to_path(path);
   const auto status = std::filesystem::status(where, error);

@@ -144,6 +144,7 @@ TEST(file_what_is_wrong_is_said) {
   Folder folder;
   CHECK_THROWS(read_file(folder.file("none.niwaki")), "none.niwaki: there is no such file.");
   CHECK_THROWS(read_file(folder.file("")), "is not a regular file");
+  CHECK_THROWS(read_file(""), "The path of the file is empty");
   write_all(folder.file("text"), {'h', 'e', 'l', 'l', 'o'});
   CHECK_THROWS(read_file(folder.file("text")), "is not a niwaki file");
   write_file(small_graph(), folder.file("a.niwaki"));
