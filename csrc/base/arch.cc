@@ -144,7 +144,8 @@ const char* isa_name(Isa isa) {
 }
 
 const std::vector<Isa>& supported_isas() {
-  static const std::vector<Isa>& isas = *new std::vector<Isa>(detect());  // never destroyed: threads may ask while the process exits
+  // Never destroyed: threads may ask while the process exits.
+  static const std::vector<Isa>& isas = *new std::vector<Isa>(detect());
   return isas;
 }
 

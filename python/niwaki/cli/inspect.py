@@ -19,14 +19,14 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "inspect",
         help="show the graph, layers, sizes and checksums of a .niwaki file",
-        description="Show what a .niwaki file holds: inputs, outputs, layers, which feeds which, sizes, zeros and checksums, "
-        "which are verified. Nothing is run.",
+        description="Show what a .niwaki file holds: inputs, outputs, layers and what feeds them, sizes, zeros and "
+        "checksums, which are verified. Nothing is run.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
     parser.add_argument("file", metavar="FILE", help="a .niwaki file")
-    parser.add_argument("--tensors", action="store_true", help="list every tensor: place in the file, size and checksum")
+    parser.add_argument("--tensors", action="store_true", help="list every tensor: place, size and checksum")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
 
 
