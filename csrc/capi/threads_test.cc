@@ -131,10 +131,14 @@ TEST(capi_a_session_is_one_threads) {
 }
 
 #if defined(__unix__) && !defined(__SANITIZE_THREAD__)
-// Registered before anything that the library makes when it is first used, so it runs after all of that is destroyed, if it is.
+// Registered before anything that the library makes when it is first used, so it runs after all of that is destroyed, if it is. Writes over
+// what was freed, and gives the other threads time to read it.
 std::atomic<bool> lingers{false};
 const int registered = std::atexit([] {
-  if (lingers) std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  if (!lingers) return;
+  for (size_t i = 0; i < 40000; ++i)
+    if (void* freed = std::malloc(16 + i * 16 % 2048)) std::memset(freed, 0xee, 16 + i * 16 % 2048);
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
 });
 
 TEST(capi_the_process_ends_while_others_run) {
