@@ -18,10 +18,11 @@ from niwaki.inspection import inspect
 from niwaki.network import Network
 from niwaki.nn import set_threads
 from niwaki.optimization import optimize
+from niwaki.optimization.equalize import equalize
 from niwaki.optimization.low_rank import FactorizeConfig, factorize
 from niwaki.pruning import ConstantSchedule, CubicSchedule, LinearSchedule, Pruner, prune
 from niwaki.quantization.quantize import quantize
-from niwaki.quantization.training import convert, prepare
+from niwaki.quantization.training import convert, freeze_batch_norm, prepare
 from niwaki.recipes import Recipe, load_recipe, recipe_names
 from niwaki.report import LayerReport, NetworkReport, Report
 from niwaki.training import DistillationLoss, FinetuneConfig, JointTraining
@@ -29,11 +30,13 @@ from niwaki.training import DistillationLoss, FinetuneConfig, JointTraining
 __all__ = [
     "compress",
     "optimize",
+    "equalize",
     "factorize",
     "prune",
     "quantize",
     "prepare",
     "convert",
+    "freeze_batch_norm",
     "compile",
     "load",
     "save",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 from collections.abc import Callable, Iterator
@@ -11,7 +12,9 @@ from torch import nn
 
 from niwaki.budget.run import compress_to
 from niwaki.budget.target import Target
-from niwaki.modules import check_model
+from niwaki.checkpoint import Folder, check_folder
+from niwaki.modules import check_model, check_names
+from niwaki.optimization.equalize import equalization_calls, equalize_with
 from niwaki.optimization.optimize import OptimizeConfig
 from niwaki.optimization.optimize import optimize as run_optimize
 from niwaki.pipeline import squeeze
@@ -27,7 +30,7 @@ from niwaki.report.make import report_of, report_of_target
 _PRUNE = ("pattern", "scope", "importance")
 _QUANTIZE = (
     "observer", "percentile", "per_channel", "weight_range", "weight_bits", "codebook", "codebook_entries", "rounding",
-    "correct_bias",
+    "correct_bias", "equalize", "activations", "dynamic",
 )  # fmt: skip
 
 
@@ -44,6 +47,7 @@ def compress(
     optimize: OptimizeConfig | None = None,
     prune: PruneConfig | None = None,
     quantize: QuantizeConfig | None = None,
+    checkpoint: Folder | None = None,
     progress: bool = True,
     **options: Any,
 ) -> tuple[nn.Module, Report]:
@@ -65,17 +69,21 @@ def compress(
         sparsity: the share of the weights to set to zero, 0 to 1; None prunes nothing.
         target: limits of size, latency and accuracy, instead of sparsity, scope, importance and bits. Bits are
             searched for where the size counts, unless weight_bits or codebook is given.
-        recipe: all options at once: the name of one of the package's, the path of a YAML file, or a niwaki.Recipe. Only
-            transform, evaluate and progress go with it. With fine-tuning, the calibration is what it trains on, and
-            the network as it was tells what is right.
+        recipe: all options at once: the name of one of the package's, the path of a YAML or TOML file, or a
+            niwaki.Recipe. Only transform, evaluate, checkpoint and progress go with it. With fine-tuning, the
+            calibration is what it trains on, and the network as it was tells what is right.
         evaluate: takes a network and returns its accuracy in per cent. The report has it then, and with
             Target(accuracy_drop=...) layers that cost too much are put back until the drop is within bounds.
         transform: called with each item of the calibration; returns the input.
         skip: names or patterns of layers that are neither pruned nor quantized.
         optimize, prune, quantize: all options of a step, instead of single ones.
+        checkpoint: a folder that keeps each layer that is done, and the state of the training every hundred steps.
+            After an interruption, the same call, with the same calibration, goes on from there. It may be deleted
+            afterwards.
         progress: shows a progress bar, if stderr is a terminal.
         options: single options of PruneConfig (pattern, scope, importance) and QuantizeConfig (observer, percentile,
-            per_channel, weight_range, weight_bits, codebook, codebook_entries, rounding, correct_bias).
+            per_channel, weight_range, weight_bits, codebook, codebook_entries, rounding, correct_bias, equalize,
+            activations, dynamic).
 
     Returns:
         The compressed network, a module that takes and returns what `model` does, and a report, which prints as a
@@ -91,8 +99,9 @@ def compress(
         given = {"sparsity": sparsity, "target": target, "skip": skip or None, "optimize": optimize, "prune": prune}
         _check_recipe({**given, "quantize": quantize, **options})
         return run_recipe(
-            compress, model, calibration, recipe, transform=transform, evaluate=evaluate, progress=progress
-        )
+            compress, model, calibration, recipe, transform=transform, evaluate=evaluate, checkpoint=checkpoint,
+            progress=progress,
+        )  # fmt: skip
     if target is not None:
         _check_target(target, sparsity, prune, options)
     if evaluate is not None and not callable(evaluate):
@@ -105,18 +114,25 @@ def compress(
     # The first item is needed twice, and a generator gives it once.
     items = items if hasattr(items, "__len__") and hasattr(items, "__getitem__") else _Replayed(items)
     _check_prune(prune_config)
+    folder = None if checkpoint is None else check_folder(checkpoint, "niwaki.compress")
+    check_names(model, quantize_config.patterns, "niwaki.compress")
     twice = target is not None or (prune_config is not None and prune_config.importance == "second_order")
     if twice and isinstance(items, _Replayed):
         items = list(items)  # it is walked through twice
     first = next(batches(items, quantize_config.transform)).copy()
     optimized = run_optimize(model, optimize, args=first.args, kwargs=first.kwargs)
+    if quantize_config.equalize:
+        taken = items.taken() if isinstance(items, _Replayed) else items
+        optimized = equalize_with(optimized, equalization_calls(taken, quantize_config), quantize_config)
+        quantize_config = dataclasses.replace(quantize_config, equalize=False)
     if target is not None:
         outcome = compress_to(
             model, optimized, list(items), target=target, pattern=pattern, skip=skip, quantize=quantize_config,
-            bits_given="weight_bits" in options or quantize is not None, evaluate=evaluate, progress=progress,
+            bits_given="weight_bits" in options or quantize is not None, evaluate=evaluate, checkpoint=folder,
+            progress=progress,
         )  # fmt: skip
         return outcome.candidate.squeezed.module, report_of_target(model, optimized, outcome, first, target)
-    squeezed = squeeze(optimized, items, prune_config, quantize_config, progress=progress)
+    squeezed = squeeze(optimized, items, prune_config, quantize_config, checkpoint=folder, progress=progress)
     accuracies = (None, None) if evaluate is None else (evaluate(squeezed.module), evaluate(model))
     return squeezed.module, report_of(model, optimized, squeezed, first, accuracies)
 
@@ -167,6 +183,13 @@ class _Replayed:
     def __init__(self, items: Any) -> None:
         self._rest = iter(items)
         self._head: list[Any] = list(itertools.islice(self._rest, 1))
+
+    def taken(self) -> Iterator[Any]:
+        """A look at the first items, as many as are asked for; these are kept."""
+        yield from self._head
+        for item in self._rest:
+            self._head.append(item)
+            yield item
 
     def __iter__(self) -> Iterator[Any]:
         yield from self._head

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -148,12 +148,20 @@ def check_patterns(value: Any, field: str) -> tuple[str, ...]:
 
 def check_skips(model: nn.Module, patterns: tuple[str, ...], what: str) -> None:
     """Raises ValueError for a pattern that matches no layer: most likely a slip; names are given that are close."""
+    check_names(model, {"skip": patterns}, f"niwaki.{what}")
+
+
+def check_names(model: nn.Module, patterns: Mapping[str, Iterable[str]], where: str) -> None:
+    """As `check_skips`, for the patterns of several options; `dynamic` is about linear layers alone."""
     names = [name for name, _ in named_layers(model)]
     names += [name for name, module in model.named_modules() if isinstance(module, nn.LSTM)]
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            close = difflib.get_close_matches(pattern, names, cutoff=0.5) or names[:3]
-            raise ValueError(
-                f"niwaki.{what}: skip pattern '{pattern}' matches no convolution or linear layer; "
-                f"close names are {', '.join(repr(name) for name in close) or '(there are none)'}."
-            )
+    linear = [name for name, layer in named_layers(model) if isinstance(layer, nn.Linear)]
+    for option, listed in patterns.items():
+        known, kind = (linear, "linear layer") if option == "dynamic" else (names, "convolution or linear layer")
+        for pattern in listed:
+            if not any(fnmatchcase(name, pattern) for name in known):
+                close = difflib.get_close_matches(pattern, known, cutoff=0.5) or known[:3]
+                raise ValueError(
+                    f"{where}: {option} pattern '{pattern}' matches no {kind}; "
+                    f"close names are {', '.join(repr(name) for name in close) or '(there are none)'}."
+                )

@@ -49,6 +49,7 @@ def squeeze(
     quantize: QuantizeConfig,
     *,
     counts: Mapping[str, int] | None = None,
+    checkpoint: Path | None = None,
     progress: bool = True,
 ) -> Squeezed:
     """Prunes an optimized network, if `prune` is given, and quantizes it.
@@ -58,6 +59,7 @@ def squeeze(
         items: calibration; for second order, something that one can walk through twice.
         prune, quantize: the options.
         counts: for second order, weights or blocks of each layer to prune, by its name.
+        checkpoint: a folder that keeps layers that are done.
         progress: shows progress bars, if stderr is a terminal.
     """
     second_order = prune is not None and prune.importance == "second_order"
@@ -65,12 +67,16 @@ def squeeze(
     grid = Grid(quantize) if second_order else None
     if prune is not None:
         stream = batches(items, quantize.transform) if second_order else None
-        optimized, reasons = prune_with_reasons(optimized, prune, stream, finish=grid, counts=counts, progress=progress)
+        optimized, reasons = prune_with_reasons(
+            optimized, prune, stream, finish=grid, counts=counts, progress=progress,
+            checkpoint=checkpoint / "pruning" if checkpoint is not None and second_order else None,
+        )  # fmt: skip
         if counts is None:
             prune_recurrent(optimized, prune)
     module, kept_float, floats = quantize_with_reasons(
-        optimized, items, quantize, scales=grid.scales if grid is not None else None, progress=progress
-    )
+        optimized, items, quantize, scales=grid.scales if grid is not None else None,
+        checkpoint=checkpoint / "rounding" if checkpoint is not None else None, progress=progress,
+    )  # fmt: skip
     return Squeezed(module, floats, {**reasons, **kept_float})
 
 
@@ -96,7 +102,7 @@ def measure_file(module: nn.Module, example: Batch, *, threads: int | None = Non
     try:
         with evaluating(module):
             network = compile(module, example.args, threads=threads or 1)
-    except NiwakiError as error:
+    except (NiwakiError, TypeError, ValueError) as error:
         return Measured(None, None, str(error))
     milliseconds = time_network(network, example.args) if threads is not None else None
     with tempfile.TemporaryDirectory() as folder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import niwaki
+from niwaki.budget.measure import Measurement
 from niwaki.training.loop import distillation, train
 
 
@@ -151,6 +153,100 @@ def test_training_goes_on_from_a_checkpoint(x: torch.Tensor, tmp_path: Path) -> 
     assert torch.equal(again[3].weight, whole[3].weight)
     with pytest.raises(ValueError, match="is empty"):
         run(None, [])
+
+
+def test_steps_that_are_not_finite_are_left_out_and_named(x: torch.Tensor, caplog: pytest.LogCaptureFixture) -> None:
+    net, config = make_net(), niwaki.FinetuneConfig(learning_rate=1e-3)
+    bad = x.clone()
+    bad[0, 0, 0, 0] = torch.nan
+    labels = torch.randint(8, (32,))
+
+    def run(data: Any, criterion: Any = None, steps: int = 8) -> nn.Module:
+        joint = niwaki.JointTraining(net, x, prune=niwaki.PruneConfig(0.5), quantize=niwaki.QuantizeConfig(), steps=steps)
+        return train(joint, data, config, criterion or distillation(net, config))
+
+    small = run([(x, labels), (bad, labels)])
+    assert "the loss is NaN or infinite at step 1, which is left out" in caplog.text
+    assert bool(small(x).isfinite().all())
+
+    class Root(torch.autograd.Function):
+        """A gradient that is infinite, of a value that is not."""
+
+        @staticmethod
+        def forward(ctx: Any, value: torch.Tensor) -> torch.Tensor:
+            return value.clone()
+
+        @staticmethod
+        def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+            return gradient * torch.inf
+
+    caplog.clear()
+    calls = iter(range(99))
+    soft = distillation(net, config)
+
+    def criterion(output: torch.Tensor, inputs: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        loss = soft(output, inputs, labels)
+        return Root.apply(loss) if next(calls) == 2 else loss
+
+    small = run([(x, labels)], criterion)
+    assert "the gradient of '" in caplog.text and "is NaN or infinite at step 2" in caplog.text
+    assert bool(small(x).isfinite().all())
+    with pytest.raises(ValueError, match="the loss is NaN or infinite at step 9, and in the 9 steps before it; look at"):
+        run([(bad, labels)], steps=20)
+
+
+@pytest.mark.parametrize("what", ["rounding", "second_order", "target", "finetune"])
+def test_an_interrupted_compression_goes_on(
+    x: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    net = make_net()
+    options: dict[str, Any] = {
+        "rounding": {"weight_bits": 4},
+        "second_order": {"sparsity": 0.5, "importance": "second_order", "weight_bits": 4},
+        "target": {"target": niwaki.Target(size=0.2)},
+        "finetune": {"recipe": niwaki.Recipe(
+            "mine", prune=niwaki.PruneConfig(0.5, importance="second_order"),
+            finetune=niwaki.FinetuneConfig(epochs=60, batch=8, learning_rate=1e-3),
+        )},
+    }[what]  # fmt: skip
+    wanted, _ = niwaki.compress(net, x, **options)
+    names = {
+        "rounding": "niwaki.quantization.grid.round_to_grid", "second_order": "niwaki.quantization.grid.round_to_grid",
+        "target": "niwaki.budget.measure.Measurement._options", "finetune": "niwaki.training.loop.not_finite",
+    }  # fmt: skip
+    after = {"rounding": 1, "second_order": 1, "target": 2, "finetune": 130}[what]
+    path, _, name = names[what].rpartition(".")
+    owner = Measurement if what == "target" else importlib.import_module(path)
+    plain, calls = getattr(owner, name), []
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        calls.append(name)
+        if len(calls) > after:
+            raise KeyboardInterrupt
+        return plain(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, counted)
+    with pytest.raises(KeyboardInterrupt):
+        niwaki.compress(net, x, checkpoint=tmp_path / "run", **options)
+    monkeypatch.setattr(owner, name, lambda *args, **kwargs: calls.append(name) or plain(*args, **kwargs))
+    first, calls[:] = len(calls), []
+    found, _ = niwaki.compress(net, x, checkpoint=tmp_path / "run", **options)
+    total = {"rounding": 3, "second_order": 3, "target": 3, "finetune": 240}[what]
+    done = {"finetune": 100}.get(what, first - 1)
+    assert len(calls) == total - done, "what was done is not done again"
+    if what != "finetune":  # the data of a training begin anew
+        assert torch.equal(found(x), wanted(x))
+    calls.clear()
+    again, _ = niwaki.compress(net, x, checkpoint=tmp_path / "run", **options)
+    assert not calls and torch.equal(again(x), found(x))
+    with pytest.raises(ValueError, match="another network or with other options"):
+        other = make_net()
+        with torch.no_grad():
+            other[0].weight += 1
+        niwaki.compress(other, x, checkpoint=tmp_path / "run", **options)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="is a file; give the name of a folder"):
+        niwaki.compress(net, x, checkpoint=tmp_path / "file", **options)
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")

@@ -97,6 +97,7 @@ def test_the_transform_and_the_accuracy_go_with_a_recipe(x: torch.Tensor) -> Non
     ("seed: 1\nseed: 2", ValueError, "line 1: .*the key 'seed' is there twice"),
     ("prune: {", ValueError, "not YAML that can be read"),
     ("- 1", ValueError, "must be a mapping of trade"),
+    ("quantize: {activations: odd}", ValueError, "activations must be one of 'affine', 'symmetric'"),
 ])  # fmt: skip
 def test_what_is_wrong_in_a_recipe_is_named(tmp_path: Path, text: str, error: type[Exception], says: str) -> None:
     path = tmp_path / "bad.yaml"
@@ -106,13 +107,68 @@ def test_what_is_wrong_in_a_recipe_is_named(tmp_path: Path, text: str, error: ty
     assert str(path) in str(caught.value)
 
 
+TOML = """
+trade = "words"
+seed = 3
+[prune]
+sparsity = 0.6
+importance = "magnitude"
+[quantize]
+weight_bits = {"3" = 6}
+[finetune]
+epochs = 3
+batch = 8
+learning_rate = 1e-3
+"""
+YAML = """
+trade: words
+seed: 3
+prune: {sparsity: 0.6, importance: magnitude}
+quantize: {weight_bits: {'3': 6}}
+finetune: {epochs: 3, batch: 8, learning_rate: 1e-3}
+"""
+
+
+def test_toml_says_what_yaml_says(tmp_path: Path) -> None:
+    for name, text in (("mine.toml", TOML), ("mine.yaml", YAML)):
+        (tmp_path / name).write_text(text)
+    assert load_recipe(tmp_path / "mine.toml") == load_recipe(tmp_path / "mine.yaml")
+
+
+@pytest.mark.parametrize(("text", "says"), [
+    ("seed = 1\nseed = 2", r"not TOML that can be read: .*line 2"),
+    ("[prune]\nsparcity = 0.5", r"prune: there is no key 'sparcity' \(did you mean 'sparsity'\?\)"),
+    ("[prun]\nsparsity = 0.5", r"no key 'prun' \(did you mean 'prune'\?\)"),
+    ("[prune]\nsparsity = 2", r"prune: PruneConfig: sparsity must lie in 0 to 1"),
+])  # fmt: skip
+def test_what_is_wrong_in_toml_is_named(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "bad.toml").write_text(text)
+    with pytest.raises(ValueError, match=says) as caught:
+        load_recipe(tmp_path / "bad.toml")
+    assert "bad.toml" in str(caught.value)
+
+
+def test_patterns_may_name_an_lstm() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm, self.fc = nn.LSTM(8, 8, batch_first=True), nn.Linear(8, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.fc(self.lstm(x)[0])
+
+    recipe = Recipe("mine", quantize=niwaki.QuantizeConfig(skip=("lstm",)))
+    small, _ = niwaki.compress(Net(), torch.randn(4, 5, 8), recipe=recipe)
+    assert type(small.lstm) is nn.LSTM and type(small.fc) is niwaki.nn.Linear
+
+
 def test_unknown_recipes_and_patterns(x: torch.Tensor, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no recipe 'tent' \(did you mean 'tenth'\?\); there are codebook, fast"):
         load_recipe("tent")
     with pytest.raises(ValueError, match="there is no file"):
         load_recipe(tmp_path / "none.yaml")
     recipe = Recipe("mine", quantize=niwaki.QuantizeConfig(weight_bits={"layer9.*": 4}))
-    with pytest.raises(ValueError, match=r"recipe 'mine': quantize\.weight_bits: 'layer9\.\*' matches no"):
+    with pytest.raises(ValueError, match=r"recipe 'mine': quantize: weight_bits pattern 'layer9\.\*' matches no"):
         niwaki.compress(make_net(), x, recipe=recipe)
     with pytest.raises(TypeError, match="a recipe says all; leave sparsity out"):
         niwaki.compress(make_net(), x, recipe="int8", sparsity=0.5)

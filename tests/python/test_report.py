@@ -197,6 +197,41 @@ def test_all_figures_are_drawn(tmp_path: Path) -> None:
     assert "1/2.7 of float32" in text
 
 
+def test_the_size_is_that_of_the_file(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(4, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 36, 8)).eval()
+    x = torch.randn(8, 4, 8, 8)
+    small, report = niwaki.compress(net, x, sparsity=0.5, evaluate=lambda network: 50.0)
+    niwaki.compile(small, (x[:1],)).save(tmp_path / "net.niwaki")
+    assert report.network.file_bytes == (tmp_path / "net.niwaki").stat().st_size and not report.network.no_file
+    assert "file " in str(report)
+    report.to_html(tmp_path / "page.html")
+    assert "Size against accuracy" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    recurrent = nn.Sequential(nn.Flatten(2), nn.LSTM(64, 8)).eval()
+    _, report = niwaki.compress(recurrent, x)
+    assert report.network.file_bytes is None and report.network.no_file
+    assert "file none, see report.network.no_file" in str(report)
+
+
+def test_the_sensitivity_analysis_is_told_and_drawn(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(4, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 36, 8)).eval()
+    x = torch.randn(16, 4, 8, 8)
+    _, report = niwaki.compress(net, x, target=niwaki.Target(size=0.15))
+    for row in report:
+        eight = [choice for choice in row.choices if choice.bits == 8]
+        assert len(eight) == 8 and {choice.bits for choice in row.choices} == {8, 6, 5, 4, 3}
+        assert [c.share for c in eight] == sorted(c.share for c in eight)
+        assert eight[-1].error > 3 * eight[0].error and eight[-1].bytes < 0.3 * eight[0].bytes
+        assert all(choice.milliseconds == 0 for choice in row.choices)
+    report.to_html(tmp_path / "size.html")
+    assert "What zeros cost each layer" in (tmp_path / "size.html").read_text(encoding="utf-8")
+    _, report = niwaki.compress(net, x, target=niwaki.Target(speedup=1.0001))
+    assert all(choice.milliseconds > 0 for row in report for choice in row.choices)
+    report.to_html(tmp_path / "time.html")
+    assert "How long it takes with them" in (tmp_path / "time.html").read_text(encoding="utf-8")
+
+
 def test_what_a_compression_measures() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(4, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 36, 8)).eval()

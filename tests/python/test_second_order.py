@@ -19,7 +19,7 @@ from niwaki.layerwise.levels import Uniform
 from niwaki.layerwise.moments import columns, moments
 from niwaki.layerwise.rounding import round_to_grid
 from niwaki.layerwise.sensitivity import sensitivities
-from niwaki.layerwise.solve import MaskSearch, quadratic, solve
+from niwaki.layerwise.solve import MaskSearch, Quadratic, quadratic, solve
 from niwaki.layerwise.walk import Walk
 from niwaki.pruning.mask import find_mask
 from niwaki.pruning.problem import Problem
@@ -218,7 +218,7 @@ def test_zeros_stay_zeros_and_the_original_is_untouched() -> None:
     assert zeros(twice[3].parametrizations["weight"].original.grad) >= zeros(twice[3].weight)
 
 
-def test_singular_covariances_are_survived() -> None:
+def test_singular_covariances_are_survived_and_named(caplog: pytest.LogCaptureFixture) -> None:
     net = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 8)).eval()
     x = torch.zeros(10, 16)
     x[:, :4] = torch.randn(10, 1)
@@ -228,6 +228,22 @@ def test_singular_covariances_are_survived() -> None:
     pruned = niwaki.prune(net, sparsity=0.5, importance="second_order", calibration=x)
     with torch.no_grad():
         assert F.mse_loss(pruned(x), net(x)) < 0.05 * net(x).var()
+    assert "layer '0': the covariance of its inputs is singular (12 of 16 inputs never vary)" in caplog.text
+    caplog.clear()
+    niwaki.prune(net, sparsity=0.5, importance="second_order", calibration=torch.randn(5, 16))
+    assert "layer '0': the covariance of its inputs is singular (there are 5 samples of 16 inputs)" in caplog.text
+    caplog.clear()
+    niwaki.prune(net[:2], sparsity=0.5, importance="second_order", calibration=torch.randn(500, 16))
+    assert "singular" not in caplog.text
+
+
+def test_a_factorization_that_fails_is_tried_with_more_and_named(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    negative = Quadratic(torch.diag(torch.tensor([1.0, -5.0]))[None], torch.ones(1, 1, 2), torch.ones(1, 1, 2))
+    keep = MaskSearch(negative, name="fc").search(torch.ones(1, 1, 2), lambda i: i > 0, torch.ones(1, 1))
+    assert keep.shape == (1, 1, 2)
+    assert "layer 'fc': the covariance of its inputs is singular, even with a penalty of" in caplog.text
 
 
 def test_inputs_too_large_to_square_are_survived_and_named(caplog: pytest.LogCaptureFixture) -> None:

@@ -114,6 +114,84 @@ def test_what_cannot_be_trained_is_said(x: torch.Tensor) -> None:
         niwaki.prepare(make_net(), x, momentum=2)
     with pytest.raises(NiwakiError, match=r"call niwaki\.prepare first"):
         niwaki.convert(make_net())
+    with pytest.raises(TypeError, match="fold_batch_norm must be True or False"):
+        niwaki.prepare(make_net(), x, fold_batch_norm="no")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="equalize moves scales between folded layers"):
+        niwaki.prepare(make_net(), x, QuantizeConfig(equalize=True), fold_batch_norm=False)
+
+
+def norms_of(net: nn.Module) -> list[nn.BatchNorm2d]:
+    return [part for part in net.modules() if isinstance(part, nn.BatchNorm2d)]
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_batch_norms_train_along_and_are_folded_at_the_end(x: torch.Tensor, learned: bool) -> None:
+    net = make_net()
+    with torch.no_grad():
+        net[1].running_var.mul_(3).add_(0.2)
+        net[1].weight.copy_(torch.tensor([1.0, -0.5, 2, 0.1, 1, 0, 1, 1]))
+    net = niwaki.prune(net, sparsity=0.3, pattern="unstructured")
+    prepared = niwaki.prepare(net, x, learned_steps=learned, fold_batch_norm=False, progress=False)
+    folded = niwaki.prepare(net, x, learned_steps=learned, progress=False)
+    with torch.no_grad():
+        torch.testing.assert_close(prepared(x), folded(x), rtol=1e-4, atol=1e-5)
+    zeros = prepared[0].weight == 0
+    mean, gamma = norms_of(prepared)[0].running_mean.clone(), norms_of(prepared)[0].weight.detach().clone()
+    losses = train(prepared, x)
+    assert losses[-1] < losses[0] - 0.05
+    assert not torch.equal(norms_of(prepared)[0].running_mean, mean), "statistics follow the batches"
+    assert not torch.equal(norms_of(prepared)[0].weight, gamma)
+    assert torch.equal((prepared[0].weight == 0) | zeros, prepared[0].weight == 0)
+    small = niwaki.convert(prepared, x)
+    assert not norms_of(small) and norms_of(prepared)
+    with torch.no_grad():
+        wanted = prepared(x)
+    torch.testing.assert_close(small(x), wanted, rtol=0, atol=2e-2 * float(wanted.abs().max()))
+    compiled = niwaki.compile(small, (x[:1],))
+    assert float((compiled(x) - wanted).abs().mean()) < 3e-2 * float(wanted.abs().max())
+
+
+def test_frozen_batch_norms_stay_as_they_are(x: torch.Tensor, tmp_path: Path) -> None:
+    prepared = niwaki.prepare(make_net(), x, fold_batch_norm=False, momentum=0.0, progress=False)
+    assert niwaki.freeze_batch_norm(prepared) is prepared and niwaki.freeze_batch_norm(prepared) is prepared
+    copied = torch.load(_saved(prepared, tmp_path / "net.pt"), weights_only=False)
+    for net in (prepared, copied):
+        (norm,) = norms_of(net)
+        mean, gamma = norm.running_mean.clone(), norm.weight.detach().clone()
+        net.train()
+        with torch.no_grad():
+            first = net(x[:4])
+            torch.testing.assert_close(net(x)[:4], first, msg="no batch decides")
+        train(net, x, 3)
+        assert torch.equal(norm.running_mean, mean) and not torch.equal(norm.weight, gamma)
+        small = niwaki.convert(net, x)
+        with torch.no_grad():
+            torch.testing.assert_close(small(x), net(x), rtol=0, atol=2e-2 * float(net(x).abs().max()))
+
+
+def _saved(net: nn.Module, path: Path) -> Path:
+    """Hooks and parametrizations go through pickle."""
+    torch.save(net, path)
+    return path
+
+
+def test_pruning_while_training_with_rounding(x: torch.Tensor) -> None:
+    prepared = niwaki.prepare(make_net(), x, progress=False)
+    pruner = niwaki.Pruner(prepared, niwaki.PruneConfig(0.5), schedule=niwaki.LinearSchedule(0, 2))
+    assert set(pruner.reasons) == {"0"}, "three input channels are no block"
+    for _ in range(3):
+        pruner.step()
+    assert pruner.sparsity == 0.5
+    pruner.finish()
+    small = niwaki.convert(prepared, x)
+    assert float((small[3].weight == 0).float().mean()) >= 0.4
+
+
+def test_a_batch_that_is_not_finite_leaves_the_range(x: torch.Tensor, caplog: pytest.LogCaptureFixture) -> None:
+    quantizer = InputQuantizer(0.01, 0, learned=False, momentum=0.5).train()
+    quantizer(torch.tensor([1.0, torch.nan]))
+    assert float(quantizer.scale) == pytest.approx(0.01)
+    assert "a layer's input holds NaN or infinity" in caplog.text
 
 
 def _rank(rank: int, folder: str) -> None:

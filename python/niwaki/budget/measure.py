@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
 from niwaki._core import stored_weight
-from niwaki.budget.options import LayerOptions, Option, interpolated
+from niwaki.budget.options import LayerOptions, Option, interpolated, layer_options
+from niwaki.checkpoint import Checkpoint
 from niwaki.layerwise.allocate import SHARES
 from niwaki.layerwise.rounding import round_to_grid
 from niwaki.layerwise.sensitivity import sensitivities
@@ -39,6 +41,7 @@ class Measurement:
         bits: to choose from, for each layer.
         quantize: other options of the weights: ranges, scales, skip.
         threads: measures times on so many; None does not.
+        checkpoint: a folder that keeps layers that were measured.
         progress: shows a progress bar, if stderr is a terminal.
     """
 
@@ -53,6 +56,7 @@ class Measurement:
         bits: Callable[[str], Sequence[int]],
         quantize: QuantizeConfig,
         threads: int | None,
+        checkpoint: Path | None = None,
         progress: bool,
     ) -> None:
         self._names = names
@@ -61,7 +65,11 @@ class Measurement:
         self._times: dict[tuple[Geometry, float], float] = {}
         self.layers: list[LayerOptions] = []
         walk = Walk(model, batches)
-        self._importance = sensitivities(model, walk.layers(), walk.batches) or {}
+        self._state = None
+        if checkpoint is not None:
+            options = (sorted(names), sorted(prunable), pattern, quantize, threads, [bits(name) for name in sorted(names)])
+            self._state = Checkpoint(checkpoint, model, *options, what="niwaki.compress")
+        self._importance = sensitivities(model, walk.layers(), walk.batches, progress=progress) or {}
         if len(self._importance) < len(walk.layers()):
             self._importance = {}  # energies and Jacobians have other units
         walk.run(self._visit, reference=False, what="measuring layers", progress=progress)
@@ -69,6 +77,13 @@ class Measurement:
     def _visit(self, seen: Visit) -> None:
         if seen.name not in self._names:
             return
+        state = self._state.load(f"layer {seen.name}") if self._state is not None else None
+        found = self._options(seen) if state is None else layer_options(state)
+        if self._state is not None and state is None:
+            self._state.save(f"layer {seen.name}", dataclasses.asdict(found))
+        self.layers.append(found)
+
+    def _options(self, seen: Visit) -> LayerOptions:
         prunable = seen.name in self._prunable
         # What a pattern does not fit keeps the zeros that it has.
         pattern = self._pattern if prunable else "unstructured"
@@ -78,11 +93,13 @@ class Measurement:
         # What is zero already stays zero: those are the shares to begin with.
         shares = [floor, *(share for share in SHARES if share > floor)] if prunable else [floor]
         masks = self._masks(problem, shares, units)
-        options = []
+        options: list[Option] = []
+        known: list[Option] = []
         for bits in self._bits(seen.name):
             measured = self._measured(seen, problem, masks, bits)
+            known += measured
             options += interpolated(measured)
-        self.layers.append(LayerOptions(seen.name, units if prunable else 0, tuple(options)))
+        return LayerOptions(seen.name, units if prunable else 0, tuple(options), tuple(known))
 
     @staticmethod
     def _masks(problem: Problem, shares: Sequence[float], units: int) -> list[tuple[float, torch.Tensor, torch.Tensor]]:

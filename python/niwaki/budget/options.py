@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -40,11 +41,19 @@ class LayerOptions:
         name: of the layer.
         units: weights or blocks that there are; 0 for a layer that cannot be pruned.
         options: to choose from; the first is the layer as it would be without a budget.
+        measured: those of them that were measured; the others lie between these.
     """
 
     name: str
     units: int
     options: tuple[Option, ...]
+    measured: tuple[Option, ...] = ()
+
+
+def layer_options(state: Mapping[str, Any]) -> LayerOptions:
+    """The options of a layer from what `dataclasses.asdict` made of them."""
+    kinds = {key: tuple(Option(**option) for option in state[key]) for key in ("options", "measured")}
+    return LayerOptions(state["name"], state["units"], **kinds)
 
 
 def interpolated(measured: Sequence[Option], fine: Sequence[float] = FINE) -> list[Option]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from niwaki.budget.measure import Measurement
+from niwaki.budget.options import Option
 from niwaki.budget.search import Candidate, Evaluate, Search, check_accuracy
 from niwaki.budget.target import Target
 from niwaki.errors import NiwakiError
@@ -34,6 +36,7 @@ class Outcome:
         curve: (bytes, predicted loss) of the best allocations at all sizes.
         reference: accuracy of the float32 network, where it was evaluated.
         reasons: what the search did to a layer, by name.
+        measured: the sensitivity analysis: what each layer costs at each share of zeros and number of bits, by name.
     """
 
     candidate: Candidate
@@ -42,6 +45,7 @@ class Outcome:
     curve: Sequence[tuple[float, float]]
     reference: float | None
     reasons: dict[str, str]
+    measured: dict[str, tuple[Option, ...]]
 
 
 def compress_to(
@@ -55,6 +59,7 @@ def compress_to(
     quantize: QuantizeConfig,
     bits_given: bool,
     evaluate: Evaluate | None,
+    checkpoint: Path | None = None,
     progress: bool,
 ) -> Outcome:
     """Finds shares of zeros and bits of all layers for a target, and builds the network.
@@ -68,6 +73,7 @@ def compress_to(
         quantize: all options but the bits.
         bits_given: the bits of `quantize` are the caller's, and stay.
         evaluate: a network to its accuracy in per cent.
+        checkpoint: a folder that keeps what was measured and built.
         progress: shows progress bars, if stderr is a terminal.
     """
     if target.accuracy_drop is not None and evaluate is None:
@@ -92,17 +98,20 @@ def compress_to(
 
     measurement = Measurement(
         baked, calls, names=quantized, prunable=set(prunable), pattern=pattern, bits=bits_of, quantize=quantize,
-        threads=target.threads if target.timed else None, progress=progress,
+        threads=target.threads if target.timed else None,
+        checkpoint=checkpoint / "measured" if checkpoint is not None else None, progress=progress,
     )  # fmt: skip
     search = Search(
         optimized, items, next(iter(pieces(calls[0], 1))), prune=prune, quantize=quantize, measurement=measurement,
-        target=target, float_bytes=4 * sum(parameter.numel() for parameter in model.parameters()), progress=progress,
+        target=target, float_bytes=4 * sum(parameter.numel() for parameter in model.parameters()),
+        checkpoint=checkpoint, progress=progress,
     )  # fmt: skip
     candidate = search.run(evaluate, reference)
     first = next((other for other in search.built[1:] if other is not candidate), candidate)
     return Outcome(
         candidate, search.built[0], tuple(search.built), search.curve(), reference,
         _put_back(first, candidate) if target.accuracy_drop is not None else {},
+        {layer.name: layer.measured for layer in measurement.layers},
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from niwaki.budget.knapsack import choose
 from niwaki.budget.measure import Measurement
 from niwaki.budget.options import LayerOptions, Option
 from niwaki.budget.target import Target
+from niwaki.checkpoint import Checkpoint, digest_of
 from niwaki.errors import NiwakiError
 from niwaki.pipeline import Measured, Squeezed, measure_file, squeeze
 from niwaki.pruning.config import PruneConfig
@@ -59,6 +61,7 @@ class Search:
         measurement: options of all layers.
         target: the limits.
         float_bytes: of the network's parameters.
+        checkpoint: a folder that keeps layers of networks that are built.
         progress: shows progress bars, if stderr is a terminal.
     """
 
@@ -73,6 +76,7 @@ class Search:
         measurement: Measurement,
         target: Target,
         float_bytes: int,
+        checkpoint: Path | None = None,
         progress: bool,
     ) -> None:
         self._optimized, self._items, self._example = optimized, items, example
@@ -80,6 +84,7 @@ class Search:
         self._layers: Sequence[LayerOptions] = measurement.layers
         self._target = target
         self._threads = target.threads if target.timed else None
+        self._checkpoint = checkpoint
         self.built: list[Candidate] = []
         # Int8 without more zeros: what the costs of layers are compared with.
         first = {layer.name: layer.options[0] for layer in self._layers}
@@ -138,11 +143,26 @@ class Search:
         counts = {layer.name: round(chosen[layer.name].share * layer.units) for layer in self._layers if layer.units}
         bits = tuple((name, option.bits) for name, option in chosen.items())
         quantize = dataclasses.replace(self._quantize, weight_bits=bits) if bits else self._quantize
-        squeezed = squeeze(self._optimized, self._items, self._prune, quantize, counts=counts, progress=self._progress)
-        measured = measure_file(squeezed.module, self._example, threads=self._threads)
+        folder = None if self._checkpoint is None else self._checkpoint / f"network {digest_of(counts, bits)}"
+        squeezed = squeeze(
+            self._optimized, self._items, self._prune, quantize, counts=counts, checkpoint=folder,
+            progress=self._progress,
+        )  # fmt: skip
+        measured = self._measured(squeezed, folder)
         candidate = Candidate(chosen, squeezed, measured, sum(option.loss for option in chosen.values()))
         self.built.append(candidate)
         return candidate
+
+    def _measured(self, squeezed: Squeezed, folder: Path | None) -> Measured:
+        """What a network takes; measured once, for times waver, and a run that goes on has to find the same way."""
+        known = None if folder is None else Checkpoint(folder, squeezed.module, self._threads, what="niwaki.compress")
+        state = known.load("measured") if known is not None else None
+        if state is not None:
+            return Measured(**state)
+        measured = measure_file(squeezed.module, self._example, threads=self._threads)
+        if known is not None:
+            known.save("measured", dataclasses.asdict(measured))
+        return measured
 
     def within(self, limits: Sequence[float]) -> Candidate | None:
         """The best network whose true costs keep the limits; None where there is none.

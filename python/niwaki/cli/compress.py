@@ -59,8 +59,9 @@ def add_parser(commands: Any) -> None:
     quantize.add_argument("--calibration", metavar="INPUTS", required=True, help="a folder, a file, or 'random'")
     quantize.add_argument(
         "--observer",
-        choices=("minmax", "percentile", "mse"),
-        help="how ranges follow from the values seen: all, all but outliers, or least squared error (default: mse)",
+        choices=("minmax", "percentile", "mse", "entropy"),
+        help="how ranges follow from the values seen: all, all but outliers, least squared error, or the distribution "
+        "most like that of the values (default: mse)",
     )
     quantize.add_argument("--samples", type=int, default=128, metavar="N", help="use at most N inputs (default: 128)")
     quantize.add_argument("--batch", type=int, default=8, metavar="N", help="inputs in a batch (default: 8)")
@@ -93,6 +94,9 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--threads", type=int, metavar="N", help="threads to use while compressing (default: torch's)")
     parser.add_argument("--report", metavar="FILE", help="also write what was done to each layer, as .html or .json")
+    parser.add_argument(
+        "--checkpoint", metavar="FOLDER", help="keep what is done in this folder; the same command goes on from there"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 

@@ -14,7 +14,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--recipe",
         metavar="NAME",
         help="all options of pruning and quantization, and fine-tuning, at once: codebook, fast, half, int8, tenth, or "
-        "a YAML file",
+        "a YAML or TOML file",
     )
 
     target = parser.add_argument_group("target", "instead of --sparsity: zeros and bits are searched for")
@@ -54,6 +54,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     bits = parser.add_argument_group("weights")
     bits.add_argument("--weight-bits", type=int, metavar="2..8", help="of all layers (default: 8)")
+    bits.add_argument(
+        "--equalize", action="store_true", help="first scale channels between layers so that rounding costs least"
+    )
     bits.add_argument("--codebook", choices=("kmeans", "power_of_two"), help="few different values for each layer")
 
 
@@ -85,19 +88,22 @@ def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
     options: dict[str, Any] = {name: value for name, value in weights.items() if value is not None}
     limits = (arguments.target_size, arguments.target_latency, arguments.target_speedup)
     targeted = any(limit is not None for limit in limits)
+    if arguments.equalize:
+        options["equalize"] = True
+    kept = {} if arguments.checkpoint is None else {"checkpoint": arguments.checkpoint}
     if arguments.recipe is not None:
         if options or targeted or arguments.sparsity is not None:
             raise UsageError("--recipe says all of pruning and quantization; leave the other options of them out.")
-        return {"recipe": arguments.recipe}
+        return {"recipe": arguments.recipe, **kept}
     if targeted:
         if arguments.sparsity is not None:
             raise UsageError("--sparsity and a target exclude each other: a target finds the sparsity of each layer.")
         size, latency, speedup = limits
         target = Target(size=size, latency=latency, speedup=speedup, threads=arguments.target_threads)
-        return {**options, "target": target, "pattern": arguments.pattern}
+        return {**options, **kept, "target": target, "pattern": arguments.pattern}
     if arguments.sparsity is not None:
         options.update(
             sparsity=arguments.sparsity, pattern=arguments.pattern, scope=arguments.scope,
             importance=arguments.importance,
         )  # fmt: skip
-    return options
+    return {**options, **kept}

@@ -88,10 +88,7 @@ def moments(
     size = layer.weight[0].numel()
     same = all(a is b for a, b in zip(inputs, references, strict=True))
     generator = torch.Generator().manual_seed(seed)
-    total = sum(
-        _places(layer, x) * (x.shape[0] if x.dim() == 4 and isinstance(layer, nn.Conv2d) else 1) for x in inputs
-    )
-    share = min(1.0, samples / max(1, total))
+    share = min(1.0, samples / max(1, _total(layer, inputs)))
     second = torch.zeros(groups, size, size)
     cross = second if same else torch.zeros(groups, size, size)
     mean, reference_mean = torch.zeros(2, groups, size, dtype=torch.float64).unbind(0)
@@ -116,6 +113,24 @@ def moments(
     covariance = _centered(second / count, mean, mean, centered)
     crossed = covariance if same else _centered(cross / count, reference_mean, mean, centered)
     return Moments(covariance, crossed, mean.float(), reference_mean.float())
+
+
+def deficiency(layer: nn.Conv2d | nn.Linear, inputs: Sequence[torch.Tensor], covariance: torch.Tensor) -> str:
+    """Why a covariance [G, K, K] of a layer's inputs is singular, in words; empty where nothing says that it is."""
+    diagonal = covariance.diagonal(dim1=1, dim2=2)
+    still = int((diagonal <= 1e-10 * diagonal.mean().clamp_min(1e-30)).sum())
+    if still:
+        return f"{still} of {diagonal.numel()} inputs never vary"
+    columns = min(_total(layer, inputs), SAMPLES)
+    if columns < diagonal.shape[1]:
+        return f"there are {columns} samples of {diagonal.shape[1]} inputs"
+    return ""
+
+
+def _total(layer: nn.Conv2d | nn.Linear, inputs: Sequence[torch.Tensor]) -> int:
+    """Columns that the inputs of all batches make."""
+    image = isinstance(layer, nn.Conv2d)
+    return sum(_places(layer, x) * (x.shape[0] if x.dim() == 4 and image else 1) for x in inputs)
 
 
 def _centered(second: torch.Tensor, left: torch.Tensor, right: torch.Tensor, centered: bool) -> torch.Tensor:

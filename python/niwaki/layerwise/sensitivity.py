@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from niwaki.capture import evaluating
+from niwaki.progress import track
 from niwaki.quantization.inputs import Batch
 
 _log = logging.getLogger("niwaki")
@@ -21,7 +22,13 @@ Layer = nn.Conv2d | nn.Linear
 
 
 def sensitivities(
-    model: nn.Module, layers: Sequence[Layer], batches: Iterable[Batch], *, inputs: int = 256, seed: int = 0
+    model: nn.Module,
+    layers: Sequence[Layer],
+    batches: Iterable[Batch],
+    *,
+    inputs: int = 256,
+    seed: int = 0,
+    progress: bool = False,
 ) -> dict[int, torch.Tensor] | None:
     """How far an error at each output channel of a layer moves the network's output: the squared Jacobian.
 
@@ -38,6 +45,7 @@ def sensitivities(
         batches: inputs.
         inputs: how many to use.
         seed: of the signs.
+        progress: shows a progress bar, if stderr is a terminal.
 
     Returns:
         By id of the layer, float32 [O], the mean over inputs; layers whose gradients are not finite are left out, and
@@ -56,15 +64,12 @@ def sensitivities(
         with evaluating(model), torch.enable_grad():
             for layer in layers:
                 layer.weight.requires_grad_(True)
-            for batch in batches:
-                for piece in pieces(batch, _AT_ONCE):
-                    if count >= inputs:
-                        break
-                    output = model(*piece.args, **piece.kwargs)
-                    loss, rows = _probe(output, generator)
-                    loss.backward()
-                    model.zero_grad(set_to_none=True)
-                    count += rows
+            for piece in track(list(_some(batches, inputs)), "measuring sensitivities", progress):
+                output = model(*piece.args, **piece.kwargs)
+                loss, rows = _probe(output, generator)
+                loss.backward()
+                model.zero_grad(set_to_none=True)
+                count += rows
     except (RuntimeError, NotImplementedError, TypeError) as error:
         _log.warning("the network has no gradient, so layers are compared by their outputs' energy: %s", error)
         return None
@@ -83,6 +88,18 @@ def sensitivities(
                 names.get(id(layer), ""),
             )
     return found
+
+
+def _some(batches: Iterable[Batch], inputs: int) -> Iterator[Batch]:
+    """Pieces of batches until there are `inputs` of them."""
+    count = 0
+    for batch in batches:
+        for piece in pieces(batch, _AT_ONCE):
+            if count >= inputs:
+                return
+            yield piece
+            tensors = [x for x in pytree.tree_leaves((piece.args, piece.kwargs)) if isinstance(x, torch.Tensor)]
+            count += tensors[0].shape[0] if tensors[0].dim() else 1
 
 
 def _add(total: torch.Tensor, layer: nn.Module, gradient: torch.Tensor) -> None:

@@ -15,10 +15,13 @@ All tensors are float32. A layer of G groups is G forms: matrices are [G, K, K],
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
+
+_log = logging.getLogger("niwaki")
 
 # From importance to the mask of what is kept; both [G, O / G, K].
 Project = Callable[[torch.Tensor], torch.Tensor]
@@ -69,7 +72,7 @@ def quadratic(weight: torch.Tensor, covariance: torch.Tensor, cross: torch.Tenso
 class _Inverse:
     """(a + penalty)^-1; with a greater penalty, where rounding made that singular."""
 
-    def __init__(self, a: torch.Tensor, penalty: float) -> None:
+    def __init__(self, a: torch.Tensor, penalty: float, name: str = "") -> None:
         # From here on, two triangular solves cost no more than a product with the inverse, which takes time itself.
         self._wide = a.shape[-1] >= _WIDE
         identity = torch.eye(a.shape[-1])
@@ -77,6 +80,11 @@ class _Inverse:
             factor, failed = torch.linalg.cholesky_ex(a + penalty * identity)
             if not bool(failed.any()):
                 break
+            _log.warning(
+                "layer '%s': the covariance of its inputs is singular, even with a penalty of %.3g; four times as much "
+                "is tried. More, and more various, calibration inputs help",
+                name, penalty,
+            )  # fmt: skip
             penalty *= 4
         self._matrix = factor if self._wide else torch.cholesky_inverse(factor)
 
@@ -94,13 +102,15 @@ class MaskSearch:
         form: what is minimized.
         stages: of the penalty; by default, so many as the layer's width allows.
         steps: within each stage.
+        name: of the layer, for the log.
     """
 
-    def __init__(self, form: Quadratic, stages: int | None = None, steps: int = _STEPS) -> None:
+    def __init__(self, form: Quadratic, stages: int | None = None, steps: int | None = None, name: str = "") -> None:
         if stages is None:
             stages = _STAGES if form.a.shape[-1] < _WIDE else _WIDE_STAGES
         self._form = form
-        self._steps = steps
+        self._steps = _STEPS if steps is None else steps
+        self._name = name
         growth = (_LAST / _FIRST) ** (1 / max(1, stages - 1))
         self._penalties = [_FIRST * growth**stage for stage in range(stages)]
         self._inverses: list[_Inverse] | None = None
@@ -110,7 +120,7 @@ class MaskSearch:
         self._inverses = list(self._compute())
 
     def _compute(self) -> Iterator[_Inverse]:
-        return (_Inverse(self._form.a, penalty) for penalty in self._penalties)
+        return (_Inverse(self._form.a, penalty, self._name) for penalty in self._penalties)
 
     def search(self, start: torch.Tensor, project: Project, rows: torch.Tensor) -> torch.Tensor:
         """The mask of the weights to keep.

@@ -235,8 +235,9 @@ def first(items: Iterable[Batch], count: int) -> Iterator[Batch]:
     """Batches until `count` inputs are reached, counted along the first dimension."""
     seen = 0
     for batch in items:
-        if seen >= count:
-            return
         leaves = [x for x in pytree.tree_leaves((batch.args, batch.kwargs)) if isinstance(x, torch.Tensor)]
         seen += leaves[0].shape[0] if leaves[0].dim() else 1
         yield batch
+        # Before the next one is asked for: it may be wanted by someone else.
+        if seen >= count:
+            return

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from niwaki.nn.ops import conv2d, linear
+from niwaki.nn.ops import conv2d, dynamic_linear, linear
 from niwaki.quantization.affine import qparams
 from niwaki.quantization.weights import WeightRange, check_reduction, quantize_weight
 
@@ -219,16 +219,18 @@ class Linear(_Quantized):
     Args:
         in_features, out_features, bias: as in torch.nn.Linear. A fresh layer has zero weights; it is filled by
             `from_float` or `load_state_dict`.
+        dynamic: each row of the inputs is rounded with the range that it has; input_scale and input_zero_point are not
+            used then.
 
     Shape:
         float32 [..., in_features] to float32 [..., out_features].
     """
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dynamic: bool = False) -> None:
         if in_features < 1 or out_features < 1:
             raise ValueError(f"in_features and out_features must be at least 1, not {in_features} and {out_features}.")
         super().__init__((out_features, in_features), bias)
-        self.in_features, self.out_features = in_features, out_features
+        self.in_features, self.out_features, self.dynamic = in_features, out_features, dynamic
 
     @classmethod
     def from_float(
@@ -240,10 +242,11 @@ class Linear(_Quantized):
         per_channel: bool = True,
         weight_range: WeightRange = "auto",
         bits: int = 8,
+        dynamic: bool = False,
     ) -> Linear:
         """Quantizes a torch.nn.Linear, which is not changed. Arguments and errors as in Conv2d.from_float."""
         cls._check_float(module, nn.Linear, name)
-        layer = cls(module.in_features, module.out_features, module.bias is not None)
+        layer = cls(module.in_features, module.out_features, module.bias is not None, dynamic=dynamic)
         layer.name = name
         layer.set_from_float(
             module.weight, module.bias, input_range, per_channel=per_channel, weight_range=weight_range, bits=bits
@@ -254,8 +257,13 @@ class Linear(_Quantized):
         self._check_input(x)
         if x.dim() < 1 or x.shape[-1] != self.in_features:
             raise ValueError(f"{self._where()}: the input must be [..., {self.in_features}], not {list(x.shape)}.")
-        y: torch.Tensor = linear(x, self.weight, self.weight_scale, self.bias, self.input_scale, self.input_zero_point)
+        y: torch.Tensor
+        if self.dynamic:
+            y = dynamic_linear(x, self.weight, self.weight_scale, self.bias)
+        else:
+            y = linear(x, self.weight, self.weight_scale, self.bias, self.input_scale, self.input_zero_point)
         return y
 
     def extra_repr(self) -> str:
-        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
+        text = f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
+        return f"{text}, dynamic=True" if self.dynamic else text

@@ -1,4 +1,4 @@
-"""The operators niwaki::conv2d and niwaki::linear: a quantized layer, float32 in and out, run by the native core.
+"""The operators niwaki::conv2d, linear and dynamic_linear: a quantized layer, float32 in and out, run by the native core.
 
 They are torch.library operators with fake implementations, so torch.compile and torch.export see one node per layer.
 """
@@ -11,6 +11,7 @@ import torch
 
 from niwaki._core import Graph
 from niwaki.nn.sessions import session_for
+from niwaki.quantization.affine import SMALLEST_SCALE
 
 # The core refuses a bias beyond this: it is added to a sum in int32.
 _INT32 = 2**31 - 1
@@ -23,6 +24,7 @@ _LINEAR = (
     "(Tensor x, Tensor weight, Tensor weight_scale, Tensor? bias, Tensor input_scale, Tensor input_zero_point) "
     "-> Tensor"
 )
+_DYNAMIC_LINEAR = "(Tensor x, Tensor weight, Tensor weight_scale, Tensor? bias) -> Tensor"
 
 
 def _check(op: str, x: torch.Tensor, weight: torch.Tensor, others: Sequence[tuple[str, torch.Tensor | None]]) -> None:
@@ -219,5 +221,58 @@ def linear(
 
 @linear.register_fake
 def _(x, weight, weight_scale, bias, input_scale, input_zero_point):  # type: ignore[no-untyped-def]
+    _check_linear(x, weight)
+    return x.new_empty([*x.shape[:-1], weight.shape[0]])
+
+
+# A graph whose inputs are whole numbers already: q - 128, in steps of 1.
+_UNIT, _MIDDLE = torch.tensor(1.0), torch.tensor(128, dtype=torch.int32)
+
+
+@torch.library.custom_op("niwaki::dynamic_linear", mutates_args=(), schema=_DYNAMIC_LINEAR)
+def dynamic_linear(
+    x: torch.Tensor, weight: torch.Tensor, weight_scale: torch.Tensor, bias: torch.Tensor | None
+) -> torch.Tensor:
+    """A quantized linear layer whose inputs are rounded with the range of their own row.
+
+    So what a row gives hangs on no other row, nor on what calibration saw.
+
+    Args:
+        x: float32 [..., I], finite. Each row is quantized to uint8, with the scale and zero point of its range.
+        weight: int8 [O, I], in -127 to 127.
+        weight_scale: float32 [O].
+        bias: float32 [O] or None.
+
+    Returns:
+        float32 [..., O], contiguous.
+
+    Raises:
+        TypeError, ValueError: a dtype, device or shape does not fit.
+    """
+    others = (("weight_scale", weight_scale), ("bias", bias))
+    _check("niwaki::dynamic_linear", x, weight, others)
+    _check_linear(x, weight)
+    y = x.new_empty([*x.shape[:-1], weight.shape[0]])
+    if y.numel() == 0:
+        return y
+    rows = x.detach().reshape(-1, x.shape[-1])
+    low, high = rows.amin(1, keepdim=True).clamp_max(0), rows.amax(1, keepdim=True).clamp_min(0)
+    # Halves, for the span of two float32 may not be one. A row of zeros has any scale.
+    scale = (2 * (high / 510 - low / 510)).clamp_min(SMALLEST_SCALE)
+    zero_point = (-low / scale).round()
+    steps = (rows / scale).round() + (zero_point - 128)
+    tensors = (weight, weight_scale, None, _UNIT, _MIDDLE)
+    session = session_for(weight, (weight_scale,), (), lambda: _graph("linear", weight.shape[1], {}, tensors))
+    steps = steps.contiguous()
+    session.run([(steps.data_ptr(), tuple(steps.shape))], [y.data_ptr()])
+    # The sums of w (q - 128): what is missing to w (q - zero point) is the same for the whole row.
+    missing = weight_scale * weight.sum(1, dtype=torch.int32)
+    flat = y.view(len(rows), -1)
+    flat.add_((128 - zero_point) * missing).mul_(scale)
+    return y if bias is None else y.add_(bias.detach())
+
+
+@dynamic_linear.register_fake
+def _(x, weight, weight_scale, bias):  # type: ignore[no-untyped-def]
     _check_linear(x, weight)
     return x.new_empty([*x.shape[:-1], weight.shape[0]])

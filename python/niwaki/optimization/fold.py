@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from niwaki.modules import replace_module
@@ -29,19 +30,29 @@ def fold_batch_norm(model: nn.Module, layer: nn.Conv2d | nn.Linear, norm: BatchN
     rest = what_remains(norm)
     if rest is None or norm.running_mean is None or norm.running_var is None:
         return model
-    factor = (norm.running_var.double() + norm.eps).rsqrt()
-    if norm.weight is not None:
-        factor = factor * norm.weight.double()
-    offset = -norm.running_mean.double()
-    if layer.bias is not None:
-        offset = offset + layer.bias.double()
-    offset = offset * factor
-    if norm.bias is not None:
-        offset = offset + norm.bias.double()
+    offset = fold_shift(layer.bias, norm)
     shape = (-1,) + (1,) * (layer.weight.dim() - 1)
-    layer.weight.copy_((layer.weight.double() * factor.reshape(shape)).float())
+    layer.weight.copy_((layer.weight.double() * _factor(norm).reshape(shape)).float())
     if layer.bias is None:
-        layer.bias = nn.Parameter(offset.float(), requires_grad=layer.weight.requires_grad)
+        layer.bias = nn.Parameter(offset, requires_grad=layer.weight.requires_grad)
     else:
-        layer.bias.copy_(offset.float())
+        layer.bias.copy_(offset)
     return replace_module(model, norm, rest)
+
+
+def fold_shift(bias: torch.Tensor | None, norm: BatchNorm) -> torch.Tensor:
+    """float32 [O], the bias of a layer with its batch norm folded in."""
+    assert norm.running_mean is not None
+    offset = -norm.running_mean.detach().double()
+    if bias is not None:
+        offset = offset + bias.detach().double()
+    offset = offset * _factor(norm)
+    if norm.bias is not None:
+        offset = offset + norm.bias.detach().double()
+    return offset.float()
+
+
+def _factor(norm: BatchNorm) -> torch.Tensor:
+    assert norm.running_var is not None
+    factor = (norm.running_var.detach().double() + norm.eps).rsqrt()
+    return factor if norm.weight is None else factor * norm.weight.detach().double()

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from niwaki.layerwise.allocate import SHARES
-from niwaki.layerwise.moments import Moments, moments
+from niwaki.layerwise.moments import Moments, deficiency, moments
 from niwaki.layerwise.solve import MaskSearch, Project, Quadratic, quadratic, solve
 from niwaki.layerwise.walk import Visit
 from niwaki.pruning.select import BLOCK, drop_smallest, keep_n_of_m, n_of_m
@@ -39,6 +39,13 @@ class Problem:
         self._groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
         self._before = seen.weight.reshape(self._groups, len(seen.weight) // self._groups, -1)
         self.moments = _finite(moments(layer, seen.inputs, seen.references, centered=layer.bias is not None), seen.name)
+        singular = deficiency(layer, seen.inputs, self.moments.covariance)
+        if singular and not quick:
+            _log.warning(
+                "layer '%s': the covariance of its inputs is singular (%s); damping keeps its weights near what they "
+                "were. More, and more various, calibration inputs help",
+                seen.name, singular,
+            )  # fmt: skip
         self.form: Quadratic = quadratic(self._before, self.moments.covariance, self.moments.cross)
         self.allowed = self._before != 0
         self.best = solve(self.form, self.allowed, self._before * self.form.scale)
@@ -48,7 +55,8 @@ class Problem:
             rows = torch.full((len(seen.weight),), 1 / max(self._energy, 1e-30))
         # A channel that counts for nothing would be pruned at random.
         self._rows = (rows + 1e-3 * rows.mean() + 1e-30).reshape(energy.shape)
-        self._masks = MaskSearch(self.form, 4, 4) if quick else MaskSearch(self.form)
+        stages, steps = (4, 4) if quick else (None, None)
+        self._masks = MaskSearch(self.form, stages, steps, seen.name)
 
     def search(self, count: int) -> torch.Tensor:
         """The mask [G, O / G, K] with `count` weights or blocks pruned."""

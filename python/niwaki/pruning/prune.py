@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from niwaki.checkpoint import Checkpoint
 from niwaki.modules import bake_parametrizations, check_model, copy_model, named_layers
+from niwaki.progress import track
 from niwaki.pruning.channels import prune_channels
-from niwaki.pruning.checkpoint import Checkpoint
 from niwaki.pruning.config import PruneConfig, check_sparsity
 from niwaki.pruning.criteria import Loss, taylor_scores
 from niwaki.pruning.mask import find_mask, original_of, set_mask
@@ -61,7 +62,7 @@ def prune(
             lambda net, item: cross_entropy(net(item[0]), item[1]).
         checkpoint: for second order, a folder that keeps each layer that is done. After an interruption, the same call
             goes on from there. It may be deleted afterwards.
-        progress: shows progress bars for second order, if stderr is a terminal.
+        progress: shows progress bars, if stderr is a terminal.
 
     Raises:
         TypeError, ValueError: an argument or a layer is not fit; says which and why.
@@ -72,19 +73,19 @@ def prune(
     _check_arguments(checked, calibration, transform, loss, checkpoint)
     if checked.pattern == "channels":
         example = next(batches(check_calibration(calibration), transform))
-        items = None if loss is None else _items(calibration, transform)
+        items = None if loss is None else _items(calibration, transform, progress)
         return prune_channels(model, checked, example, items=items, loss=loss)
     if checked.importance == "magnitude":
         return prune_with_reasons(model, checked)[0]
     if checked.importance == "taylor":
         assert loss is not None
-        return _by_taylor(model, checked, _items(calibration, transform), loss)
+        return _by_taylor(model, checked, _items(calibration, transform, progress), loss)
     stream = batches(check_calibration(calibration), transform)
     return prune_with_reasons(model, checked, stream, checkpoint=checkpoint, progress=progress)[0]
 
 
-def _items(calibration: Any, transform: Callable[[Any], Any] | None) -> Iterable[Any]:
-    items = check_calibration(calibration)
+def _items(calibration: Any, transform: Callable[[Any], Any] | None, progress: bool) -> Iterable[Any]:
+    items: Iterable[Any] = track(check_calibration(calibration), "scoring weights", progress)
     return items if transform is None else map(transform, items)
 
 
@@ -209,7 +210,8 @@ def _by_second_order(model: nn.Module, layers: dict[str, Layer], run: _Run, reas
         bake_parametrizations(baked)
         found = dict(named_layers(baked))
         chosen = [found[name] for name in layers]
-        kept = None if run.checkpoint is None else Checkpoint(run.checkpoint, baked, run.config)
+        options = (run.config, run.counts, getattr(run.finish, "options", None))
+        kept = None if run.checkpoint is None else Checkpoint(run.checkpoint, baked, *options)
         counts = None if run.counts is None else {id(found[name]): count for name, count in run.counts.items()}
         results = prune_layers(
             baked, chosen, run.config, run.calibration, finish=run.finish, checkpoint=kept, counts=counts,

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
+from niwaki.checkpoint import Checkpoint
 from niwaki.layerwise.allocate import allocate
 from niwaki.layerwise.sensitivity import sensitivities
 from niwaki.layerwise.solve import Quadratic
 from niwaki.layerwise.walk import Visit, Walk
-from niwaki.pruning.checkpoint import Checkpoint
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.problem import Layer, Problem, units_of
 from niwaki.pruning.select import n_of_m
 from niwaki.quantization.inputs import Batch
 
-# What becomes of a layer's weights [G, O / G, K] after pruning: called with the visit, the form and scaled weights.
-Finish = Callable[[Visit, Quadratic, torch.Tensor, torch.Tensor], torch.Tensor]
+
+class Finish(Protocol):
+    """What becomes of a layer's weights after pruning: moves them to a grid, say.
+
+    Attributes:
+        scales: what is to be kept of each layer beside its weights, by its name.
+        options: what the result depends on.
+    """
+
+    scales: dict[str, torch.Tensor]
+    options: Any
+
+    def __call__(self, seen: Visit, form: Quadratic, keep: torch.Tensor, v: torch.Tensor, /) -> torch.Tensor:
+        """Weights [G, O / G, K] from the visit, the form, the mask and scaled weights."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,7 @@ def prune_layers(
     """
     walk = Walk(model, batches)
     chosen = [layer for layer in walk.layers() if any(layer is other for other in layers)]
-    importance = sensitivities(model, chosen, walk.batches) or {}
+    importance = sensitivities(model, chosen, walk.batches, progress=progress) or {}
     if len(importance) < len(chosen):
         importance = {}  # energies and Jacobians have other units
     if counts is None:
@@ -88,18 +100,21 @@ def prune_layers(
             problem.write(torch.where(keep, weight, 0))
             result = Pruned(keep.reshape(seen.weight.shape), problem.relative_error(v))
             if checkpoint is not None:
-                checkpoint.save(f"layer {seen.name}", _state(seen.layer, result))
+                scale = None if finish is None else finish.scales.get(seen.name)
+                checkpoint.save(f"layer {seen.name}", _state(seen.layer, result, scale))
         else:
             result = Pruned(state["mask"], state["error"])
             seen.layer.load_state_dict(state["layer"])
+            if finish is not None and state["scale"] is not None:
+                finish.scales[seen.name] = state["scale"]
         results[id(seen.layer)] = result
 
     walk.run(visit, what="pruning", progress=progress)
     return results
 
 
-def _state(layer: Layer, result: Pruned) -> dict[str, Any]:
-    return {"mask": result.mask, "error": result.error, "layer": layer.state_dict()}
+def _state(layer: Layer, result: Pruned, scale: torch.Tensor | None) -> dict[str, Any]:
+    return {"mask": result.mask, "error": result.error, "layer": layer.state_dict(), "scale": scale}
 
 
 def _counts(

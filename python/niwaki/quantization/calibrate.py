@@ -28,7 +28,7 @@ _MOVES = (
     torch.ops.aten.reshape.default,
     torch.ops.aten.max_pool2d.default,
 )
-_LAYERS = (torch.ops.niwaki.conv2d.default, torch.ops.niwaki.linear.default)
+_LAYERS = (torch.ops.niwaki.conv2d.default, torch.ops.niwaki.linear.default, torch.ops.niwaki.dynamic_linear.default)
 
 
 class _FloatMode(TorchDispatchMode):
@@ -64,7 +64,7 @@ class _FloatMode(TorchDispatchMode):
     def _float(func: Any, layer: nn.Conv2d | nn.Linear, args: Any) -> torch.Tensor:
         x = args[0]
         bias = None if layer.bias is None else layer.bias.detach()
-        if func is _LAYERS[1]:
+        if func is not _LAYERS[0]:
             return F.linear(x, layer.weight.detach(), bias)
         stride, (top, left, bottom, right), dilation, groups = args[6:10]
         if (top, left) == (bottom, right):

@@ -12,6 +12,7 @@ from niwaki.quantization.weights import WeightRange
 
 Rounding = Literal["auto", "nearest", "second_order", "learned"]
 ObserverName = Literal["mse", "minmax", "percentile", "entropy"]
+Activations = Literal["affine", "symmetric"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,12 @@ class QuantizeConfig:
             calibration inputs; 'learned', up or down by gradient descent on the error of the layer's outputs; 'auto' is
             'second_order' for weights of fewer than 8 bits and codebooks, else 'nearest'.
         correct_bias: biases take up what rounding shifts the mean of each channel by, on the calibration inputs.
+        equalize: channels are scaled between layers first, so that rounding costs least: see niwaki.equalize.
+        activations: 'affine' gives each value the zero point that its range asks for; 'symmetric' the middle, 128, or 0
+            where no value is negative.
+        dynamic: names or patterns of linear layers whose inputs are rounded with a range of their own for each row,
+            measured whenever the layer runs, instead of one from calibration; True for all of them. Such a layer stays
+            in torch in a compiled network.
         skip: names or patterns ('fc', 'layer1.*') of layers that stay in float32.
         transform: called with each item of the calibration; returns the input (a tensor, tuple or dict). None: taken as
             it is.
@@ -51,6 +58,9 @@ class QuantizeConfig:
     codebook_entries: int = 16
     rounding: Rounding = "auto"
     correct_bias: bool = True
+    equalize: bool = False
+    activations: Activations = "affine"
+    dynamic: bool | tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     transform: Callable[[Any], Any] | None = None
 
@@ -60,6 +70,7 @@ class QuantizeConfig:
             ("weight_range", self.weight_range, get_args(WeightRange)),
             ("rounding", self.rounding, get_args(Rounding)),
             ("codebook", self.codebook, (None, *get_args(CodebookKind))),
+            ("activations", self.activations, get_args(Activations)),
         ):
             if value not in choices:
                 raise ValueError(
@@ -73,9 +84,14 @@ class QuantizeConfig:
             raise ValueError(
                 f"QuantizeConfig: percentile must be above 50 and at most 100, not {self.percentile}; try 99.99."
             )
-        for name, flag in (("per_channel", self.per_channel), ("correct_bias", self.correct_bias)):
-            if not isinstance(flag, bool):
-                raise TypeError(f"QuantizeConfig: {name} must be True or False, not {flag!r}.")
+        for name in ("per_channel", "correct_bias", "equalize"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"QuantizeConfig: {name} must be True or False, not {getattr(self, name)!r}.")
+        everywhere = ("*",) if self.dynamic else ()
+        object.__setattr__(
+            self, "dynamic",
+            everywhere if isinstance(self.dynamic, bool) else check_patterns(self.dynamic, "QuantizeConfig: dynamic"),
+        )  # fmt: skip
         if self.transform is not None and not callable(self.transform):
             raise TypeError(f"QuantizeConfig: transform must be callable or None, not {type(self.transform).__name__}.")
         object.__setattr__(self, "skip", check_patterns(self.skip, "QuantizeConfig: skip"))
@@ -90,6 +106,18 @@ class QuantizeConfig:
             return self.weight_bits
         pairs = self.weight_bits.items() if isinstance(self.weight_bits, Mapping) else self.weight_bits
         return next((bits for pattern, bits in pairs if matches(name, (pattern,))), 8)
+
+    @property
+    def patterns(self) -> dict[str, tuple[str, ...]]:
+        """All names and patterns of layers, by the option that they stand in."""
+        bits = self.weight_bits
+        pairs = () if isinstance(bits, int) else bits.items() if isinstance(bits, Mapping) else bits
+        dynamic = self.dynamic if isinstance(self.dynamic, tuple) else ()
+        return {"weight_bits": tuple(pattern for pattern, _ in pairs), "skip": self.skip, "dynamic": dynamic}
+
+    def is_dynamic(self, name: str) -> bool:
+        """Whether a linear layer measures the ranges of its inputs when it runs."""
+        return isinstance(self.dynamic, tuple) and matches(name, self.dynamic)
 
     def rounding_of(self, name: str) -> Rounding:
         """How the weights of a layer are rounded; not 'auto'."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import math
 
 import torch
 from torch import distributed, nn
 
 from niwaki.quantization.affine import SMALLEST_SCALE, qparams
+
+_log = logging.getLogger("niwaki")
+_SMALLEST_FACTOR = 1e-20
 
 
 def round_through(x: torch.Tensor) -> torch.Tensor:
@@ -30,6 +34,8 @@ class WeightQuantizer(nn.Module):
         learned: whether the scale is trained, too, as in LSQ (Esser et al., 2020, https://arxiv.org/abs/1902.08153);
             else it follows the largest weight of each channel, of which it cuts off as much as it did of `weight`.
     """
+
+    keeps_zeros = True
 
     def __init__(self, weight: torch.Tensor, scale: torch.Tensor, largest: int, *, learned: bool) -> None:
         super().__init__()
@@ -57,15 +63,56 @@ class WeightQuantizer(nn.Module):
         return round_through((weight / scale).clamp(-self.largest, self.largest)) * scale
 
 
-class Mask(nn.Module):
-    """A parametrization: weights outside of the mask are zero."""
+def fold_factor(norm: nn.modules.batchnorm._BatchNorm, dims: int) -> torch.Tensor:
+    """What a batch norm multiplies its channels by in eval mode: [O, 1, ...], of so many dimensions. Never 0."""
+    assert norm.running_var is not None
+    factor = (norm.running_var.detach() + norm.eps).rsqrt()
+    if norm.weight is not None:
+        factor = factor * norm.weight
+    # A channel whose gamma is 0 gives its constant, whatever its weights are.
+    factor = torch.where(factor.abs() < _SMALLEST_FACTOR, _SMALLEST_FACTOR, factor)
+    return factor.reshape(-1, *[1] * (dims - 1))
 
-    def __init__(self, mask: torch.Tensor) -> None:
+
+class FoldedQuantizer(nn.Module):
+    """A parametrization of a layer that a batch norm follows: rounds its weights as they are when that is folded in.
+
+    weight = round(weight * f) / f, with f = gamma / sqrt(running variance + eps): the batch norm multiplies by f again, so
+    in eval mode both compute what the folded layer will, and while training the batch norm may use each batch's
+    statistics (Krishnamoorthi, "Quantizing deep convolutional networks", 2018, https://arxiv.org/abs/1806.08342).
+
+    Args:
+        quantizer: of the folded weights.
+        norm: the batch norm, which stays where it is in the network.
+    """
+
+    keeps_zeros = True
+
+    def __init__(self, quantizer: WeightQuantizer, norm: nn.modules.batchnorm._BatchNorm) -> None:
         super().__init__()
-        self.register_buffer("mask", mask)
+        self.quantizer = quantizer
+        # Not a submodule of this one, or its parameters would have two names.
+        self._norm = (norm,)
+
+    @property
+    def norm(self) -> nn.modules.batchnorm._BatchNorm:
+        """The batch norm."""
+        return self._norm[0]
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        return torch.where(self.mask, weight, 0)  # type: ignore[arg-type]
+        factor = fold_factor(self.norm, weight.dim())
+        rounded: torch.Tensor = self.quantizer(weight * factor)
+        return rounded / factor
+
+
+class RowQuantizer(nn.Module):
+    """A linear layer's input as it is where its range is measured when it runs: uint8, with a range for each row."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            low, high = x.amin(-1, keepdim=True).clamp_max(0), x.amax(-1, keepdim=True).clamp_min(0)
+            scale = (2 * (high / 510 - low / 510)).clamp_min(SMALLEST_SCALE)
+        return round_through(x / scale) * scale
 
 
 class InputQuantizer(nn.Module):
@@ -78,15 +125,19 @@ class InputQuantizer(nn.Module):
         scale, zero_point: to begin with, from calibration.
         learned: whether the scale is trained.
         momentum: of the mean; 0 keeps the range of calibration.
+        symmetric: ranges that follow keep the zero point in the middle, where a value is negative.
     """
 
     zero_point: torch.Tensor
     range: torch.Tensor
 
-    def __init__(self, scale: float, zero_point: int, *, learned: bool, momentum: float) -> None:
+    def __init__(
+        self, scale: float, zero_point: int, *, learned: bool, momentum: float, symmetric: bool = False
+    ) -> None:
         super().__init__()
         self.learned = learned
         self.momentum = momentum
+        self.symmetric = symmetric
         self.scale: torch.Tensor
         low, high = -zero_point * scale, (255 - zero_point) * scale
         self.register_buffer("zero_point", torch.tensor(zero_point, dtype=torch.int32))
@@ -104,9 +155,14 @@ class InputQuantizer(nn.Module):
             distributed.all_reduce(ends, op=distributed.ReduceOp.MAX)
         seen = torch.stack([-ends[0], ends[1]])
         if not bool(torch.isfinite(seen).all()):
-            raise ValueError("Training: a layer's input holds NaN or infinity; lower the learning rate.")
+            # The loss says it, too; the range outlives a batch that is bad.
+            _log.warning("training: a layer's input holds NaN or infinity, which its range does not follow")
+            return
         self.range.lerp_(seen, self.momentum)
         low_, high_ = self.range.tolist()
+        if self.symmetric and low_ < 0:
+            step = max(-low_, high_) / 127
+            low_, high_ = -128 * step, 127 * step
         scale, zero_point = qparams(min(low_, high_), high_)
         self.scale.fill_(scale)
         self.zero_point.fill_(zero_point)

@@ -24,10 +24,12 @@ class Grid:
 
     Attributes:
         scales: float32 [O] of each layer, by its name: the grid, which quantization has to use.
+        options: the config.
     """
 
     def __init__(self, config: QuantizeConfig) -> None:
         self._config = config
+        self.options = config
         self.scales: dict[str, torch.Tensor] = {}
 
     def __call__(self, seen: Visit, form: Quadratic, keep: torch.Tensor, v: torch.Tensor) -> torch.Tensor:

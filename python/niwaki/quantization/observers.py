@@ -26,6 +26,7 @@ class Observer(ABC):
     def __init__(self) -> None:
         self.low = math.inf
         self.high = -math.inf
+        self.symmetric = False
 
     @property
     def empty(self) -> bool:
@@ -47,14 +48,18 @@ class Observer(ABC):
         self._observe(x)
 
     def range(self) -> tuple[float, float]:
-        """(low, high), within what was seen.
+        """(low, high), within what was seen. Symmetric ones go from -128 to 127 steps, where a value is negative.
 
         Raises:
             ValueError: nothing was seen.
         """
         if self.empty:
             raise ValueError("nothing was observed; calibrate with at least one input that is not empty.")
-        return self._range()
+        low, high = self._range()
+        if not self.symmetric or low >= 0:
+            return low, high
+        step = max(-low, high) / 127
+        return -128 * step, 127 * step
 
     def _observe(self, x: torch.Tensor) -> None:  # noqa: B027  min-max needs no more than the ends
         pass
@@ -218,10 +223,14 @@ class EntropyObserver(HistogramObserver):
 
 def make_observer(config: QuantizeConfig) -> Observer:
     """The observer that a config names."""
+    found: Observer
     if config.observer == "minmax":
-        return MinMaxObserver()
-    if config.observer == "percentile":
-        return PercentileObserver(config.percentile)
-    if config.observer == "entropy":
-        return EntropyObserver()
-    return MseObserver()
+        found = MinMaxObserver()
+    elif config.observer == "percentile":
+        found = PercentileObserver(config.percentile)
+    elif config.observer == "entropy":
+        found = EntropyObserver()
+    else:
+        found = MseObserver()
+    found.symmetric = config.activations == "symmetric"
+    return found

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from niwaki.capture import evaluating
+from niwaki.checkpoint import Checkpoint, Folder
 from niwaki.errors import NiwakiError, first_sentence
+from niwaki.layerwise.walk import first as first_inputs
 from niwaki.modules import (
     bake_parametrizations,
     check_finite,
     check_model,
-    check_skips,
+    check_names,
     copy_model,
     has_hooks,
     is_conv2d,
@@ -27,6 +29,7 @@ from niwaki.modules import (
 )  # fmt: skip
 from niwaki.nn.layers import Conv2d, Linear
 from niwaki.nn.lstm import LSTM
+from niwaki.optimization.equalize import EQUALIZED, equalize_with
 from niwaki.optimization.fused import call_parts
 from niwaki.progress import track
 from niwaki.quantization.bias import Kept, correct_biases
@@ -70,11 +73,13 @@ def quantize_with_reasons(
     config: QuantizeConfig | None = None,
     *,
     scales: Mapping[str, torch.Tensor] | None = None,
+    checkpoint: Folder | None = None,
     progress: bool = True,
 ) -> tuple[nn.Module, dict[str, str], dict[str, FloatLayer]]:
     """As `quantize`. Returns also why a layer stayed in float32, by its name, and the float layers of all names.
 
-    `scales` are those of the weights that lie on the int8 grid already, by the layer's name.
+    `scales` are those of the weights that lie on the int8 grid already, by the layer's name. `checkpoint` is a folder
+    that keeps layers whose rounding takes long.
     """
     check_model(model, "quantize")
     config = QuantizeConfig() if config is None else config
@@ -82,14 +87,18 @@ def quantize_with_reasons(
         raise TypeError(f"niwaki.quantize: config must be a QuantizeConfig, not {type(config).__name__}.")
     if any(isinstance(module, (Conv2d, Linear)) for module in model.modules()):
         raise ValueError("niwaki.quantize: the network is quantized already; begin with the float32 network.")
-    check_skips(model, config.skip, "quantize")
+    check_names(model, config.patterns, "niwaki.quantize")
     items = check_calibration(calibration)
-    stream = batches(track(items, "calibrating", progress), config.transform)
+    stream: Iterator[Batch] = batches(track(items, "calibrating", progress), config.transform)
     first = next(stream)
 
     copied = copy_model(model).eval().requires_grad_(False)
     bake_parametrizations(copied)
     call_parts(copied)
+    if config.equalize:
+        head = list(first_inputs(itertools.chain([first], stream), EQUALIZED))
+        copied = equalize_with(copied, head, config)
+        first, stream = head[0], itertools.chain(head[1:], stream)
     called = _layers_called(copied, first)
     floats = dict(named_layers(copied))
     reasons: dict[str, str] = {}
@@ -117,11 +126,15 @@ def quantize_with_reasons(
     if any(config.rounds_by_layer(name) for name in open_layers):
         before = {name: copy.deepcopy(layer) for name, layer in floats.items()}
         kept = list(itertools.chain([first], stream))  # they are walked through twice
-        scales.update(round_layers(copied, open_layers, config, kept, progress=progress))
+        state = (
+            None if checkpoint is None
+            else Checkpoint(checkpoint, copied, config, sorted(open_layers), what="niwaki.quantize")
+        )  # fmt: skip
+        scales.update(round_layers(copied, open_layers, config, kept, checkpoint=state, progress=progress))
         first, stream, floats = kept[0], iter(kept[1:]), before
     for name, part in recurrent.items():
         copied = replace_module(copied, part, LSTM(part, bits=config.bits_of(name), name=name).eval())
-    result = swap_layers(copied, swapped)
+    result = swap_layers(copied, swapped, tuple(name for name in swapped if config.is_dynamic(name)))
     _calibrate(result, swapped, itertools.chain([first], stream), config, scales, progress)
     return result, reasons, floats
 
@@ -171,8 +184,8 @@ def _why_not(name: str, layer: FloatLayer, config: QuantizeConfig, called: set[i
     return ""
 
 
-def swap_layers(model: nn.Module, layers: dict[str, FloatLayer]) -> nn.Module:
-    """Puts niwaki.nn layers in place, with scales that calibration will replace."""
+def swap_layers(model: nn.Module, layers: dict[str, FloatLayer], dynamic: Sequence[str] = ()) -> nn.Module:
+    """Puts niwaki.nn layers in place, with scales that calibration will replace; `dynamic` are names of linear ones."""
     for name, layer in layers.items():
         new: Conv2d | Linear
         if isinstance(layer, nn.Conv2d):
@@ -181,7 +194,9 @@ def swap_layers(model: nn.Module, layers: dict[str, FloatLayer]) -> nn.Module:
                 layer.dilation, layer.groups, layer.bias is not None,  # type: ignore[arg-type]
             )  # fmt: skip
         else:
-            new = Linear(layer.in_features, layer.out_features, layer.bias is not None)
+            new = Linear(
+                layer.in_features, layer.out_features, layer.bias is not None, dynamic=name in dynamic
+            )
         new.name = name
         model = replace_module(model, layer, new.eval())
     if isinstance(model, (Conv2d, Linear)):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import nn
 
+from niwaki.checkpoint import Checkpoint
 from niwaki.layerwise.moments import moments
 from niwaki.layerwise.solve import quadratic
 from niwaki.layerwise.walk import Visit, Walk
@@ -24,6 +25,7 @@ def round_layers(
     config: QuantizeConfig,
     batches: Iterable[Batch],
     *,
+    checkpoint: Checkpoint | None = None,
     progress: bool = True,
 ) -> dict[str, torch.Tensor]:
     """Moves weights to their grids, and biases along with them. Zeros stay zeros.
@@ -33,6 +35,7 @@ def round_layers(
         layers: those of it to round, by name.
         config: bits, codebooks and rounding.
         batches: calibration inputs; only those that fit in memory are used, see Walk.
+        checkpoint: where layers that are done are kept, and found again.
         progress: shows a progress bar, if stderr is a terminal.
 
     Returns:
@@ -50,8 +53,17 @@ def round_layers(
     walk = Walk(model, batches)
 
     def visit(seen: Visit) -> None:
-        if id(seen.layer) in chosen:
-            _round(grid, seen, chosen[id(seen.layer)])
+        if id(seen.layer) not in chosen:
+            return
+        name = chosen[id(seen.layer)]
+        state = checkpoint.load(f"layer {name}") if checkpoint is not None else None
+        if state is not None:
+            seen.layer.load_state_dict(state["layer"])
+            grid.scales[name] = state["scale"]
+            return
+        _round(grid, seen, name)
+        if checkpoint is not None:
+            checkpoint.save(f"layer {name}", {"layer": seen.layer.state_dict(), "scale": grid.scales[name]})
 
     walk.run(visit, what="rounding weights", progress=progress)
     return grid.scales

@@ -5,17 +5,24 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
 from niwaki.errors import NiwakiError
 from niwaki.layerwise.levels import Uniform
-from niwaki.modules import check_model, copy_model, named_layers
+from niwaki.layerwise.walk import first as first_inputs
+from niwaki.modules import check_model, copy_model, named_layers, replace_module
 from niwaki.nn.layers import Conv2d, Linear
-from niwaki.optimization.optimize import optimize
+from niwaki.optimization.equalize import equalization_calls, equalize_with
+from niwaki.optimization.fold import BatchNorm, fold_shift, what_remains
+from niwaki.optimization.optimize import OptimizeConfig, optimize
+from niwaki.optimization.pairs import find_pairs
+from niwaki.progress import track
+from niwaki.pruning.mask import set_mask
 from niwaki.quantization.calibrate import Calibration
 from niwaki.quantization.config import QuantizeConfig
-from niwaki.quantization.fake import InputQuantizer, Mask, WeightQuantizer
+from niwaki.quantization.fake import FoldedQuantizer, InputQuantizer, RowQuantizer, WeightQuantizer, fold_factor
 from niwaki.quantization.inputs import batches, check_calibration
 from niwaki.quantization.quantize import quantize, swap_layers
 from niwaki.quantization.ranges import RANGES_NAME, Ranges
@@ -30,11 +37,13 @@ def prepare(
     *,
     learned_steps: bool = False,
     momentum: float = 0.01,
+    fold_batch_norm: bool = True,
     progress: bool = True,
 ) -> nn.Module:
     """Makes a network that computes in float32 what int8 will, and can be trained. Then: niwaki.convert.
 
-    Batch norms are folded first, so the network trains with their statistics frozen. Zeros of the weights stay zeros.
+    Zeros of the weights stay zeros. Batch norms are folded first, so the network trains with their statistics frozen; or
+    they stay and train along, until niwaki.freeze_batch_norm.
 
     Args:
         model: a float32 network on the CPU, trained. It is not changed.
@@ -44,6 +53,9 @@ def prepare(
             each channel, and those of inputs the range of the batches.
         momentum: how fast ranges of inputs follow the batches, 0 to 1; 0 keeps those of calibration. Not for
             learned_steps.
+        fold_batch_norm: False keeps batch norms that follow a layer: they normalize with each batch's statistics while
+            the network trains, and weights are rounded as they will be with the running statistics folded in. Then
+            learning rates may be those of ordinary training.
         progress: shows a progress bar, if stderr is a terminal.
 
     Returns:
@@ -63,31 +75,58 @@ def prepare(
         )
     if isinstance(momentum, bool) or not isinstance(momentum, (int, float)) or not 0 <= momentum <= 1:
         raise ValueError(f"niwaki.prepare: momentum must be a number from 0 to 1, not {momentum!r}.")
+    if not isinstance(fold_batch_norm, bool):
+        raise TypeError(f"niwaki.prepare: fold_batch_norm must be True or False, not {fold_batch_norm!r}.")
+    if config.equalize and not fold_batch_norm:
+        raise ValueError(
+            "niwaki.prepare: equalize moves scales between folded layers; leave fold_batch_norm=False out, or equalize."
+        )
     items = check_calibration(calibration)
     items = items if hasattr(items, "__len__") and hasattr(items, "__getitem__") else list(items)
     first = next(batches(items, config.transform)).copy()
-    prepared = optimize(model, args=first.args, kwargs=first.kwargs).requires_grad_(True)
-    quantized = quantize(prepared, items, _nearest(config), progress=progress)
+    folded = optimize(model, args=first.args, kwargs=first.kwargs)
+    if config.equalize:
+        folded = equalize_with(folded, list(first_inputs(batches(items, config.transform), INPUTS)), config)
+    quantized = quantize(folded, items, _nearest(config), progress=progress)
     found = {part.name: part for part in quantized.modules() if isinstance(part, (Conv2d, Linear))}
+    prepared, norms = folded, {}
+    if not fold_batch_norm:
+        plain = OptimizeConfig(fold_batch_norm=False, remove_dead_channels=False)
+        prepared = optimize(model, plain, args=first.args, kwargs=first.kwargs)
+        pairs, _ = find_pairs(prepared, first.args, first.kwargs)
+        norms = {id(layer): norm for layer, norm in pairs if what_remains(norm) is not None}
+    prepared.requires_grad_(True)
     for name, layer in list(named_layers(prepared)):
-        if name in found:
-            _attach(layer, found[name], config.bits_of(name), learned_steps, float(momentum))
+        if name in found and found[name].weight.shape == layer.weight.shape:
+            _attach(layer, found[name], norms.get(id(layer)), config, learned_steps, float(momentum))
     return prepared
 
 
 def _nearest(config: QuantizeConfig) -> QuantizeConfig:
-    return dataclasses.replace(config, rounding="nearest", correct_bias=False)
+    return dataclasses.replace(config, rounding="nearest", correct_bias=False, equalize=False)
 
 
-def _attach(layer: nn.Module, seen: Conv2d | Linear, bits: int, learned: bool, momentum: float) -> None:
+def _attach(
+    layer: nn.Module, seen: Conv2d | Linear, norm: BatchNorm | None, config: QuantizeConfig, learned: bool, momentum: float
+) -> None:
     weight = layer.weight.detach()  # type: ignore[operator]
     if bool((weight == 0).any()):
-        parametrize.register_parametrization(layer, "weight", Mask(weight != 0))
-    largest = Uniform.of_bits(bits).largest
-    quantizer = WeightQuantizer(weight, seen.weight_scale, largest, learned=learned)
-    parametrize.register_parametrization(layer, "weight", quantizer)
-    scale, zero_point = float(seen.input_scale), int(seen.input_zero_point)
-    layer.add_module(_QUANTIZER, InputQuantizer(scale, zero_point, learned=learned, momentum=momentum))
+        set_mask(layer, weight != 0)
+    largest = Uniform.of_bits(config.bits_of(seen.name)).largest
+    if norm is None:
+        quantizer = WeightQuantizer(weight, seen.weight_scale, largest, learned=learned)
+        parametrize.register_parametrization(layer, "weight", quantizer)
+    else:
+        folded = weight * fold_factor(norm, weight.dim()).detach()
+        inner = WeightQuantizer(folded, seen.weight_scale, largest, learned=learned)
+        parametrize.register_parametrization(layer, "weight", FoldedQuantizer(inner, norm))
+    if isinstance(seen, Linear) and seen.dynamic:
+        layer.add_module(_QUANTIZER, RowQuantizer())
+    else:
+        scale, zero_point = float(seen.input_scale), int(seen.input_zero_point)
+        symmetric = config.activations == "symmetric"
+        inputs = InputQuantizer(scale, zero_point, learned=learned, momentum=momentum, symmetric=symmetric)
+        layer.add_module(_QUANTIZER, inputs)
     layer.register_forward_pre_hook(_quantize_input)
 
 
@@ -95,7 +134,53 @@ def _quantize_input(layer: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
     return (getattr(layer, _QUANTIZER)(args[0]), *args[1:])
 
 
-def convert(prepared: nn.Module, calibration: Any = None, config: QuantizeConfig | None = None) -> nn.Module:
+def freeze_batch_norm(network: nn.Module) -> nn.Module:
+    """From now on, the network's batch norms use their running statistics and leave them as they are.
+
+    In a loop with niwaki.prepare(..., fold_batch_norm=False), call it for the last part of the training: the network
+    then trains with what it will compute with. Scale and shift train on. `network.train()` does not undo it.
+
+    Args:
+        network: is changed in place; any network will do.
+
+    Returns:
+        The network.
+    """
+    for module in network.modules():
+        if isinstance(module, BatchNorm) and _stay not in module._forward_pre_hooks.values():
+            module.register_forward_pre_hook(_stay)
+    return network
+
+
+def _stay(norm: nn.Module, _: tuple[Any, ...]) -> None:
+    norm.training = False
+
+
+def _folded(model: nn.Module) -> nn.Module:
+    """Folds the batch norms of a copy into the layers whose weights are rounded for it."""
+    with torch.no_grad():
+        for _, layer in list(named_layers(model)):
+            if not hasattr(layer, _QUANTIZER):
+                continue
+            steps: Any = layer.parametrizations["weight"]  # type: ignore[index,union-attr]
+            if not isinstance(steps[-1], FoldedQuantizer):
+                continue
+            norm = steps[-1].norm
+            factor = fold_factor(norm, layer.weight.dim())
+            steps.original.mul_(factor)
+            steps[-1] = steps[-1].quantizer
+            # Of the batch norm, what it adds is left.
+            shift = fold_shift(layer.bias, norm)
+            layer.bias = nn.Parameter(shift, requires_grad=False)
+            rest = what_remains(norm)
+            assert rest is not None
+            model = replace_module(model, norm, rest)
+    return model
+
+
+def convert(
+    prepared: nn.Module, calibration: Any = None, config: QuantizeConfig | None = None, *, progress: bool = True
+) -> nn.Module:
     """The int8 network that a prepared one was trained to be: the same scales, the same answers.
 
     Args:
@@ -103,6 +188,7 @@ def convert(prepared: nn.Module, calibration: Any = None, config: QuantizeConfig
         calibration: inputs; they show the ranges of values between layers, such as sums, which niwaki.compile needs.
             None: niwaki.compile asks for them.
         config: observer and transform for `calibration`.
+        progress: shows a progress bar, if stderr is a terminal.
 
     Returns:
         As niwaki.quantize.
@@ -113,20 +199,22 @@ def convert(prepared: nn.Module, calibration: Any = None, config: QuantizeConfig
     """
     check_model(prepared, "convert")
     config = QuantizeConfig() if config is None else config
-    copied = copy_model(prepared).eval().requires_grad_(False)
+    copied = _folded(copy_model(prepared).eval().requires_grad_(False))
     layers = {name: layer for name, layer in named_layers(copied) if hasattr(layer, _QUANTIZER)}
     if not layers:
         raise NiwakiError(
             "niwaki.convert: the network has no layer that niwaki.prepare made; call niwaki.prepare first."
         )
-    model = swap_layers(copied, dict(layers))
+    dynamic = tuple(name for name, layer in layers.items() if isinstance(getattr(layer, _QUANTIZER), RowQuantizer))
+    model = swap_layers(copied, dict(layers), dynamic)
     paths = {path: part for path, part in model.named_modules() if isinstance(part, (Conv2d, Linear))}
     for part in paths.values():
         _fill(part, layers[part.name])
     if calibration is not None:
         model.add_module(RANGES_NAME, Ranges())
         observed = Calibration(model, {path: layers[part.name] for path, part in paths.items()}, config)
-        for batch in batches(check_calibration(calibration), config.transform):
+        items = track(check_calibration(calibration), "calibrating", progress)
+        for batch in batches(items, config.transform):
             observed.observe(batch)
         ranges = getattr(model, RANGES_NAME)
         assert isinstance(ranges, Ranges)
@@ -140,6 +228,8 @@ def _trained(
     """The ranges, with those of layers' inputs as they were trained: the network has learned where they end."""
     trained: dict[str, tuple[float, float]] = {}
     for path, part in paths.items():
+        if isinstance(part, Linear) and part.dynamic:
+            continue
         scale, zero_point = float(part.input_scale), int(part.input_zero_point)
         low, high = -zero_point * scale, (255 - zero_point) * scale
         for name in observed.values_into(path):
@@ -155,7 +245,8 @@ def _fill(part: Conv2d | Linear, layer: nn.Module) -> None:
     weight = layer.parametrizations.weight.original  # type: ignore[union-attr]
     for step in list(layer.parametrizations.weight)[:-1]:  # type: ignore[union-attr,arg-type]
         weight = step(weight)
-    scale, zero_point = float(inputs.scale.detach().abs()), int(inputs.zero_point)
+    fixed = None if isinstance(inputs, RowQuantizer) else (float(inputs.scale.detach().abs()), int(inputs.zero_point))
+    scale, zero_point = (1.0, 0) if fixed is None else fixed
     part.set_from_float(
         layer.weight, layer.bias, (-zero_point * scale, (255 - zero_point) * scale),  # type: ignore[arg-type]
         scales=quantizer.scale_of(weight).detach(),

@@ -1,4 +1,4 @@
-"""Recipes from YAML: by name from the package, or from a file."""
+"""Recipes from YAML or TOML: by name from the package, or from a file."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import difflib
 import importlib.resources
 import os
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,11 @@ from niwaki.pruning.config import PruneConfig
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.recipes.recipe import Recipe
 from niwaki.training.config import FinetuneConfig
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 _SECTIONS: dict[str, Any] = {
     "optimize": OptimizeConfig, "prune": PruneConfig, "quantize": QuantizeConfig, "target": Target,
@@ -54,14 +60,14 @@ def load_recipe(recipe: str | os.PathLike[str]) -> Recipe:
     """A recipe from a file, or one of the package's.
 
     Args:
-        recipe: the path of a YAML file, which ends in .yaml or .yml, or a name: 'int8', 'codebook', 'half', 'tenth',
+        recipe: the path of a file that ends in .yaml, .yml or .toml, or a name: 'int8', 'codebook', 'half', 'tenth',
             'fast'.
 
     Raises:
         ValueError, TypeError: there is no such recipe, or a key or value in it is wrong; says which, and what is right.
     """
     text = os.fspath(recipe)
-    if text.endswith((".yaml", ".yml")):
+    if text.endswith((".yaml", ".yml", ".toml")):
         path = Path(text)
         if not path.is_file():
             raise ValueError(f"niwaki.load_recipe: there is no file '{text}'.")
@@ -69,20 +75,14 @@ def load_recipe(recipe: str | os.PathLike[str]) -> Recipe:
     if text not in recipe_names():
         raise ValueError(
             f"niwaki.load_recipe: there is no recipe '{text}'{_meant(text, recipe_names())}; there are "
-            f"{', '.join(recipe_names())}, and files that end in .yaml."
+            f"{', '.join(recipe_names())}, and files that end in .yaml or .toml."
         )
     source = importlib.resources.files("niwaki.recipes").joinpath(f"{text}.yaml")
     return _parse(source.read_text(encoding="utf-8"), text, text)
 
 
 def _parse(text: str, name: str, where: str) -> Recipe:
-    try:
-        read = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark is not None else ""
-        problem = getattr(error, "problem", None) or first_sentence(error)
-        raise ValueError(f"recipe '{where}'{line}: this is not YAML that can be read: {problem}.") from error
+    read = _read_toml(text, where) if where.endswith(".toml") else _read_yaml(text, where)
     if not isinstance(read, dict):
         raise ValueError(f"recipe '{where}': it must be a mapping of {', '.join((*_WORDS, *_SECTIONS))}.")
     _check_keys(read, (*_WORDS, *_SECTIONS), f"recipe '{where}'")
@@ -93,6 +93,24 @@ def _parse(text: str, name: str, where: str) -> Recipe:
         return Recipe(name, **{key: read[key] for key in _WORDS if key in read}, **sections)
     except (TypeError, ValueError) as error:
         raise type(error)(f"recipe '{where}': {error}") from error
+
+
+def _read_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or first_sentence(error)
+        raise ValueError(f"recipe '{where}'{line}: this is not YAML that can be read: {problem}.") from error
+
+
+def _read_toml(text: str, where: str) -> Any:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        # Its message ends with "(at line 3, column 1)".
+        raise ValueError(f"recipe '{where}': this is not TOML that can be read: {error}.") from error
 
 
 def _section(key: str, values: Any, where: str) -> Any:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 
 from torch import nn
 
 from niwaki.budget.target import Target
-from niwaki.modules import named_layers
+from niwaki.modules import check_names
 from niwaki.optimization.optimize import OptimizeConfig
 from niwaki.pruning.config import PruneConfig
 from niwaki.quantization.config import QuantizeConfig
@@ -48,22 +45,9 @@ class Recipe:
 
     def check_patterns(self, model: nn.Module) -> None:
         """Raises ValueError for a pattern of layers that matches none of the network's."""
-        bits = self.quantize.weight_bits
-        patterns = {
-            "quantize.weight_bits": [] if isinstance(bits, int) else [p for p, _ in _pairs(bits)],
-            "quantize.skip": list(self.quantize.skip),
-            "prune.skip": list(self.prune.skip) if self.prune is not None else [],
-        }
-        names = [name for name, _ in named_layers(model)]
-        for place, listed in patterns.items():
-            for pattern in listed:
-                if not any(fnmatchcase(name, pattern) for name in names):
-                    close = difflib.get_close_matches(pattern, names, cutoff=0.5) or names[:3]
-                    raise ValueError(
-                        f"recipe '{self.name}': {place}: '{pattern}' matches no convolution or linear layer; close "
-                        f"names are {', '.join(map(repr, close)) or '(there are none)'}."
-                    )
-
-
-def _pairs(bits: Mapping[str, int] | tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
-    return tuple(bits.items()) if isinstance(bits, Mapping) else bits
+        groups = {f"quantize: {option}": listed for option, listed in self.quantize.patterns.items()}
+        if self.prune is not None:
+            groups["prune: skip"] = self.prune.skip
+        for place, listed in groups.items():
+            section, _, option = place.partition(": ")
+            check_names(model, {option: listed}, f"recipe '{self.name}': {section}")

@@ -7,13 +7,16 @@ import dataclasses
 import os
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from niwaki.checkpoint import Checkpoint, Folder
 from niwaki.modules import check_model, named_layers
+from niwaki.optimization.equalize import equalization_calls, equalize_with
 from niwaki.optimization.optimize import optimize
 from niwaki.pipeline import Squeezed
 from niwaki.quantization.inputs import Batch, batches, check_calibration
@@ -37,13 +40,14 @@ def run_recipe(
     *,
     transform: Callable[[Any], Any] | None,
     evaluate: Callable[[nn.Module], float] | None,
+    checkpoint: Folder | None = None,
     progress: bool,
 ) -> tuple[nn.Module, Report]:
     """Does what a recipe says; with the same inputs and the same recipe, the same again.
 
     Args:
         compress: niwaki.compress, for what needs no training.
-        model, calibration, transform, evaluate, progress: as there.
+        model, calibration, transform, evaluate, checkpoint, progress: as there.
         recipe: a name, a path or a Recipe.
     """
     found = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
@@ -54,10 +58,11 @@ def run_recipe(
         if found.finetune is None:
             module, report = compress(
                 model, calibration, target=found.target, evaluate=evaluate, optimize=found.optimize, prune=found.prune,
-                quantize=quantize, progress=progress,
+                quantize=quantize, checkpoint=checkpoint, progress=progress,
             )  # fmt: skip
         else:
-            module, report = _trained(model, calibration, found, quantize, evaluate, progress)
+            options = _Training(dataclasses.replace(found, quantize=quantize), evaluate, checkpoint, progress)
+            module, report = _trained(model, calibration, options)
     return module, report.named(found.name)
 
 
@@ -76,22 +81,42 @@ def _seeded(seed: int) -> Iterator[None]:
         torch.set_rng_state(states[2])
 
 
-def _trained(
-    model: nn.Module, calibration: Any, recipe: Recipe, quantize: Any, evaluate: Any, progress: bool
-) -> tuple[nn.Module, Report]:
+@dataclass(frozen=True)
+class _Training:
+    """What a run with training is called with."""
+
+    recipe: Recipe
+    evaluate: Callable[[nn.Module], float] | None
+    checkpoint: Folder | None
+    progress: bool
+
+
+def _trained(model: nn.Module, calibration: Any, options: _Training) -> tuple[nn.Module, Report]:
     """Prunes, and trains on the calibration inputs, with the network as it was as the teacher."""
+    recipe, evaluate, progress = options.recipe, options.evaluate, options.progress
+    quantize = recipe.quantize
     assert recipe.finetune is not None
     inputs = _joined(list(batches(check_calibration(calibration), quantize.transform)))
     plain = dataclasses.replace(quantize, transform=None)
     order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(recipe.seed))
     chosen = list(inputs[order[:_CALIBRATION]].split(_PIECE))
+    kept = None
+    if options.checkpoint is not None:
+        kept = Checkpoint(options.checkpoint, model, recipe, what="niwaki.compress")
+    second_order = recipe.prune is not None and recipe.prune.importance == "second_order"
     data = Shuffled(inputs, recipe.finetune.batch, recipe.seed)
     joint = JointTraining(
         model, chosen, prune=recipe.prune, quantize=plain, steps=recipe.finetune.epochs * len(data),
         config=recipe.finetune, optimize=recipe.optimize, progress=progress,
+        checkpoint=None if kept is None or not second_order else kept.part("pruning"),
     )  # fmt: skip
-    module = train(joint, data, recipe.finetune, distillation(model, recipe.finetune), progress=progress)
+    module = train(
+        joint, data, recipe.finetune, distillation(model, recipe.finetune), progress=progress,
+        checkpoint=None if kept is None else kept.part("training"),
+    )  # fmt: skip
     folded = optimize(model, recipe.optimize, args=(chosen[0],))
+    if quantize.equalize:
+        folded = equalize_with(folded, equalization_calls(chosen, plain), plain)
     squeezed = Squeezed(module, dict(named_layers(folded)), joint.reasons)
     accuracies = (None, None) if evaluate is None else (evaluate(module), evaluate(model))
     return module, report_of(model, folded, squeezed, Batch(0, (chosen[0],), {}), accuracies)

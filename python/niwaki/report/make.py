@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import torch
@@ -13,12 +14,13 @@ from niwaki.budget.search import Candidate
 from niwaki.budget.target import Target
 from niwaki.nn.layers import Conv2d, Linear
 from niwaki.nn.lstm import LSTM
-from niwaki.pipeline import Squeezed
+from niwaki.layerwise.sensitivity import pieces
+from niwaki.pipeline import Squeezed, measure_file
 from niwaki.quantization.inputs import Batch
 from niwaki.quantization.weights import relative_error
 from niwaki.report.measures import Measures, histogram, measure_outputs
 from niwaki.report.report import Report
-from niwaki.report.rows import LayerReport, NetworkReport, Point
+from niwaki.report.rows import Choice, LayerReport, NetworkReport, Point
 
 Float = nn.Conv2d | nn.Linear
 
@@ -40,9 +42,11 @@ def report_of(
         accuracies: now and in float32, per cent.
     """
     measures = measure_outputs(optimized, squeezed.module, batch)
+    # What is called the size is that of the file, so it is written.
+    file = measure_file(squeezed.module, next(iter(pieces(batch, 1))))
     network = NetworkReport(
-        parameter_bytes=_parameter_bytes(model), output_error=measures.network_error, accuracy=accuracies[0],
-        float_accuracy=accuracies[1],
+        file_bytes=file.bytes, parameter_bytes=_parameter_bytes(model), output_error=measures.network_error,
+        accuracy=accuracies[0], float_accuracy=accuracies[1], no_file=file.why,
     )  # fmt: skip
     return Report(_rows(optimized, squeezed, squeezed.reasons, measures), network)
 
@@ -56,9 +60,14 @@ def report_of_target(model: nn.Module, optimized: nn.Module, outcome: Outcome, b
         threads=target.threads if measured.milliseconds is not None else None, output_error=measures.network_error,
         accuracy=outcome.candidate.accuracy, float_accuracy=outcome.reference, target=target.words(),
         curve=tuple(Point(round(size), math.sqrt(loss)) for size, loss in outcome.curve),
-        tried=tuple(_point(candidate) for candidate in outcome.tried),
+        tried=tuple(_point(candidate) for candidate in outcome.tried), no_file=measured.why,
     )  # fmt: skip
-    return Report(_rows(optimized, squeezed, {**squeezed.reasons, **outcome.reasons}, measures), network)
+    rows = _rows(optimized, squeezed, {**squeezed.reasons, **outcome.reasons}, measures)
+    choices = {
+        name: tuple(Choice(**dataclasses.asdict(option)) for option in options)
+        for name, options in outcome.measured.items()
+    }
+    return Report([dataclasses.replace(row, choices=choices.get(row.name, ())) for row in rows], network)
 
 
 def _point(candidate: Candidate) -> Point:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from niwaki.report.html import new_figure, new_grid
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from niwaki.report.report import Report
-    from niwaki.report.rows import LayerReport
+    from niwaki.report.rows import Choice, LayerReport
 
 COLORS = {"int8": "#4c9f70", "sparse int8": "#1f5c3a", "float32": "#c9a227", "torch": "#b5533c", "before": "#d5dcd7"}
 _LEAF, _WOOD, _SOFT = "#1f5c3a", "#b5533c", "#8a968e"
@@ -23,12 +23,16 @@ def figures(report: Report) -> Iterator[Figure]:
     """The figures that the report has numbers for."""
     if report.network.curve or report.network.tried:
         yield plot_trade(report)
+    elif report.network.accuracy is not None and report.network.file_bytes is not None:
+        yield plot_accuracy(report)
     if len(report):
         yield plot_sizes(report)
     if any(row.error is not None or row.output_error is not None for row in report):
         yield plot_errors(report)
     if any(row.sensitivity is not None for row in report):
         yield plot_sensitivity(report)
+    if any(row.choices for row in report):
+        yield plot_choices(report)
     if any(row.weights is not None for row in report):
         yield plot_weights(report)
 
@@ -64,6 +68,67 @@ def plot_trade(report: Report) -> Figure:
         part.set_xlabel("kB of the file")
         part.legend(frameon=False, fontsize=9)
     return figure
+
+
+def plot_accuracy(report: Report) -> Figure:
+    """Size against accuracy of the network as it was and as it is."""
+    network = report.network
+    figure, axes = new_figure(10, 2.8)
+    points = [
+        (network.parameter_bytes, network.float_accuracy, "float32", COLORS["float32"]),
+        (network.file_bytes, network.accuracy, "this one", _LEAF),
+    ]
+    for size, accuracy, label, color in points:
+        if size is not None and accuracy is not None:
+            axes.scatter([size / 1e3], [accuracy], s=50, color=color, zorder=3, label=label)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("kB of the file (of the parameters, in float32)")
+    axes.set_ylabel("accuracy, %")
+    axes.set_title("Size against accuracy", loc="left", fontsize=11)
+    axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def plot_choices(report: Report) -> Figure:
+    """The sensitivity analysis: what each layer costs at each share of zeros, and how long it takes."""
+    rows = [row for row in report if row.choices]
+    timed = any(choice.milliseconds > 0 for row in rows for choice in row.choices)
+    figure, axes = new_grid(2 if timed else 1, 1, 10, 5.6 if timed else 3.2)
+    _heat(figure, axes[0], rows, lambda choice: 100 * choice.error, "error of the\noutputs, %", log=True)
+    axes[0].set_title("What zeros cost each layer, with its most bits", loc="left", fontsize=11)
+    if timed:
+        _heat(figure, axes[1], rows, lambda choice: choice.milliseconds, "milliseconds", log=False)
+        axes[1].set_title("How long it takes with them", loc="left", fontsize=11)
+    return figure
+
+
+def _heat(
+    figure: Figure, axes: Any, rows: Sequence[LayerReport], value: Callable[[Choice], float], label: str, *, log: bool
+) -> None:
+    """Layers to the right, shares of zeros upwards, a value as a colour."""
+    from matplotlib.colors import LogNorm
+
+    most = [[c for c in row.choices if c.bits == max(o.bits for o in row.choices)] for row in rows]
+    shares = sorted({round(choice.share, 2) for choices in most for choice in choices})
+    # Layers have zeros of their own to begin with: each cell takes the nearest share that was measured.
+    cells = [
+        [value(min(choices, key=lambda c: abs(c.share - share))) if choices else 0.0 for choices in most]
+        for share in shares
+    ]
+    positive = [cell for line in cells for cell in line if cell > 0]
+    scale = LogNorm(min(positive), max(positive)) if log and positive and min(positive) < max(positive) else None
+    floor = min(positive, default=0.0)
+    image = axes.imshow(
+        [[max(cell, floor) for cell in line] for line in cells], aspect="auto", origin="lower", cmap="YlGn", norm=scale,
+        interpolation="nearest",
+    )  # fmt: skip
+    axes.grid(visible=False)
+    axes.set_yticks(range(len(shares)), [f"{share:.0%}" for share in shares], fontsize=7)
+    axes.set_ylabel("zeros")
+    every = max(1, -(-len(rows) // 40))
+    shown = range(0, len(rows), every)
+    axes.set_xticks(list(shown), [rows[i].name for i in shown], rotation=90, fontsize=7)
+    figure.colorbar(image, ax=axes, pad=0.01).set_label(label, fontsize=8)
 
 
 def plot_sizes(report: Report) -> Figure:

@@ -137,6 +137,8 @@ class Report(Sequence[LayerReport]):
         if known.file_bytes is not None:
             ratio = f" (1/{known.parameter_bytes / known.file_bytes:.1f} of float32)" if known.parameter_bytes else ""
             found.append(("file", f"{format_bytes(known.file_bytes)}{ratio}"))
+        elif known.no_file:
+            found.append(("file", "none, see report.network.no_file"))
         found.append(("zeros", f"{self.zeros:.1%}"))
         if known.output_error is not None:
             found.append(("error of the outputs", f"{known.output_error:.1%}"))
@@ -171,6 +173,8 @@ class Report(Sequence[LayerReport]):
             entry = dataclasses.asdict(row)
             for key in ("error", "output_error", "sensitivity"):
                 entry[key] = finite(entry[key])
+            for choice in entry["choices"]:
+                choice.update({key: finite(choice[key]) for key in ("loss", "error")})
             layers.append(entry)
         total = {"bytes": self.bytes, "float_bytes": self.float_bytes, "zeros": self.zeros, "ratio": self.ratio}
         network = dataclasses.asdict(self.network)

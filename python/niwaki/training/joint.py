@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from niwaki.modules import check_model
+from niwaki.optimization.equalize import equalization_calls, equalize_with
 from niwaki.optimization.optimize import OptimizeConfig, optimize
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.prune import prune_with_reasons
@@ -135,8 +137,13 @@ class JointTraining:
     def __iter__(self) -> Iterator[Phase]:
         transform = self._quantize.transform if self._quantize is not None else None
         first = next(batches(self._items, transform)).copy()
-        network = optimize(self._model, self._optimize, args=first.args, kwargs=first.kwargs).requires_grad_(True)
-        rounded = self._quantize is not None and self._quantize.codebook is None
+        network = optimize(self._model, self._optimize, args=first.args, kwargs=first.kwargs)
+        quantize = self._quantize
+        if quantize is not None and quantize.equalize:
+            network = equalize_with(network, equalization_calls(self._items, quantize), quantize)
+            quantize = dataclasses.replace(quantize, equalize=False)
+        network.requires_grad_(True)
+        rounded = quantize is not None and quantize.codebook is None
         late = round(self._config.quantize_share * self._steps) if rounded else 0
         early = self._steps - late
         pruner = None
@@ -147,18 +154,18 @@ class JointTraining:
         if pruner is not None:
             pruner.finish()
         network.eval()
-        if self._quantize is None:
+        if quantize is None:
             self._result = network
         elif not rounded:
-            self._result = quantize_at_once(network, self._items, self._quantize, progress=self._progress)
+            self._result = quantize_at_once(network, self._items, quantize, progress=self._progress)
         else:
             prepared = prepare(
-                network, self._items, self._quantize, learned_steps=self._config.learned_steps, progress=self._progress
+                network, self._items, quantize, learned_steps=self._config.learned_steps, progress=self._progress
             )
             follow_first(prepared)
             if late:
                 yield Phase("quantize", prepared.train(), late, early)
-            self._result = convert(prepared.eval(), self._items, self._quantize)
+            self._result = convert(prepared.eval(), self._items, quantize, progress=self._progress)
         follow_first(self._result)
 
     def _pruned(self, network: nn.Module, transform: Any) -> tuple[nn.Module, Pruner | None]:

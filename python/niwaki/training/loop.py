@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,10 +11,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from niwaki.checkpoint import save_state
 from niwaki.progress import track
 from niwaki.training.config import FinetuneConfig
 from niwaki.training.distillation import DistillationLoss
 from niwaki.training.joint import JointTraining, Phase
+
+_log = logging.getLogger("niwaki")
+# Bad steps in a row, after which training is given up.
+_PATIENCE = 10
 
 # (output, inputs, labels or None) to a scalar.
 Criterion = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
@@ -38,7 +44,12 @@ def train(
         checkpoint: a folder that keeps the state of each phase, written every hundred steps; the same call goes on from
             there, with the data from the beginning.
         progress: shows progress bars, if stderr is a terminal.
+
+    Raises:
+        ValueError: ten steps in a row had a loss or gradients that are NaN or infinite. A single one is left out, and
+            the logger 'niwaki' says where it was.
     """
+    guard = _Guard(config.learning_rate)
     for phase in joint:
         state = _Saved(checkpoint, phase)
         optimizer = torch.optim.AdamW(
@@ -51,14 +62,16 @@ def train(
                 for group in optimizer.param_groups:
                     group["lr"] = config.rate(phase.begin + step, joint.steps)
                 loss = criterion(phase.network(x), x, y)
-                if not bool(torch.isfinite(loss)):
-                    raise ValueError(
-                        f"niwaki.finetune: the loss is NaN or infinite at step {phase.begin + step}; lower "
-                        f"learning_rate, which is {config.learning_rate:g}."
-                    )
                 optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+                if bool(torch.isfinite(loss)):
+                    loss.backward()
+                    bad = not_finite(phase.network)
+                else:
+                    bad = "the loss"
+                if guard.passes(bad, phase.begin + step):
+                    optimizer.step()
+                else:
+                    optimizer.zero_grad()
                 phase.step()
                 if (step + 1) % 100 == 0 or step + 1 == phase.steps:
                     state.save(optimizer, step + 1)
@@ -81,6 +94,36 @@ def _endless(data: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
             yield pair[0], labels
         if empty:
             raise ValueError("niwaki.finetune: the training data is empty, or can be walked through only once.")
+
+
+def not_finite(network: nn.Module) -> str:
+    """The first parameter whose gradient is NaN or infinite, in words; empty where there is none."""
+    for name, parameter in network.named_parameters():
+        if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
+            return f"the gradient of '{name}'"
+    return ""
+
+
+class _Guard:
+    """Leaves out steps that would make the weights NaN, and gives up where there is no other kind."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._row = 0
+
+    def passes(self, bad: str, step: int) -> bool:
+        """Whether to take a step; `bad` says what is not finite, if anything."""
+        if not bad:
+            self._row = 0
+            return True
+        self._row += 1
+        if self._row >= _PATIENCE:
+            raise ValueError(
+                f"niwaki.finetune: {bad} is NaN or infinite at step {step}, and in the {_PATIENCE - 1} steps before it; "
+                f"look at the training data, or lower learning_rate, which is {self._rate:g}."
+            )
+        _log.warning("training: %s is NaN or infinite at step %d, which is left out", bad, step)
+        return False
 
 
 class _Saved:
@@ -111,6 +154,4 @@ class _Saved:
             "step": step, "network": self._phase.network.state_dict(), "optimizer": optimizer.state_dict(),
             "pruner": pruner,
         }  # fmt: skip
-        part = self._path.with_suffix(".part")
-        torch.save(state, part)
-        os.replace(part, self._path)
+        save_state(state, self._path)

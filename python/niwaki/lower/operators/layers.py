@@ -62,6 +62,15 @@ class Conv2d(_Layer):
         return builder.add("conv2d", node, [self.source(node)], attributes, self.tensors(builder, node))
 
 
+@register("niwaki::dynamic_linear")
+class DynamicLinear(_Layer):
+    def refusal(self, node: Node) -> str:
+        return "measures the range of its inputs when it runs (QuantizeConfig.dynamic), which is done in torch"
+
+    def emit(self, builder: Builder, node: Node) -> int:
+        raise AssertionError(node.name)
+
+
 @register("niwaki::linear")
 class Linear(_Layer):
     rank = 2
