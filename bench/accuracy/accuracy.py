@@ -4,8 +4,8 @@
     python bench/accuracy/accuracy.py --data FOLDER --sparsity 0.3 0.5 0.75 0.9 --scope local global
 
 Float32 and compressed networks see the same test images. The compressed one runs as a user would run it: compiled, in
-int8, from its file. Errors are those of the logits, the norm of their change over their norm: on the test images, and on
-the last 1,000 training images, which no calibration sees. Seconds are those of the CPU, all threads together.
+int8, from its file. Errors are those of the logits, the norm of their change over their norm: on the test images, and
+on the last 1,000 training images, which no calibration sees. Seconds are those of the CPU, all threads together.
 """
 
 from __future__ import annotations
@@ -23,7 +23,18 @@ from torch import nn
 
 import niwaki
 
-HEADER = ("network", "method", "zeros", "file / float32", "top-1", "drop", "agreement", "error", "held-out error", "CPU s")
+HEADER = (
+    "network",
+    "method",
+    "zeros",
+    "file / float32",
+    "top-1",
+    "drop",
+    "agreement",
+    "error",
+    "held-out error",
+    "CPU s",
+)
 # Training images that are never calibrated on: choices between methods are made by the error of the logits on these.
 HELD_OUT = 1000
 
@@ -123,7 +134,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=512, help="to calibrate on (default: 512)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the calibration images; a row for each")
     parser.add_argument("--observer", nargs="*", default=[], help="also int8 with these observers")
-    parser.add_argument("--equalized", action="store_true", help="also with equalization: int8, --weight-bits, --codebook")
+    parser.add_argument(
+        "--equalized", action="store_true", help="also with equalization: int8, --weight-bits, --codebook"
+    )
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

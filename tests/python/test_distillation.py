@@ -162,7 +162,9 @@ def test_steps_that_are_not_finite_are_left_out_and_named(x: torch.Tensor, caplo
     labels = torch.randint(8, (32,))
 
     def run(data: Any, criterion: Any = None, steps: int = 8) -> nn.Module:
-        joint = niwaki.JointTraining(net, x, prune=niwaki.PruneConfig(0.5), quantize=niwaki.QuantizeConfig(), steps=steps)
+        joint = niwaki.JointTraining(
+            net, x, prune=niwaki.PruneConfig(0.5), quantize=niwaki.QuantizeConfig(), steps=steps
+        )
         return train(joint, data, config, criterion or distillation(net, config))
 
     small = run([(x, labels), (bad, labels)])
@@ -191,7 +193,9 @@ def test_steps_that_are_not_finite_are_left_out_and_named(x: torch.Tensor, caplo
     small = run([(x, labels)], criterion)
     assert "the gradient of '" in caplog.text and "is NaN or infinite at step 2" in caplog.text
     assert bool(small(x).isfinite().all())
-    with pytest.raises(ValueError, match="the loss is NaN or infinite at step 9, and in the 9 steps before it; look at"):
+    with pytest.raises(
+        ValueError, match="the loss is NaN or infinite at step 9, and in the 9 steps before it; look at"
+    ):
         run([(bad, labels)], steps=20)
 
 
@@ -239,10 +243,10 @@ def test_an_interrupted_compression_goes_on(
     calls.clear()
     again, _ = niwaki.compress(net, x, checkpoint=tmp_path / "run", **options)
     assert not calls and torch.equal(again(x), found(x))
+    other = make_net()
+    with torch.no_grad():
+        other[0].weight += 1
     with pytest.raises(ValueError, match="another network or with other options"):
-        other = make_net()
-        with torch.no_grad():
-            other[0].weight += 1
         niwaki.compress(other, x, checkpoint=tmp_path / "run", **options)
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="is a file; give the name of a folder"):

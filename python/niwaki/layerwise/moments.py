@@ -116,14 +116,14 @@ def moments(
 
 
 def deficiency(layer: nn.Conv2d | nn.Linear, inputs: Sequence[torch.Tensor], covariance: torch.Tensor) -> str:
-    """Why a covariance [G, K, K] of a layer's inputs is singular, in words; empty where nothing says that it is."""
+    """That a covariance [G, K, K] of a layer's inputs is singular, and why; empty where nothing says that it is."""
     diagonal = covariance.diagonal(dim1=1, dim2=2)
     still = int((diagonal <= 1e-10 * diagonal.mean().clamp_min(1e-30)).sum())
     if still:
-        return f"{still} of {diagonal.numel()} inputs never vary"
+        return f"the covariance of its inputs is singular: {still} of {diagonal.numel()} never vary"
     columns = min(_total(layer, inputs), SAMPLES)
     if columns < diagonal.shape[1]:
-        return f"there are {columns} samples of {diagonal.shape[1]} inputs"
+        return f"the covariance of its inputs is singular: {columns} samples of {diagonal.shape[1]}"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""The operators niwaki::conv2d, linear and dynamic_linear: a quantized layer, float32 in and out, run by the native core.
+"""The operators niwaki::conv2d, linear, dynamic_linear: a quantized layer, float32 in and out, run by the native core.
 
 They are torch.library operators with fake implementations, so torch.compile and torch.export see one node per layer.
 """

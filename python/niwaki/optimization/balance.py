@@ -83,7 +83,7 @@ def balance(sides: Sequence[Side], free: torch.Tensor, caps: torch.Tensor) -> tu
         caps: float32 [variables], the most that a scale may be.
 
     Returns:
-        float32 [variables], 1 where it is not free; and the cost over that of ones. Ones, where nothing better is found.
+        float32 [variables], 1 where it is not free; and the cost over that of ones. Ones, if nothing better is found.
     """
     before = float(cost(sides, torch.zeros(len(free)), smooth=False))
     ones = torch.ones(len(free))

@@ -202,4 +202,3 @@ def _apply(ties: Ties, scales: torch.Tensor) -> None:
             norm.module.weight.mul_(t)
             if norm.module.bias is not None:
                 norm.module.bias.mul_(t)
-

@@ -274,23 +274,25 @@ class Ties:
 
     def _sliced(self, node: Node) -> Value | None:
         value = self._of(node.args[0])
-        source, dim, begin, end, step = (*node.args, *(None, 0, None, None, 1)[len(node.args) :])
+        given: tuple[Any, ...] = node.args
+        source, dim, begin, end, step = (*given, *(None, 0, None, None, 1)[len(given) :])
         shape = _shape(source)
         if value is None or shape is None or not isinstance(dim, int):
             return None
         if dim % len(shape) != value.dim:
             return value
-        return Value(value.ids[begin:end:step], value.dim)  # type: ignore[misc]
+        return Value(value.ids[begin:end:step], value.dim)
 
     def _padded(self, node: Node) -> Value | None:
         value = self._of(node.args[0])
-        source, sizes, mode, fill = (*node.args, *(None, None, "constant", None)[len(node.args) :])
+        given: tuple[Any, ...] = node.args
+        source, sizes, mode, fill = (*given, *(None, None, "constant", None)[len(given) :])
         if node.target is _aten.constant_pad_nd.default:
             mode, fill = "constant", mode if mode != "constant" else None
         shape = _shape(source)
         if value is None or shape is None or mode != "constant" or fill not in (None, 0, 0.0):
             return None
-        pairs: list[Any] = list(sizes)  # type: ignore[arg-type]
+        pairs: list[Any] = list(sizes)
         place = 2 * (len(shape) - 1 - value.dim)
         before, after = pairs[place : place + 2] if place < len(pairs) else (0, 0)
         if min(before, after) < 0:

@@ -30,6 +30,7 @@ class Problem:
         moments, form: of its inputs, and the error that follows.
         allowed: bool [G, O / G, K], the weights that are not zero already.
         best: the scaled weights of least error without more zeros.
+        note: that the covariance of the inputs is singular, and why; empty where it is not.
     """
 
     def __init__(self, seen: Visit, pattern: str, rows: torch.Tensor | None, quick: bool = False) -> None:
@@ -39,13 +40,7 @@ class Problem:
         self._groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
         self._before = seen.weight.reshape(self._groups, len(seen.weight) // self._groups, -1)
         self.moments = _finite(moments(layer, seen.inputs, seen.references, centered=layer.bias is not None), seen.name)
-        singular = deficiency(layer, seen.inputs, self.moments.covariance)
-        if singular and not quick:
-            _log.warning(
-                "layer '%s': the covariance of its inputs is singular (%s); damping keeps its weights near what they "
-                "were. More, and more various, calibration inputs help",
-                seen.name, singular,
-            )  # fmt: skip
+        self.note = deficiency(layer, seen.inputs, self.moments.covariance)
         self.form: Quadratic = quadratic(self._before, self.moments.covariance, self.moments.cross)
         self.allowed = self._before != 0
         self.best = solve(self.form, self.allowed, self._before * self.form.scale)

@@ -223,6 +223,10 @@ def _by_second_order(model: nn.Module, layers: dict[str, Layer], run: _Run, reas
                 if result is None:
                     leave(name, "not pruned: not called as a layer when the network ran", reasons)
                     continue
+                if result.note:
+                    # Damping keeps its weights near what they were; more various inputs would help.
+                    reasons[name] = result.note
+                    _log.info("prune: layer '%s': %s", name, result.note)
                 if find_mask(layer) is not None:
                     layer.parametrizations["weight"].original.copy_(found[name].weight)  # type: ignore[index, union-attr]
                 else:

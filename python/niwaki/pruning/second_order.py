@@ -42,10 +42,12 @@ class Pruned:
     Attributes:
         mask: bool, of the weight's shape; True is kept.
         error: of its outputs on the calibration inputs, root of the mean square over that of the outputs.
+        note: what was out of the ordinary; empty where nothing was.
     """
 
     mask: torch.Tensor
     error: float
+    note: str = ""
 
 
 def prune_layers(
@@ -98,12 +100,12 @@ def prune_layers(
             v = problem.solve(keep)
             weight = v / problem.form.scale if finish is None else finish(seen, problem.form, keep, v)
             problem.write(torch.where(keep, weight, 0))
-            result = Pruned(keep.reshape(seen.weight.shape), problem.relative_error(v))
+            result = Pruned(keep.reshape(seen.weight.shape), problem.relative_error(v), problem.note)
             if checkpoint is not None:
                 scale = None if finish is None else finish.scales.get(seen.name)
                 checkpoint.save(f"layer {seen.name}", _state(seen.layer, result, scale))
         else:
-            result = Pruned(state["mask"], state["error"])
+            result = Pruned(state["mask"], state["error"], state["note"])
             seen.layer.load_state_dict(state["layer"])
             if finish is not None and state["scale"] is not None:
                 finish.scales[seen.name] = state["scale"]
@@ -114,7 +116,8 @@ def prune_layers(
 
 
 def _state(layer: Layer, result: Pruned, scale: torch.Tensor | None) -> dict[str, Any]:
-    return {"mask": result.mask, "error": result.error, "layer": layer.state_dict(), "scale": scale}
+    known = {"mask": result.mask, "error": result.error, "note": result.note}
+    return {**known, "layer": layer.state_dict(), "scale": scale}
 
 
 def _counts(

@@ -77,8 +77,8 @@ def fold_factor(norm: nn.modules.batchnorm._BatchNorm, dims: int) -> torch.Tenso
 class FoldedQuantizer(nn.Module):
     """A parametrization of a layer that a batch norm follows: rounds its weights as they are when that is folded in.
 
-    weight = round(weight * f) / f, with f = gamma / sqrt(running variance + eps): the batch norm multiplies by f again, so
-    in eval mode both compute what the folded layer will, and while training the batch norm may use each batch's
+    weight = round(weight * f) / f, with f = gamma / sqrt(running variance + eps): the batch norm multiplies by f again,
+    so in eval mode both compute what the folded layer will, and while training the batch norm may use each batch's
     statistics (Krishnamoorthi, "Quantizing deep convolutional networks", 2018, https://arxiv.org/abs/1806.08342).
 
     Args:

@@ -194,9 +194,7 @@ def swap_layers(model: nn.Module, layers: dict[str, FloatLayer], dynamic: Sequen
                 layer.dilation, layer.groups, layer.bias is not None,  # type: ignore[arg-type]
             )  # fmt: skip
         else:
-            new = Linear(
-                layer.in_features, layer.out_features, layer.bias is not None, dynamic=name in dynamic
-            )
+            new = Linear(layer.in_features, layer.out_features, layer.bias is not None, dynamic=name in dynamic)
         new.name = name
         model = replace_module(model, layer, new.eval())
     if isinstance(model, (Conv2d, Linear)):

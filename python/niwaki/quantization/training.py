@@ -11,7 +11,6 @@ from torch.nn.utils import parametrize
 
 from niwaki.errors import NiwakiError
 from niwaki.layerwise.levels import Uniform
-from niwaki.layerwise.walk import first as first_inputs
 from niwaki.modules import check_model, copy_model, named_layers, replace_module
 from niwaki.nn.layers import Conv2d, Linear
 from niwaki.optimization.equalize import equalization_calls, equalize_with
@@ -42,8 +41,8 @@ def prepare(
 ) -> nn.Module:
     """Makes a network that computes in float32 what int8 will, and can be trained. Then: niwaki.convert.
 
-    Zeros of the weights stay zeros. Batch norms are folded first, so the network trains with their statistics frozen; or
-    they stay and train along, until niwaki.freeze_batch_norm.
+    Zeros of the weights stay zeros. Batch norms are folded first, so the network trains with their statistics frozen;
+    or they stay and train along, until niwaki.freeze_batch_norm.
 
     Args:
         model: a float32 network on the CPU, trained. It is not changed.
@@ -86,7 +85,7 @@ def prepare(
     first = next(batches(items, config.transform)).copy()
     folded = optimize(model, args=first.args, kwargs=first.kwargs)
     if config.equalize:
-        folded = equalize_with(folded, list(first_inputs(batches(items, config.transform), INPUTS)), config)
+        folded = equalize_with(folded, equalization_calls(items, config), config)
     quantized = quantize(folded, items, _nearest(config), progress=progress)
     found = {part.name: part for part in quantized.modules() if isinstance(part, (Conv2d, Linear))}
     prepared, norms = folded, {}
@@ -107,7 +106,12 @@ def _nearest(config: QuantizeConfig) -> QuantizeConfig:
 
 
 def _attach(
-    layer: nn.Module, seen: Conv2d | Linear, norm: BatchNorm | None, config: QuantizeConfig, learned: bool, momentum: float
+    layer: nn.Module,
+    seen: Conv2d | Linear,
+    norm: BatchNorm | None,
+    config: QuantizeConfig,
+    learned: bool,
+    momentum: float,
 ) -> None:
     weight = layer.weight.detach()  # type: ignore[operator]
     if bool((weight == 0).any()):
@@ -162,7 +166,7 @@ def _folded(model: nn.Module) -> nn.Module:
         for _, layer in list(named_layers(model)):
             if not hasattr(layer, _QUANTIZER):
                 continue
-            steps: Any = layer.parametrizations["weight"]  # type: ignore[index,union-attr]
+            steps: Any = layer.parametrizations["weight"]  # type: ignore[index]
             if not isinstance(steps[-1], FoldedQuantizer):
                 continue
             norm = steps[-1].norm

@@ -12,9 +12,9 @@ from niwaki._core import stored_weight
 from niwaki.budget.run import Outcome
 from niwaki.budget.search import Candidate
 from niwaki.budget.target import Target
+from niwaki.layerwise.sensitivity import pieces
 from niwaki.nn.layers import Conv2d, Linear
 from niwaki.nn.lstm import LSTM
-from niwaki.layerwise.sensitivity import pieces
 from niwaki.pipeline import Squeezed, measure_file
 from niwaki.quantization.inputs import Batch
 from niwaki.quantization.weights import relative_error

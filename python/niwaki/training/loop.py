@@ -119,8 +119,8 @@ class _Guard:
         self._row += 1
         if self._row >= _PATIENCE:
             raise ValueError(
-                f"niwaki.finetune: {bad} is NaN or infinite at step {step}, and in the {_PATIENCE - 1} steps before it; "
-                f"look at the training data, or lower learning_rate, which is {self._rate:g}."
+                f"niwaki.finetune: {bad} is NaN or infinite at step {step}, and in the {_PATIENCE - 1} steps before "
+                f"it; look at the training data, or lower learning_rate, which is {self._rate:g}."
             )
         _log.warning("training: %s is NaN or infinite at step %d, which is left out", bad, step)
         return False
