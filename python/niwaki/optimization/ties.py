@@ -274,8 +274,8 @@ class Ties:
 
     def _sliced(self, node: Node) -> Value | None:
         value = self._of(node.args[0])
-        given: tuple[Any, ...] = node.args
-        source, dim, begin, end, step = (*given, *(None, 0, None, None, 1)[len(given) :])
+        given: list[Any] = list(node.args)
+        source, dim, begin, end, step = given + [None, 0, None, None, 1][len(given) :]
         shape = _shape(source)
         if value is None or shape is None or not isinstance(dim, int):
             return None
@@ -285,8 +285,8 @@ class Ties:
 
     def _padded(self, node: Node) -> Value | None:
         value = self._of(node.args[0])
-        given: tuple[Any, ...] = node.args
-        source, sizes, mode, fill = (*given, *(None, None, "constant", None)[len(given) :])
+        given: list[Any] = list(node.args)
+        source, sizes, mode, fill = given + [None, None, "constant", None][len(given) :]
         if node.target is _aten.constant_pad_nd.default:
             mode, fill = "constant", mode if mode != "constant" else None
         shape = _shape(source)
