@@ -123,7 +123,9 @@ def compress(
     optimized = run_optimize(model, optimize, args=first.args, kwargs=first.kwargs)
     if quantize_config.equalize:
         taken = items.taken() if isinstance(items, _Replayed) else items
-        optimized = equalize_with(optimized, equalization_calls(taken, quantize_config), quantize_config)
+        optimized = equalize_with(
+            optimized, equalization_calls(taken, quantize_config), quantize_config, progress=progress
+        )
         quantize_config = dataclasses.replace(quantize_config, equalize=False)
     if target is not None:
         outcome = compress_to(
@@ -181,8 +183,14 @@ class _Replayed:
     """An iterable whose first item can be looked at before one walks through it."""
 
     def __init__(self, items: Any) -> None:
+        self._count = len(items) if hasattr(items, "__len__") else None
         self._rest = iter(items)
         self._head: list[Any] = list(itertools.islice(self._rest, 1))
+
+    def __len__(self) -> int:
+        if self._count is None:
+            raise TypeError("an iterator has no length")
+        return self._count
 
     def taken(self) -> Iterator[Any]:
         """A look at the first items, as many as are asked for; these are kept."""

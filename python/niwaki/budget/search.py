@@ -225,7 +225,11 @@ class Search:
         assert reference is not None
         found = self.evaluated(found, evaluate)
         drop = self._target.accuracy_drop
-        if drop is None or self._kept(found, reference):
+        if drop is None:
+            if found is not self.dense:
+                self.dense = self.evaluated(self.dense, evaluate)  # for the plot of size against accuracy
+            return found
+        if self._kept(found, reference):
             return found
         return self._put_back(found, evaluate, reference)
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
+from niwaki.progress import track
+
 # Steps of the descent, their size (of the logarithm of a scale), and how far a scale may go.
 _STEPS, _RATE, _FARTHEST = 120, 0.05, math.log(64.0)
 # The largest of some numbers, smoothed: the norm with this exponent. A maximum alone would move one channel at a time.
@@ -74,13 +76,16 @@ def _largest(x: torch.Tensor, dim: int, smooth: bool) -> torch.Tensor:
     return powers ** (1 / _NORM) * most.squeeze(dim)
 
 
-def balance(sides: Sequence[Side], free: torch.Tensor, caps: torch.Tensor) -> tuple[torch.Tensor, float]:
+def balance(
+    sides: Sequence[Side], free: torch.Tensor, caps: torch.Tensor, *, progress: bool = False
+) -> tuple[torch.Tensor, float]:
     """The scale of each variable, by gradient descent on the logarithms.
 
     Args:
         sides: of all layers.
         free: bool [variables], those that may be scaled.
         caps: float32 [variables], the most that a scale may be.
+        progress: shows a progress bar, if stderr is a terminal.
 
     Returns:
         float32 [variables], 1 where it is not free; and the cost over that of ones. Ones, if nothing better is found.
@@ -93,7 +98,7 @@ def balance(sides: Sequence[Side], free: torch.Tensor, caps: torch.Tensor) -> tu
     with torch.inference_mode(False), torch.enable_grad():
         logs = torch.zeros(len(free), requires_grad=True)
         adam = torch.optim.Adam([logs], lr=_RATE)
-        for step in range(_STEPS):
+        for step in track(range(_STEPS), "equalizing", progress):
             adam.param_groups[0]["lr"] = _RATE * (1 - step / _STEPS)
             bounded = torch.where(free, logs.clamp_min(-_FARTHEST).minimum(highest), 0)
             # Relative, so that Adam's own constant is small beside the gradient.

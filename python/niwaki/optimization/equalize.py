@@ -25,6 +25,7 @@ from niwaki.modules import bake_parametrizations, check_model, check_skips, copy
 from niwaki.optimization.balance import Side, balance
 from niwaki.optimization.fused import call_parts
 from niwaki.optimization.ties import Reader, Ties
+from niwaki.progress import track
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.inputs import Batch, batches, check_calibration
 
@@ -37,7 +38,9 @@ _BACKWARD = 32
 _ROOM = 0.98
 
 
-def equalize(model: nn.Module, calibration: Any, config: QuantizeConfig | None = None) -> nn.Module:
+def equalize(
+    model: nn.Module, calibration: Any, config: QuantizeConfig | None = None, *, progress: bool = True
+) -> nn.Module:
     """A copy that computes the same in float32, and loses less when it is rounded.
 
     Between two layers, a channel can be multiplied by a factor where it is written and divided by it where it is read,
@@ -50,6 +53,7 @@ def equalize(model: nn.Module, calibration: Any, config: QuantizeConfig | None =
         model: a float32 network on the CPU. It is not changed.
         calibration: as in niwaki.compress; the first 128 inputs are used.
         config: bits, per_channel, skip and transform; QuantizeConfig() where None.
+        progress: shows progress bars, if stderr is a terminal.
 
     Returns:
         The network, in eval mode, without parametrizations. Where its graph cannot be found, the copy is as it was, and
@@ -64,7 +68,7 @@ def equalize(model: nn.Module, calibration: Any, config: QuantizeConfig | None =
     if not isinstance(config, QuantizeConfig):
         raise TypeError(f"niwaki.equalize: config must be a QuantizeConfig, not {type(config).__name__}.")
     check_skips(model, config.skip, "equalize")
-    return equalize_with(model, equalization_calls(check_calibration(calibration), config), config)
+    return equalize_with(model, equalization_calls(check_calibration(calibration), config), config, progress=progress)
 
 
 def equalization_calls(items: Iterable[Any], config: QuantizeConfig) -> list[Batch]:
@@ -72,7 +76,7 @@ def equalization_calls(items: Iterable[Any], config: QuantizeConfig) -> list[Bat
     return list(first_inputs(batches(items, config.transform), EQUALIZED))
 
 
-def equalize_with(model: nn.Module, calls: list[Batch], config: QuantizeConfig) -> nn.Module:
+def equalize_with(model: nn.Module, calls: list[Batch], config: QuantizeConfig, *, progress: bool = True) -> nn.Module:
     """As `equalize`, on calls of the network."""
     copied = copy_model(model).eval().requires_grad_(False)
     bake_parametrizations(copied)
@@ -90,9 +94,10 @@ def equalize_with(model: nn.Module, calls: list[Batch], config: QuantizeConfig) 
     readers = [reader for reader in ties.readers if reader.layer.weight.numel()]
     seen = _Seen(program, {r.source: r.dim for r in readers} | {c.node: c.value.dim for c in ties.clamps})
     with evaluating(copied):
-        for one in same:
+        for one in track(same, "looking at channels", progress):
             seen.look(one)
-    counts = sensitivities(copied, [reader.layer for reader in readers], same, inputs=_BACKWARD) or {}
+    layers = [reader.layer for reader in readers]
+    counts = sensitivities(copied, layers, same, inputs=_BACKWARD, progress=progress) or {}
     if len(counts) < len(readers):
         counts = {}  # energies and Jacobians have other units
     copied.requires_grad_(False)
@@ -102,7 +107,7 @@ def equalize_with(model: nn.Module, calls: list[Batch], config: QuantizeConfig) 
     free, caps = _bounds(ties, seen)
     rounded = [reader for reader in readers if not matches(reader.name, config.skip)]
     sides = [_side(ties, reader, seen, counts.get(id(reader.layer)), config) for reader in rounded]
-    scales, share = balance(sides, free, caps)
+    scales, share = balance(sides, free, caps, progress=progress)
     _log.info("equalize: rounding is expected to cost %.3g of what it did; %d channels are scaled", share,
               int((scales != 1).sum()))  # fmt: skip
     if share < 1:

@@ -97,7 +97,7 @@ def quantize_with_reasons(
     call_parts(copied)
     if config.equalize:
         head = list(first_inputs(itertools.chain([first], stream), EQUALIZED))
-        copied = equalize_with(copied, head, config)
+        copied = equalize_with(copied, head, config, progress=progress)
         first, stream = head[0], itertools.chain(head[1:], stream)
     called = _layers_called(copied, first)
     floats = dict(named_layers(copied))

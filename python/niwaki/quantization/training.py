@@ -85,7 +85,7 @@ def prepare(
     first = next(batches(items, config.transform)).copy()
     folded = optimize(model, args=first.args, kwargs=first.kwargs)
     if config.equalize:
-        folded = equalize_with(folded, equalization_calls(items, config), config)
+        folded = equalize_with(folded, equalization_calls(items, config), config, progress=progress)
     quantized = quantize(folded, items, _nearest(config), progress=progress)
     found = {part.name: part for part in quantized.modules() if isinstance(part, (Conv2d, Linear))}
     prepared, norms = folded, {}

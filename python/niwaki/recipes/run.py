@@ -116,7 +116,7 @@ def _trained(model: nn.Module, calibration: Any, options: _Training) -> tuple[nn
     )  # fmt: skip
     folded = optimize(model, recipe.optimize, args=(chosen[0],))
     if quantize.equalize:
-        folded = equalize_with(folded, equalization_calls(chosen, plain), plain)
+        folded = equalize_with(folded, equalization_calls(chosen, plain), plain, progress=progress)
     squeezed = Squeezed(module, dict(named_layers(folded)), joint.reasons)
     accuracies = (None, None) if evaluate is None else (evaluate(module), evaluate(model))
     return module, report_of(model, folded, squeezed, Batch(0, (chosen[0],), {}), accuracies)

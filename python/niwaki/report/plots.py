@@ -60,6 +60,7 @@ def plot_trade(report: Report) -> Figure:
         )  # fmt: skip
         if network.float_accuracy is not None:
             axes[1].axhline(network.float_accuracy, color=_WOOD, linewidth=1, linestyle="--", label="float32")
+        axes[1].set_ylim(top=min(axes[1].get_ylim()[1], 100.5))
         axes[1].set_ylabel("accuracy, %")
         axes[1].set_title("Size against accuracy", loc="left", fontsize=11)
     for part in axes:

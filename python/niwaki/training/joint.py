@@ -140,7 +140,8 @@ class JointTraining:
         network = optimize(self._model, self._optimize, args=first.args, kwargs=first.kwargs)
         quantize = self._quantize
         if quantize is not None and quantize.equalize:
-            network = equalize_with(network, equalization_calls(self._items, quantize), quantize)
+            calls = equalization_calls(self._items, quantize)
+            network = follow_first(equalize_with(network, calls, quantize, progress=self._progress))
             quantize = dataclasses.replace(quantize, equalize=False)
         network.requires_grad_(True)
         rounded = quantize is not None and quantize.codebook is None
