@@ -115,6 +115,19 @@ def test_a_relu6_keeps_its_bound(x: torch.Tensor) -> None:
         assert float(equal[:2](x).max()) <= 6
 
 
+def test_channels_that_did_not_fire_are_hardly_scaled(x: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 4, 1)).eval()
+    with torch.no_grad():
+        net[0].weight[0].zero_()
+        net[0].bias[0] = -1.0  # what makes it fire, this calibration does not show
+        net[0].weight[1] *= 0.05
+    equal = niwaki.equalize(net, x)
+    with torch.no_grad():
+        scale = equal[0].bias / net[0].bias
+    assert 1 <= float(scale[0]) < 5, "as if it reached a quarter of the largest"
+
+
 def test_zeros_stay_zeros_and_what_is_skipped_counts_nothing(x: torch.Tensor) -> None:
     pruned = niwaki.prune(skewed(plain), sparsity=0.5, pattern="unstructured")
     equal = niwaki.equalize(pruned, x)

@@ -180,12 +180,18 @@ def _side(ties: Ties, reader: Reader, seen: _Seen, counts: torch.Tensor | None, 
         outputs=torch.from_numpy(ties.roots(reader.outputs)).reshape(groups, -1),
         largest=weight.abs().amax(3),
         energy=(weight.square().sum(3) * rows[:, :, None]).sum(1),
-        reach=seen.reach[reader.source].reshape(groups, -1),
+        reach=_expected(seen.reach[reader.source]).reshape(groups, -1),
         square=seen.mean_square(reader.source).reshape(groups, -1) * weight.shape[3],
         counts=rows,
         levels=2 ** (bits - 1) - 1,
         per_channel=config.per_channel,
     )
+
+
+def _expected(reach: torch.Tensor) -> torch.Tensor:
+    """How far channels may reach on other inputs: a few of them say little of channels that hardly ever fire."""
+    most = reach.max()
+    return torch.where(reach < 1e-3 * most, 0.25 * most, reach.clamp_min(0.02 * most))
 
 
 def _apply(ties: Ties, scales: torch.Tensor) -> None:
