@@ -77,7 +77,7 @@ class JointTraining:
         progress: shows progress bars of what is not training, if stderr is a terminal.
 
     Attributes:
-        reasons: after the first phase has begun, why layers were not pruned, by name.
+        reasons: after the first phase has begun, why layers were not pruned, or what was odd about them, by name.
         result: after the last phase, the compressed network: niwaki.nn layers, ready for niwaki.compile. Without
             `quantize`, the pruned network in float32.
 
