@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from networks import DEPTHS, Images, load_images, load_network
+from networks import DEPTHS, Images, load_images, load_network, unbalanced
 from torch import nn
 
 import niwaki
@@ -128,6 +128,7 @@ def main() -> None:
     parser.add_argument("--rounding", nargs="+", choices=("nearest", "second_order", "learned"),
                         default=["nearest", "second_order"], help="for --weight-bits and --codebook")  # fmt: skip
     parser.add_argument("--per-tensor", action="store_true", help="one scale per layer, for --weight-bits, --codebook")
+    parser.add_argument("--unbalanced", action="store_true", help="networks whose channels differ in range")
     parser.add_argument("--both", action="store_true", help="bits and codebooks for the rows of --sparsity")
     parser.add_argument("--float32", action="store_true", help="pruned networks in float32: what pruning alone costs")
     parser.add_argument("--pruned", action="store_true", help="leave out the row of int8 without pruning")
@@ -144,6 +145,8 @@ def main() -> None:
     print("| " + " | ".join(HEADER) + " |\n" + "|---" * len(HEADER) + "|")
     for name in args.networks:
         model = load_network(name, args.data)
+        if args.unbalanced:
+            name, model = f"{name}, unbalanced", unbalanced(model)
         if not (args.float32 or args.pruned):
             measure(name, "int8", model, images, args, {})
         if args.uncorrected:

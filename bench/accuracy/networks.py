@@ -64,11 +64,26 @@ class Images:
     labels: torch.Tensor
 
 
-def load_network(name: str, folder: Path) -> nn.Module:
+def load_network(name: str, folder: Path) -> ResNet:
     """A trained network in eval mode."""
     model = ResNet(DEPTHS[name])
     model.load_state_dict(load_file(folder / f"{name}_cifar10.safetensors"))
     return model.eval()
+
+
+def unbalanced(model: ResNet, seed: int = 0) -> ResNet:
+    """The same network in float32, whose channels inside of the blocks have ranges that differ by up to 64 times.
+
+    Networks come so: nothing in training keeps the channels between two layers alike, and those of MobileNetV2 are not.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for block in (part for part in model.modules() if isinstance(part, Block)):
+            factors = 2 ** (6 * torch.rand(len(block.bn1.weight), generator=generator) - 3)
+            block.bn1.weight.mul_(factors)
+            block.bn1.bias.mul_(factors)
+            block.conv2.weight.div_(factors[:, None, None])
+    return model
 
 
 def load_images(folder: Path) -> Images:

@@ -57,7 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments.run(arguments)
     except KeyboardInterrupt:
-        print("niwaki: interrupted; nothing was written.", file=sys.stderr)
+        folder = getattr(arguments, "checkpoint", None)
+        kept = f"what is done lies in '{folder}', and the same command goes on" if folder else "nothing was written"
+        print(f"niwaki: interrupted; {kept}.", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `niwaki inspect file | head`
         sys.stderr.close()
