@@ -297,3 +297,29 @@ def test_recipes_targets_and_what_does_not_go_together(
     ):
         assert compress(*inputs, *wrong) == 2
         assert says in capsys.readouterr().err
+
+
+def test_equalization_toml_and_a_checkpoint(
+    net: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = (f"{net}:make", "--calibration", images, "--input-size", "16", "--json")
+    (tmp_path / "mine.toml").write_text('[quantize]\nweight_bits = 4\nequalize = true\nactivations = "symmetric"\n')
+    sizes = []
+    for index, options in enumerate((
+        ("--recipe", tmp_path / "mine.toml"),
+        ("--weight-bits", 4, "--equalize", "--observer", "entropy", "--checkpoint", tmp_path / "run"),
+    )):  # fmt: skip
+        output = tmp_path / f"{index}.niwaki"
+        assert compress(*inputs, *options, "-o", output) == 0
+        result = json.loads(capsys.readouterr().out)
+        assert result["bytes"] == output.stat().st_size == result["report"]["network"]["file_bytes"]
+        sizes.append(result["bytes"])
+    assert max(sizes) < 1.2 * min(sizes)
+    assert any((tmp_path / "run").rglob("*.pt"))
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(niwaki, "compress", interrupted)
+    assert compress(*inputs, "--checkpoint", tmp_path / "run", "-o", tmp_path / "no.niwaki") == 130
+    assert f"what is done lies in '{tmp_path / 'run'}'" in capsys.readouterr().err

@@ -191,10 +191,11 @@ def run(arguments: argparse.Namespace) -> None:
     network = niwaki.compile(module, (calibration[0][:1],))
     network.save(arguments.output, image=image)
     seconds = time.perf_counter() - begin
+    size = Path(arguments.output).stat().st_size
+    report = report.of_file(size)
     if arguments.report:
         (report.to_html if arguments.report.endswith(".html") else report.to_json)(arguments.report)
 
-    size = Path(arguments.output).stat().st_size
     float_size = sum(value.numel() * value.element_size() for value in given.state_dict().values())
     if arguments.json:
         result = {"file": arguments.output, "bytes": size, "float_bytes": float_size, "seconds": round(seconds, 3)}

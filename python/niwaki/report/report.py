@@ -67,6 +67,10 @@ class Report(Sequence[LayerReport]):
         """The same report, of a recipe's run."""
         return Report(self._rows, dataclasses.replace(self.network, recipe=recipe))
 
+    def of_file(self, size: int) -> Report:
+        """The same report, of a file that was written, which may hold more than the network alone (niwaki.ImageConfig)."""
+        return Report(self._rows, dataclasses.replace(self.network, file_bytes=size, no_file=""))
+
     @property
     def bytes(self) -> int:
         """Bytes of all layers now."""
