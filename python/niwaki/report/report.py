@@ -68,7 +68,7 @@ class Report(Sequence[LayerReport]):
         return Report(self._rows, dataclasses.replace(self.network, recipe=recipe))
 
     def of_file(self, size: int) -> Report:
-        """The same report, of a file that was written, which may hold more than the network alone (niwaki.ImageConfig)."""
+        """The same report, of a file that was written: it may hold more than the network (niwaki.ImageConfig)."""
         return Report(self._rows, dataclasses.replace(self.network, file_bytes=size, no_file=""))
 
     @property
