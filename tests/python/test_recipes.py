@@ -33,7 +33,7 @@ def test_the_packages_own_say_what_they_trade() -> None:
     assert recipes["half"].prune == niwaki.PruneConfig(0.5, scope="local", importance="second_order")
     assert recipes["codebook"].quantize.codebook == "kmeans"
     assert recipes["fast"].target == niwaki.Target(speedup=1.5)
-    assert recipes["tenth"].finetune is not None and recipes["tenth"].finetune.learning_rate == 2e-4
+    assert recipes["tenth"].finetune is not None and recipes["tenth"].finetune.learning_rate == 3e-4
 
 
 @pytest.mark.parametrize("name", ["int8", "codebook", "half"])
