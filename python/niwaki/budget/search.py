@@ -212,12 +212,14 @@ class Search:
         """
         if self._limits:
             found = self.within(self._limits)
-            if found is None:
-                nearest = self.smallest()
-                raise NiwakiError(
-                    f"niwaki.compress: no network keeps {self._words(self._limits)}; the nearest one takes "
-                    f"{self._words(self._true(nearest))}, so ask for no less."
-                )
+            if found is None:  # the estimates may have missed what the network of least cost keeps
+                found = self.smallest()
+                true = self._true(found)
+                if any(cost > limit for cost, limit in zip(true, self._limits, strict=True)):
+                    raise NiwakiError(
+                        f"niwaki.compress: no network keeps {self._words(self._limits)}; the nearest one takes "
+                        f"{self._words(true)}, so ask for no less."
+                    )
         else:
             found = self.smallest()
         if evaluate is None:
