@@ -1,4 +1,5 @@
 // niwaki_session_* and niwaki_run.
+#include <cstring>
 #include <limits>
 #include <utility>
 
@@ -40,12 +41,20 @@ std::vector<const niwaki_tensor*> match(const std::vector<Port>& ports, const ni
 
 std::string name_of(const char* what, const Port& port) { return std::string(what) + " '" + port.name + "'"; }
 
+// What the caller wrote into an enumeration: C allows any number, which C++ must not read as one that is not declared.
+template <typename Enum>
+int32_t number_of(const Enum& value) {
+  static_assert(sizeof(Enum) == sizeof(int32_t));
+  int32_t number;
+  std::memcpy(&number, &value, sizeof number);
+  return number;
+}
+
 // Sizes as [N, C, H, W] or [N, C].
 std::vector<int64_t> canonical(const niwaki_tensor& tensor, const std::string& what) {
-  if (tensor.type != NIWAKI_FLOAT32 && tensor.type != NIWAKI_UINT8)
-    refuse(what + ": its type is neither NIWAKI_FLOAT32 nor NIWAKI_UINT8.");
-  if (tensor.layout != NIWAKI_NCHW && tensor.layout != NIWAKI_NHWC)
-    refuse(what + ": its layout is neither NIWAKI_NCHW nor NIWAKI_NHWC.");
+  const int32_t type = number_of(tensor.type), layout = number_of(tensor.layout);
+  if (type != NIWAKI_FLOAT32 && type != NIWAKI_UINT8) refuse(what + ": its type is neither NIWAKI_FLOAT32 nor NIWAKI_UINT8.");
+  if (layout != NIWAKI_NCHW && layout != NIWAKI_NHWC) refuse(what + ": its layout is neither NIWAKI_NCHW nor NIWAKI_NHWC.");
   auto sizes = sizes_of(tensor.shape, what);
   if (tensor.layout == NIWAKI_NHWC && sizes.size() == 4) sizes = {sizes[0], sizes[3], sizes[1], sizes[2]};
   return sizes;
@@ -115,7 +124,7 @@ class Run {
   void check_output(size_t i, const std::vector<int64_t>& sizes) {
     const niwaki_tensor& output = *outputs_[i];
     const std::string what = name_of("Output", graph_.outputs()[i]);
-    if (output.type != NIWAKI_FLOAT32 || output.layout != NIWAKI_NCHW)
+    if (number_of(output.type) != NIWAKI_FLOAT32 || number_of(output.layout) != NIWAKI_NCHW)
       refuse(what + ": outputs are NIWAKI_FLOAT32, NIWAKI_NCHW.");
     if (const auto given = sizes_of(output.shape, what); given != sizes)
       refuse(what + ": its shape is " + text_of(sizes) + " for these inputs, not " + text_of(given) + ".");
