@@ -17,6 +17,8 @@ struct Run {
   int64_t base;
   __m512i index;
   __mmask16 lanes;
+  // Of the two loads: up to the last lane that is wanted. What lies behind may be the output, which other threads write.
+  __mmask16 low, high;
 };
 
 template <int kRuns>
@@ -27,9 +29,9 @@ void fill_runs(const PanelFill& fill, const Run* runs, __m512i zeros, uint8_t* t
 #pragma GCC unroll 4
     for (int r = 0; r < kRuns; ++r) {
       const uint8_t* from = plane + runs[r].base * 4;
-      lanes = _mm512_mask_mov_epi32(
-          lanes, runs[r].lanes,
-          _mm512_permutex2var_epi32(_mm512_loadu_si512(from), runs[r].index, _mm512_loadu_si512(from + 64)));
+      lanes = _mm512_mask_mov_epi32(lanes, runs[r].lanes,
+                                    _mm512_permutex2var_epi32(_mm512_maskz_loadu_epi32(runs[r].low, from), runs[r].index,
+                                                              _mm512_maskz_loadu_epi32(runs[r].high, from + 64)));
     }
     _mm512_storeu_si512(to, lanes);
   }
@@ -66,6 +68,10 @@ void fill_strided(const PanelFill& fill, const Lanes& from, __m512i zeros, uint8
     run.base = lanes[__builtin_ctz(left)];
     run.index = _mm512_sub_epi32(from.lane, _mm512_set1_epi32(static_cast<int32_t>(run.base)));
     run.lanes = _mm512_mask_cmplt_epu32_mask(left, run.index, _mm512_set1_epi32(32));
+    const auto last = static_cast<int>(lanes[31 - __builtin_clz(run.lanes)] - run.base);  // 0 .. 31
+    const uint64_t wanted = (uint64_t{2} << last) - 1;
+    run.low = static_cast<__mmask16>(wanted);
+    run.high = static_cast<__mmask16>(wanted >> 16);
     left = static_cast<__mmask16>(left & ~run.lanes);
   }
   switch (count) {
