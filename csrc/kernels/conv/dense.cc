@@ -143,13 +143,15 @@ void DenseConv::run(const Planes& in, const Planes& out, float* out_float, const
   const auto end_pixel = [&](int64_t tile) {  // past the pixels of a tile, with those that fill its last vector
     return grid.first_pixel(tile) + int64_t{grid.vectors_of(tile)} * kernels_.lanes + grid.tail_of(tile);
   };
+  const int64_t band_at = panel_bytes(in, out), working_at = band_at + band.bytes();
+  // The rows lie alike in the bands of all threads: one list for all, in the first one's memory.
+  const int32_t* offsets = band.tiles() > 0 ? band.offsets(scratch + working_at) : nullptr;
   pool.run(grid.tasks, [&](int64_t task, int thread) {
     uint8_t* memory = scratch + thread * each;
-    uint8_t* band_memory = memory + panel_bytes(in, out);
-    uint8_t* working = band_memory + band.bytes();
+    uint8_t* band_memory = memory + band_at;
+    uint8_t* working = memory + working_at;
     uint8_t* arrays = working + band.working_bytes();
     auto* floats = reinterpret_cast<float*>(arrays + TileSource::bytes(lanes));
-    const int32_t* offsets = band.tiles() > 0 ? band.offsets(working) : nullptr;
     int64_t band_begin = 0, band_end = 0;  // tiles whose inputs lie in the band
     DenseTile job{};
     job.output = output_of(out, residual);

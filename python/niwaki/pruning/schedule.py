@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Schedule:
+class Schedule(ABC):
     """When to prune, and what part of the final share.
 
     Attributes:
@@ -43,8 +44,9 @@ class Schedule:
             return 1.0
         return self._curve((step - self.start) / (self.end - self.start))
 
+    @abstractmethod
     def _curve(self, time: float) -> float:
-        raise NotImplementedError
+        """Part of the final share, 0 to 1, when `time`, 0 to 1, of the way from `start` to `end` is over."""
 
 
 @dataclass(frozen=True)
