@@ -219,15 +219,15 @@ def test_the_sensitivity_analysis_is_told_and_drawn(tmp_path: Path) -> None:
     x = torch.randn(16, 4, 8, 8)
     _, report = niwaki.compress(net, x, target=niwaki.Target(size=0.15))
     for row in report:
-        eight = [choice for choice in row.choices if choice.bits == 8]
-        assert len(eight) == 8 and {choice.bits for choice in row.choices} == {8, 6, 5, 4, 3}
+        eight = [option for option in row.options if option.bits == 8]
+        assert len(eight) == 8 and {option.bits for option in row.options} == {8, 6, 5, 4, 3}
         assert [c.share for c in eight] == sorted(c.share for c in eight)
         assert eight[-1].error > 3 * eight[0].error and eight[-1].bytes < 0.3 * eight[0].bytes
-        assert all(choice.milliseconds == 0 for choice in row.choices)
+        assert all(option.milliseconds == 0 for option in row.options)
     report.to_html(tmp_path / "size.html")
     assert "What zeros cost each layer" in (tmp_path / "size.html").read_text(encoding="utf-8")
     _, report = niwaki.compress(net, x, target=niwaki.Target(latency=1000.0))  # that any machine keeps
-    assert all(choice.milliseconds > 0 for row in report for choice in row.choices)
+    assert all(option.milliseconds > 0 for row in report for option in row.options)
     report.to_html(tmp_path / "time.html")
     assert "How long it takes with them" in (tmp_path / "time.html").read_text(encoding="utf-8")
 

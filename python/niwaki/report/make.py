@@ -20,7 +20,7 @@ from niwaki.quantization.inputs import Batch
 from niwaki.quantization.weights import relative_error
 from niwaki.report.measures import Measures, histogram, measure_outputs
 from niwaki.report.report import Report
-from niwaki.report.rows import Choice, LayerReport, NetworkReport, Point
+from niwaki.report.rows import LayerReport, NetworkReport, Point
 
 Float = nn.Conv2d | nn.Linear
 
@@ -63,11 +63,7 @@ def report_of_target(model: nn.Module, optimized: nn.Module, outcome: Outcome, b
         tried=tuple(_point(candidate) for candidate in outcome.tried), no_file=measured.why,
     )  # fmt: skip
     rows = _rows(optimized, squeezed, {**squeezed.reasons, **outcome.reasons}, measures)
-    choices = {
-        name: tuple(Choice(**dataclasses.asdict(option)) for option in options)
-        for name, options in outcome.measured.items()
-    }
-    return Report([dataclasses.replace(row, choices=choices.get(row.name, ())) for row in rows], network)
+    return Report([dataclasses.replace(row, options=outcome.measured.get(row.name, ())) for row in rows], network)
 
 
 def _point(candidate: Candidate) -> Point:

@@ -10,8 +10,9 @@ from niwaki.report.html import new_figure, new_grid
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from niwaki.budget.options import Option
     from niwaki.report.report import Report
-    from niwaki.report.rows import Choice, LayerReport
+    from niwaki.report.rows import LayerReport
 
 COLORS = {"int8": "#4c9f70", "sparse int8": "#1f5c3a", "float32": "#c9a227", "torch": "#b5533c", "before": "#d5dcd7"}
 _LEAF, _WOOD, _SOFT = "#1f5c3a", "#b5533c", "#8a968e"
@@ -31,8 +32,8 @@ def figures(report: Report) -> Iterator[Figure]:
         yield plot_errors(report)
     if any(row.sensitivity is not None for row in report):
         yield plot_sensitivity(report)
-    if any(row.choices for row in report):
-        yield plot_choices(report)
+    if any(row.options for row in report):
+        yield plot_options(report)
     if any(row.weights is not None for row in report):
         yield plot_weights(report)
 
@@ -90,30 +91,30 @@ def plot_accuracy(report: Report) -> Figure:
     return figure
 
 
-def plot_choices(report: Report) -> Figure:
+def plot_options(report: Report) -> Figure:
     """The sensitivity analysis: what each layer costs at each share of zeros, and how long it takes."""
-    rows = [row for row in report if row.choices]
-    timed = any(choice.milliseconds > 0 for row in rows for choice in row.choices)
+    rows = [row for row in report if row.options]
+    timed = any(option.milliseconds > 0 for row in rows for option in row.options)
     figure, axes = new_grid(2 if timed else 1, 1, 10, 5.6 if timed else 3.2)
-    _heat(figure, axes[0], rows, lambda choice: 100 * choice.error, "error of the\noutputs, %", log=True)
+    _heat(figure, axes[0], rows, lambda option: 100 * option.error, "error of the\noutputs, %", log=True)
     axes[0].set_title("What zeros cost each layer, with its most bits", loc="left", fontsize=11)
     if timed:
-        _heat(figure, axes[1], rows, lambda choice: choice.milliseconds, "milliseconds", log=False)
+        _heat(figure, axes[1], rows, lambda option: option.milliseconds, "milliseconds", log=False)
         axes[1].set_title("How long it takes with them", loc="left", fontsize=11)
     return figure
 
 
 def _heat(
-    figure: Figure, axes: Any, rows: Sequence[LayerReport], value: Callable[[Choice], float], label: str, *, log: bool
+    figure: Figure, axes: Any, rows: Sequence[LayerReport], value: Callable[[Option], float], label: str, *, log: bool
 ) -> None:
     """Layers to the right, shares of zeros upwards, a value as a colour."""
     from matplotlib.colors import LogNorm
 
-    most = [[c for c in row.choices if c.bits == max(o.bits for o in row.choices)] for row in rows]
-    shares = sorted({round(choice.share, 2) for choices in most for choice in choices})
+    most = [[o for o in row.options if o.bits == max(p.bits for p in row.options)] for row in rows]
+    shares = sorted({round(option.share, 2) for options in most for option in options})
     # Layers have zeros of their own to begin with: each cell takes the nearest share that was measured.
     cells = [
-        [value(min(choices, key=lambda c: abs(c.share - share))) if choices else 0.0 for choices in most]
+        [value(min(options, key=lambda o: abs(o.share - share))) if options else 0.0 for options in most]
         for share in shares
     ]
     positive = [cell for line in cells for cell in line if cell > 0]

@@ -177,8 +177,8 @@ class Report(Sequence[LayerReport]):
             entry = dataclasses.asdict(row)
             for key in ("error", "output_error", "sensitivity"):
                 entry[key] = finite(entry[key])
-            for choice in entry["choices"]:
-                choice.update({key: finite(choice[key]) for key in ("loss", "error")})
+            for option in entry["options"]:
+                option.update({key: finite(option[key]) for key in ("loss", "error")})
             layers.append(entry)
         total = {"bytes": self.bytes, "float_bytes": self.float_bytes, "zeros": self.zeros, "ratio": self.ratio}
         network = dataclasses.asdict(self.network)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from niwaki.budget.options import Option
+
 BINS = 41
 
 
@@ -21,27 +23,6 @@ class Histogram:
     high: float
     before: tuple[int, ...]
     after: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What a layer would cost in one form: a line of its sensitivity analysis.
-
-    Attributes:
-        share: of its weights or blocks that are zero, 0 to 1.
-        bits: of its weights.
-        loss: mean squared change of the network's outputs that is predicted, to first order.
-        error: of the layer's outputs, root of the mean square over that of the outputs.
-        bytes: of weights, scales and biases in a file.
-        milliseconds: of the layer, measured; 0 where the target is no matter of time.
-    """
-
-    share: float
-    bits: int
-    loss: float
-    error: float
-    bytes: float
-    milliseconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -65,7 +46,7 @@ class LayerReport:
         sensitivity: how far the network's outputs would move, relative to their norm, if the outputs of this layer were
             lost, to first order (squared Jacobian times mean square, by random signs); None where it was not measured.
         weights: histograms of the weights before and after; None where there are none.
-        choices: what was measured of the layer for a target: each share of zeros at each number of bits.
+        options: what was measured of the layer for a target: each share of zeros at each number of bits.
     """
 
     name: str
@@ -81,7 +62,7 @@ class LayerReport:
     output_error: float | None = None
     sensitivity: float | None = None
     weights: Histogram | None = None
-    choices: tuple[Choice, ...] = ()
+    options: tuple[Option, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.zeros <= 1.0:
@@ -95,7 +76,7 @@ class LayerReport:
             if value is not None and value < 0:
                 raise ValueError(f"layer '{self.name}': {field} is a ratio of norms and cannot be {value}.")
         object.__setattr__(self, "shape", tuple(self.shape))
-        object.__setattr__(self, "choices", tuple(self.choices))
+        object.__setattr__(self, "options", tuple(self.options))
 
 
 @dataclass(frozen=True)
