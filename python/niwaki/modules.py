@@ -6,7 +6,7 @@ import copy
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -14,6 +14,8 @@ from torch.nn.utils import parametrize
 from torch.nn.utils import prune as torch_prune
 
 from niwaki.errors import NiwakiError, first_sentence
+
+Config = TypeVar("Config")
 
 
 def check_model(model: Any, what: str) -> None:
@@ -31,6 +33,16 @@ def check_model(model: Any, what: str) -> None:
                 f"niwaki.{what}: '{name}' is {str(tensor.dtype).removeprefix('torch.')}; "
                 "convert the model with model.float()."
             )
+
+
+def config_or_default(config: Config | None, kind: type[Config], what: str) -> Config:
+    """`config`, or kind() where it is None. Raises TypeError for anything else."""
+    if config is None:
+        return kind()
+    if not isinstance(config, kind):
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise TypeError(f"niwaki.{what}: config must be {article} {kind.__name__}, not {type(config).__name__}.")
+    return config
 
 
 def copy_model(model: nn.Module) -> nn.Module:

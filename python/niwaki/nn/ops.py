@@ -5,7 +5,7 @@ They are torch.library operators with fake implementations, so torch.compile and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -27,8 +27,12 @@ _LINEAR = (
 _DYNAMIC_LINEAR = "(Tensor x, Tensor weight, Tensor weight_scale, Tensor? bias) -> Tensor"
 
 
-def _check(op: str, x: torch.Tensor, weight: torch.Tensor, others: Sequence[tuple[str, torch.Tensor | None]]) -> None:
-    for name, tensor in (("x", x), ("weight", weight), *others):
+_TENSORS = ("weight", "weight_scale", "bias", "input_scale", "input_zero_point")
+_DTYPES = {"weight": torch.int8, "input_zero_point": torch.int32}  # of the others, float32
+
+
+def _check(op: str, x: torch.Tensor, tensors: Mapping[str, torch.Tensor | None]) -> None:
+    for name, tensor in {"x": x, **tensors}.items():
         if tensor is not None and tensor.device.type not in ("cpu", "meta"):
             raise ValueError(
                 f"{op}: {name} is on device '{tensor.device}'; niwaki runs on CPUs, so move it with .cpu()."
@@ -37,10 +41,8 @@ def _check(op: str, x: torch.Tensor, weight: torch.Tensor, others: Sequence[tupl
         raise TypeError(
             f"{op}: x must be float32, not {str(x.dtype).removeprefix('torch.')}; convert it with x.float()."
         )
-    if weight.dtype != torch.int8:
-        raise TypeError(f"{op}: weight must be int8, not {str(weight.dtype).removeprefix('torch.')}.")
-    for name, tensor in others:
-        wanted = torch.int32 if name == "input_zero_point" else torch.float32
+    for name, tensor in tensors.items():
+        wanted = _DTYPES.get(name, torch.float32)
         if tensor is not None and tensor.dtype != wanted:
             raise TypeError(
                 f"{op}: {name} must be {str(wanted).removeprefix('torch.')}, "
@@ -143,13 +145,8 @@ def conv2d(
     Raises:
         TypeError, ValueError: a dtype, device or shape does not fit.
     """
-    others = (
-        ("weight_scale", weight_scale),
-        ("bias", bias),
-        ("input_scale", input_scale),
-        ("input_zero_point", input_zero_point),
-    )
-    _check("niwaki::conv2d", x, weight, others)
+    tensors = (weight, weight_scale, bias, input_scale, input_zero_point)
+    _check("niwaki::conv2d", x, dict(zip(_TENSORS, tensors, strict=True)))
     _check_conv2d(x, weight, groups)
     shape = _conv2d_shape(x, weight, stride, padding, dilation)
     _check_room(x, shape)
@@ -201,18 +198,12 @@ def linear(
     Raises:
         TypeError, ValueError: a dtype, device or shape does not fit.
     """
-    others = (
-        ("weight_scale", weight_scale),
-        ("bias", bias),
-        ("input_scale", input_scale),
-        ("input_zero_point", input_zero_point),
-    )
-    _check("niwaki::linear", x, weight, others)
+    tensors = (weight, weight_scale, bias, input_scale, input_zero_point)
+    _check("niwaki::linear", x, dict(zip(_TENSORS, tensors, strict=True)))
     _check_linear(x, weight)
     y = x.new_empty([*x.shape[:-1], weight.shape[0]])
     if y.numel() == 0:
         return y
-    tensors = (weight, weight_scale, bias, input_scale, input_zero_point)
     session = session_for(weight, tensors[1:], (), lambda: _graph("linear", weight.shape[1], {}, tensors))
     x = x.detach().contiguous()
     session.run([(x.data_ptr(), (x.numel() // x.shape[-1], x.shape[-1]))], [y.data_ptr()])
@@ -249,8 +240,7 @@ def dynamic_linear(
     Raises:
         TypeError, ValueError: a dtype, device or shape does not fit.
     """
-    others = (("weight_scale", weight_scale), ("bias", bias))
-    _check("niwaki::dynamic_linear", x, weight, others)
+    _check("niwaki::dynamic_linear", x, {"weight": weight, "weight_scale": weight_scale, "bias": bias})
     _check_linear(x, weight)
     y = x.new_empty([*x.shape[:-1], weight.shape[0]])
     if y.numel() == 0:

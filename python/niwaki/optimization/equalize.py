@@ -21,7 +21,7 @@ from niwaki.capture import capture, evaluating, shapes_of
 from niwaki.errors import NiwakiError
 from niwaki.layerwise.sensitivity import sensitivities
 from niwaki.layerwise.walk import first as first_inputs
-from niwaki.modules import bake_parametrizations, check_model, check_skips, copy_model, matches
+from niwaki.modules import bake_parametrizations, check_model, check_skips, config_or_default, copy_model, matches
 from niwaki.optimization.balance import Side, balance
 from niwaki.optimization.fused import call_parts
 from niwaki.optimization.ties import Reader, Ties
@@ -64,9 +64,7 @@ def equalize(
         NiwakiError: the network cannot be copied.
     """
     check_model(model, "equalize")
-    config = QuantizeConfig() if config is None else config
-    if not isinstance(config, QuantizeConfig):
-        raise TypeError(f"niwaki.equalize: config must be a QuantizeConfig, not {type(config).__name__}.")
+    config = config_or_default(config, QuantizeConfig, "equalize")
     check_skips(model, config.skip, "equalize")
     return equalize_with(model, equalization_calls(check_calibration(calibration), config), config, progress=progress)
 

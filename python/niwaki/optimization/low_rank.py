@@ -18,6 +18,7 @@ from niwaki.modules import (
     check_model,
     check_patterns,
     check_skips,
+    config_or_default,
     copy_model,
     has_hooks,
     is_conv2d,
@@ -81,9 +82,7 @@ def factorize(
         NiwakiError: the network cannot be captured.
     """
     check_model(model, "factorize")
-    config = FactorizeConfig() if config is None else config
-    if not isinstance(config, FactorizeConfig):
-        raise TypeError(f"niwaki.factorize: config must be a FactorizeConfig, not {type(config).__name__}.")
+    config = config_or_default(config, FactorizeConfig, "factorize")
     check_skips(model, config.skip, "factorize")
     copied = copy_model(model).eval()
     bake_parametrizations(copied)

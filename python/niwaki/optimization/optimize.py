@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from niwaki.modules import bake_parametrizations, check_model, copy_model, has_hooks, replace_module
+from niwaki.modules import bake_parametrizations, check_model, config_or_default, copy_model, has_hooks, replace_module
 from niwaki.optimization.dead import try_to_remove
 from niwaki.optimization.fold import fold_batch_norm
 from niwaki.optimization.fused import call_parts
@@ -70,9 +70,7 @@ def optimize(
         UserWarning: the network's graph cannot be found, so no batch norm was folded.
     """
     check_model(model, "optimize")
-    config = OptimizeConfig() if config is None else config
-    if not isinstance(config, OptimizeConfig):
-        raise TypeError(f"niwaki.optimize: config must be an OptimizeConfig, not {type(config).__name__}.")
+    config = config_or_default(config, OptimizeConfig, "optimize")
     if args is not None and not isinstance(args, tuple):
         raise TypeError(f"niwaki.optimize: args must be a tuple such as (x,), not {type(args).__name__}.")
     copied = copy_model(model).eval()

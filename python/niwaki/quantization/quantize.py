@@ -19,6 +19,7 @@ from niwaki.modules import (
     check_finite,
     check_model,
     check_names,
+    config_or_default,
     copy_model,
     has_hooks,
     is_conv2d,
@@ -82,9 +83,7 @@ def quantize_with_reasons(
     that keeps layers whose rounding takes long.
     """
     check_model(model, "quantize")
-    config = QuantizeConfig() if config is None else config
-    if not isinstance(config, QuantizeConfig):
-        raise TypeError(f"niwaki.quantize: config must be a QuantizeConfig, not {type(config).__name__}.")
+    config = config_or_default(config, QuantizeConfig, "quantize")
     if any(isinstance(module, (Conv2d, Linear)) for module in model.modules()):
         raise ValueError("niwaki.quantize: the network is quantized already; begin with the float32 network.")
     check_names(model, config.patterns, "niwaki.quantize")

@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize
 
 from niwaki.errors import NiwakiError
 from niwaki.layerwise.levels import Uniform
-from niwaki.modules import check_model, copy_model, named_layers, replace_module
+from niwaki.modules import check_model, config_or_default, copy_model, named_layers, replace_module
 from niwaki.nn.layers import Conv2d, Linear
 from niwaki.optimization.equalize import equalization_calls, equalize_with
 from niwaki.optimization.fold import BatchNorm, fold_shift, what_remains
@@ -65,9 +65,7 @@ def prepare(
         NiwakiError: there is nothing to quantize.
     """
     check_model(model, "prepare")
-    config = QuantizeConfig() if config is None else config
-    if not isinstance(config, QuantizeConfig):
-        raise TypeError(f"niwaki.prepare: config must be a QuantizeConfig, not {type(config).__name__}.")
+    config = config_or_default(config, QuantizeConfig, "prepare")
     if config.codebook is not None:
         raise ValueError(
             "niwaki.prepare: codebooks cannot be trained; use codebook=None, and weight_bits for few bits."
