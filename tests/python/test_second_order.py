@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 import niwaki
 from niwaki.layerwise.allocate import SHARES, allocate
+from niwaki.layerwise.gram import Dense, Gram, LowRank
 from niwaki.layerwise.levels import Uniform
 from niwaki.layerwise.moments import columns, moments
 from niwaki.layerwise.rounding import round_to_grid
@@ -34,6 +35,84 @@ def correlated(n: int, channels: int, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     mixed = torch.randn(n, channels, generator=generator) @ torch.randn(channels, channels, generator=generator)
     return mixed + 0.1 * torch.randn(n, channels, generator=generator)
+
+
+def form_of(weight: torch.Tensor, x: torch.Tensor, kind: type[Gram] = Dense) -> Quadratic:
+    """The form of a linear layer with these inputs [n, K]."""
+    covariance = Dense((x.T @ x / len(x))[None]) if kind is Dense else LowRank(x.T[None] / len(x) ** 0.5)
+    return quadratic(weight, covariance, covariance.times)
+
+
+KINDS = pytest.mark.parametrize("kind", [Dense, LowRank])
+
+
+def test_both_kinds_of_covariances_are_one_matrix() -> None:
+    torch.manual_seed(1)
+    samples, extra = torch.randn(2, 40, 7), torch.rand(2, 40)
+    low = LowRank(samples, extra)
+    matrix = samples @ samples.transpose(1, 2) + torch.diag_embed(extra)
+    dense = Dense(matrix)
+    rows, order = torch.randn(2, 5, 40), torch.stack([torch.randperm(40), torch.randperm(40)])[:, None]
+    part = slice(8, 24)
+
+    def close(a: torch.Tensor, b: torch.Tensor) -> bool:
+        return torch.allclose(a, b, rtol=1e-4, atol=1e-4)
+
+    for a, b in ((low, dense), (low.ordered(order), dense.ordered(order))):
+        assert close(a.diagonal(), b.diagonal()) and close(a.times(rows), b.times(rows))
+        assert close(a.block(part), b.block(part))
+        inverse, other = a.inverse(0.5), b.inverse(0.5)
+        assert inverse is not None and other is not None and close(inverse(rows), other(rows))
+        assert close(inverse(b.times(rows) + 0.5 * rows), rows)
+        rests = []
+        for kind in (a, b):
+            v = rows.clone()
+            rest = kind.residual(torch.ones_like(v), v)
+            v[:, :, part] += 2.0
+            rest.moved(part, torch.full((2, 5, 16), 2.0))
+            assert close(rest.of(slice(0, 40)), 1 - kind.times(v))
+            rests.append(rest.of(slice(20, 30)))
+        assert close(*rests)
+    scale = (dense.diagonal()[:, None] + 0.3).sqrt()
+    assert close(low.normalized(scale).times(rows), dense.normalized(scale).times(rows))
+    assert torch.equal(dense.normalized(scale).diagonal(), torch.ones(2, 40))
+    assert close(low.normalized(scale).diagonal(), torch.ones(2, 40))
+    assert low.times(rows.double()).dtype == torch.float64
+    assert torch.equal(matrix, dense.matrix)  # nothing wrote to it
+    assert low.is_finite() and not LowRank(torch.full((1, 3, 2), 1e30)).is_finite()
+
+
+def test_few_samples_are_kept_and_give_what_their_covariance_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = nn.Conv2d(128, 4, 3)
+    inputs, references = ([torch.randn(n, 128, 5, 5) for n in (20, 11)] for _ in range(2))
+    found = moments(layer, inputs, references, centered=True)
+    monkeypatch.setattr("niwaki.layerwise.moments._NARROW", 10**6)
+    wanted = moments(layer, inputs, references, centered=True)
+    assert isinstance(found.covariance, LowRank) and isinstance(wanted.covariance, Dense)
+    rows = torch.randn(1, 3, 1152)
+    assert torch.allclose(found.covariance.times(rows), wanted.covariance.times(rows), atol=1e-3)
+    assert torch.allclose(found.cross(rows), wanted.cross(rows), atol=1e-3)
+    assert torch.allclose(found.mean, wanted.mean) and torch.allclose(found.reference_mean, wanted.reference_mean)
+
+
+def test_a_layer_too_wide_for_a_matrix_takes_fewer_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("niwaki.layerwise.moments._WIDEST", 1500)
+    layer, inputs = nn.Linear(2000, 8), torch.randn(6000, 2000)
+    found = moments(layer, [inputs], [inputs], centered=True)
+    assert isinstance(found.covariance, LowRank) and found.covariance.samples.shape == (1, 2000, 500)
+
+
+def test_pruning_is_as_good_from_samples_as_from_a_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(1024, 24), nn.ReLU(), nn.Linear(24, 8)).eval()
+    x = correlated(64, 1024)
+    errors = []
+    for narrow in (1024, 10**6):
+        monkeypatch.setattr("niwaki.layerwise.moments._NARROW", narrow)
+        small, _ = niwaki.compress(net, x, sparsity=0.6, importance="second_order", progress=False)
+        with torch.no_grad():
+            errors.append(float((small(x) - net(x)).norm() / net(x).norm()))
+    assert errors[0] < 1.1 * errors[1] + 1e-3
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same'")
@@ -57,33 +136,34 @@ def test_moments_are_means_and_covariances_over_batches() -> None:
     x, r = (torch.cat([columns(layer, part) for part in parts], 2)[0].double() for parts in (inputs, references))
     n = x.shape[1]
     xc, rc = x - x.mean(1, keepdim=True), r - r.mean(1, keepdim=True)
-    assert torch.allclose(found.covariance[0].double(), xc @ xc.T / n, atol=1e-5)
-    assert torch.allclose(found.cross[0].double(), rc @ xc.T / n, atol=1e-5)
+    rows = torch.eye(36)[None]
+    assert torch.allclose(found.covariance.times(rows)[0].double(), xc @ xc.T / n, atol=1e-5)
+    assert torch.allclose(found.cross(rows)[0].double(), rc @ xc.T / n, atol=1e-5)
     assert torch.allclose(found.mean[0].double(), x.mean(1), atol=1e-6)
     sampled = moments(layer, [torch.randn(200, 4, 9, 9)], [torch.zeros(200, 4, 9, 9)], centered=False, samples=4000)
-    assert torch.allclose(sampled.covariance[0].diagonal(), torch.full((36,), 0.85), atol=0.2)
-    assert sampled.cross.abs().max() == 0
+    assert torch.allclose(sampled.covariance.diagonal()[0], torch.full((36,), 0.85), atol=0.2)
+    assert sampled.cross(rows).abs().max() == 0
 
 
-def test_solve_is_the_least_squares_solution_on_the_support() -> None:
+@KINDS
+def test_solve_is_the_least_squares_solution_on_the_support(kind: type[Gram]) -> None:
     x = correlated(400, 12)
     weight = torch.randn(1, 3, 12)
-    covariance = (x.T @ x / len(x))[None]
-    form = quadratic(weight, covariance, covariance)
+    form = form_of(weight, x, kind)
     keep = torch.rand(1, 3, 12) > 0.4
     v = solve(form, keep, weight * form.scale, steps=200, tolerance=1e-7)
     for row in range(3):
         on = keep[0, row]
-        exact = torch.linalg.solve(form.a[0][on][:, on].double(), form.b[0, row, on].double())
+        exact = torch.linalg.solve(form.a.block(slice(None))[0][on][:, on].double(), form.b[0, row, on].double())
         assert torch.allclose(v[0, row, on].double(), exact, rtol=1e-3, atol=1e-3)
         assert not v[0, row, ~on].any()
 
 
-def test_search_is_close_to_the_best_of_all_masks() -> None:
+@KINDS
+def test_search_is_close_to_the_best_of_all_masks(kind: type[Gram]) -> None:
     x = correlated(400, 8)
     weight = torch.randn(1, 1, 8)
-    covariance = (x.T @ x / len(x))[None]
-    form = quadratic(weight, covariance, covariance)
+    form = form_of(weight, x, kind)
     start = weight * form.scale
 
     def error(kept: tuple[int, ...]) -> float:
@@ -241,7 +321,7 @@ def test_singular_covariances_are_survived_and_reported(caplog: pytest.LogCaptur
 def test_a_factorization_that_fails_is_tried_with_more_and_named(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    negative = Quadratic(torch.diag(torch.tensor([1.0, -5.0]))[None], torch.ones(1, 1, 2), torch.ones(1, 1, 2))
+    negative = Quadratic(Dense(torch.diag(torch.tensor([1.0, -5.0]))[None]), torch.ones(1, 1, 2), torch.ones(1, 1, 2))
     keep = MaskSearch(negative, name="fc").search(torch.ones(1, 1, 2), lambda i: i > 0, torch.ones(1, 1))
     assert keep.shape == (1, 1, 2)
     assert "layer 'fc': the covariance of its inputs is singular, even with a penalty of" in caplog.text
@@ -296,8 +376,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path, monkeypatch
 def test_wide_layers_take_another_way_to_the_same_end(monkeypatch: pytest.MonkeyPatch) -> None:
     x = correlated(400, 48)
     weight = torch.randn(1, 16, 48)
-    covariance = (x.T @ x / len(x))[None]
-    form = quadratic(weight, covariance, covariance)
+    form = form_of(weight, x)
 
     def project(importance: torch.Tensor) -> torch.Tensor:
         return importance >= importance.flatten().topk(384).values.min()
@@ -358,11 +437,11 @@ def test_any_choice_of_images_does(shared_dir: Path) -> None:
     assert min(found) > right(niwaki.prune(model, **options)) + 5
 
 
-def test_rounding_corrects_itself() -> None:
+@KINDS
+def test_rounding_corrects_itself(kind: type[Gram]) -> None:
     x = correlated(400, 96)
     weight = torch.randn(1, 8, 96)
-    covariance = (x.T @ x / len(x))[None]
-    form = quadratic(weight, covariance, covariance)
+    form = form_of(weight, x, kind)
     keep = torch.rand(weight.shape) > 0.3
     v = solve(form, keep, weight * form.scale, steps=300)
     step = (v / form.scale).abs().amax(2) / 7
@@ -375,7 +454,7 @@ def test_rounding_corrects_itself() -> None:
     # At the end no single step to a neighbour is an improvement.
     size = step[:, :, None] * form.scale
     settled = round_to_grid(form, v.clone(), keep, step, Uniform(7), passes=50)
-    gradient = form.b - (settled * size) @ form.a
+    gradient = form.b - form.a.times(settled * size)
     free = keep & (settled.abs() < 7)
     assert (gradient.abs() <= 0.5 * size * (1 + 1e-3))[free].all()
 

@@ -12,6 +12,7 @@ from torch import nn
 
 import niwaki
 from niwaki import QuantizeConfig
+from niwaki.layerwise.gram import Dense
 from niwaki.layerwise.learned import learn_rounding
 from niwaki.layerwise.levels import Book, Uniform
 from niwaki.layerwise.rounding import round_to_grid
@@ -132,8 +133,8 @@ def test_learned_and_second_order_rounding_lower_the_error() -> None:
     torch.manual_seed(5)
     weight = torch.randn(1, 8, 24)
     inputs = torch.randn(200, 24) @ torch.randn(24, 24)  # correlated, so that errors can make up for each other
-    covariance = (inputs.T @ inputs / 200)[None]
-    form = quadratic(weight, covariance, covariance)
+    covariance = Dense((inputs.T @ inputs / 200)[None])
+    form = quadratic(weight, covariance, covariance.times)
     v, keep = weight * form.scale, torch.rand(weight.shape) > 0.2
     v = torch.where(keep, v, 0)
     levels, step = Uniform.of_bits(4), weight.abs().amax(2) / 7

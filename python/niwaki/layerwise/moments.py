@@ -9,10 +9,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from niwaki.layerwise.gram import Apply, Cross, Dense, Gram, LowRank
+
 # Columns of inputs that a layer's covariance is made of. More change it little and cost as much as running the layer.
 SAMPLES = 1 << 16
 # Values of unfolded inputs held at a time.
 _CHUNK = 1 << 22
+# Where there are fewer samples than inputs by this factor, and not few inputs, samples are kept instead of a matrix. So
+# they are for more inputs than the widest, whose matrices would be too large; only as many are taken.
+_FEW, _NARROW, _WIDEST = 4, 1024, 16384
 
 
 @dataclass(frozen=True)
@@ -24,13 +29,13 @@ class Moments:
 
     Attributes:
         covariance: float32 [G, K, K], E[x x'], less the means' share where `centered`.
-        cross: float32 [G, K, K], E[r x'], centered in the same way.
+        cross: multiplies rows [G, rows, K] by E[r x'], centered in the same way.
         mean: float32 [G, K], of x.
         reference_mean: float32 [G, K], of r.
     """
 
-    covariance: torch.Tensor
-    cross: torch.Tensor
+    covariance: Gram
+    cross: Apply
     mean: torch.Tensor
     reference_mean: torch.Tensor
 
@@ -88,11 +93,12 @@ def moments(
     size = layer.weight[0].numel()
     same = all(a is b for a, b in zip(inputs, references, strict=True))
     generator = torch.Generator().manual_seed(seed)
-    share = min(1.0, samples / max(1, _total(layer, inputs)))
-    second = torch.zeros(groups, size, size)
-    cross = second if same else torch.zeros(groups, size, size)
-    mean, reference_mean = torch.zeros(2, groups, size, dtype=torch.float64).unbind(0)
-    count = 0
+    total = _total(layer, inputs)
+    if size > _WIDEST:
+        samples = min(samples, size // _FEW)
+    share = min(1.0, samples / max(1, total))
+    few = size >= _NARROW and _FEW * min(total, samples) <= size
+    sums = _Samples(same) if few else _Sums(groups, size, same)
     for x, r in zip(inputs, references, strict=True):
         for now, before in zip(_parts(layer, x), _parts(layer, r), strict=True):
             chosen = None
@@ -100,24 +106,71 @@ def moments(
                 places = _places(layer, now)
                 chosen = torch.randperm(places, generator=generator)[: max(1, round(share * places))]
             found = columns(layer, now, chosen)
-            count += found.shape[2]
-            second.baddbmm_(found, found.transpose(1, 2))
-            mean += found.sum(2)
-            if not same:
-                other = columns(layer, before, chosen)
-                cross.baddbmm_(other, found.transpose(1, 2))
-                reference_mean += other.sum(2)
-    count = max(1, count)
-    mean /= count
-    reference_mean = mean if same else reference_mean / count
-    covariance = _centered(second / count, mean, mean, centered)
-    crossed = covariance if same else _centered(cross / count, reference_mean, mean, centered)
-    return Moments(covariance, crossed, mean.float(), reference_mean.float())
+            sums.add(found, found if same else columns(layer, before, chosen))
+    return sums.moments(centered)
 
 
-def deficiency(layer: nn.Conv2d | nn.Linear, inputs: Sequence[torch.Tensor], covariance: torch.Tensor) -> str:
+class _Sums:
+    """Adds up the products of inputs."""
+
+    def __init__(self, groups: int, size: int, same: bool) -> None:
+        self._same = same
+        self._second = torch.zeros(groups, size, size)
+        self._cross = self._second if same else torch.zeros(groups, size, size)
+        self._mean, self._reference_mean = torch.zeros(2, groups, size, dtype=torch.float64).unbind(0)
+        self._count = 0
+
+    def add(self, x: torch.Tensor, r: torch.Tensor) -> None:
+        """Inputs and references, [G, K, columns]."""
+        self._count += x.shape[2]
+        self._second.baddbmm_(x, x.transpose(1, 2))
+        self._mean += x.sum(2)
+        if not self._same:
+            self._cross.baddbmm_(r, x.transpose(1, 2))
+            self._reference_mean += r.sum(2)
+
+    def moments(self, centered: bool) -> Moments:
+        count = max(1, self._count)
+        mean = self._mean / count
+        reference_mean = mean if self._same else self._reference_mean / count
+        covariance = Dense(_centered(self._second / count, mean, mean, centered))
+        crossed = covariance
+        if not self._same:
+            crossed = Dense(_centered(self._cross / count, reference_mean, mean, centered))
+        return Moments(covariance, crossed.times, mean.float(), reference_mean.float())
+
+
+class _Samples:
+    """Keeps the inputs, for there are few."""
+
+    def __init__(self, same: bool) -> None:
+        self._same = same
+        self._x: list[torch.Tensor] = []
+        self._r: list[torch.Tensor] = []
+
+    def add(self, x: torch.Tensor, r: torch.Tensor) -> None:
+        """Inputs and references, [G, K, columns]."""
+        self._x.append(x.contiguous())
+        if not self._same:
+            self._r.append(r.contiguous())
+
+    def moments(self, centered: bool) -> Moments:
+        x, mean = _scaled(torch.cat(self._x, 2), centered)
+        r, reference_mean = (x, mean) if self._same else _scaled(torch.cat(self._r, 2), centered)
+        return Moments(LowRank(x), Cross(r, x), mean, reference_mean)
+
+
+def _scaled(samples: torch.Tensor, centered: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Samples [G, K, N] less their mean, over the root of their number; and the mean [G, K]."""
+    mean = samples.mean(2, dtype=torch.float64).float()
+    if centered:
+        samples = samples - mean[:, :, None]
+    return samples / max(1, samples.shape[2]) ** 0.5, mean
+
+
+def deficiency(layer: nn.Conv2d | nn.Linear, inputs: Sequence[torch.Tensor], covariance: Gram) -> str:
     """That a covariance [G, K, K] of a layer's inputs is singular, and why; empty where nothing says that it is."""
-    diagonal = covariance.diagonal(dim1=1, dim2=2)
+    diagonal = covariance.diagonal()
     still = int((diagonal <= 1e-10 * diagonal.mean().clamp_min(1e-30)).sum())
     if still:
         return f"the covariance of its inputs is singular: {still} of {diagonal.numel()} never vary"

@@ -41,17 +41,17 @@ def round_to_grid(
     """
     # Groups have an order each: the columns with the largest inputs matter most, and have the most others to help.
     order = form.scale.argsort(dim=2, descending=True)
-    a = _ordered(_ordered(form.a, order).transpose(1, 2), order)
+    a = form.a.ordered(order)
     moved = order.expand_as(v)
     v, b, keep = v.gather(2, moved), form.b.gather(2, moved), keep.gather(2, moved)
     steps = step[:, :, None] * form.scale.gather(2, order)
     q = torch.zeros_like(v)
-    rest = b - v @ a
+    rest = a.residual(b, v)
     for _ in range(passes):
         for begin in range(0, v.shape[2], _BLOCK):
             part = slice(begin, begin + _BLOCK)
-            local = rest[:, :, part].clone()
-            square = a[:, part, part]
+            local = rest.of(part).clone()
+            square = a.block(part)
             change = torch.zeros_like(local)
             for j in range(local.shape[2]):
                 k = begin + j
@@ -63,9 +63,5 @@ def round_to_grid(
                 v[:, :, k] += delta
                 change[:, :, j] = delta
                 local -= delta[:, :, None] * square[:, j, None]
-            rest -= change @ a[:, part]
+            rest.moved(part, change)
     return torch.zeros_like(q).scatter_(2, moved, q)
-
-
-def _ordered(a: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
-    return a.gather(2, order.expand(-1, a.shape[1], -1))

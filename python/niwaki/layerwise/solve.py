@@ -21,6 +21,8 @@ from dataclasses import dataclass
 
 import torch
 
+from niwaki.layerwise.gram import Apply, Gram
+
 _log = logging.getLogger("niwaki")
 
 # From importance to the mask of what is kept; both [G, O / G, K].
@@ -42,57 +44,44 @@ class Quadratic:
         scale: [G, 1, K]; v = weight * scale.
     """
 
-    a: torch.Tensor
+    a: Gram
     b: torch.Tensor
     scale: torch.Tensor
 
     def error(self, v: torch.Tensor) -> torch.Tensor:
         """[G, O / G]: the form's value for each output channel."""
-        return ((v @ self.a - 2 * self.b) * v).sum(2)
+        return ((self.a.times(v) - 2 * self.b) * v).sum(2)
 
 
-def quadratic(weight: torch.Tensor, covariance: torch.Tensor, cross: torch.Tensor, damping: float = 0.01) -> Quadratic:
+def quadratic(weight: torch.Tensor, covariance: Gram, cross: Apply, damping: float = 0.01) -> Quadratic:
     """The form for a layer; damped, so that inputs that never vary, or only together, leave it solvable.
 
     The damping adds lambda ||v - w||^2: it pulls towards the trained weights, not towards zero.
 
     Args:
         weight: [G, O / G, K], before.
-        covariance, cross: [G, K, K].
+        covariance: [G, K, K].
+        cross: multiplies rows [G, O / G, K] by E[r x'].
         damping: lambda as a share of the mean of the covariance's diagonal.
     """
-    diagonal = covariance.diagonal(dim1=1, dim2=2).clamp_min(0)
+    diagonal = covariance.diagonal().clamp_min(0)
     amount = (damping * diagonal.mean(1)).clamp_min(1e-12)[:, None, None]
     scale = (diagonal[:, None] + amount).sqrt()
-    a = covariance / scale / scale.transpose(1, 2)
-    a.diagonal(dim1=1, dim2=2).fill_(1.0)
-    return Quadratic(a, (weight @ cross + amount * weight) / scale, scale)
+    return Quadratic(covariance.normalized(scale), (cross(weight) + amount * weight) / scale, scale)
 
 
-class _Inverse:
+def _inverse(a: Gram, penalty: float, name: str = "") -> Apply:
     """(a + penalty)^-1; with a greater penalty, where rounding made that singular."""
-
-    def __init__(self, a: torch.Tensor, penalty: float, name: str = "") -> None:
-        # From here on, two triangular solves cost no more than a product with the inverse, which takes time itself.
-        self._wide = a.shape[-1] >= _WIDE
-        identity = torch.eye(a.shape[-1])
-        while True:
-            factor, failed = torch.linalg.cholesky_ex(a + penalty * identity)
-            if not bool(failed.any()):
-                break
-            _log.warning(
-                "layer '%s': the covariance of its inputs is singular, even with a penalty of %.3g; four times as much "
-                "is tried. More, and more various, calibration inputs help",
-                name, penalty,
-            )  # fmt: skip
-            penalty *= 4
-        self._matrix = factor if self._wide else torch.cholesky_inverse(factor)
-
-    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
-        """rows [G, O / G, K], times the inverse."""
-        if not self._wide:
-            return rows @ self._matrix
-        return torch.cholesky_solve(rows.transpose(1, 2), self._matrix).transpose(1, 2).contiguous()
+    while True:
+        found = a.inverse(penalty)
+        if found is not None:
+            return found
+        _log.warning(
+            "layer '%s': the covariance of its inputs is singular, even with a penalty of %.3g; four times as much "
+            "is tried. More, and more various, calibration inputs help",
+            name, penalty,
+        )  # fmt: skip
+        penalty *= 4
 
 
 class MaskSearch:
@@ -107,20 +96,20 @@ class MaskSearch:
 
     def __init__(self, form: Quadratic, stages: int | None = None, steps: int | None = None, name: str = "") -> None:
         if stages is None:
-            stages = _STAGES if form.a.shape[-1] < _WIDE else _WIDE_STAGES
+            stages = _STAGES if form.b.shape[-1] < _WIDE else _WIDE_STAGES
         self._form = form
         self._steps = _STEPS if steps is None else steps
         self._name = name
         growth = (_LAST / _FIRST) ** (1 / max(1, stages - 1))
         self._penalties = [_FIRST * growth**stage for stage in range(stages)]
-        self._inverses: list[_Inverse] | None = None
+        self._inverses: list[Apply] | None = None
 
     def keep_inverses(self) -> None:
         """For more than one search."""
         self._inverses = list(self._compute())
 
-    def _compute(self) -> Iterator[_Inverse]:
-        return (_Inverse(self._form.a, penalty, self._name) for penalty in self._penalties)
+    def _compute(self) -> Iterator[Apply]:
+        return (_inverse(self._form.a, penalty, self._name) for penalty in self._penalties)
 
     def search(self, start: torch.Tensor, project: Project, rows: torch.Tensor) -> torch.Tensor:
         """The mask of the weights to keep.
@@ -157,7 +146,7 @@ def solve(
         tolerance: of the residual, relative to the right side, for each output channel.
     """
     v = torch.where(keep, start, 0)
-    residual = torch.where(keep, form.b - v @ form.a, 0)
+    residual = torch.where(keep, form.b - form.a.times(v), 0)
     direction = residual.clone()
     energy = residual.square().sum(2, keepdim=True)
     stop = tolerance**2 * torch.where(keep, form.b, 0).square().sum(2, keepdim=True)
@@ -165,7 +154,7 @@ def solve(
         active = energy > stop
         if not bool(active.any()):
             break
-        image = torch.where(keep, direction @ form.a, 0)
+        image = torch.where(keep, form.a.times(direction), 0)
         curvature = (direction * image).sum(2, keepdim=True)
         length = torch.where(active & (curvature > 0), energy / curvature.clamp_min(1e-30), 0)
         v += length * direction

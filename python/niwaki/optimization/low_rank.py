@@ -118,7 +118,7 @@ def _split(seen: Visit, error: float) -> nn.Sequential | None:
     layer = seen.layer
     weight = seen.weight.flatten(1).double()
     known = moments(layer, seen.inputs, seen.inputs, centered=layer.bias is not None)
-    outputs = weight @ known.covariance[0].double() @ weight.T
+    outputs = known.covariance.times(weight[None])[0] @ weight.T
     values, directions = torch.linalg.eigh(outputs)
     values = values.clamp_min(0)
     # Ascending: what is lost when the first k directions are left out.

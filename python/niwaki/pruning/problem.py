@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from niwaki.layerwise.allocate import SHARES
+from niwaki.layerwise.gram import LowRank
 from niwaki.layerwise.moments import Moments, deficiency, moments
 from niwaki.layerwise.solve import MaskSearch, Project, Quadratic, quadratic, solve
 from niwaki.layerwise.walk import Visit
@@ -123,13 +124,16 @@ class Problem:
 
 def _finite(found: Moments, name: str) -> Moments:
     """The moments; where they are not finite, those of inputs that know nothing of each other."""
-    if all(bool(torch.isfinite(part).all()) for part in vars(found).values()):
+    means = (found.mean, found.reference_mean)
+    probe = found.cross(torch.ones_like(found.mean)[:, None])
+    if found.covariance.is_finite() and all(bool(torch.isfinite(part).all()) for part in (*means, probe)):
         return found
     _log.warning(
         "layer '%s': its inputs are NaN, infinite or too large to square, so it is pruned by magnitude; "
         "look at the network's activations on the calibration inputs",
         name,
     )
-    identity = torch.eye(found.covariance.shape[-1]).expand_as(found.covariance)
+    groups, size = found.mean.shape
+    identity = LowRank(torch.zeros(groups, size, 0), torch.ones(groups, size))
     nothing = torch.zeros_like(found.mean)
-    return Moments(identity, identity, nothing, nothing)
+    return Moments(identity, identity.times, nothing, nothing)
