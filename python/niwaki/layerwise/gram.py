@@ -18,7 +18,7 @@ import torch
 # From here on, two triangular solves cost no more than a product with the inverse, which takes time itself.
 _WIDE = 2048
 
-# Rows [G, O, K] times a matrix [G, K, K].
+# Rows [G, O, K] times a matrix [G, K, K]: a new tensor.
 Apply = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -148,7 +148,12 @@ class LowRank(Gram):
         if bool(failed.any()):
             return None
         middle = torch.cholesky_inverse(factor)
-        return lambda rows: (rows - ((rows @ weighted) @ middle) @ self.samples.transpose(1, 2)) * weights
+
+        def apply(rows: torch.Tensor) -> torch.Tensor:
+            ours = ((rows @ weighted) @ middle) @ self.samples.transpose(1, 2)
+            return torch.sub(rows, ours, out=ours).mul_(weights)
+
+        return apply
 
     def ordered(self, order: torch.Tensor) -> LowRank:
         samples = self.samples.gather(1, order.transpose(1, 2).expand_as(self.samples))

@@ -32,6 +32,8 @@ Project = Callable[[torch.Tensor], torch.Tensor]
 # stages leave 1 % more error than ten; where a factorization takes a second, they are enough.
 _FIRST, _LAST, _STAGES, _STEPS = 0.1, 2.0, 10, 6
 _WIDE, _WIDE_STAGES = 2048, 6
+# Weights that are worked on at a time.
+_PART = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Quadratic:
 
     def error(self, v: torch.Tensor) -> torch.Tensor:
         """[G, O / G]: the form's value for each output channel."""
-        return ((self.a.times(v) - 2 * self.b) * v).sum(2)
+        return torch.cat([((self.a.times(v[:, p]) - 2 * self.b[:, p]) * v[:, p]).sum(2) for p in _parts(v)], 1)
 
 
 def quadratic(weight: torch.Tensor, covariance: Gram, cross: Apply, damping: float = 0.01) -> Quadratic:
@@ -120,17 +122,26 @@ class MaskSearch:
             rows: [G, O / G], what an error of each output channel counts.
         """
         rows = rows[:, :, None]
-        keep = project(start.square() * rows)
-        d = torch.where(keep, start, 0)
-        dual = torch.zeros_like(d)
+        importance = start.square() * rows
+        keep = project(importance)
+        # Of the method's variables, d is `moved` where it is kept, and the dual is `pull` times `moved` elsewhere.
+        moved, pull = start.clone(), 0.0
         for penalty, inverse in zip(self._penalties, self._inverses or self._compute(), strict=True):
             for _ in range(self._steps):
-                v = inverse(self._form.b - dual + penalty * d)
-                moved = v + dual / penalty
-                keep = project(moved.square() * rows)
-                d = torch.where(keep, moved, 0)
-                dual += penalty * (v - d)
+                for part in _parts(start):
+                    m, kept = moved[:, part], keep[:, part]
+                    v = inverse(torch.where(kept, penalty, -pull).mul_(m).add_(self._form.b[:, part]))
+                    m.mul_(~kept).mul_(pull / penalty).add_(v)
+                    torch.mul(m.square(), rows[:, part], out=importance[:, part])
+                keep = project(importance)
+                pull = penalty
         return keep
+
+
+def _parts(rows: torch.Tensor) -> Iterator[slice]:
+    """Rows of [G, O, K], so many at a time that what is computed from them stays in the caches."""
+    step = max(1, _PART // max(1, rows.shape[0] * rows.shape[2]))
+    return (slice(begin, begin + step) for begin in range(0, rows.shape[1], step))
 
 
 def solve(
@@ -145,16 +156,25 @@ def solve(
         steps: at most so many.
         tolerance: of the residual, relative to the right side, for each output channel.
     """
+    v = torch.empty_like(start)
+    for part in _parts(start):
+        v[:, part] = _conjugate_gradients(form.a, form.b[:, part], keep[:, part], start[:, part], steps, tolerance)
+    return v
+
+
+def _conjugate_gradients(
+    a: Gram, b: torch.Tensor, keep: torch.Tensor, start: torch.Tensor, steps: int, tolerance: float
+) -> torch.Tensor:
     v = torch.where(keep, start, 0)
-    residual = torch.where(keep, form.b - form.a.times(v), 0)
+    residual = torch.where(keep, b - a.times(v), 0)
     direction = residual.clone()
     energy = residual.square().sum(2, keepdim=True)
-    stop = tolerance**2 * torch.where(keep, form.b, 0).square().sum(2, keepdim=True)
+    stop = tolerance**2 * torch.where(keep, b, 0).square().sum(2, keepdim=True)
     for _ in range(steps):
         active = energy > stop
         if not bool(active.any()):
             break
-        image = torch.where(keep, form.a.times(direction), 0)
+        image = torch.where(keep, a.times(direction), 0)
         curvature = (direction * image).sum(2, keepdim=True)
         length = torch.where(active & (curvature > 0), energy / curvature.clamp_min(1e-30), 0)
         v += length * direction

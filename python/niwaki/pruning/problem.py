@@ -65,9 +65,10 @@ class Problem:
     def _project(self, count: int) -> Project:
         shape, pattern, allowed = self.seen.weight.shape, self._pattern, self.allowed
         pair = n_of_m(pattern)
+        full = bool(allowed.all())
 
         def project(importance: torch.Tensor) -> torch.Tensor:
-            importance = torch.where(allowed, importance, 0).reshape(shape)
+            importance = (importance if full else torch.where(allowed, importance, 0)).reshape(shape)
             if pair is not None:
                 keep = keep_n_of_m(importance, *pair)
             elif pattern == "block4":
@@ -76,7 +77,8 @@ class Problem:
                 keep = keep[:, :, None].expand(blocks.shape).reshape(shape)
             else:
                 keep = drop_smallest([importance], count)[0]
-            return keep.reshape(allowed.shape) & allowed
+            keep = keep.reshape(allowed.shape)
+            return keep if full else keep & allowed
 
         return project
 
