@@ -86,27 +86,6 @@ def bake_parametrizations(model: nn.Module) -> None:
                     torch_prune.remove(module, hook._tensor_name)
 
 
-def is_conv2d(module: nn.Module) -> bool:
-    """A Conv2d, or a subclass that computes the same."""
-    kind = type(module)
-    return (
-        isinstance(module, nn.Conv2d)
-        and kind.forward is nn.Conv2d.forward
-        and kind._conv_forward is nn.Conv2d._conv_forward  # type: ignore[attr-defined]
-    )
-
-
-def is_linear(module: nn.Module) -> bool:
-    """A Linear, or a subclass that computes the same; not those whose weights nn.MultiheadAttention reads itself."""
-    from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
-
-    return (
-        isinstance(module, nn.Linear)
-        and type(module).forward is nn.Linear.forward
-        and not isinstance(module, NonDynamicallyQuantizableLinear)
-    )
-
-
 def named_layers(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d | nn.Linear]]:
     """Every convolution and linear layer once, in the order of `named_modules`; a network that is one layer is ''."""
     for name, module in model.named_modules():

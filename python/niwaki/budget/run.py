@@ -15,7 +15,8 @@ from niwaki.budget.search import Candidate, Evaluate, Search, check_accuracy
 from niwaki.budget.target import Target
 from niwaki.errors import NiwakiError
 from niwaki.layerwise.sensitivity import pieces
-from niwaki.modules import bake_parametrizations, copy_model, is_conv2d, is_linear, matches, named_layers
+from niwaki.modules import bake_parametrizations, copy_model, matches, named_layers
+from niwaki.plain import is_conv2d, is_linear
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.targets import find_targets
 from niwaki.quantization.config import QuantizeConfig

@@ -21,12 +21,11 @@ from niwaki.modules import (
     config_or_default,
     copy_model,
     has_hooks,
-    is_conv2d,
-    is_linear,
     matches,
     replace_module,
 )  # fmt: skip
 from niwaki.optimization.fused import call_parts
+from niwaki.plain import is_conv2d, is_linear
 from niwaki.quantization.inputs import batches, check_calibration
 
 _log = logging.getLogger("niwaki")

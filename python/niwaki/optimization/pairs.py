@@ -12,7 +12,8 @@ from torch.fx import Node
 
 from niwaki.capture import capture, evaluating
 from niwaki.errors import NiwakiError, first_sentence
-from niwaki.modules import has_hooks, is_conv2d, is_linear
+from niwaki.modules import has_hooks
+from niwaki.plain import is_conv2d, is_linear
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 Pair = tuple[nn.Conv2d | nn.Linear, BatchNorm]

@@ -22,8 +22,6 @@ from niwaki.modules import (
     config_or_default,
     copy_model,
     has_hooks,
-    is_conv2d,
-    is_linear,
     matches,
     named_layers,
     replace_module,
@@ -32,6 +30,7 @@ from niwaki.nn.layers import Conv2d, Linear
 from niwaki.nn.lstm import LSTM
 from niwaki.optimization.equalize import EQUALIZED, equalize_with
 from niwaki.optimization.fused import call_parts
+from niwaki.plain import is_conv2d, is_linear
 from niwaki.progress import track
 from niwaki.quantization.bias import Kept, correct_biases
 from niwaki.quantization.calibrate import Calibration

@@ -1,0 +1,116 @@
+"""Subclasses of torch's layers that compute what these compute, and such that do not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import niwaki
+from niwaki.plain import is_conv2d, is_linear
+
+
+class Casting(nn.Linear):
+    """As timm writes it."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return F.linear(input, self.weight.to(dtype=input.dtype), bias=self.bias)
+
+
+class Calling(nn.Linear):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input)
+
+
+class Scaled(nn.Linear):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return F.linear(input, self.weight * 2, self.bias)
+
+
+class Unbiased(nn.Linear):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return F.linear(input, self.weight)
+
+
+class Activated(nn.Linear):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return F.linear(input, self.weight, self.bias).relu_()
+
+
+class Two(nn.Linear):
+    def forward(self, input: torch.Tensor, other: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return F.linear(input + other, self.weight, self.bias)
+
+
+@pytest.mark.parametrize(("kind", "plain"), [
+    (nn.Linear, True), (Casting, True), (Calling, True), (Scaled, False), (Unbiased, False), (Activated, False),
+    (Two, False),
+])  # fmt: skip
+def test_linear_layers(kind: type[nn.Linear], plain: bool) -> None:
+    assert is_linear(kind(8, 4)) == plain
+    if kind is not Unbiased:  # without a bias, it is one
+        assert is_linear(kind(8, 4, bias=False)) == plain
+    assert not is_linear(nn.Conv2d(8, 4, 1)) and not is_linear(nn.MultiheadAttention(8, 2).out_proj)
+
+
+class Named(nn.Conv2d):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(
+            input, weight=self.weight, bias=self.bias, stride=self.stride, padding=self.padding, groups=self.groups,
+            dilation=self.dilation,
+        )  # fmt: skip
+
+
+class Same(nn.Conv2d):
+    """Pads so that there are as many outputs as inputs over the stride, as TensorFlow does."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        ends = [
+            max(0, (-(-n // s) - 1) * s + d * (k - 1) + 1 - n)
+            for n, k, s, d in zip(input.shape[-2:], self.kernel_size, self.stride, self.dilation, strict=True)
+        ]
+        if any(ends):
+            input = F.pad(input, [ends[1] // 2, ends[1] - ends[1] // 2, ends[0] // 2, ends[0] - ends[0] // 2])
+        return F.conv2d(input, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+
+class Standardized(nn.Conv2d):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return self._conv_forward(input, self.weight - self.weight.mean(), self.bias)
+
+
+class Unpadded(nn.Conv2d):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(input, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+
+@pytest.mark.parametrize(("kind", "options", "plain"), [
+    (nn.Conv2d, {"kernel_size": 3, "padding_mode": "reflect", "padding": 1}, True), (Named, {"kernel_size": 3}, True),
+    (Named, {"kernel_size": (3, 1), "stride": (2, 1), "padding": 1, "dilation": 2, "groups": 2}, True),
+    (Same, {"kernel_size": 1, "stride": 2}, True), (Same, {"kernel_size": 3}, False),
+    (Same, {"kernel_size": 2, "stride": 2}, False), (Same, {"kernel_size": 3, "stride": 2}, False),
+    (Standardized, {"kernel_size": 3}, False),
+    (Unpadded, {"kernel_size": 3}, True), (Unpadded, {"kernel_size": 3, "padding": 1}, False),
+])  # fmt: skip
+def test_convolutions(kind: type[nn.Conv2d], options: dict[str, Any], plain: bool) -> None:
+    assert is_conv2d(kind(4, 6, **options)) == plain
+    assert not is_conv2d(nn.Linear(4, 6))
+
+
+def test_a_plain_subclass_is_compressed_and_runs_natively() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        Named(4, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), Casting(8, 4)
+    ).eval()
+    x = torch.randn(16, 4, 9, 9)
+    small, report = niwaki.compress(net, x, sparsity=0.5, scope="local")
+    assert all(row.scheme != "float32" and row.zeros > 0 for row in report) and report.zeros >= 0.5
+    assert "torch" not in {step.kernel for step in niwaki.compile(small, (x[:1],)).plan}
+    with torch.no_grad():
+        assert (
+            F.cosine_similarity(small(x).flatten(), niwaki.prune(net, sparsity=0.5, scope="local")(x).flatten(), 0)
+            > 0.99
+        )
