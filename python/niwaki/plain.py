@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,13 +23,29 @@ def is_conv2d(module: nn.Module) -> bool:
         return True
     if module.padding_mode != "zeros" or isinstance(module.padding, str):
         return False
-    wanted = (*(getattr(module, name) for name in _CONV[3:6]), module.groups)
-    sizes = [d * (k - 1) + 1 for d, k in zip(module.dilation, module.kernel_size, strict=True)]
-    # Padding that follows the size of the input shows at one of two sizes.
-    return all(
-        _only_calls(module, F.conv2d, _CONV, wanted, (1, module.in_channels, sizes[0] + more, sizes[1] + more))
-        for more in (0, 1)
-    )
+    return _computes(module, lambda x: x, (module.padding[0], module.padding[1]))
+
+
+def pads_same(module: nn.Module) -> bool:
+    """A subclass of Conv2d that pads its inputs with zeros first, by `same_padding`, as TensorFlow's layers do."""
+    if not isinstance(module, nn.Conv2d) or is_conv2d(module):
+        return False
+    sizes = (module.kernel_size, module.stride, module.dilation)
+    return _computes(module, lambda x: F.pad(x, same_padding(*sizes, x.shape[-2:])), (0, 0))
+
+
+def same_padding(
+    kernel_size: Sequence[int], stride: Sequence[int], dilation: Sequence[int], shape: Sequence[int]
+) -> list[int]:
+    """Zeros for which a convolution has ceil(size / stride) outputs: left, right, top, bottom; odd ones at the end.
+
+    Arguments are vertical and horizontal.
+    """
+    ends: list[int] = []
+    for k, s, d, size in zip(kernel_size, stride, dilation, shape, strict=True):
+        whole = max(0, (-(-size // s) - 1) * s + d * (k - 1) + 1 - size)
+        ends = [whole // 2, whole - whole // 2, *ends]
+    return ends
 
 
 def is_linear(module: nn.Module) -> bool:
@@ -38,13 +54,30 @@ def is_linear(module: nn.Module) -> bool:
 
     if not isinstance(module, nn.Linear) or isinstance(module, NonDynamicallyQuantizableLinear):
         return False
-    return type(module).forward is nn.Linear.forward or _only_calls(
-        module, F.linear, _LINEAR, (), (1, module.in_features)
-    )
+    if type(module).forward is nn.Linear.forward:
+        return True
+    x = torch.ones(1, module.in_features)
+    given = _last_call(module, F.linear, _LINEAR, x, most=1)
+    return given is not None and given["input"] is x
+
+
+def _computes(module: nn.Conv2d, before: Callable[[torch.Tensor], torch.Tensor], padding: tuple[int, int]) -> bool:
+    """Whether a convolution's forward is `before`, then one call of conv2d with its attributes and this padding."""
+    wanted = {"stride": module.stride, "padding": padding, "dilation": module.dilation, "groups": (module.groups,) * 2}
+    smallest = [d * (k - 1) + 1 for d, k in zip(module.dilation, module.kernel_size, strict=True)]
+    # Padding that follows the size of the inputs shows at one of these sizes.
+    for more in range(1 + max(module.stride)):
+        x = torch.ones(1, module.in_channels, smallest[0] + more, smallest[1] + more)
+        given = _last_call(module, F.conv2d, _CONV, x, most=2)
+        if given is None or {name: _pair(given.get(name)) for name in _CONV[3:]} != wanted:
+            return False
+        if not torch.equal(given["input"], before(x)):
+            return False
+    return True
 
 
 class _Recorder(TorchFunctionMode):
-    """Keeps the calls that make new tensors."""
+    """Keeps the calls that make new tensors, and the version of each tensor when it was new."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,37 +94,31 @@ class _Recorder(TorchFunctionMode):
         return found
 
 
-def _only_calls(
+def _last_call(
     module: nn.Conv2d | nn.Linear,
     function: Callable[..., torch.Tensor],
     names: tuple[str, ...],
-    wanted: tuple[Any, ...],
-    shape: tuple[int, ...],
-) -> bool:
-    """Whether all that the module does with an input is one call of a function, with its own weight and bias.
+    x: torch.Tensor,
+    most: int,
+) -> dict[str, Any] | None:
+    """The arguments of the call that gives a layer's answer; None where there is none that fits.
 
-    Args:
-        function: of torch.nn.functional.
-        names: of its arguments, in order.
-        wanted: what those after the bias have to be.
-        shape: of the input.
+    It fits if it is one of `function` with the layer's own weight and bias, the last of `most` calls or fewer, and
+    nothing writes to its answer.
     """
-    x = torch.zeros(shape)
     kind: Any = type(module)  # not what was put into this one layer, such as hooks
     recorder = _Recorder()
     try:
         with torch.no_grad(), recorder:
             answer = kind.forward(module, x)
     except Exception:  # it asks for other inputs than its base class
-        return False
-    if len(recorder.calls) != 1:
-        return False
-    called, args, kwargs, found, version = recorder.calls[0]
+        return None
+    if not 1 <= len(recorder.calls) <= most:
+        return None
+    called, args, kwargs, found, version = recorder.calls[-1]
     given = {**dict(zip(names, args, strict=False)), **kwargs}
-    same = all(given.get(name) is value for name, value in zip(names, (x, module.weight, module.bias), strict=False))
-    rest = tuple(_pair(given.get(name)) for name in names[3:])
-    untouched = found is answer and found._version == version  # nothing wrote to it in place
-    return called is function and untouched and same and rest == tuple(_pair(value) for value in wanted)
+    own = given.get("weight") is module.weight and given.get("bias") is module.bias
+    return given if own and called is function and found is answer and found._version == version else None
 
 
 def _pair(value: Any) -> tuple[Any, ...]:

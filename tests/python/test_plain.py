@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import niwaki
-from niwaki.plain import is_conv2d, is_linear
+from niwaki.plain import is_conv2d, is_linear, pads_same
 
 
 class Casting(nn.Linear):
@@ -77,6 +77,11 @@ class Same(nn.Conv2d):
         return F.conv2d(input, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 
+class SameOfOnes(Same):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input + 1) if input.shape[-1] % 2 else super().forward(input)
+
+
 class Standardized(nn.Conv2d):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         return self._conv_forward(input, self.weight - self.weight.mean(), self.bias)
@@ -114,3 +119,39 @@ def test_a_plain_subclass_is_compressed_and_runs_natively() -> None:
             F.cosine_similarity(small(x).flatten(), niwaki.prune(net, sparsity=0.5, scope="local")(x).flatten(), 0)
             > 0.99
         )
+
+
+@pytest.mark.parametrize(("kind", "options", "same"), [
+    (Same, {"kernel_size": 3}, True), (Same, {"kernel_size": (3, 2), "stride": (2, 3), "dilation": (1, 2)}, True),
+    (Same, {"kernel_size": 2, "stride": 2, "groups": 2, "bias": False}, True), (SameOfOnes, {"kernel_size": 3}, False),
+    (nn.Conv2d, {"kernel_size": 3, "padding": "same"}, False), (Unpadded, {"kernel_size": 3, "padding": 1}, False),
+    (Standardized, {"kernel_size": 3}, False),
+])  # fmt: skip
+def test_convolutions_that_pad_as_tensorflow(kind: type[nn.Conv2d], options: dict[str, Any], same: bool) -> None:
+    assert pads_same(kind(4, 6, **options)) == same
+    assert not pads_same(nn.Linear(4, 6))
+
+
+def test_they_become_a_pad_and_a_convolution_that_pads_within() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        Same(4, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), Same(8, 8, 3, stride=2, groups=8), nn.ReLU(),
+        Same(8, 12, (2, 3)), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 4),
+    ).eval()  # fmt: skip
+    net[1].running_mean.normal_()
+    x = torch.randn(16, 4, 14, 11)
+    optimized = niwaki.optimize(net)
+    with torch.no_grad():
+        assert torch.allclose(optimized(x), net(x), atol=1e-5)
+    assert {"0.conv", "3.conv", "5.conv"} <= {name for name, _ in optimized.named_modules()}
+    assert type(net[0]) is Same
+    small, report = niwaki.compress(net, x)
+    assert [row.name for row in report] == ["0.conv", "3.conv", "5.conv", "8"]
+    assert all(row.scheme == "int8" for row in report)
+    plan = niwaki.compile(small, (x[:1],)).plan
+    assert not {"torch", "pad"} & {step.kernel for step in plan} and "pad" not in {step.op for step in plan}
+    with torch.no_grad():
+        assert F.cosine_similarity(small(x).flatten(), net(x).flatten(), 0) > 0.99
+        compiled = niwaki.compile(small, (x,))
+        assert torch.equal(compiled(x), niwaki.compile(small, (x[:1],))(x))
+        assert F.cosine_similarity(compiled(x).flatten(), net(x).flatten(), 0) > 0.98

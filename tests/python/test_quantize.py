@@ -268,10 +268,12 @@ def test_layers_that_stay_in_float32() -> None:
             self.own = Own(8, 8)
             self.read = nn.Linear(8, 8)
             self.dead = nn.Linear(8, 8)
+            self.both = nn.Linear(8, 8)
             self.fc = nn.Linear(8, 2)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             y = self.reflect(self.conv(x)).flatten(2).transpose(1, 2)
+            y = self.both(y.to(self.both.weight.dtype))
             y = self.own(self.attention(y, y, y)[0])
             return self.fc(F.linear(y, self.read.weight))
 
@@ -282,6 +284,8 @@ def test_layers_that_stay_in_float32() -> None:
     assert "padding_mode 'reflect'" in reasons["reflect"]
     assert "computes something of its own" in reasons["attention.out_proj"] and "own" in reasons["own"]
     assert "not called" in reasons["read"] and "not called" in reasons["dead"]
+    assert reasons["both"] == "other parts of the network read its weight or bias"
+    assert type(model.both) is nn.Linear
     assert {row.name for row in report if row.scheme != "float32"} == {"conv", "fc"}
     assert similar(quantized(x), model(x)) > 0.999
     quantized = niwaki.quantize(model, x, niwaki.QuantizeConfig(skip=("conv",)))

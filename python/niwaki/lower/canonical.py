@@ -37,7 +37,7 @@ def canonicalize(module: GraphModule) -> None:
     """
     _drop_checks(module)
     make_functional(module)
-    for rewrite in (_drop_identity, _fold, _shuffle, _split, _select, _join_reshapes):
+    for rewrite in (_drop_identity, _fold, _shuffle, _split, _select, _join_reshapes, _pad_within):
         _each(module, rewrite)
     module.graph.eliminate_dead_code()
     module.graph.lint()
@@ -181,3 +181,24 @@ def _join_reshapes(module: GraphModule, node: Node) -> None:
     with module.graph.inserting_before(node):
         new = module.graph.call_function(torch.ops.aten.reshape.default, (between.args[0], shape_of(node)))
     _replace(node, new)
+
+
+def _pad_within(module: GraphModule, node: Node) -> None:
+    """Zeros around the images that one convolution reads are those that it pads with itself."""
+    if operator_name(node) != "niwaki::conv2d":
+        return
+    pad = data_inputs(node)[0]
+    if pad.op != "call_function" or operator_name(pad) not in ("aten::pad", "aten::constant_pad_nd"):
+        return
+    given = arguments(pad)
+    ends = [int(end) for end in given["pad"]]
+    if len(pad.users) != 1 or given.get("mode", "constant") != "constant" or given.get("value"):
+        return
+    if len(ends) > 4 or min(ends, default=0) < 0:
+        return
+    left, right, top, bottom = [*ends, 0, 0, 0, 0][:4]
+    known = arguments(node)
+    own = known["padding"]
+    known["padding"] = [side + more for side, more in zip(own, (top, left, bottom, right), strict=True)]
+    known["x"] = data_inputs(pad)[0]
+    node.args, node.kwargs = (), known

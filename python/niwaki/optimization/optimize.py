@@ -15,6 +15,7 @@ from niwaki.modules import bake_parametrizations, check_model, config_or_default
 from niwaki.optimization.dead import try_to_remove
 from niwaki.optimization.fold import fold_batch_norm
 from niwaki.optimization.fused import call_parts
+from niwaki.optimization.padding import split_padding
 from niwaki.optimization.pairs import find_pairs
 
 _log = logging.getLogger("niwaki")
@@ -54,7 +55,8 @@ def optimize(
     """Returns a copy that computes the same in eval mode with fewer steps; layers keep their names.
 
     A batch norm is folded only where the layer before it is called once and feeds nothing else. Zeros in the weights
-    stay zeros; masks and other parametrizations become plain weights.
+    stay zeros; masks and other parametrizations become plain weights. A subclass of nn.Conv2d that pads as TensorFlow
+    does, such as timm's Conv2dSame, becomes an nn.Sequential of `pad` and `conv`, whose names those of its own follow.
 
     Args:
         model: a float32 network on the CPU. It is not changed.
@@ -75,6 +77,7 @@ def optimize(
         raise TypeError(f"niwaki.optimize: args must be a tuple such as (x,), not {type(args).__name__}.")
     copied = copy_model(model).eval()
     bake_parametrizations(copied)
+    copied = split_padding(copied)
     if config.fold_batch_norm and any(
         isinstance(module, nn.modules.batchnorm._BatchNorm) for module in copied.modules()
     ):

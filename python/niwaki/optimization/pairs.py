@@ -13,6 +13,7 @@ from torch.fx import Node
 from niwaki.capture import capture, evaluating
 from niwaki.errors import NiwakiError, first_sentence
 from niwaki.modules import has_hooks
+from niwaki.optimization.padding import SamePad2d
 from niwaki.plain import is_conv2d, is_linear
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
@@ -82,10 +83,11 @@ def _from_capture(
 
 
 class _Tracer(fx.Tracer):
-    """Batch norms of other packages, which do more than torch's, are seen as one step, too."""
+    """Batch norms of other packages, which do more than torch's, are seen as one step, too; so are pads."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, (nn.Conv2d, nn.Linear, BatchNorm)) or super().is_leaf_module(m, module_qualified_name)
+        known = isinstance(m, (nn.Conv2d, nn.Linear, BatchNorm, SamePad2d))
+        return known or super().is_leaf_module(m, module_qualified_name)
 
 
 def _from_trace(model: nn.Module) -> list[tuple[nn.Module, nn.Module]]:

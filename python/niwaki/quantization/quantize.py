@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from niwaki.capture import evaluating
 from niwaki.checkpoint import Checkpoint, Folder
-from niwaki.errors import NiwakiError, first_sentence
+from niwaki.errors import NiwakiError
 from niwaki.layerwise.walk import first as first_inputs
 from niwaki.modules import (
     bake_parametrizations,
@@ -34,6 +33,7 @@ from niwaki.plain import is_conv2d, is_linear
 from niwaki.progress import track
 from niwaki.quantization.bias import Kept, correct_biases
 from niwaki.quantization.calibrate import Calibration
+from niwaki.quantization.calls import layers_called
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.inputs import Batch, batches, check_calibration
 from niwaki.quantization.ranges import RANGES_NAME, Ranges
@@ -97,12 +97,12 @@ def quantize_with_reasons(
         head = list(first_inputs(itertools.chain([first], stream), EQUALIZED))
         copied = equalize_with(copied, head, config, progress=progress)
         first, stream = head[0], itertools.chain(head[1:], stream)
-    called = _layers_called(copied, first)
+    called, read = layers_called(copied, first)
     floats = dict(named_layers(copied))
     reasons: dict[str, str] = {}
     swapped: dict[str, FloatLayer] = {}
     for name, layer in floats.items():
-        reason = _why_not(name, layer, config, called)
+        reason = _why_not(name, layer, config, called, read)
         if reason:
             reasons[name] = reason
             continue
@@ -137,36 +137,7 @@ def quantize_with_reasons(
     return result, reasons, floats
 
 
-def _layers_called(model: nn.Module, batch: Batch) -> set[int]:
-    """ids of the layers that are called when the network runs; others are dead, or their parent reads their weights."""
-    called: set[int] = set()
-    layers = [layer for _, layer in named_layers(model) if "forward" not in vars(layer)]
-
-    def watched(layer: FloatLayer) -> Callable[..., Any]:
-        forward = layer.forward
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            called.add(id(layer))
-            return forward(*args, **kwargs)
-
-        return call
-
-    batch = batch.copy()
-    try:
-        # Not with hooks: nn.TransformerEncoderLayer reads its layers' weights, unless one of them has a hook.
-        for layer in layers:
-            layer.__dict__["forward"] = watched(layer)
-        with evaluating(model):
-            model(*batch.args, **batch.kwargs)
-    except Exception as error:
-        raise ValueError(f"{batch}: the network cannot be run with it: {first_sentence(error)}.") from error
-    finally:
-        for layer in layers:
-            layer.__dict__.pop("forward", None)
-    return called
-
-
-def _why_not(name: str, layer: FloatLayer, config: QuantizeConfig, called: set[int]) -> str:
+def _why_not(name: str, layer: FloatLayer, config: QuantizeConfig, called: set[int], read: set[int]) -> str:
     if matches(name, config.skip):
         return "skipped by name"
     if not (is_conv2d(layer) or is_linear(layer)):
@@ -179,7 +150,7 @@ def _why_not(name: str, layer: FloatLayer, config: QuantizeConfig, called: set[i
         return "it has forward hooks, or a forward of its own"
     if id(layer) not in called:
         return "not called as a layer when the network ran"
-    return ""
+    return "other parts of the network read its weight or bias" if id(layer) in read else ""
 
 
 def swap_layers(model: nn.Module, layers: dict[str, FloatLayer], dynamic: Sequence[str] = ()) -> nn.Module:
