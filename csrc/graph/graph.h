@@ -28,6 +28,7 @@ enum class Op : int {
   pad,
   reshape,
   channel_shuffle,
+  upsample_nearest2d,
 };
 
 using Attributes = std::map<std::string, std::vector<int64_t>>;

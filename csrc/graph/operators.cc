@@ -186,6 +186,11 @@ Known check_shuffle(const Graph& graph, const Node& node) {
   return same_as_input(graph, node);
 }
 
+Known check_upsample(const Graph& graph, const Node& node) {
+  expect_rank(graph, node, 4);
+  return same_as_input(graph, node);
+}
+
 const std::vector<OperatorRule>& rules() {
   const AttributeRule kernel{"kernel", 2, 1, kFar, {}}, stride{"stride", 2, 1, kFar, {1, 1}},
       dilation{"dilation", 2, 1, kFar, {1, 1}};
@@ -262,6 +267,7 @@ const std::vector<OperatorRule>& rules() {
       {Op::pad, "pad", 1, 1, Makes::u8, false, true, {{"padding", 6, 0, kFar, {}}, {"value", 1, -1, 255, {-1}}}, {}, check_pad},
       {Op::reshape, "reshape", 1, 1, Makes::u8, false, true, {{"shape", 0, -1, kInt32, {}}}, {}, check_reshape},
       {Op::channel_shuffle, "channel_shuffle", 1, 1, Makes::u8, false, true, {groups}, {}, check_shuffle},
+      {Op::upsample_nearest2d, "upsample_nearest2d", 1, 1, Makes::u8, false, true, {{"scale", 2, 1, kFar, {}}}, {}, check_upsample},
   };
   return all;
 }

@@ -226,6 +226,10 @@ Shape infer_shape(const Node& node, std::span<const Shape> in) {
           refuse(node,
                  "its " + text(in[0].channels) + " channels do not divide into " + text(node.integer("groups")) + " groups.");
         return in[0];
+      case Op::upsample_nearest2d: {
+        const auto& scale = node.integers("scale");
+        return {4, in[0].images, in[0].channels, in[0].height * scale[0], in[0].width * scale[1]};
+      }
     }
     throw Error(Status::internal, describe(node) + ": no rule for its shape.");
   }();

@@ -163,6 +163,15 @@ TEST(graph_shapes_of_the_rest) {
   }
   {
     Start s;
+    const int large = s.add("upsample_nearest2d", {s.x}, {{"scale", {2, 3}}});
+    CHECK_EQ(s.graph.value(large).channels, 8);
+    CHECK(s.shape({2, 8, 4, 5}) == (Shape{4, 2, 8, 8, 15}));
+    const int flat = s.add("reshape", {large}, {{"shape", {-1}}});
+    CHECK_THROWS(s.add("upsample_nearest2d", {flat}, {{"scale", {2, 2}}}), "rank");
+    CHECK_THROWS(s.add("upsample_nearest2d", {large}, {{"scale", {0, 2}}}), "scale");
+  }
+  {
+    Start s;
     const int flat = s.add("reshape", {s.x}, {{"shape", {-1}}});
     CHECK_EQ(s.graph.value(flat).channels, -1);
     CHECK(s.shape({2, 8, 3, 5}) == (Shape{2, 2, 120, 1, 1}));

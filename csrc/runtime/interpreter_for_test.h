@@ -130,6 +130,7 @@ class Interpreter {
         const int64_t groups = node.integer("groups"), size = in.shape.channels / groups;
         return in.at(n, c % groups * size + c / groups, y, x);
       }
+      case Op::upsample_nearest2d: return in.at(n, c, y / node.integers("scale")[0], x / node.integers("scale")[1]);
       default: return -1;
     }
   }

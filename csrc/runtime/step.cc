@@ -27,7 +27,8 @@ std::unique_ptr<Step> make_step(const Graph& graph, const Node& node, Isa isa, C
       case Op::slice:
       case Op::pad:
       case Op::reshape:
-      case Op::channel_shuffle: return make_copy(graph, node);
+      case Op::channel_shuffle:
+      case Op::upsample_nearest2d: return make_copy(graph, node);
     }
     throw Error(Status::internal, describe(node) + ": no step for it.");
   }();

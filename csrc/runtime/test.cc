@@ -129,7 +129,7 @@ class Gardener {
       add(Op::linear, {from}, attributes, layer({pick({1, 5, 16, 33}), leaf.shape.channels}, same), scale());
       return;
     }
-    switch (random_.integer(0, 14)) {
+    switch (random_.integer(0, 15)) {
       case 0:
         if (random_.integer(0, 2) == 0) return convolution(from, false, leaf.shape.channels, true, false);
         return convolution(from, false, pick({1, 4, 6, 16, 24}), false, false);
@@ -199,6 +199,7 @@ class Gardener {
         add(Op::reshape, {from}, {{"shape", shape}}, {}, same);
         return;
       }
+      case 14: add(Op::upsample_nearest2d, {from}, {{"scale", {pick({1, 2, 3}), pick({1, 2})}}}, {}, same); return;
       default: add(Op::channel_shuffle, {from}, {{"groups", {pick({1, 2, 4})}}}, {}, same); return;
     }
   }
@@ -342,7 +343,7 @@ TEST(runtime_random_networks) {
   }
   CHECK(compared > 1000);
   CHECK(in_parts > 20);
-  CHECK_EQ(used.size(), size_t{16} - 1);  // every operator but quantize, which every network begins with
+  CHECK_EQ(used.size(), size_t{17} - 1);  // every operator but quantize, which every network begins with
 }
 
 TEST(runtime_memory_is_shared) {

@@ -132,6 +132,7 @@ def shapes() -> _core.Graph:
     chain.add("max_pool2d", {"kernel": [3, 3], "stride": [2, 2], "padding": [1, 1, 1, 1], "ceil_mode": 1})
     chain.add("avg_pool2d", {"kernel": [2, 3], "count_include_pad": 0, "padding": [0, 1, 0, 1]})
     chain.add("channel_shuffle", {"groups": 2})
+    chain.add("upsample_nearest2d", {"scale": [2, 1]})
     chain.add("pad", {"padding": [1, 0, 0, 2, 1, 1], "value": 7})
     chain.add("slice", {"axis": 1, "start": -6, "step": 2})
     chain.add("slice", {"axis": 3, "end": -1})

@@ -87,6 +87,21 @@ void map_channels(const Planes& out, ThreadPool& pool, const Source& source) {
   });
 }
 
+// Each lane becomes `scale` lanes. Two are a constant number of stores, which compilers make vectors of.
+void widen_row(const uint8_t* from, uint8_t* to, int64_t lanes, int32_t scale) {
+  if (scale == 1) {
+    std::memcpy(to, from, static_cast<std::size_t>(lanes) * 4);
+  } else if (scale == 2) {
+    for (int64_t x = 0; x < lanes; ++x) {
+      const uint32_t pair[2] = {read_lane(from + x * 4), read_lane(from + x * 4)};
+      std::memcpy(to + x * 8, pair, 8);
+    }
+  } else {
+    for (int64_t x = 0; x < lanes; ++x)
+      for (int32_t copy = 0; copy < scale; ++copy, to += 4) std::memcpy(to, from + x * 4, 4);
+  }
+}
+
 void fill_lanes(uint8_t* out, uint8_t value, int64_t lanes) { std::memset(out, value, static_cast<std::size_t>(lanes) * 4); }
 
 }  // namespace
@@ -186,6 +201,23 @@ void reshape(const Planes& in, const Planes& out, ThreadPool& pool) {
 void channel_shuffle(const Planes& in, const Planes& out, int32_t groups, ThreadPool& pool) {
   const int64_t of_group = in.channels / groups;
   map_channels(out, pool, [&](int64_t channel) { return channel_of(in, channel % groups * of_group + channel / groups); });
+}
+
+void upsample_nearest(const Planes& in, const Planes& out, int32_t scale_y, int32_t scale_x, ThreadPool& pool) {
+  if (out.pixels() == 0) return;
+  const auto row_bytes = static_cast<std::size_t>(out.width) * 4;
+  // Rows of all images lie one behind the other, in the input as in the output.
+  const int64_t rows = int64_t{in.images} * in.height;
+  for_each_part(rows, out.groups(), static_cast<int64_t>(row_bytes) * scale_y, pool, [&](int64_t begin, int64_t end, int64_t first, int64_t last) {
+    for (int64_t group = first; group < last; ++group) {
+      for (int64_t row = begin; row < end; ++row) {
+        const uint8_t* from = in.group(group) + row * in.width * 4;
+        uint8_t* to = out.group(group) + row * scale_y * int64_t{out.width} * 4;
+        widen_row(from, to, in.width, scale_x);
+        for (int32_t copy = 1; copy < scale_y; ++copy) std::memcpy(to + static_cast<std::size_t>(copy) * row_bytes, to, row_bytes);
+      }
+    }
+  });
 }
 
 }  // namespace niwaki

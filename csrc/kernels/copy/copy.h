@@ -31,4 +31,7 @@ void reshape(const Planes& in, const Planes& out, ThreadPool& pool);
 // flatten.
 void channel_shuffle(const Planes& in, const Planes& out, int32_t groups, ThreadPool& pool);
 
+// Each pixel becomes scale_y rows of scale_x pixels.
+void upsample_nearest(const Planes& in, const Planes& out, int32_t scale_y, int32_t scale_x, ThreadPool& pool);
+
 }  // namespace niwaki

@@ -93,6 +93,27 @@ TEST(pad_of_channels_rows_and_columns) {
   }
 }
 
+TEST(upsample_nearest_repeats_pixels) {
+  Random random(25);
+  const int32_t scales[][2] = {{1, 1}, {2, 2}, {1, 2}, {2, 1}, {3, 5}, {8, 4}};
+  for (const auto& scale : scales) {
+    for (const int32_t channels : {1, 4, 6, 32}) {
+      for (const int32_t width : {1, 7, 20, 0}) {
+        Activation in(2, channels, 5, width), wanted(2, channels, 5 * scale[0], width * scale[1]);
+        in.randomize(random);
+        wanted.each([&](int64_t n, int64_t c, int64_t y, int64_t x) {
+          wanted.at(n, c, y, x) = in.at(n, c, y / scale[0], x / scale[1]);
+        });
+        with_threads([&](ThreadPool& pool) {
+          Activation out(2, channels, wanted.planes.height, wanted.planes.width);
+          upsample_nearest(in.planes, out.planes, scale[0], scale[1], pool);
+          check_same(out, wanted, "upsample_nearest");
+        });
+      }
+    }
+  }
+}
+
 TEST(reshape_keeps_the_order_of_elements) {
   Random random(23);
   const int32_t shapes[][2][3] = {{{5, 3, 4}, {60, 1, 1}}, {{60, 1, 1}, {5, 3, 4}}, {{8, 6, 6}, {4, 9, 8}},

@@ -99,6 +99,16 @@ class ShuffleStep : public CopyStep {
   int32_t groups_;
 };
 
+class UpsampleStep : public CopyStep {
+ public:
+  explicit UpsampleStep(const std::vector<int64_t>& scale) : y_(narrow(scale[0])), x_(narrow(scale[1])) {}
+  std::optional<int64_t> view(std::span<const Planes>, const Planes&) const override { return whole_if(y_ == 1 && x_ == 1); }
+  void run(const StepCall& call) const override { upsample_nearest(call.in[0], call.out, y_, x_, call.pool); }
+
+ private:
+  int32_t y_, x_;
+};
+
 }  // namespace
 
 std::unique_ptr<Step> make_copy(const Graph& graph, const Node& node) {
@@ -113,6 +123,7 @@ std::unique_ptr<Step> make_copy(const Graph& graph, const Node& node) {
     }
     case Op::reshape: return std::make_unique<ReshapeStep>();
     case Op::channel_shuffle: return std::make_unique<ShuffleStep>(narrow(node.integer("groups")));
+    case Op::upsample_nearest2d: return std::make_unique<UpsampleStep>(node.integers("scale"));
     default: throw Error(Status::internal, node.name + ": not an operator that moves bytes.");
   }
 }

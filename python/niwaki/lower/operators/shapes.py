@@ -1,4 +1,4 @@
-"""What moves elements and computes nothing: concat, slice, pad, reshape, channel shuffle. All keep the scale."""
+"""What moves elements and computes nothing: concat, slice, pad, reshape, shuffle, upsampling. All keep the scale."""
 
 from __future__ import annotations
 
@@ -91,6 +91,22 @@ class Pad(_Shape):
         padding = [side for sides in per_axis for side in sides] + [0] * (6 - 2 * (rank - 1))
         value = builder.qparams(node).quantize(self.value(node))
         return builder.add("pad", node, data_inputs(node), {"padding": padding, "value": value})
+
+
+@register("aten::upsample_nearest2d", "aten::_upsample_nearest_exact2d")
+class UpsampleNearest(_Shape):
+    """Each pixel several times. A size that was given is taken as so many times that of the example input."""
+
+    def refusal(self, node: Node) -> str:
+        before, after = shape_of(data_inputs(node)[0])[2:], shape_of(node)[2:]
+        if any(b % a for a, b in zip(before, after, strict=True)):
+            return f"makes {after} of {before}, which is no whole number of times"
+        return ""
+
+    def emit(self, builder: Builder, node: Node) -> int:
+        before, after = shape_of(data_inputs(node)[0])[2:], shape_of(node)[2:]
+        scale = [b // a for a, b in zip(before, after, strict=True)]
+        return builder.add("upsample_nearest2d", node, data_inputs(node), {"scale": scale})
 
 
 @register("aten::channel_shuffle", "aten::native_channel_shuffle")
