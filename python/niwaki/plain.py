@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,7 +25,7 @@ def is_conv2d(module: nn.Module) -> bool:
         return True
     if module.padding_mode != "zeros" or isinstance(module.padding, str):
         return False
-    return _computes(module, lambda x: x, (module.padding[0], module.padding[1]))
+    return _computes(module, lambda x: x, (module.padding[0], module.padding[1]), most=1)
 
 
 def pads_same(module: nn.Module) -> bool:
@@ -31,7 +33,7 @@ def pads_same(module: nn.Module) -> bool:
     if not isinstance(module, nn.Conv2d) or is_conv2d(module):
         return False
     sizes = (module.kernel_size, module.stride, module.dilation)
-    return _computes(module, lambda x: F.pad(x, same_padding(*sizes, x.shape[-2:])), (0, 0))
+    return _computes(module, lambda x: F.pad(x, same_padding(*sizes, x.shape[-2:])), (0, 0), most=2)
 
 
 def same_padding(
@@ -61,14 +63,20 @@ def is_linear(module: nn.Module) -> bool:
     return given is not None and given["input"] is x
 
 
-def _computes(module: nn.Conv2d, before: Callable[[torch.Tensor], torch.Tensor], padding: tuple[int, int]) -> bool:
-    """Whether a convolution's forward is `before`, then one call of conv2d with its attributes and this padding."""
+def _computes(
+    module: nn.Conv2d, before: Callable[[torch.Tensor], torch.Tensor], padding: tuple[int, int], most: int
+) -> bool:
+    """Whether a convolution's forward is `before`, then a call of conv2d with its attributes and this padding.
+
+    It makes `most` new tensors or fewer.
+    """
     wanted = {"stride": module.stride, "padding": padding, "dilation": module.dilation, "groups": (module.groups,) * 2}
     smallest = [d * (k - 1) + 1 for d, k in zip(module.dilation, module.kernel_size, strict=True)]
     # Padding that follows the size of the inputs shows at one of these sizes.
     for more in range(1 + max(module.stride)):
-        x = torch.ones(1, module.in_channels, smallest[0] + more, smallest[1] + more)
-        given = _last_call(module, F.conv2d, _CONV, x, most=2)
+        shape = (1, module.in_channels, smallest[0] + more, smallest[1] + more)
+        x = torch.linspace(-1, 1, math.prod(shape)).reshape(shape)
+        given = _last_call(module, F.conv2d, _CONV, x, most)
         if given is None or {name: _pair(given.get(name)) for name in _CONV[3:]} != wanted:
             return False
         if not torch.equal(given["input"], before(x)):
@@ -109,8 +117,10 @@ def _last_call(
     kind: Any = type(module)  # not what was put into this one layer, such as hooks
     recorder = _Recorder()
     try:
+        # What it may keep of its inputs, it keeps in a copy, which shares the parameters alone.
+        copied = copy.deepcopy(module, {id(parameter): parameter for parameter in module.parameters()})
         with torch.no_grad(), recorder:
-            answer = kind.forward(module, x)
+            answer = kind.forward(copied, x)
     except Exception:  # it asks for other inputs than its base class
         return None
     if not 1 <= len(recorder.calls) <= most:

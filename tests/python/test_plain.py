@@ -87,6 +87,11 @@ class Standardized(nn.Conv2d):
         return self._conv_forward(input, self.weight - self.weight.mean(), self.bias)
 
 
+class Rectified(nn.Conv2d):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(F.relu(input))
+
+
 class Unpadded(nn.Conv2d):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         return F.conv2d(input, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
@@ -99,10 +104,30 @@ class Unpadded(nn.Conv2d):
     (Same, {"kernel_size": 2, "stride": 2}, False), (Same, {"kernel_size": 3, "stride": 2}, False),
     (Standardized, {"kernel_size": 3}, False),
     (Unpadded, {"kernel_size": 3}, True), (Unpadded, {"kernel_size": 3, "padding": 1}, False),
+    (Rectified, {"kernel_size": 3}, False),
 ])  # fmt: skip
 def test_convolutions(kind: type[nn.Conv2d], options: dict[str, Any], plain: bool) -> None:
     assert is_conv2d(kind(4, 6, **options)) == plain
     assert not is_conv2d(nn.Linear(4, 6))
+
+
+class Counting(nn.Linear):
+    """Keeps something of what it saw."""
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__(*sizes)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        self.seen += input.sum()
+        return F.linear(input, self.weight, self.bias)
+
+
+def test_looking_leaves_nothing_behind() -> None:
+    layer = Counting(8, 4)
+    assert not is_linear(layer) and layer.seen == 0
+    niwaki.Pruner(nn.Sequential(layer, nn.Linear(4, 4)), niwaki.PruneConfig(0.5))
+    assert layer.seen == 0
 
 
 def test_a_plain_subclass_is_compressed_and_runs_natively() -> None:
@@ -125,7 +150,7 @@ def test_a_plain_subclass_is_compressed_and_runs_natively() -> None:
     (Same, {"kernel_size": 3}, True), (Same, {"kernel_size": (3, 2), "stride": (2, 3), "dilation": (1, 2)}, True),
     (Same, {"kernel_size": 2, "stride": 2, "groups": 2, "bias": False}, True), (SameOfOnes, {"kernel_size": 3}, False),
     (nn.Conv2d, {"kernel_size": 3, "padding": "same"}, False), (Unpadded, {"kernel_size": 3, "padding": 1}, False),
-    (Standardized, {"kernel_size": 3}, False),
+    (Standardized, {"kernel_size": 3}, False), (Rectified, {"kernel_size": 3}, False),
 ])  # fmt: skip
 def test_convolutions_that_pad_as_tensorflow(kind: type[nn.Conv2d], options: dict[str, Any], same: bool) -> None:
     assert pads_same(kind(4, 6, **options)) == same
