@@ -7,6 +7,16 @@
 #include "kernels/common/select.h"
 
 namespace niwaki {
+namespace {
+
+constexpr int64_t kRowPixels = 64;  // of a layer without neighbours: whole vectors of any instruction set
+
+// For each output, the one at the pixel of its own.
+bool has_one_tap(const DepthwiseParams& p) {
+  return p.kernel_h == 1 && p.kernel_w == 1 && p.stride_h == 1 && p.stride_w == 1 && p.pad_top == 0 && p.pad_left == 0;
+}
+
+}  // namespace
 
 #define NIWAKI_DEPTHWISE(name, isa, flip)                                               \
   namespace depthwise_##name {                                                          \
@@ -62,10 +72,13 @@ DepthwiseWeights pack_depthwise(const DepthwiseKernel& kernel, const int8_t* wei
 
 void depthwise(const DepthwiseWeights& weights, const Planes& in, const Planes& out, const DepthwiseParams& params,
                ThreadPool& pool) {
-  const int64_t rows = int64_t{1} * out.images * out.height;
   if (out.pixels() == 0) return;
+  // Without neighbours, the pixels of all images are one long row, of which tasks take vectors.
+  const bool pointwise = has_one_tap(params) && in.height == out.height && in.width == out.width;
+  const int64_t rows = pointwise ? div_up(out.pixels(), kRowPixels) : int64_t{1} * out.images * out.height;
+  const int64_t row_bytes = 4 * (pointwise ? kRowPixels : int64_t{out.width});
   const int64_t group_bytes = weights.kernel->packed_bytes(params.kernel_h, params.kernel_w);
-  for_each_part(rows, out.groups(), int64_t{4} * out.width, pool, [&](int64_t begin, int64_t end, int64_t first, int64_t last) {
+  for_each_part(rows, out.groups(), row_bytes, pool, [&](int64_t begin, int64_t end, int64_t first, int64_t last) {
     for (int64_t index = first; index < last; ++index) {
       DepthwiseGroup group;
       group.in = in.group(index);
@@ -80,6 +93,16 @@ void depthwise(const DepthwiseWeights& weights, const Planes& in, const Planes& 
       group.out_width = out.width;
       group.row_begin = begin;
       group.row_end = end;
+      group.pointwise = pointwise;
+      if (pointwise) {
+        group.in += begin * row_bytes;
+        group.out += begin * row_bytes;
+        group.images = group.in_height = group.out_height = 1;
+        group.in_width = group.out_width =
+            static_cast<int32_t>(std::min(end * kRowPixels, int64_t{out.pixels()}) - begin * kRowPixels);
+        group.row_begin = 0;
+        group.row_end = 1;
+      }
       weights.kernel->run(group, params);
     }
   });

@@ -94,6 +94,9 @@ TEST(depthwise_of_any_kernel_stride_padding_and_dilation) {
   const Case cases[] = {
       {2, 3, 9, 21, square(1, 1, 0)},
       {1, 4, 9, 21, square(1, 2, 0)},
+      {3, 6, 40, 51, square(1, 1, 0)},
+      {5, 33, 1, 1, square(1, 1, 0)},
+      {1, 4, 9, 21, square(1, 1, 1)},
       {1, 6, 12, 13, square(2, 1, 0)},
       {2, 9, 17, 19, square(3, 1, 0)},
       {2, 9, 17, 40, square(3, 2, 0)},
@@ -158,7 +161,8 @@ TEST(depthwise_of_any_range_of_rows) {
                                           height,
                                           width,
                                           begin,
-                                          end};
+                                          end,
+                                          false};
             row->run(group, c.params);
             check_same(out, wanted,
                        std::string(row->name) + " rows from " + std::to_string(begin) + " to " + std::to_string(end));
