@@ -137,10 +137,12 @@ class Measurement:
                 gain = _ratio(problem, v, better * step[:, :, None], q * step[:, :, None])
             pruned = problem.loss(v)
             rounded = max(problem.loss(q * step[:, :, None] * problem.form.scale) - pruned, 0.0)
-            found.append((share, pruned, rounded, q, problem.relative_error(q * step[:, :, None] * problem.form.scale)))
+            error = problem.relative_error(q * step[:, :, None] * problem.form.scale)
+            # Not q itself: of the largest layers, a few are all that fits into memory.
+            found.append((share, pruned, rounded, error, self._bytes(seen, q), self._time(seen, share, q)))
         return [
-            Option(share, bits, pruned + gain * rounded, error, self._bytes(seen, q), self._time(seen, share, q))
-            for share, pruned, rounded, q, error in found
+            Option(share, bits, pruned + gain * rounded, error, size, time)
+            for share, pruned, rounded, error, size, time in found
         ]
 
     @staticmethod
