@@ -267,7 +267,16 @@ const std::vector<OperatorRule>& rules() {
       {Op::pad, "pad", 1, 1, Makes::u8, false, true, {{"padding", 6, 0, kFar, {}}, {"value", 1, -1, 255, {-1}}}, {}, check_pad},
       {Op::reshape, "reshape", 1, 1, Makes::u8, false, true, {{"shape", 0, -1, kInt32, {}}}, {}, check_reshape},
       {Op::channel_shuffle, "channel_shuffle", 1, 1, Makes::u8, false, true, {groups}, {}, check_shuffle},
-      {Op::upsample_nearest2d, "upsample_nearest2d", 1, 1, Makes::u8, false, true, {{"scale", 2, 1, kFar, {}}}, {}, check_upsample},
+      {Op::upsample_nearest2d,
+       "upsample_nearest2d",
+       1,
+       1,
+       Makes::u8,
+       false,
+       true,
+       {{"scale", 2, 1, kFar, {}}},
+       {},
+       check_upsample},
   };
   return all;
 }

@@ -208,16 +208,18 @@ void upsample_nearest(const Planes& in, const Planes& out, int32_t scale_y, int3
   const auto row_bytes = static_cast<std::size_t>(out.width) * 4;
   // Rows of all images lie one behind the other, in the input as in the output.
   const int64_t rows = int64_t{in.images} * in.height;
-  for_each_part(rows, out.groups(), static_cast<int64_t>(row_bytes) * scale_y, pool, [&](int64_t begin, int64_t end, int64_t first, int64_t last) {
-    for (int64_t group = first; group < last; ++group) {
-      for (int64_t row = begin; row < end; ++row) {
-        const uint8_t* from = in.group(group) + row * in.width * 4;
-        uint8_t* to = out.group(group) + row * scale_y * int64_t{out.width} * 4;
-        widen_row(from, to, in.width, scale_x);
-        for (int32_t copy = 1; copy < scale_y; ++copy) std::memcpy(to + static_cast<std::size_t>(copy) * row_bytes, to, row_bytes);
-      }
-    }
-  });
+  for_each_part(rows, out.groups(), static_cast<int64_t>(row_bytes) * scale_y, pool,
+                [&](int64_t begin, int64_t end, int64_t first, int64_t last) {
+                  for (int64_t group = first; group < last; ++group) {
+                    for (int64_t row = begin; row < end; ++row) {
+                      const uint8_t* from = in.group(group) + row * in.width * 4;
+                      uint8_t* to = out.group(group) + row * scale_y * int64_t{out.width} * 4;
+                      widen_row(from, to, in.width, scale_x);
+                      for (int32_t copy = 1; copy < scale_y; ++copy)
+                        std::memcpy(to + static_cast<std::size_t>(copy) * row_bytes, to, row_bytes);
+                    }
+                  }
+                });
 }
 
 }  // namespace niwaki

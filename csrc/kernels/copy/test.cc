@@ -101,9 +101,8 @@ TEST(upsample_nearest_repeats_pixels) {
       for (const int32_t width : {1, 7, 20, 0}) {
         Activation in(2, channels, 5, width), wanted(2, channels, 5 * scale[0], width * scale[1]);
         in.randomize(random);
-        wanted.each([&](int64_t n, int64_t c, int64_t y, int64_t x) {
-          wanted.at(n, c, y, x) = in.at(n, c, y / scale[0], x / scale[1]);
-        });
+        wanted.each(
+            [&](int64_t n, int64_t c, int64_t y, int64_t x) { wanted.at(n, c, y, x) = in.at(n, c, y / scale[0], x / scale[1]); });
         with_threads([&](ThreadPool& pool) {
           Activation out(2, channels, wanted.planes.height, wanted.planes.width);
           upsample_nearest(in.planes, out.planes, scale[0], scale[1], pool);
