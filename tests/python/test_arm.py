@@ -27,9 +27,9 @@ def runner() -> list[str]:
     """niwaki-run for Arm and the emulator that runs it."""
     emulator = shutil.which("qemu-aarch64-static")
     if emulator is None or shutil.which("aarch64-linux-gnu-g++") is None:
-        pytest.skip("needs g++-aarch64-linux-gnu and qemu-user-static: see docs/arm.md")
+        pytest.skip("needs g++-aarch64-linux-gnu and qemu-user-static to build for Arm and to run it: see docs/arm.md")
     if not (BUILD / "CMakeCache.txt").exists():
-        pytest.skip("needs a build for Arm: make test-arm")
+        pytest.skip("needs a build for Arm in build/aarch64, which takes minutes: make test-arm")
     path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
     cmake = shutil.which("cmake", path=path) or "cmake"
     subprocess.run(

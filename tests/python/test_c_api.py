@@ -25,7 +25,7 @@ MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.2, 0.3)
 def tool(name: str) -> str:
     found = shutil.which(name, path=os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")]))
     if found is None:
-        pytest.skip(f"{name} is not installed")
+        pytest.skip(f"needs {name}, which is not on PATH: it builds the library, or programs that use it")
     return found
 
 
@@ -39,7 +39,7 @@ def call(*command: object, code: int = 0, **options: object) -> str:
 def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An installed libniwaki, from NIWAKI_BUILD, from the build of `make`, or from a build of its own."""
     if sys.platform != "linux":
-        pytest.skip("tested on Linux")
+        pytest.skip("needs Linux: paths and compiler flags here are those of Linux")
     given = os.environ.get("NIWAKI_BUILD")
     build = Path(given) if given else ROOT / "build" / "make"
     if not (build / "CMakeCache.txt").exists():

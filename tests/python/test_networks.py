@@ -110,7 +110,7 @@ def test_torchvision(name: str) -> None:
 
 
 def test_timm_resnet50() -> None:
-    timm = pytest.importorskip("timm", reason="needs timm")
+    timm = pytest.importorskip("timm", reason="needs timm: its ResNet-50 is tested")
     check(with_statistics(timm.create_model("resnet50", pretrained=False)), images(2, 64, 64))
 
 

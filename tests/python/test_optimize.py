@@ -87,7 +87,7 @@ def test_batch_norm_with_its_activation_inside(example: bool) -> None:
 
 def test_timm_resnet50() -> None:
     import_torchvision()
-    timm = pytest.importorskip("timm")
+    timm = pytest.importorskip("timm", reason="needs timm: its ResNet-50 is optimized")
     model = shake(timm.create_model("resnet50"))
     optimized = niwaki.optimize(model)
     assert norms(optimized) == 0

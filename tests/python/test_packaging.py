@@ -139,5 +139,5 @@ def test_torchvision_beside_any_torch() -> None:
     torchvision = import_torchvision()
     assert torchvision.models.resnet18().fc.out_features == 1000
     assert import_torchvision() is torchvision
-    timm = pytest.importorskip("timm")
+    timm = pytest.importorskip("timm", reason="needs timm, which imports torchvision")
     assert timm.create_model("resnet18", num_classes=7).fc.out_features == 7

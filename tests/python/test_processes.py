@@ -34,7 +34,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("scenario", process_scenarios.SCENARIOS)
 def test_nothing_waits_for_ever(scenario: str, network: Path) -> None:
     if "fork" in scenario and not hasattr(os, "fork"):
-        pytest.skip("this system has no fork")
+        pytest.skip("needs os.fork, which this system does not have: there is nothing to test")
     paths = os.pathsep.join([str(Path(niwaki.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     run = subprocess.run(
         [sys.executable, "-W", "ignore", process_scenarios.__file__, scenario, str(network)],

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 import niwaki
 from niwaki._compat import import_torchvision
 
-pytest.importorskip("torch_pruning")
+pytest.importorskip("torch_pruning", reason="needs torch-pruning, which follows the channels: niwaki[channels]")
 
 
 class Joined(nn.Module):

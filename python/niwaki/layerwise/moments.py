@@ -39,6 +39,12 @@ class Moments:
     mean: torch.Tensor
     reference_mean: torch.Tensor
 
+    def lost(self, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+        """What the means of the outputs lose, float32 [O], from weights before and after, [G, O / G, K] each."""
+        was = torch.einsum("gok,gk->go", before, self.reference_mean)
+        now = torch.einsum("gok,gk->go", after, self.mean)
+        return (was - now).reshape(-1)
+
 
 def columns(layer: nn.Conv2d | nn.Linear, x: torch.Tensor, chosen: torch.Tensor | None = None) -> torch.Tensor:
     """What the layer's weights are multiplied with: [groups, K, columns].

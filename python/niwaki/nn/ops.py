@@ -11,7 +11,7 @@ import torch
 
 from niwaki._core import Graph
 from niwaki.nn.sessions import session_for
-from niwaki.quantization.affine import SMALLEST_SCALE
+from niwaki.quantization.affine import row_qparams
 
 # The core refuses a bias beyond this: it is added to a sum in int32.
 _INT32 = 2**31 - 1
@@ -246,10 +246,7 @@ def dynamic_linear(
     if y.numel() == 0:
         return y
     rows = x.detach().reshape(-1, x.shape[-1])
-    low, high = rows.amin(1, keepdim=True).clamp_max(0), rows.amax(1, keepdim=True).clamp_min(0)
-    # Halves, for the span of two float32 may not be one. A row of zeros has any scale.
-    scale = (2 * (high / 510 - low / 510)).clamp_min(SMALLEST_SCALE)
-    zero_point = (-low / scale).round()
+    scale, zero_point = row_qparams(rows)
     steps = (rows / scale).round() + (zero_point - 128)
     tensors = (weight, weight_scale, None, _UNIT, _MIDDLE)
     session = session_for(weight, (weight_scale,), (), lambda: _graph("linear", weight.shape[1], {}, tensors))

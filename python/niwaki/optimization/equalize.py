@@ -21,9 +21,9 @@ from niwaki.capture import capture, evaluating, shapes_of
 from niwaki.errors import NiwakiError
 from niwaki.layerwise.sensitivity import sensitivities
 from niwaki.layerwise.walk import first as first_inputs
-from niwaki.modules import bake_parametrizations, check_model, check_skips, config_or_default, copy_model, matches
+from niwaki.modules import check_model, check_skips, config_or_default, matches
 from niwaki.optimization.balance import Side, balance
-from niwaki.optimization.fused import call_parts
+from niwaki.optimization.plain_copy import plain_copy
 from niwaki.optimization.ties import Reader, Ties
 from niwaki.progress import track
 from niwaki.quantization.config import QuantizeConfig
@@ -76,9 +76,7 @@ def equalization_calls(items: Iterable[Any], config: QuantizeConfig) -> list[Bat
 
 def equalize_with(model: nn.Module, calls: list[Batch], config: QuantizeConfig, *, progress: bool = True) -> nn.Module:
     """As `equalize`, on calls of the network."""
-    copied = copy_model(model).eval().requires_grad_(False)
-    bake_parametrizations(copied)
-    call_parts(copied)
+    copied = plain_copy(model).requires_grad_(False)
     call = calls[0].copy()
     try:
         program = capture(copied, call.args, call.kwargs).module(check_guards=False)

@@ -14,17 +14,15 @@ from niwaki.layerwise.moments import moments
 from niwaki.layerwise.timing import time_layer
 from niwaki.layerwise.walk import Visit, Walk
 from niwaki.modules import (
-    bake_parametrizations,
     check_model,
     check_patterns,
     check_skips,
     config_or_default,
-    copy_model,
     has_hooks,
     matches,
     replace_module,
 )  # fmt: skip
-from niwaki.optimization.fused import call_parts
+from niwaki.optimization.plain_copy import plain_copy
 from niwaki.plain import is_conv2d, is_linear
 from niwaki.quantization.inputs import batches, check_calibration
 
@@ -83,9 +81,7 @@ def factorize(
     check_model(model, "factorize")
     config = config_or_default(config, FactorizeConfig, "factorize")
     check_skips(model, config.skip, "factorize")
-    copied = copy_model(model).eval()
-    bake_parametrizations(copied)
-    call_parts(copied)
+    copied = plain_copy(model)
     found: list[tuple[Layer, nn.Sequential]] = []
 
     def visit(seen: Visit) -> None:

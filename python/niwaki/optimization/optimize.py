@@ -14,9 +14,9 @@ from torch import nn
 from niwaki.modules import bake_parametrizations, check_model, config_or_default, copy_model, has_hooks, replace_module
 from niwaki.optimization.dead import try_to_remove
 from niwaki.optimization.fold import fold_batch_norm
-from niwaki.optimization.fused import call_parts
 from niwaki.optimization.padding import split_padding
 from niwaki.optimization.pairs import find_pairs
+from niwaki.optimization.plain_copy import call_parts
 
 _log = logging.getLogger("niwaki")
 

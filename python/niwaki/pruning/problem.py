@@ -119,9 +119,7 @@ class Problem:
         layer = self.seen.layer
         layer.weight.copy_(weight.reshape(layer.weight.shape))
         if layer.bias is not None and self.seen.bias is not None:
-            was = torch.einsum("gok,gk->go", self._before, self.moments.reference_mean)
-            now = torch.einsum("gok,gk->go", weight, self.moments.mean)
-            layer.bias.copy_(self.seen.bias + (was - now).reshape(-1))
+            layer.bias.copy_(self.seen.bias + self.moments.lost(self._before, weight))
 
 
 def _finite(found: Moments, name: str) -> Moments:

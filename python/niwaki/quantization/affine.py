@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 
 # Untrained networks reach values around 1e-20. Below this, products of scales would come near float32's denormals.
 SMALLEST_SCALE = 1e-30
@@ -34,3 +35,17 @@ def qparams(low: float, high: float) -> tuple[float, int]:
     # Halves, for the span of two float32 may not be one.
     scale = float(np.float32(max(2.0 * (high / 510.0 - low / 510.0), SMALLEST_SCALE)))
     return scale, min(max(round(-low / scale), 0), 255)
+
+
+def row_qparams(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scale and zero point of each row, by its own range, as in `qparams`; a row of zeros has any scale.
+
+    Args:
+        rows: float32 [..., I], I at least 1.
+
+    Returns:
+        The scales, positive, and the zero points, whole numbers from 0 to 255; float32 [..., 1].
+    """
+    low, high = rows.amin(-1, keepdim=True).clamp_max(0), rows.amax(-1, keepdim=True).clamp_min(0)
+    scale = (2 * (high / 510 - low / 510)).clamp_min(SMALLEST_SCALE)
+    return scale, (-low / scale).round()

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import distributed, nn
 
-from niwaki.quantization.affine import SMALLEST_SCALE, qparams
+from niwaki.quantization.affine import SMALLEST_SCALE, qparams, row_qparams
 
 _log = logging.getLogger("niwaki")
 _SMALLEST_FACTOR = 1e-20
@@ -110,8 +110,7 @@ class RowQuantizer(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
-            low, high = x.amin(-1, keepdim=True).clamp_max(0), x.amax(-1, keepdim=True).clamp_min(0)
-            scale = (2 * (high / 510 - low / 510)).clamp_min(SMALLEST_SCALE)
+            scale, _ = row_qparams(x)
         return round_through(x / scale) * scale
 
 

@@ -14,12 +14,10 @@ from niwaki.checkpoint import Checkpoint, Folder
 from niwaki.errors import NiwakiError
 from niwaki.layerwise.walk import first as first_inputs
 from niwaki.modules import (
-    bake_parametrizations,
     check_finite,
     check_model,
     check_names,
     config_or_default,
-    copy_model,
     has_hooks,
     matches,
     named_layers,
@@ -28,7 +26,7 @@ from niwaki.modules import (
 from niwaki.nn.layers import Conv2d, Linear
 from niwaki.nn.lstm import LSTM
 from niwaki.optimization.equalize import EQUALIZED, equalize_with
-from niwaki.optimization.fused import call_parts
+from niwaki.optimization.plain_copy import plain_copy
 from niwaki.plain import is_conv2d, is_linear
 from niwaki.progress import track
 from niwaki.quantization.bias import Kept, correct_biases
@@ -90,9 +88,7 @@ def quantize_with_reasons(
     stream: Iterator[Batch] = batches(track(items, "calibrating", progress), config.transform)
     first = next(stream)
 
-    copied = copy_model(model).eval().requires_grad_(False)
-    bake_parametrizations(copied)
-    call_parts(copied)
+    copied = plain_copy(model).requires_grad_(False)
     if config.equalize:
         head = list(first_inputs(itertools.chain([first], stream), EQUALIZED))
         copied = equalize_with(copied, head, config, progress=progress)

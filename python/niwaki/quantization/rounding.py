@@ -89,6 +89,4 @@ def _round(grid: Grid, seen: Visit, name: str) -> None:
     weight = grid(named, form, keep, before * form.scale)
     layer.weight.copy_(weight.reshape(layer.weight.shape))
     if layer.bias is not None and seen.bias is not None:
-        was = torch.einsum("gok,gk->go", before, found.reference_mean)
-        now = torch.einsum("gok,gk->go", weight, found.mean)
-        layer.bias.copy_(seen.bias + (was - now).reshape(-1))
+        layer.bias.copy_(seen.bias + found.lost(before, weight))

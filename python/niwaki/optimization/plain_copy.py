@@ -1,8 +1,10 @@
-"""Layers of torch that read the weights of their parts instead of calling them."""
+"""Copies whose layers are all called: some of torch read the weights of their parts instead of calling them."""
 
 from __future__ import annotations
 
 from torch import nn
+
+from niwaki.modules import bake_parametrizations, copy_model
 
 
 def call_parts(model: nn.Module) -> None:
@@ -20,3 +22,15 @@ def call_parts(model: nn.Module) -> None:
             module.enable_nested_tensor = False
             if hasattr(module, "use_nested_tensor"):
                 module.use_nested_tensor = False
+
+
+def plain_copy(model: nn.Module) -> nn.Module:
+    """A copy in eval mode whose layers are all called, with plain parameters.
+
+    Raises:
+        NiwakiError: a part of the model cannot be copied.
+    """
+    copied = copy_model(model).eval()
+    bake_parametrizations(copied)
+    call_parts(copied)
+    return copied
