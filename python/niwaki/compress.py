@@ -115,12 +115,13 @@ def compress(
     items = items if hasattr(items, "__len__") and hasattr(items, "__getitem__") else _Replayed(items)
     _check_prune(prune_config)
     folder = None if checkpoint is None else check_folder(checkpoint, "niwaki.compress")
-    check_names(model, quantize_config.patterns, "niwaki.compress")
     twice = target is not None or (prune_config is not None and prune_config.importance == "second_order")
     if twice and isinstance(items, _Replayed):
         items = list(items)  # it is walked through twice
     first = next(batches(items, quantize_config.transform)).copy()
     optimized = run_optimize(model, optimize, args=first.args, kwargs=first.kwargs)
+    # Before long work. The layers' names are those of the optimized network.
+    check_names(optimized, quantize_config.patterns, "niwaki.compress")
     if quantize_config.equalize:
         taken = items.taken() if isinstance(items, _Replayed) else items
         optimized = equalize_with(

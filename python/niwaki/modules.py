@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils import prune as torch_prune
 
 from niwaki.errors import NiwakiError, first_sentence
+from niwaki.plain import pads_same
 
 Config = TypeVar("Config")
 
@@ -145,6 +146,7 @@ def check_skips(model: nn.Module, patterns: tuple[str, ...], what: str) -> None:
 def check_names(model: nn.Module, patterns: Mapping[str, Iterable[str]], where: str) -> None:
     """As `check_skips`, for the patterns of several options; `dynamic` is about linear layers alone."""
     names = [name for name, _ in named_layers(model)]
+    names += [f"{name}.conv" for name, layer in named_layers(model) if pads_same(layer)]  # what optimize makes of it
     names += [name for name, module in model.named_modules() if isinstance(module, nn.LSTM)]
     linear = [name for name, layer in named_layers(model) if isinstance(layer, nn.Linear)]
     for option, listed in patterns.items():

@@ -180,3 +180,17 @@ def test_they_become_a_pad_and_a_convolution_that_pads_within() -> None:
         compiled = niwaki.compile(small, (x,))
         assert torch.equal(compiled(x), niwaki.compile(small, (x[:1],))(x))
         assert F.cosine_similarity(compiled(x).flatten(), net(x).flatten(), 0) > 0.98
+
+
+def test_their_names_are_those_of_the_parts() -> None:
+    net = nn.Sequential(Same(4, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 1)).eval()
+    x = torch.randn(4, 4, 9, 9)
+    _, report = niwaki.compress(net, x, skip=("0.conv",))
+    assert [row.scheme for row in report] == ["float32", "int8"]
+    recipe = niwaki.Recipe("own", quantize=niwaki.QuantizeConfig(skip=("0.conv",)))
+    _, report = niwaki.compress(net, x, recipe=recipe)
+    assert [row.scheme for row in report] == ["float32", "int8"]
+    with pytest.raises(ValueError, match=r"niwaki.compress: skip pattern '0' matches no .*'0.conv'"):
+        niwaki.compress(net, x, quantize=niwaki.QuantizeConfig(skip=("0",)))
+    quantized = niwaki.quantize(net, x, niwaki.QuantizeConfig(skip=("0",)))  # without niwaki.optimize it is as it was
+    assert type(quantized[0]) is Same
