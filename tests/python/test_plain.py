@@ -194,3 +194,30 @@ def test_their_names_are_those_of_the_parts() -> None:
         niwaki.compress(net, x, quantize=niwaki.QuantizeConfig(skip=("0",)))
     quantized = niwaki.quantize(net, x, niwaki.QuantizeConfig(skip=("0",)))  # without niwaki.optimize it is as it was
     assert type(quantized[0]) is Same
+
+
+class PadsTwice(nn.Module):
+    """One pad that two convolutions read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = nn.Conv2d(4, 8, 3), nn.Conv2d(4, 8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        padded = F.pad(x, (1, 1, 1, 1))
+        return self.one(padded) + self.other(padded)
+
+
+@pytest.mark.parametrize(("net", "pads"), [
+    (nn.Sequential(nn.ZeroPad2d((2, 0, 0, 3)), nn.Conv2d(4, 8, 3, padding=1)), 0),
+    (nn.Sequential(nn.ConstantPad2d(1, 1.5), nn.Conv2d(4, 8, 3)), 1), (PadsTwice(), 1),
+])  # fmt: skip
+def test_a_convolution_takes_in_the_zeros_that_it_alone_reads(net: nn.Module, pads: int) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(4, 4, 9, 9)
+    small, _ = niwaki.compress(net.eval(), x)
+    compiled = niwaki.compile(small, (x[:1],))
+    assert [step.op for step in compiled.plan].count("pad") == pads
+    with torch.no_grad():
+        assert compiled(x).shape == net(x).shape
+        assert F.cosine_similarity(compiled(x).flatten(), net(x).flatten(), 0) > 0.999

@@ -68,7 +68,7 @@ class DynamicLinear(_Layer):
         return "measures the range of its inputs when it runs (QuantizeConfig.dynamic), which is done in torch"
 
     def emit(self, builder: Builder, node: Node) -> int:
-        raise AssertionError(node.name)
+        raise AssertionError(node.name)  # what is refused is never emitted
 
 
 @register("niwaki::linear")
