@@ -88,12 +88,13 @@ struct ThreadPool::Impl {
 
   explicit Impl(int threads) : shares(static_cast<std::size_t>(threads)) {}
 
-  // Does what is left of one share, from its front (the thread's own) or its end; returns how many tasks that were.
-  uint32_t drain(Share& share, bool own, int thread) {
+  // Does what is left of one share of a loop, from its front (the thread's own) or its end; returns how many tasks that were. A share of the
+  // next loop is left: a thread that is late with this one would begin that one at the end of another's share.
+  uint32_t drain(Share& share, uint64_t number, bool own, int thread) {
     for (uint32_t done = 0;;) {
       uint64_t seen = share.word.load(std::memory_order_acquire);
       const uint64_t begin = seen >> kBits & kMask, end = seen & kMask;
-      if (begin == end) return done;
+      if (begin == end || seen >> (2 * kBits) != number) return done;
       const Erased call_now = call.load(std::memory_order_acquire);
       const void* function_now = function.load(std::memory_order_acquire);
       const int64_t first_now = first.load(std::memory_order_acquire);
@@ -110,11 +111,12 @@ struct ThreadPool::Impl {
     }
   }
 
-  // Takes tasks until there is none left to take.
-  void work(int thread) {
+  // Takes tasks of a loop until there is none left to take.
+  void work(int thread, uint64_t loop_now) {
+    const uint64_t number = pack(loop_now, 0, 0) >> (2 * kBits);
     const int count = static_cast<int>(shares.size());
     for (int i = 0; i < count; ++i) {
-      const uint32_t done = drain(shares[static_cast<std::size_t>((thread + i) % count)], i == 0, thread);
+      const uint32_t done = drain(shares[static_cast<std::size_t>((thread + i) % count)], number, i == 0, thread);
       if (done > 0 && remaining.fetch_sub(done, std::memory_order_acq_rel) == done) remaining.notify_all();
     }
   }
@@ -126,7 +128,7 @@ struct ThreadPool::Impl {
       if (!spin(changed)) epoch.wait(last, std::memory_order_acquire);
       last = epoch.load(std::memory_order_acquire);
       if (stop.load(std::memory_order_acquire)) return;
-      work(thread);
+      work(thread, last);  // one epoch for each loop, and the shares are there before it rises
     }
   }
 
@@ -155,7 +157,7 @@ struct ThreadPool::Impl {
           pack(loop, static_cast<uint64_t>(tasks * t / count), static_cast<uint64_t>(tasks * (t + 1) / count)),
           std::memory_order_release);
     wake();
-    work(0);
+    work(0, loop);
     const auto done = [&] { return remaining.load(std::memory_order_acquire) == 0; };
     if (!spin(done)) {
       for (uint32_t left; (left = remaining.load(std::memory_order_acquire)) != 0;)
