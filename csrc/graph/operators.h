@@ -1,7 +1,9 @@
-// What each operator takes: the one table that validation, the file reader and the plan rely on.
+// What each operator takes: the one table that validation, shapes, the file reader, the plan and docs/operators.md rely on.
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -9,37 +11,67 @@
 
 namespace niwaki {
 
+enum class AttributeKind : uint8_t {
+  integers,     // constants
+  expressions,  // integers, each of them a constant or an expression of the free sizes
+  numbers,      // float64
+  word,         // a string
+};
+
 struct AttributeRule {
   const char* name;
-  int count;                       // how many integers; a single one stands for all of them. 0: any number from 1 to 8
-  int64_t low, high;               // what each may be
-  std::vector<int64_t> otherwise;  // where it is not given; empty: it must be
+  AttributeKind kind;
+  int count;                                                // how many; a single one given stands for all. 0: from 0 to kMaxAttribute
+  int64_t low = INT64_MIN, high = INT64_MAX;                // what an integer that is constant may be
+  std::optional<Attribute> otherwise = std::nullopt;        // where it is not given; nothing: it must be
+  std::vector<const char*> words = {};                      // what a word may be; empty: anything
 };
+
+inline constexpr size_t kMaxAttribute = 64;
 
 struct TensorRule {
   const char* name;
   DType dtype;
-  int rank;
+  int rank;  // -1: any
+  bool optional = false;
 };
 
-// What is known of a node's output before the image size is.
-struct Known {
-  int rank;
-  int64_t channels;
+// What operators take and make, as their rule sees it: at build time with expressions, at run time with constants.
+struct Operand {
+  DType dtype;
+  Dims dims;
+  int rank() const { return static_cast<int>(dims.size()); }
 };
 
-enum class Makes { u8, f32, either };
+// A node whose inputs are known. `attributes` are the node's, at run time with constants in place of expressions.
+struct Inference {
+  const Node& node;
+  const Attributes& attributes;
+  std::span<const std::optional<Operand>> in;                       // nothing where an optional input is not given
+  std::span<const std::optional<Quantization>> in_quantization;     // of each input
+  std::span<const std::optional<Quantization>> quantizations;       // as given for the outputs; may be shorter than the outputs
+
+  const Operand& input(size_t index) const { return *in[index]; }
+  const Dims& dims(const char* attribute) const { return std::get<Dims>(attributes.at(attribute)); }
+  int64_t integer(const char* attribute) const { return dims(attribute).at(0).value(); }
+};
 
 struct OperatorRule {
   Op op;
   const char* name;
+  const char* summary;  // one line for docs/operators.md
   int min_inputs, max_inputs;
-  Makes makes;
-  bool takes_float;  // its input is f32, else u8
-  bool keeps_scale;  // inputs and output carry the same scale and zero point
+  bool u8_inputs;    // its inputs (of kind data) are u8 with a quantization
+  bool keeps_scale;  // u8 inputs and u8 output carry the same scale and zero point
   std::vector<AttributeRule> attributes;
   std::vector<TensorRule> tensors;
-  Known (*check)(const Graph& graph, const Node& node);  // what the table cannot say; after everything else was checked
+  // The outputs' dtypes and dims. Refuses (see refuse) what the table cannot say: a dim is compared where both sides are constants, so
+  // everything is checked once the sizes are known. Called after everything else was checked.
+  std::vector<Operand> (*infer)(const Inference& node);
+  // Constants' values (weights, scales, tables), checked once, when the node is added; null where there is nothing to check.
+  void (*check)(const Graph& graph, const Node& node) = nullptr;
+  // True where element n of axis 0 of each output depends on elements n of axis 0 of the inputs alone. Null: never. Dims are constants.
+  bool (*batch_local)(const Inference& node, std::span<const Operand> out) = nullptr;
 };
 
 const OperatorRule& operator_rule(Op op);

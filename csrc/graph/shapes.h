@@ -1,4 +1,4 @@
-// Shapes of a graph's values for given shapes of its inputs.
+// Shapes of a graph's values for given sizes of its inputs.
 #pragma once
 
 #include <cstdint>
@@ -9,31 +9,24 @@
 
 namespace niwaki {
 
-// [images, channels, height, width]; rank 2 has height = width = 1.
-struct Shape {
-  int rank = 4;
-  int64_t images = 0, channels = 0, height = 1, width = 1;
-
-  int64_t pixels() const { return images * height * width; }
-  int64_t elements() const { return pixels() * channels; }
-  bool operator==(const Shape&) const = default;
-  std::vector<int64_t> sizes() const;  // as a caller writes it: 4 or 2 numbers
+struct Inferred {
+  Sizes sizes;                         // of the free sizes
+  std::vector<Sizes> shapes;           // one for each value of the graph
+  std::vector<Attributes> attributes;  // of each node, expressions replaced by their values
 };
 
-// One shape for each value of the graph. `inputs`: the sizes of each input in order, as a caller writes them. Throws
-// Error (invalid_argument), naming the input or the layer, for sizes that the network cannot take. The batch may be 0.
-std::vector<Shape> infer_shapes(const Graph& graph, std::span<const std::vector<int64_t>> inputs);
+// `inputs`: the sizes of each input in order. Throws Error (invalid_argument), in a sentence that names the input, the dim and what is
+// allowed, or the layer, for sizes that the network cannot take: another rank or constant, a size outside of its range, a guard that does
+// not hold, more than 2^31 - 1 elements along a dim, more than 2^40 elements of a value. Sizes may be 0.
+Inferred infer_shapes(const Graph& graph, std::span<const Sizes> inputs);
 
-// The output of one node.
-Shape infer_shape(const Node& node, std::span<const Shape> inputs);
+// Whether the images (axis 0) of a run with these shapes may go through the network some at a time: every input and output has the same
+// number of them, and every operator is batch_local.
+bool is_batch_local(const Graph& graph, const Inferred& inferred);
 
-// First element and count along the axis of a slice, for an axis of `size` elements, with Python's rules for start, end and step.
-struct SliceRange {
-  int64_t start, count;
-};
-SliceRange slice_range(const Node& slice, int64_t size);
+int64_t elements_of(const Sizes& shape);
 
-// Multiply-accumulates of a convolution or linear layer, zeros counted in; 0 for any other operator.
-int64_t count_macs(const Node& node, const Shape& output);
+// Multiply-accumulates of a node, zeros counted in; 0 where it has none.
+int64_t count_macs(const Node& node, std::span<const Sizes> in, std::span<const Sizes> out);
 
 }  // namespace niwaki

@@ -7,9 +7,9 @@
 
 namespace niwaki {
 
-enum class DType : uint8_t { u8 = 0, i8 = 1, i32 = 2, f32 = 3 };
+enum class DType : uint8_t { u8 = 0, i8 = 1, i32 = 2, f32 = 3, i64 = 4, boolean = 5 };  // boolean: a byte, 0 or 1
 
-const char* dtype_name(DType dtype);  // "uint8", "int8", "int32", "float32"
+const char* dtype_name(DType dtype);  // "uint8", "int8", "int32", "float32", "int64", "bool"
 int64_t dtype_bytes(DType dtype);
 
 // Makes the data of a tensor that is kept in a smaller form, as in a file. Immutable; any thread may ask.

@@ -1,4 +1,7 @@
 // One operator of a compiled network: its constants, packed, and how to run it. Immutable; sessions and threads share it.
+//
+// Two stages: setup() works out what follows from the sizes (offsets, tiles, tables), once for each set of sizes, and is kept with them;
+// run() does the work.
 #pragma once
 
 #include <cstdint>
@@ -20,44 +23,88 @@ namespace niwaki {
 struct StepInfo {
   std::string name, op;
   std::vector<std::string> fused;  // names of the nodes that it took over
-  std::string scheme = "int8";     // or "sparse int8"
+  std::string scheme = "int8";     // "int8", "sparse int8", "float32", or "move" for what only moves elements
   std::string kernel;
   double zeros = 0.0;  // share of its weights, 0 to 1
   int64_t bytes = 0;   // packed weights and constants
   std::string reason;  // why this kernel
 };
 
+// A value as a step sees it. u8 values are grouped over one axis (`planes`), all others lie row-major in `data`.
+struct Array {
+  DType dtype = DType::f32;
+  Sizes dims;            // as the graph has them
+  void* data = nullptr;  // 64-byte aligned inside a session, aligned to the element at its borders
+  Planes planes{};       // of u8 values with a quantization, else all zero
+  bool given = true;     // false for an optional input that is not there
+
+  template <typename T>
+  T* as() const {
+    return static_cast<T*>(data);
+  }
+  int64_t elements() const {
+    int64_t count = 1;
+    for (int64_t size : dims) count *= size;
+    return count;
+  }
+};
+
+// What a step knows once the sizes are known; no data yet.
+struct StepSizes {
+  std::span<const Array> in, out;
+  const Attributes& attributes;  // of the node, expressions replaced by their values
+  int threads;
+};
+
+// What setup() keeps. Its size counts as activations.
+class StepSetup {
+ public:
+  virtual ~StepSetup() = default;
+};
+
 struct StepCall {
-  std::span<const Planes> in;
-  Planes out;
-  const float* in_float;  // instead of in[0], where that is f32
-  float* out_float;       // instead of out, where that is f32
-  uint8_t* scratch;       // threads * scratch_bytes, 64-byte aligned
+  std::span<const Array> in, out;
+  const Attributes& attributes;
+  const StepSetup* setup;  // what setup() returned, or null
+  uint8_t* scratch;        // scratch_bytes for each thread, one after the other, 64-byte aligned
   ThreadPool& pool;
 };
 
 class Step {
  public:
   virtual ~Step() = default;
+
+  virtual std::unique_ptr<StepSetup> setup(const StepSizes&) const { return nullptr; }
   virtual void run(const StepCall& call) const = 0;
 
-  // Bytes of scratch for each thread at these shapes (data is not read).
-  virtual int64_t scratch_bytes(std::span<const Planes>, const Planes&) const { return 0; }
+  // Bytes of scratch for each thread.
+  virtual int64_t scratch_bytes(const StepSizes&) const { return 0; }
 
-  // True where the output may take the memory of this input, if they have the same shape and no other input lies there.
+  // True where output 0 may take the memory of this input, if they have the same dtype and dims and no other input lies there.
   virtual bool may_overwrite(size_t) const { return false; }
 
-  // Where the output is just the first input seen from some group of channels on: the number of that group. It is then not run.
-  virtual std::optional<int64_t> view(std::span<const Planes>, const Planes&) const { return std::nullopt; }
+  // Where output 0 is just input 0 seen from some byte on (of u8 values: of planes with the same group stride): that offset. It is then not run.
+  virtual std::optional<int64_t> view(const StepSizes&) const { return std::nullopt; }
 
-  // True where inputs that already lie in their place of the output need no work (a concatenation).
-  virtual bool gathers() const { return false; }
+  // Where inputs that already lie in their place of the output need no work (a concatenation): the byte of output 0 where each begins;
+  // empty where they cannot.
+  virtual std::vector<int64_t> places(const StepSizes&) const { return {}; }
 
+  // The axis over which this step wants its u8 inputs and output grouped: -1 where it takes any, as long as all have the same.
+  // (reshape and permute take any and give any; see runtime/layout.h.)
   StepInfo info;
 };
 
-// The step for a node of a fused graph. Every family of operators has its own file in steps/.
-// `expected_pixels`: of one image of its output, 0 where unknown; see ConvParams.
-std::unique_ptr<Step> make_step(const Graph& graph, const Node& node, Isa isa, ConvKind kind, int64_t expected_pixels);
+// What a step is made of. `graph` is fused and its u8 values have an axis (Layout).
+struct StepMaker {
+  const Graph& graph;
+  const Node& node;
+  Isa isa;
+  ConvKind kind;            // forces the kernels of convolutions
+  int64_t expected_pixels;  // of one image (or of all tokens) of its output, 0 where unknown; see ConvParams
+};
+
+// The step for a node. Every family of operators has its own file in steps/, which registers nothing: steps/steps.h lists them.
+std::unique_ptr<Step> make_step(const StepMaker& maker);
 
 }  // namespace niwaki
