@@ -112,6 +112,9 @@ NIWAKI_INLINE Floats mul(Floats a, Floats b) { return vmulq_f32(a, b); }
 NIWAKI_INLINE Floats max(Floats a, Floats b) { return vmaxnmq_f32(a, b); }
 NIWAKI_INLINE Floats min(Floats a, Floats b) { return vminnmq_f32(a, b); }
 
+constexpr int kParts = 1;  // of 128 bits
+NIWAKI_INLINE void transpose_parts(Ints (&)[kParts]) {}
+
 // Four lanes: the channels of one pixel. On Arm that is a vector, too.
 namespace quad {
 

@@ -83,6 +83,15 @@ NIWAKI_INLINE Floats mul(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
 NIWAKI_INLINE Floats max(Floats a, Floats b) { return _mm512_max_ps(a, b); }
 NIWAKI_INLINE Floats min(Floats a, Floats b) { return _mm512_min_ps(a, b); }
 
+// Part j of vector i becomes part i of vector j.
+constexpr int kParts = 4;  // of 128 bits
+NIWAKI_INLINE void transpose_parts(Ints (&v)[kParts]) {
+  const Ints a = _mm512_shuffle_i32x4(v[0], v[1], 0x44), b = _mm512_shuffle_i32x4(v[2], v[3], 0x44);
+  const Ints c = _mm512_shuffle_i32x4(v[0], v[1], 0xee), d = _mm512_shuffle_i32x4(v[2], v[3], 0xee);
+  v[0] = _mm512_shuffle_i32x4(a, b, 0x88), v[1] = _mm512_shuffle_i32x4(a, b, 0xdd);
+  v[2] = _mm512_shuffle_i32x4(c, d, 0x88), v[3] = _mm512_shuffle_i32x4(c, d, 0xdd);
+}
+
 #else
 
 constexpr int kLanes = 8;
@@ -154,6 +163,12 @@ NIWAKI_INLINE Floats sub(Floats a, Floats b) { return _mm256_sub_ps(a, b); }
 NIWAKI_INLINE Floats mul(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
 NIWAKI_INLINE Floats max(Floats a, Floats b) { return _mm256_max_ps(a, b); }
 NIWAKI_INLINE Floats min(Floats a, Floats b) { return _mm256_min_ps(a, b); }
+
+constexpr int kParts = 2;
+NIWAKI_INLINE void transpose_parts(Ints (&v)[kParts]) {
+  const Ints first = v[0];
+  v[0] = _mm256_permute2x128_si256(first, v[1], 0x20), v[1] = _mm256_permute2x128_si256(first, v[1], 0x31);
+}
 
 #endif
 

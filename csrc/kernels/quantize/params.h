@@ -1,4 +1,4 @@
-// What a kernel of quantize takes. Apart from quantize.h because files of one instruction set include no header with code in it.
+// What kernels of quantize take. Apart from quantize.h because files of one instruction set include no header with code in it.
 #pragma once
 
 #include <stdint.h>
@@ -9,6 +9,11 @@ struct QuantizeParams {
   float inverse_scale;  // 1.0f / scale, for quantize
   float scale;          // for dequantize
   int32_t zero;
+};
+
+struct RowsParams {
+  int64_t rows, channels;
+  int64_t group_stride;  // bytes between groups of four channels
 };
 
 }  // namespace niwaki

@@ -10,14 +10,24 @@ namespace niwaki {
     void quantize(const float* const in[4], uint8_t* out, int64_t pixels, const QuantizeParams& params);              \
     void quantize_every_second(const float* const in[4], uint8_t* out, int64_t pixels, const QuantizeParams& params); \
     void dequantize(const uint8_t* in, float* const out[4], int64_t pixels, const QuantizeParams& params);            \
+    void quantize_rows(const float* in, int64_t row_stride, const RowsParams& rows, uint8_t* bytes,                   \
+                       const QuantizeParams& params);                                                                 \
+    void dequantize_rows(const uint8_t* bytes, const RowsParams& rows, float* out, int64_t row_stride,                \
+                         const QuantizeParams& params);                                                               \
   }
 #include "kernels/quantize/kernels.inc"
 #undef NIWAKI_QUANTIZE
 
 std::span<const QuantizeKernel> quantize_kernels() {
   static constexpr QuantizeKernel rows[] = {
-#define NIWAKI_QUANTIZE(name, isa) \
-  {#name, isa, quantize_##name::quantize, quantize_##name::quantize_every_second, quantize_##name::dequantize},
+#define NIWAKI_QUANTIZE(name, isa)         \
+  {#name,                                  \
+   isa,                                    \
+   quantize_##name::quantize,              \
+   quantize_##name::quantize_every_second, \
+   quantize_##name::dequantize,            \
+   quantize_##name::quantize_rows,         \
+   quantize_##name::dequantize_rows},
 #include "kernels/quantize/kernels.inc"
 #undef NIWAKI_QUANTIZE
   };
@@ -46,6 +56,17 @@ void for_each_block(const Planes& planes, Float* values, ThreadPool& pool, const
       }
       pixel = stop;
     }
+  });
+}
+
+// function(first row, first channel, RowsParams): pieces of rows.
+template <typename Function>
+void for_each_rows(const Planes& planes, ThreadPool& pool, const Function& function) {
+  const int64_t rows = planes.pixels();
+  for_each_part(div_up(rows, 16), planes.groups(), 320, pool, [&](int64_t begin, int64_t end, int64_t first, int64_t last) {
+    const RowsParams part{std::min(end * 16, rows) - begin * 16, std::min(last * 4, int64_t{planes.channels}) - first * 4,
+                          planes.group_stride};
+    function(begin * 16, first * 4, part);
   });
 }
 
@@ -85,6 +106,20 @@ void quantize_phases(const QuantizeKernel& kernel, const float* values, int64_t 
 void dequantize(const QuantizeKernel& kernel, const Planes& in, float* values, const QuantizeParams& params, ThreadPool& pool) {
   for_each_block(in, values, pool, [&](int64_t group, int64_t lane, float* const* channels, int64_t pixels) {
     kernel.dequantize(in.group(group) + lane * 4, channels, pixels, params);
+  });
+}
+
+void quantize_rows(const QuantizeKernel& kernel, const float* values, const Planes& out, const QuantizeParams& params,
+                   ThreadPool& pool) {
+  for_each_rows(out, pool, [&](int64_t row, int64_t channel, const RowsParams& part) {
+    kernel.quantize_rows(values + row * out.channels + channel, out.channels, part, out.group(channel / 4) + row * 4, params);
+  });
+}
+
+void dequantize_rows(const QuantizeKernel& kernel, const Planes& in, float* values, const QuantizeParams& params,
+                     ThreadPool& pool) {
+  for_each_rows(in, pool, [&](int64_t row, int64_t channel, const RowsParams& part) {
+    kernel.dequantize_rows(in.group(channel / 4) + row * 4, part, values + row * in.channels + channel, in.channels, params);
   });
 }
 

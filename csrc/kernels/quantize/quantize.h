@@ -1,4 +1,4 @@
-// float32 NCHW to quantized planes and back: the two ends of a network.
+// float32 to quantized planes and back: NCHW, or rows of channels (tokens).
 #pragma once
 
 #include <cstdint>
@@ -22,6 +22,14 @@ struct QuantizeKernel {
   void (*quantize_every_second)(const float* const in[4], uint8_t* out, int64_t pixels, const QuantizeParams& params);
   // The inverse: float(q - zero) * scale into the planes that are not nullptr.
   void (*dequantize)(const uint8_t* in, float* const out[4], int64_t pixels, const QuantizeParams& params);
+  // Rows, which are the pixels: the channels of one lie beside each other in the floats, `row_stride` apart from the next row's. `bytes`: the
+  // group of the first channel, the first row in it. Exactly the lanes of the rows are written; what channels missing from the last group
+  // become means nothing.
+  void (*quantize_rows)(const float* in, int64_t row_stride, const RowsParams& rows, uint8_t* bytes,
+                        const QuantizeParams& params);
+  // The inverse. May read whole vectors of 64 bytes, counted from `bytes`, in which a row of the group lies.
+  void (*dequantize_rows)(const uint8_t* bytes, const RowsParams& rows, float* out, int64_t row_stride,
+                          const QuantizeParams& params);
 };
 
 std::span<const QuantizeKernel> quantize_kernels();
@@ -38,5 +46,11 @@ void quantize_phases(const QuantizeKernel& kernel, const float* values, int64_t 
                      std::span<const int64_t> order, const QuantizeParams& params, ThreadPool& pool);
 
 void dequantize(const QuantizeKernel& kernel, const Planes& in, float* values, const QuantizeParams& params, ThreadPool& pool);
+
+// `values`: contiguous float32 [images, channels], for planes of single pixels: what quantize and dequantize compute, but fast.
+void quantize_rows(const QuantizeKernel& kernel, const float* values, const Planes& out, const QuantizeParams& params,
+                   ThreadPool& pool);
+void dequantize_rows(const QuantizeKernel& kernel, const Planes& in, float* values, const QuantizeParams& params,
+                     ThreadPool& pool);
 
 }  // namespace niwaki

@@ -27,4 +27,18 @@ void dequantize(const uint8_t* in, float* const out[4], int64_t pixels, const Qu
   }
 }
 
+void quantize_rows(const float* in, int64_t row_stride, const RowsParams& rows, uint8_t* bytes, const QuantizeParams& params) {
+  for (int64_t row = 0; row < rows.rows; ++row)
+    for (int64_t c = 0; c < rows.channels; ++c)
+      bytes[c / 4 * rows.group_stride + row * 4 + c % 4] =
+          finish_scalar(in[row * row_stride + c] * params.inverse_scale, params.zero, 0, 255);
+}
+
+void dequantize_rows(const uint8_t* bytes, const RowsParams& rows, float* out, int64_t row_stride, const QuantizeParams& params) {
+  for (int64_t row = 0; row < rows.rows; ++row)
+    for (int64_t c = 0; c < rows.channels; ++c)
+      out[row * row_stride + c] =
+          static_cast<float>(bytes[c / 4 * rows.group_stride + row * 4 + c % 4] - params.zero) * params.scale;
+}
+
 }  // namespace niwaki::quantize_scalar

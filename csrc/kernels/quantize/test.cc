@@ -134,4 +134,30 @@ TEST(quantize_and_dequantize_planes_with_threads) {
   }
 }
 
+// Against quantize and dequantize of planes of single pixels, which the tests above check. The bytes behind the last row stay as they were.
+TEST(quantize_rows_and_back_equal_the_planes) {
+  Random random(12);
+  const QuantizeKernel& reference = select_quantize(Isa::scalar);
+  for (const QuantizeKernel* kernel : runnable(quantize_kernels())) {
+    for (const int32_t rows : {0, 1, 3, 4, 8, 15, 16, 17, 33, 128, 300}) {
+      for (const int32_t channels : {1, 2, 3, 4, 5, 15, 16, 17, 31, 64, 70, 384}) {
+        ThreadPool pool(1 + (rows + channels) % 3);
+        const QuantizeParams& params = kParams[(rows + channels) % 4];
+        std::vector<float> values(static_cast<std::size_t>(rows) * static_cast<std::size_t>(channels)),
+            back(values.size() + 1, -1.0f), wanted_back = back;
+        for (uint32_t i = 0; i < values.size(); ++i) values[i] = value_of(random, params, i);
+        Activation out(rows, channels, 1, 1), wanted(rows, channels, 1, 1);
+        quantize_rows(*kernel, values.data(), out.planes, params, pool);
+        quantize(reference, values.data(), wanted.planes, params, pool);
+        check_same(out, wanted, kernel->name);
+        for (int64_t group = 0; group < out.planes.groups(); ++group)
+          for (int64_t i = int64_t{rows} * 4; i < out.planes.group_stride; ++i) CHECK_EQ(out.planes.group(group)[i], 0xa5);
+        dequantize_rows(*kernel, out.planes, back.data(), params, pool);
+        dequantize(reference, wanted.planes, wanted_back.data(), params, pool);
+        CHECK(back == wanted_back);
+      }
+    }
+  }
+}
+
 }  // namespace
