@@ -30,13 +30,19 @@ struct StepInfo {
   std::string reason;  // why this kernel
 };
 
-// A value as a step sees it. u8 values are grouped over one axis (`planes`), all others lie row-major in `data`.
+// A value as a step sees it: row-major in `data`, or, where it is grouped, in `planes`. Operators of the u8 family, concat, slice, pad,
+// reshape and permute get u8 values that are grouped over one axis; everybody else gets all values row-major (runtime/layout.h).
+//
+// Row-major data is aligned to its element, no more: it may be the caller's. Exactly its bytes may be read and written. A step is not
+// run where all its outputs are empty; its inputs may be.
 struct Array {
   DType dtype = DType::f32;
   Sizes dims;            // as the graph has them
-  void* data = nullptr;  // 64-byte aligned inside a session, aligned to the element at its borders
-  Planes planes{};       // of u8 values with a quantization, else all zero
+  void* data = nullptr;  // row-major; null where the value is grouped
+  Planes planes{};       // of a value that is grouped, else all zero
   bool given = true;     // false for an optional input that is not there
+
+  bool grouped() const { return planes.group_stride != 0; }
 
   template <typename T>
   T* as() const {
@@ -56,10 +62,11 @@ struct StepSizes {
   int threads;
 };
 
-// What setup() keeps. Its size counts as activations.
+// What setup() keeps.
 class StepSetup {
  public:
   virtual ~StepSetup() = default;
+  virtual int64_t bytes() const { return 0; }  // of tables that grow with the sizes: sessions keep few of them
 };
 
 struct StepCall {
@@ -83,22 +90,22 @@ class Step {
   // True where output 0 may take the memory of this input, if they have the same dtype and dims and no other input lies there.
   virtual bool may_overwrite(size_t) const { return false; }
 
-  // Where output 0 is just input 0 seen from some byte on (of u8 values: of planes with the same group stride): that offset. It is then not run.
+  // Where output 0 is just input 0 seen from some byte on (of grouped values: in groups that lie as far apart): that offset. It is then not
+  // run.
   virtual std::optional<int64_t> view(const StepSizes&) const { return std::nullopt; }
 
   // Where inputs that already lie in their place of the output need no work (a concatenation): the byte of output 0 where each begins;
-  // empty where they cannot.
+  // empty where they cannot. run() has to do the others: an input that is there has the address of its place.
   virtual std::vector<int64_t> places(const StepSizes&) const { return {}; }
 
-  // The axis over which this step wants its u8 inputs and output grouped: -1 where it takes any, as long as all have the same.
-  // (reshape and permute take any and give any; see runtime/layout.h.)
   StepInfo info;
 };
 
-// What a step is made of. `graph` is fused and its u8 values have an axis (Layout).
+// What a step is made of. `graph` is fused and laid out (runtime/layout.h).
 struct StepMaker {
   const Graph& graph;
   const Node& node;
+  const std::vector<int>& axes;  // of each value, the one over which it is grouped; -1: row-major
   Isa isa;
   ConvKind kind;            // forces the kernels of convolutions
   int64_t expected_pixels;  // of one image (or of all tokens) of its output, 0 where unknown; see ConvParams
