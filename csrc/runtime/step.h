@@ -73,8 +73,11 @@ struct StepCall {
   std::span<const Array> in, out;
   const Attributes& attributes;
   const StepSetup* setup;  // what setup() returned, or null
-  uint8_t* scratch;        // scratch_bytes for each thread, one after the other, 64-byte aligned
+  uint8_t* scratch;        // 64-byte aligned
+  int64_t scratch_bytes;   // what scratch_bytes() returned, in whole cache lines: from one thread's part to the next
   ThreadPool& pool;
+
+  uint8_t* scratch_of(int thread) const { return scratch + thread * scratch_bytes; }
 };
 
 class Step {
