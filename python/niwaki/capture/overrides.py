@@ -1,0 +1,65 @@
+"""Calls that tie a captured graph to the sizes of its example, said in operators that do not: while a module is captured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.fx.experimental.symbolic_shapes import statically_known_true
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from niwaki.capture import recurrent
+
+_AVERAGE = {F.avg_pool1d: 1, F.avg_pool2d: 2, F.avg_pool3d: 3}
+_LARGEST = {F.max_pool1d: 1, F.max_pool2d: 2, F.max_pool3d: 3}
+_NAMES = {
+    **dict.fromkeys(_AVERAGE, ("input", "kernel_size", "stride", "padding")),
+    **dict.fromkeys(_LARGEST, ("input", "kernel_size", "stride", "padding", "dilation")),
+}
+
+
+class FreeSizes(TorchFunctionMode):
+    """Keeps sizes free where torch.export would not.
+
+    A pool over the whole image, whose window is the image's size, is a mean or a maximum over its rows and columns:
+    pools take numbers alone. Recurrent layers are operators of their own (recurrent.py): torch.export would write them
+    out step by step.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        axes = _AVERAGE.get(func) or _LARGEST.get(func)
+        if axes:
+            given = {**dict(zip(_NAMES[func], args, strict=False)), **kwargs}
+            if _covers(given, axes):
+                dims = list(range(-axes, 0))
+                x = given["input"]
+                return x.mean(dims, keepdim=True) if func in _AVERAGE else x.amax(dims, keepdim=True)
+        found = recurrent.replacement(func, args)
+        if found is not None:
+            return found(*args)
+        return func(*args, **kwargs)
+
+
+def _covers(given: Mapping[str, Any], axes: int) -> bool:
+    """Whether the window is as large as the input, with sizes that are free."""
+    x, kernel = given.get("input"), given.get("kernel_size")
+    if not isinstance(x, torch.Tensor) or given.get("return_indices") or given.get("divisor_override") is not None:
+        return False
+    windows = list(kernel) if isinstance(kernel, Sequence) else [kernel] * axes
+    if not any(isinstance(size, torch.SymInt) for size in windows):
+        return False
+    padding = given.get("padding", 0)
+    if any(padding if isinstance(padding, Sequence) else [padding]):
+        return False
+    if any(step != 1 for step in _numbers(given.get("dilation", 1))):
+        return False
+    return all(statically_known_true(size == whole) for size, whole in zip(windows, x.shape[-axes:], strict=True))
+
+
+def _numbers(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, Sequence) else [value]

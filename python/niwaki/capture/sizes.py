@@ -1,0 +1,230 @@
+"""Free sizes of a captured graph: names, ranges, and conditions on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sympy
+import torch
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+from niwaki.errors import NiwakiError
+
+Expression = Any
+"""An int, or a sympy expression of the graph's symbols."""
+
+LARGEST = 2**63 - 1
+_RELATIONS = {
+    sympy.Eq: ("==", "equal to"),
+    sympy.Ne: ("!=", "other than"),
+    sympy.StrictLessThan: ("<", "below"),
+    sympy.LessThan: ("<=", "at most"),
+    sympy.StrictGreaterThan: (">", "above"),
+    sympy.GreaterThan: (">=", "at least"),
+}
+
+
+@dataclass(frozen=True)
+class FreeSize:
+    """A size of the inputs that may differ from call to call.
+
+    Attributes:
+        name: for people: "batch", "height", "length", ...
+        where: the inputs' dims that have it, in words.
+        low, high: what it may be.
+        hint: what it was at capture.
+    """
+
+    name: str
+    where: str
+    low: int
+    high: int
+    hint: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """left relation right, with relation one of ==, !=, <, <=."""
+
+    left: Expression
+    relation: str
+    right: Expression
+
+    def holds(self, sizes: Mapping[str, int]) -> bool:
+        """Whether it is true for these sizes."""
+        left, right = evaluate(self.left, sizes), evaluate(self.right, sizes)
+        return {"==": left == right, "!=": left != right, "<": left < right, "<=": left <= right}[self.relation]
+
+
+@dataclass(frozen=True)
+class Guard:
+    """A condition on the sizes under which the graph is that of the module.
+
+    Attributes:
+        cases: it holds where all comparisons of any of them do.
+        message: a sentence for those who call with other sizes.
+    """
+
+    cases: tuple[tuple[Comparison, ...], ...]
+    message: str
+
+    def holds(self, sizes: Mapping[str, int]) -> bool:
+        """Whether it is true for these sizes."""
+        return any(all(comparison.holds(sizes) for comparison in case) for case in self.cases)
+
+
+def expression_of(size: Any) -> Expression:
+    """What a dimension of a fake tensor is: an int, or a sympy expression."""
+    if isinstance(size, torch.SymInt):
+        expression = size.node.expr
+        return int(expression) if expression.is_number else expression
+    return int(size)
+
+
+def evaluate(expression: Expression, sizes: Mapping[str, int]) -> int:
+    """The number that an expression is for these sizes, by the names of their symbols."""
+    if isinstance(expression, int):
+        return expression
+    values = {symbol: sympy.Integer(sizes[str(symbol)]) for symbol in expression.free_symbols}
+    return int(expression.xreplace(values))
+
+
+def words(expression: Expression, sizes: Mapping[str, FreeSize]) -> str:
+    """An expression with the sizes' names for people."""
+    if isinstance(expression, int):
+        return str(expression)
+    names = {symbol: sympy.Symbol(sizes[str(symbol)].name, integer=True) for symbol in expression.free_symbols}
+    return str(expression.xreplace(names))
+
+
+def name_sizes(
+    inputs: Sequence[tuple[str, tuple[Expression, ...]]], ranges: Mapping[Any, Any], env: ShapeEnv | None
+) -> dict[str, FreeSize]:
+    """Names for the symbols in the inputs' dims, by their symbols.
+
+    Args:
+        inputs: name and dims of each.
+        ranges: of symbols, as torch.export gives them.
+        env: what knows their values at capture; None where there is no symbol.
+    """
+    places: dict[str, list[tuple[str, int, int]]] = {}
+    for name, dims in inputs:
+        for axis, dim in enumerate(dims):
+            if not isinstance(dim, int):
+                for symbol in dim.free_symbols:
+                    places.setdefault(str(symbol), []).append((name, axis, len(dims)))
+    bounds = {str(symbol): (bound.lower, bound.upper) for symbol, bound in ranges.items()}
+    taken: set[str] = set()
+    found: dict[str, FreeSize] = {}
+    for symbol, uses in places.items():
+        name, axis, rank = uses[0]
+        word = _word(axis, rank)
+        if word in taken:
+            word = f"{name}_{word}"
+        while word in taken:
+            word += "_"
+        taken.add(word)
+        low, high = bounds.get(symbol, (0, LARGEST))
+        where = ", ".join(f"dim {a} of input '{n}'" for n, a, _ in uses)
+        assert env is not None
+        found[symbol] = FreeSize(word, where, _bound(low, 0), _bound(high, LARGEST), _hint(env, symbol))
+    return found
+
+
+def _hint(env: ShapeEnv, symbol: str) -> int:
+    values = getattr(env, "backed_var_to_val", None) or env.var_to_val
+    return next((int(value) for found, value in values.items() if str(found) == symbol), 0)
+
+
+def _bound(value: Any, otherwise: int) -> int:
+    try:
+        return min(max(int(value), 0), LARGEST)
+    except (TypeError, ValueError, OverflowError, AttributeError):
+        return otherwise
+
+
+def _word(axis: int, rank: int) -> str:
+    """What the dim of an input of this rank usually is."""
+    if axis == 0:
+        return "batch" if rank > 1 else "length"
+    usual = {
+        2: ("batch", "length"),
+        3: ("batch", "length", "length"),
+        4: ("batch", "channels", "height", "width"),
+        5: ("batch", "channels", "depth", "height", "width"),
+    }.get(rank)
+    return usual[axis] if usual else f"dim{axis}"
+
+
+def guards_of(env: ShapeEnv, sizes: Mapping[str, FreeSize]) -> tuple[Guard, ...]:
+    """The conditions that torch.export met on its way, but for those that the ranges say already.
+
+    Raises:
+        NiwakiError: a condition has a form that a compiled network cannot check.
+    """
+    found: dict[str, Guard] = {}
+    for guard in env.guards:
+        expression = env.simplify(guard.expr)
+        for part in expression.args if isinstance(expression, sympy.And) else (expression,):
+            if part in (sympy.true, True) or (part.is_Relational and _within(part, sizes)):
+                continue
+            cases = tuple(tuple(_comparison(each) for each in _parts(case, sympy.And)) for case in _cases(part))
+            found.setdefault(str(part), Guard(cases, _message(part, sizes)))
+    return tuple(found.values())
+
+
+def _cases(expression: Any) -> tuple[Any, ...]:
+    if isinstance(expression, sympy.Not):
+        expression = sympy.simplify(expression)
+    return _parts(expression, sympy.Or)
+
+
+def _parts(expression: Any, kind: Any) -> tuple[Any, ...]:
+    return tuple(expression.args) if isinstance(expression, kind) else (expression,)
+
+
+def _comparison(relation: Any) -> Comparison:
+    for kind, (sign, _) in _RELATIONS.items():
+        if isinstance(relation, kind):
+            left, right = relation.lhs, relation.rhs
+            if sign in (">", ">="):
+                left, right, sign = right, left, sign.replace(">", "<")
+            return Comparison(_integer(left), sign, _integer(right))
+    raise NiwakiError(f"The network's code depends on its sizes in a way that cannot be checked later: {relation}.")
+
+
+def _integer(expression: Any) -> Expression:
+    return int(expression) if expression.is_number else expression
+
+
+def _within(relation: Any, sizes: Mapping[str, FreeSize]) -> bool:
+    """Whether a comparison of one size with a number follows from its range."""
+    left, right = relation.lhs, relation.rhs
+    if right.is_Symbol and left.is_number:
+        relation = relation.reversed
+        left, right = relation.lhs, relation.rhs
+    if not left.is_Symbol or not right.is_number or str(left) not in sizes:
+        return False
+    size, bound = sizes[str(left)], int(right)
+    if isinstance(relation, sympy.StrictLessThan):
+        return size.high < bound
+    if isinstance(relation, sympy.LessThan):
+        return size.high <= bound
+    if isinstance(relation, sympy.StrictGreaterThan):
+        return size.low > bound
+    if isinstance(relation, sympy.GreaterThan):
+        return size.low >= bound
+    return isinstance(relation, sympy.Ne) and not size.low <= bound <= size.high
+
+
+def _message(expression: Any, sizes: Mapping[str, FreeSize]) -> str:
+    used = sorted({str(symbol) for symbol in expression.free_symbols})
+    where = "; ".join(f"{sizes[symbol].name} is {sizes[symbol].where}" for symbol in used if symbol in sizes)
+    known = {symbol: sympy.Symbol(sizes[str(symbol)].name, integer=True)
+             for symbol in expression.free_symbols if str(symbol) in sizes}  # fmt: skip
+    return (
+        f"{expression.xreplace(known)} must hold, as it did for the example that the network was compiled with ({where}); "
+        "compile it with an example of the sizes that are wanted."
+    )

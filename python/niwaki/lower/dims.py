@@ -1,0 +1,144 @@
+"""Sizes of a captured graph as expressions of the core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import sympy
+import torch
+from torch.utils._sympy import functions
+
+from niwaki import _core
+from niwaki.capture import Captured
+from niwaki.capture.sizes import Expression
+from niwaki.errors import NiwakiError
+
+CoreDim = int | _core.Dim
+
+# Sizes up to here are tried when a factor with a fraction becomes one of whole numbers.
+_MOST_SCALED = 65536
+
+
+class SizeMap:
+    """The free sizes of a captured graph as those of a core graph.
+
+    Args:
+        graph: to which the sizes and the guards are added.
+        captured: whose sizes they are.
+    """
+
+    def __init__(self, graph: _core.Graph, captured: Captured) -> None:
+        self._graph = graph
+        self._known: dict[str, CoreDim] = {}
+        bare = {str(dim) for info in captured.inputs for dim in info.dims if not isinstance(dim, int) and dim.is_Symbol}
+        for symbol, size in captured.sizes.items():
+            if symbol in bare:
+                self._known[symbol] = graph.add_size(size.name, size.low, size.high, size.hint)
+        for info in captured.inputs:
+            for axis, dim in enumerate(info.dims):
+                self._solve(graph, captured, f"{info.name}_dim{axis}", dim)
+        for guard in captured.guards:
+            cases = [[(self(each.left), each.relation, self(each.right)) for each in case] for case in guard.cases]
+            graph.add_guard(cases, guard.message)
+
+    def _solve(self, graph: _core.Graph, captured: Captured, name: str, dim: Expression) -> None:
+        """A symbol that is no dim by itself, such as s of a dim 2 s, follows from the dim."""
+        if isinstance(dim, int):
+            return
+        unknown = [symbol for symbol in dim.free_symbols if str(symbol) not in self._known]
+        if not unknown:
+            return
+        factor, rest = dim.as_independent(unknown[0], as_Add=False)
+        if len(unknown) > 1 or rest != unknown[0] or not factor.is_Integer or factor <= 0:
+            raise NiwakiError(f"The sizes of the inputs hang together in a way that is not supported: {dim}.")
+        size = captured.sizes[str(unknown[0])]
+        times = int(factor)
+        whole = graph.add_size(name, size.low * times, min(size.high, (2**63 - 1) // times) * times, size.hint * times)
+        self._known[str(unknown[0])] = whole // times
+        graph.add_guard([[(whole % times, "==", 0)]], f"{size.where} must be a multiple of {times}.")
+
+    def __call__(self, size: Any) -> CoreDim:
+        """A size as the core has it: of an int, a SymInt, or a sympy expression.
+
+        Raises:
+            NiwakiError: the expression has a form that the core does not know.
+        """
+        if isinstance(size, torch.SymInt):
+            size = size.node.expr
+        if isinstance(size, int):
+            return size
+        return self._of(sympy.sympify(size))
+
+    def _of(self, expression: Any) -> CoreDim:
+        if expression.is_Integer:
+            return int(expression)
+        if expression.is_Symbol:
+            known = self._known.get(str(expression))
+            if known is None:
+                raise NiwakiError(f"The size {expression} depends on values, and not on the sizes of the inputs alone.")
+            return known
+        if isinstance(expression, (functions.TruncToInt, functions.FloorToInt)):
+            return self._scaled(expression.args[0])
+        combine = next((function for kinds, function in _OPERATIONS.items() if isinstance(expression, kinds)), None)
+        if combine is None:
+            raise NiwakiError(f"A size is computed in a way that is not supported: {expression}.")
+        return combine([self._of(part) for part in expression.args])
+
+    def _scaled(self, product: Any) -> CoreDim:
+        """A size times a number with a fraction, rounded down, as interpolation by a factor has it."""
+        factor, rest = product.as_independent(*product.free_symbols, as_Add=False)
+        if not isinstance(rest, functions.ToFloat) or not factor.is_number or factor <= 0:
+            raise NiwakiError(f"A size is computed in a way that is not supported: {product}.")
+        fraction = Fraction(float(factor)).limit_denominator(4096)
+        sizes = np.arange(_MOST_SCALED + 1)
+        if not np.array_equal(sizes * fraction.numerator // fraction.denominator, np.floor(sizes * float(factor))):
+            raise NiwakiError(f"A size is computed with a factor that is not supported: {float(factor)}.")
+        size = self._of(rest.args[0])
+        if not isinstance(size, int):
+            message = f"{rest.args[0]} must be at most {_MOST_SCALED} to be scaled by {float(factor)}."
+            self._graph.add_guard([[(size, "<=", _MOST_SCALED)]], message)
+        return size * fraction.numerator // fraction.denominator
+
+
+def _fold(function: Callable[[CoreDim, CoreDim], CoreDim]) -> Callable[[list[CoreDim]], CoreDim]:
+    def fold(parts: list[CoreDim]) -> CoreDim:
+        result = parts[0]
+        for part in parts[1:]:
+            result = function(result, part)
+        return result
+
+    return fold
+
+
+def _power(parts: list[CoreDim]) -> CoreDim:
+    base, exponent = parts
+    if not isinstance(exponent, int) or not 0 < exponent <= 8:
+        raise NiwakiError("A size is computed by a power that is not supported.")
+    result = base
+    for _ in range(exponent - 1):
+        result = result * base
+    return result
+
+
+def largest(a: CoreDim, b: CoreDim) -> CoreDim:
+    """The larger of two sizes."""
+    return max(a, b) if isinstance(a, int) and isinstance(b, int) else _core.Dim.max(a, b)
+
+
+def smallest(a: CoreDim, b: CoreDim) -> CoreDim:
+    """The smaller of two sizes."""
+    return min(a, b) if isinstance(a, int) and isinstance(b, int) else _core.Dim.min(a, b)
+
+
+_OPERATIONS: Mapping[tuple[type, ...], Callable[[list[CoreDim]], CoreDim]] = {
+    (sympy.Add,): _fold(lambda a, b: a + b),
+    (sympy.Mul,): _fold(lambda a, b: a * b),
+    (sympy.Pow,): _power,
+    (functions.FloorDiv, functions.CleanDiv): _fold(lambda a, b: a // b),
+    (functions.Mod, functions.PythonMod): _fold(lambda a, b: a % b),
+    (functions.Max, sympy.Max): _fold(largest),
+    (functions.Min, sympy.Min): _fold(smallest),
+}
