@@ -135,7 +135,8 @@ class Graph {
   std::map<std::string, std::string> metadata;
 
  private:
-  friend class Fuser;  // rewrites nodes without asking for a second validation
+  friend class Fuser;  // these two rewrite nodes without asking for a second validation
+  friend class LayoutPass;
 
   std::vector<FreeSize> sizes_;
   std::vector<Guard> guards_;
