@@ -1,4 +1,4 @@
-"""Calls that tie a captured graph to the sizes of its example, said in operators that do not: while a module is captured."""
+"""Calls that would tie a graph to the sizes of its example, said in operators that do not, while it is captured."""
 
 from __future__ import annotations
 

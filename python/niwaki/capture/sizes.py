@@ -225,6 +225,6 @@ def _message(expression: Any, sizes: Mapping[str, FreeSize]) -> str:
     known = {symbol: sympy.Symbol(sizes[str(symbol)].name, integer=True)
              for symbol in expression.free_symbols if str(symbol) in sizes}  # fmt: skip
     return (
-        f"{expression.xreplace(known)} must hold, as it did for the example that the network was compiled with ({where}); "
-        "compile it with an example of the sizes that are wanted."
+        f"{expression.xreplace(known)} must hold, as it did for the example that the network was compiled with "
+        f"({where}); compile it with an example of the sizes that are wanted."
     )

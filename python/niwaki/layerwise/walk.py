@@ -83,7 +83,7 @@ class Walk:
         key = shapes_of(batch.args, batch.kwargs)
         if key not in self._programs:
             copied = batch.copy()
-            program = capture(self._model, copied.args, copied.kwargs).module(check_guards=False)
+            program = capture(self._model, copied.args, copied.kwargs, free=False).program()
             for known in self._programs.values():
                 if _names(known) != _names(program):
                     raise NiwakiError(

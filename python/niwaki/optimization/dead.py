@@ -63,7 +63,7 @@ def _pairs(
     model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> list[tuple[str, Layer, list[Node], Layer]]:
     """(name, layer, functions in between, the one layer that reads it), in the order of the graph."""
-    program = capture(model, args, kwargs)
+    program = capture(model, args, kwargs, free=False).exported
     names = program.graph_signature.inputs_to_parameters
     modules = dict(model.named_modules(remove_duplicate=False))
     weights = [node.args[1] for node in program.graph.nodes if node.target in _LAYERS]

@@ -79,7 +79,7 @@ def equalize_with(model: nn.Module, calls: list[Batch], config: QuantizeConfig, 
     copied = plain_copy(model).requires_grad_(False)
     call = calls[0].copy()
     try:
-        program = capture(copied, call.args, call.kwargs).module(check_guards=False)
+        program = capture(copied, call.args, call.kwargs, free=False).program()
     except NiwakiError as error:
         _log.warning("equalize: %s", error)
         return copied

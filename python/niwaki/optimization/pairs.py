@@ -56,7 +56,7 @@ def _foldable(pairs: list[tuple[nn.Module, nn.Module]], model: nn.Module) -> lis
 def _from_capture(
     model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> list[tuple[nn.Module, nn.Module]]:
-    program = capture(model, args, kwargs)
+    program = capture(model, args, kwargs, free=False).exported
     signature = program.graph_signature
     names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     modules = dict(model.named_modules(remove_duplicate=False))

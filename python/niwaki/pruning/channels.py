@@ -117,7 +117,7 @@ def _torch_pruning() -> ModuleType:
 def _output_layers(model: nn.Module, example: Batch) -> list[nn.Module]:
     """The last layers on all ways to the network's output: their channels are what the caller sees."""
     copied = example.copy()
-    graph = capture(model, copied.args, copied.kwargs).module(check_guards=False).graph
+    graph = capture(model, copied.args, copied.kwargs, free=False).program().graph
     modules = dict(model.named_modules(remove_duplicate=False))
     waiting: list[Node] = [node for node in graph.nodes if node.op == "output"]
     seen: set[Node] = set()
