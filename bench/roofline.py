@@ -23,7 +23,7 @@ from peers.table import put_into
 
 import niwaki
 from niwaki import _core
-from niwaki.plan import PlanStep
+from niwaki.network.plan import PlanStep
 from niwaki.progress import track
 
 

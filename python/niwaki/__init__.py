@@ -9,13 +9,13 @@ from niwaki import configs, nn
 from niwaki._core import isa
 from niwaki._version import __version__
 from niwaki.budget import Target
-from niwaki.compilation import compile, load, save
 from niwaki.compress import compress
 from niwaki.configs import OptimizeConfig, PruneConfig, QuantizeConfig
 from niwaki.errors import NiwakiError
-from niwaki.image import ImageConfig
-from niwaki.inspection import inspect
-from niwaki.network import Network
+from niwaki.network.compilation import compile, load, save
+from niwaki.network.image import ImageConfig
+from niwaki.network.inspection import inspect
+from niwaki.network.network import Network
 from niwaki.nn import set_threads
 from niwaki.optimization import optimize
 from niwaki.optimization.equalize import equalize

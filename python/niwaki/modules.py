@@ -19,6 +19,32 @@ from niwaki.plain import pads_same
 Config = TypeVar("Config")
 
 
+def unwrapped(module: Any) -> Any:
+    """The module that torch.compile has wrapped; any other object as it is."""
+    while isinstance(module, nn.Module) and isinstance(vars(module).get("_modules", {}).get("_orig_mod"), nn.Module):
+        module = module._modules["_orig_mod"]
+    return module
+
+
+def check_module(module: Any, what: str) -> nn.Module:
+    """The module itself, without what torch.compile put around it. `what` names the function that was called.
+
+    Raises:
+        TypeError: it is no module, or one of TorchScript.
+    """
+    module = unwrapped(module)
+    if isinstance(module, type) and issubclass(module, nn.Module):
+        raise TypeError(f"niwaki.{what}: {module.__name__} is a class; give a module, such as {module.__name__}(...).")
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"niwaki.{what}: module must be a torch.nn.Module, not {type(module).__name__}.")
+    if isinstance(module, torch.jit.ScriptModule):
+        raise TypeError(
+            f"niwaki.{what}: {type(module).__name__} is TorchScript, whose layers cannot be taken apart; give the "
+            "module that it was made of."
+        )
+    return module
+
+
 def check_model(model: Any, what: str) -> None:
     """Raises TypeError unless `model` is a float32 module on the CPU. `what` names the function that was called."""
     if not isinstance(model, nn.Module):

@@ -13,8 +13,8 @@ from typing import Any
 from torch import nn
 
 from niwaki.capture import evaluating
-from niwaki.compilation import compile
 from niwaki.errors import NiwakiError
+from niwaki.network.compilation import compile
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.prune import prune_with_reasons
 from niwaki.pruning.recurrent import prune_recurrent

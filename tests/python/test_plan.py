@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import niwaki
-from niwaki.plan import Plan, PlanStep
+from niwaki.network.plan import Plan, PlanStep
 
 
 @pytest.fixture(scope="module")

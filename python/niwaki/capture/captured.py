@@ -39,8 +39,9 @@ class Captured:
         sizes: the free sizes, by their symbols in the graph.
         guards: what the sizes must meet besides their ranges.
         parameters: names of the arguments in the order in which they may be given by position.
-        arguments: the arguments by name, nested as they are given; a tensor is the number of its input as `Slot`.
+        arguments: the arguments by name, nested as they are given, with the tensors of the example in them.
         variadic: the name of the argument that takes all further positions (*args); empty where there is none.
+        keywords: the same for all further names (**kwargs).
         fingerprint: of the graph; the same for the same network at any size, another one for another graph.
     """
 
@@ -51,6 +52,7 @@ class Captured:
     parameters: tuple[str, ...]
     arguments: dict[str, Any]
     variadic: str
+    keywords: str
     fingerprint: str
 
     def program(self) -> GraphModule:
@@ -63,6 +65,10 @@ class Captured:
     def result_spec(self) -> pytree.TreeSpec:
         """How the results are nested, for torch's pytree."""
         return self.exported.call_spec.out_spec
+
+    def dims_in_words(self, info: CapturedInput) -> tuple[int | str, ...]:
+        """The dims of an input: numbers, and names of free sizes."""
+        return tuple(dim if isinstance(dim, int) else words(dim, self.sizes) for dim in info.dims)
 
     def tensors(self, args: Sequence[Any], kwargs: Any = None) -> list[torch.Tensor]:
         """The tensors among the arguments of a call, in the order of the inputs."""

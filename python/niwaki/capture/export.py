@@ -59,7 +59,9 @@ def capture(
     if free:
         guards = _without_ones(module, args, kwargs, inputs, guards, exported)
     parameters = tuple(name for name, kind in _positional(module) if kind is not inspect.Parameter.VAR_POSITIONAL)
-    return Captured(exported, inputs, sizes, guards, parameters, named, variadic, fingerprint(exported))
+    return Captured(
+        exported, inputs, sizes, guards, parameters, named, variadic, _keywords(module), fingerprint(exported)
+    )
 
 
 def _conditions(
@@ -85,6 +87,12 @@ def _positional(module: nn.Module) -> list[tuple[str, Any]]:
     )
     signature = inspect.signature(module.forward)
     return [(name, parameter.kind) for name, parameter in signature.parameters.items() if parameter.kind in kinds]
+
+
+def _keywords(module: nn.Module) -> str:
+    """The name of **kwargs, if it has any."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    return next((each.name for each in parameters if each.kind is inspect.Parameter.VAR_KEYWORD), "")
 
 
 def _bind(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], str]:

@@ -43,6 +43,11 @@ class FreeSize:
     high: int
     hint: int
 
+    @property
+    def unlimited(self) -> bool:
+        """Whether there is no upper limit."""
+        return self.high >= LARGEST
+
 
 @dataclass(frozen=True)
 class Comparison:

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from niwaki.plan import Plan, PlanStep
+from niwaki.network.noise import noise
+from niwaki.network.plan import Plan, PlanStep
 from niwaki.progress import track
 
 STEP_FIELDS = ("name", "op", "scheme", "kernel", "zeros", "bytes", "reason")
@@ -114,12 +115,14 @@ def measure(
     from niwaki import _core
 
     graph = _core.Graph.load(path)
-    shapes = [(batch, int(shape[1] or 0), *size)[: len(shape)] for shape in graph.input_shapes]
+    inputs = noise(graph, batch, size)
+    shapes = [array.shape for array in inputs]
     model = _core.Model.autotuned(graph, shapes, threads=threads) if autotune else _core.Model(graph)
     session = _core.Session(model, threads)
-    generator = np.random.default_rng(0)
-    inputs = [generator.standard_normal(shape, dtype=np.float32) for shape in shapes]
-    outputs = [np.empty(shape, np.float32) for shape in session.output_shapes(shapes)]
+    outputs = [
+        np.empty(shape, dtype)
+        for shape, dtype in zip(session.output_shapes(shapes), session.output_dtypes, strict=True)
+    ]
     addresses = [(array.ctypes.data, array.shape) for array in inputs]
     results = [array.ctypes.data for array in outputs]
     for _ in range(3):

@@ -14,7 +14,7 @@ from niwaki.cli.console import UsageError, note
 from niwaki.cli.options import add_options, options_of
 
 if TYPE_CHECKING:
-    from niwaki.image import ImageConfig
+    from niwaki.network.image import ImageConfig
     from niwaki.report import Report
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
@@ -130,7 +130,7 @@ def _image(arguments: argparse.Namespace, shape: Sequence[int]) -> ImageConfig |
     given = arguments.mean is not None or arguments.std is not None
     if len(shape) != 4 or not (given or Path(arguments.calibration).is_dir()):
         return None
-    from niwaki.image import ImageConfig
+    from niwaki.network.image import ImageConfig
 
     image = ImageConfig(mean=arguments.mean or MEAN, std=arguments.std or STD)
     if len(image.mean) != shape[1]:

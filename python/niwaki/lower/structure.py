@@ -3,12 +3,14 @@
 {"input": i} or {"output": i}   a tensor
 {"constant": x}                 None, or a number, bool or string
 {"tuple": [...]}, {"list": [...]}, {"dict": [[key, ...], ...]}
+{"record": [[key, ...], ...]}   a mapping whose values are attributes, too, as the outputs of Hugging Face models are
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Any
 
 import torch
@@ -25,6 +27,22 @@ class Slot:
     index: int
 
 
+class Record(OrderedDict[str, Any]):
+    """What a network from a file returns where the module returned a mapping with attributes: result.logits.
+
+    Like those of Hugging Face, it gives its values by name, by attribute, and by place.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"there is no '{name}' among {', '.join(self)}.") from None
+
+    def __getitem__(self, key: Any) -> Any:
+        return super().__getitem__(key) if isinstance(key, str) else tuple(self.values())[key]
+
+
 class UndescribableError(TypeError):
     """A type that has no description; its name is the message."""
 
@@ -37,6 +55,8 @@ def describe(value: Any) -> Structure:
         return {"constant": value}
     if type(value) in (tuple, list):
         return {type(value).__name__: [describe(item) for item in value]}
+    if isinstance(value, OrderedDict) and is_dataclass(value):
+        return {"record": [[key, describe(item)] for key, item in value.items()]}
     if isinstance(value, dict) and all(type(key) in (str, int) for key in value):
         return {"dict": [[key, describe(item)] for key, item in value.items()]}
     raise UndescribableError(type(value).__name__)
@@ -55,6 +75,8 @@ def _walk(structure: Structure, leaf: Callable[[str, int], Any]) -> Any:
         return content
     if kind == "dict":
         return {key: _walk(item, leaf) for key, item in content}
+    if kind == "record":
+        return Record((key, _walk(item, leaf)) for key, item in content)
     items = [_walk(item, leaf) for item in content]
     return tuple(items) if kind == "tuple" else items
 

@@ -24,7 +24,9 @@ class Contents:
         bytes: its size.
         version: of the file format.
         checksums: CRC-32C of the parts "header", "graph" and "table", eight hexadecimal digits each; found right.
-        inputs: name and shape of each input, None where any size will do.
+        inputs: of each input its name, dtype and dims: numbers, and names of free sizes.
+        sizes: the free sizes: name, low and high, and the hint by which kernels are chosen.
+        guards: sentences of the conditions that the sizes must meet besides.
         outputs: names of the results.
         output_values: the value that each result is.
         metadata: what made it, and from what.
@@ -37,7 +39,9 @@ class Contents:
     bytes: int
     version: int
     checksums: dict[str, str]
-    inputs: tuple[tuple[str, tuple[int | None, ...]], ...]
+    inputs: tuple[dict[str, Any], ...]
+    sizes: tuple[dict[str, Any], ...]
+    guards: tuple[str, ...]
     outputs: tuple[str, ...]
     output_values: tuple[int, ...]
     metadata: dict[str, str]
@@ -161,7 +165,9 @@ def inspect(path: str | os.PathLike[str]) -> Contents:
         bytes=file["bytes"],
         version=file["version"],
         checksums=dict(file["checksums"]),
-        inputs=tuple(zip(graph.inputs, graph.input_shapes, strict=True)),
+        inputs=tuple(graph.input_ports),
+        sizes=tuple(graph.sizes),
+        guards=tuple(graph.guards),
         outputs=tuple(graph.outputs),
         output_values=tuple(graph.output_values),
         metadata=dict(graph.metadata),

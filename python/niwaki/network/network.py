@@ -2,58 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from niwaki import _core
 from niwaki.errors import NiwakiError
-from niwaki.image import ImageConfig
-from niwaki.lower.program import InputInfo, NativeStage, TorchStage
-from niwaki.lower.structure import Structure, flatten
-from niwaki.plan import Plan, PlanStep
-
-SIGNATURE = "signature"
-"""The key of a file's metadata under which the nesting of arguments and results lies, as JSON."""
-
+from niwaki.lower.program import NativeStage, TorchStage
+from niwaki.network.image import ImageConfig
+from niwaki.network.plan import Plan, PlanStep
+from niwaki.network.signature import DTYPES, InputInfo, Signature, SizeInfo
 
 _MOST = 6  # of a kind in a message
-
-
-@dataclass(frozen=True)
-class Signature:
-    """How a network is called.
-
-    Attributes:
-        inputs: what each input must be.
-        outputs: names of the results.
-        results: the numbers of the values that the results are; see NativeStage.
-        arguments: how the arguments are nested.
-        result: how the results are nested, for files; None where a type is involved that a file can't name.
-        rebuild: makes the nested results of (inputs, outputs).
-        unnamed: the type that a file can't name, if any.
-    """
-
-    inputs: tuple[InputInfo, ...]
-    outputs: tuple[str, ...]
-    results: tuple[int, ...]
-    arguments: Structure
-    result: Structure | None
-    rebuild: Callable[[Sequence[torch.Tensor], Sequence[torch.Tensor]], Any]
-    unnamed: str = ""
-
-    def to_json(self) -> str:
-        """What a file keeps of it."""
-        inputs = [{"name": info.name, "rank": info.rank, "channels": info.channels} for info in self.inputs]
-        return json.dumps(
-            {"inputs": inputs, "outputs": self.outputs, "arguments": self.arguments, "result": self.result}
-        )
 
 
 class _Runner:
@@ -68,10 +32,11 @@ class _Runner:
 
 
 class Network:
-    """A network that runs in int8. Made by `niwaki.compile` and `niwaki.load`.
+    """A network that runs in int8 and float32. Made by `niwaki.compile` and `niwaki.load`.
 
-    Called with tensors as the module was, it returns what the module returned, nested the same way. Batch and image
-    sizes are free. Results carry no gradient. Any number of threads may call it at once; each gets its own activations.
+    Called as the module was, by position or by name, it returns what the module returned, nested the same way. Sizes
+    are free where `inputs` shows a name. Results carry no gradient. Any number of threads may call it at once; each
+    gets its own activations.
     """
 
     def __init__(
@@ -95,23 +60,21 @@ class Network:
         self._last: _Runner | None = None
         self._frees = _last_uses(self._stages, signature.results)
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the network.
 
         Args:
-            args: like the `args` that it was compiled with; tensors on the CPU with the same type, rank and channels.
-                Batch and image sizes may differ.
+            args, kwargs: like those that it was compiled with; tensors on the CPU with the same type and rank. Sizes
+                that are free may differ.
 
         Returns:
             New tensors, nested like the module's results.
 
         Raises:
-            TypeError: another number of arguments, or something that is no float32 tensor.
-            ValueError: a wrong rank, number of channels or device, or an image that is too small for a layer.
+            TypeError: other arguments, or a tensor of another dtype.
+            ValueError: a wrong rank, size or device, or an index outside of a table.
         """
-        found = flatten(self._signature.arguments, args)
-        inputs = [_check_input(found[index].detach(), info) for index, info in enumerate(self._signature.inputs)]
-        self._check_sizes(inputs)
+        inputs = self._inputs(args, kwargs)
         runner = self._runner()
         values: dict[int, torch.Tensor] = dict(enumerate(inputs))
         with runner.lock, torch.no_grad():
@@ -136,15 +99,14 @@ class Network:
             runner = self._local.runner = _Runner(models, self._threads)
         return runner
 
-    def autotune(self, *args: Any, seconds: float = 1.0) -> Network:
+    def autotune(self, *args: Any, seconds: float = 1.0, **kwargs: Any) -> Network:
         """Times the kernels that each layer could have, here and now, and keeps the fastest.
 
         The results stay the same to the bit; the plan's reasons say what was measured. The choice belongs to this
         object: a file does not remember it, since it is another one on another machine.
 
         Args:
-            args: as for a call; kernels are chosen for the batch and image sizes of these tensors, on this network's
-                threads.
+            args, kwargs: as for a call; kernels are chosen for the sizes of these tensors, on this network's threads.
             seconds: how long to measure, about, for each native part of the network: 0 to 600.
 
         Returns:
@@ -153,9 +115,7 @@ class Network:
         Raises:
             TypeError, ValueError: as for a call, or the batch is empty.
         """
-        found = flatten(self._signature.arguments, args)
-        inputs = [_check_input(found[index].detach(), info) for index, info in enumerate(self._signature.inputs)]
-        self._check_sizes(inputs)
+        inputs = self._inputs(args, kwargs)
         values: dict[int, torch.Tensor] = dict(enumerate(inputs))
         models: list[_core.Model | None] = []
         with torch.no_grad():
@@ -174,16 +134,16 @@ class Network:
         self._models, self._last = models, None
         return self
 
-    def _check_sizes(self, inputs: Sequence[torch.Tensor]) -> None:
-        sized = next((stage for stage in self._stages if isinstance(stage, TorchStage) and stage.sized), None)
-        if sized is None:
-            return
-        for tensor, info in zip(inputs, self._signature.inputs, strict=True):
-            if tuple(tensor.shape) != info.shape:
-                raise ValueError(
-                    f"input '{info.name}': shape {tuple(tensor.shape)}, but {sized.sized} in '{sized.name}' stays in "
-                    f"torch with the sizes of {info.shape}. Compile the network for the new shape."
-                )
+    def _inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
+        found = self._signature.tensors(args, kwargs)
+        inputs = [
+            _check_input(tensor.detach(), info) for tensor, info in zip(found, self._signature.inputs, strict=True)
+        ]
+        if len(self._stages) != 1 or isinstance(self._stages[0], TorchStage):
+            refusal = self._signature.refusal(inputs)  # else the core checks
+            if refusal:
+                raise ValueError(refusal)
+        return inputs
 
     @property
     def threads(self) -> int:
@@ -197,9 +157,14 @@ class Network:
         return next((model.isa for model in self._models if model is not None), _core.isa())
 
     @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of the inputs."""
-        return tuple(info.name for info in self._signature.inputs)
+    def inputs(self) -> tuple[InputInfo, ...]:
+        """The inputs: name, dtype and dims. A dim is a number, or the name of a size that is free."""
+        return self._signature.inputs
+
+    @property
+    def sizes(self) -> tuple[SizeInfo, ...]:
+        """The free sizes of the inputs, with what they may be."""
+        return self._signature.sizes
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -258,7 +223,8 @@ class Network:
         left = sum(isinstance(stage, TorchStage) for stage in self._stages)
         parts = f", {left} part{'s' * (left > 1)} in torch" if left else ""
         return (
-            f"<niwaki.Network {self._source}: {', '.join(self.inputs)} -> {', '.join(self.outputs)}, {self.isa}{parts}>"
+            f"<niwaki.Network {self._source}: {', '.join(map(str, self.inputs))} -> {', '.join(self.outputs)}, "
+            f"{self.isa}{parts}>"
         )
 
     def __reduce__(self) -> Any:
@@ -302,11 +268,9 @@ def _check_input(tensor: torch.Tensor, info: InputInfo) -> torch.Tensor:
             f"{where}: a dense tensor is expected, not one with layout {tensor.layout}; pass it as .to_dense()."
         )
     if tensor.dim() != info.rank:
-        names = {2: " [N, C]", 4: " [N, C, H, W]"}.get(info.rank, "")
-        raise ValueError(f"{where}: rank {info.rank}{names} is expected, not shape {tuple(tensor.shape)}.")
-    if info.channels is not None and tensor.shape[1] != info.channels:
         raise ValueError(
-            f"{where}: {info.channels} channels are expected in dimension 1, not shape {tuple(tensor.shape)}."
+            f"{where}: rank {info.rank} [{', '.join(map(str, info.dims))}] is expected, "
+            f"not shape {tuple(tensor.shape)}."
         )
     return tensor
 
@@ -315,7 +279,10 @@ def _run(session: _core.Session | None, inputs: Sequence[torch.Tensor]) -> list[
     assert session is not None
     dense = [tensor.contiguous() for tensor in inputs]
     shapes = [tuple(tensor.shape) for tensor in dense]
-    outputs = [torch.empty(shape, dtype=torch.float32) for shape in session.output_shapes(shapes)]
+    outputs = [
+        torch.empty(shape, dtype=DTYPES[dtype])
+        for shape, dtype in zip(session.output_shapes(shapes), session.output_dtypes, strict=True)
+    ]
     session.run(
         [(tensor.data_ptr(), shape) for tensor, shape in zip(dense, shapes, strict=True)],
         [tensor.data_ptr() for tensor in outputs],

@@ -39,7 +39,8 @@ class ImageConfig:
         Raises:
             ValueError: no input of the graph is an image with so many channels.
         """
-        if (4, len(self.mean)) not in [(len(shape), shape[1]) for shape in graph.input_shapes]:
+        images = [port["dims"] for port in graph.input_ports if port["dtype"] == "float32" and len(port["dims"]) == 4]
+        if len(self.mean) not in [dims[1] for dims in images]:
             raise ValueError(
                 f"ImageConfig: mean and std are for {len(self.mean)} channels; the network has no input "
                 f"[N, {len(self.mean)}, H, W]."

@@ -1,0 +1,1 @@
+"""Compiled networks: made from modules or files, called like modules, looked at, saved."""

@@ -1,0 +1,109 @@
+"""niwaki.compile, load and save: between modules, networks and files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import nn
+
+from niwaki import _core
+from niwaki._version import __version__
+from niwaki.capture import Captured, capture
+from niwaki.lower.program import NativeStage, build_program
+from niwaki.modules import check_module
+from niwaki.network.image import ImageConfig
+from niwaki.network.network import Network, check_threads
+from niwaki.network.signature import SIGNATURE, saved_signature, signature_of
+from niwaki.observation import observe_values
+from niwaki.quantization import Ranges, ranges_of
+
+
+def compile(
+    module: nn.Module,
+    args: tuple[Any, ...] | Mapping[str, Any],
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    threads: int | None = None,
+    calibration: Iterable[Any] | None = None,
+    isa: str | None = None,
+    autotune: bool = False,
+) -> Network:
+    """Compiles a compressed module into a network that runs without torch.
+
+    Layers run in int8, the rest in int8 where that costs next to nothing and in float32 elsewhere; an operator that
+    niwaki does not have stays in torch, between native parts, and the plan says which and why.
+
+    Args:
+        module: what `niwaki.compress` or `niwaki.quantize` returned. It is not changed.
+        args: example inputs, a tuple such as (x,), or a dict of arguments by name. Batch, height, width, length and
+            other sizes stay free wherever the network's code allows any; `Network.inputs` shows them.
+        kwargs: further example inputs by name.
+        threads: that work on a call; torch.get_num_threads() by default.
+        calibration: inputs as for `niwaki.compress`. Needed only where the graph has changed since the module was
+            calibrated: then the ranges of its values are observed again, on these.
+        isa: forces an instruction set, such as "avx2"; by default NIWAKI_ISA, or the best of this machine.
+        autotune: times the kernels that each layer could have, for the sizes of `args`, instead of trusting an
+            estimate; takes about a second. The results are the same. See `Network.autotune`.
+
+    Returns:
+        A Network, called like the module. Its `plan` says what runs how; `save` writes it into a file.
+
+    Raises:
+        TypeError, ValueError: an argument is of a wrong type or out of range.
+        NiwakiError: the module can't be captured, is another graph than it was when it was calibrated, or the range of
+            a value is not known.
+    """
+    module = check_module(module, "compile")
+    if isinstance(args, Mapping):
+        args, kwargs = (), {**args, **(kwargs or {})}
+    if not isinstance(args, tuple):
+        raise TypeError("niwaki.compile: args must be a tuple of example inputs; write niwaki.compile(module, (x,)).")
+    if not isinstance(autotune, bool):
+        raise TypeError(f"niwaki.compile: autotune must be True or False, not {type(autotune).__name__}.")
+    threads = check_threads(threads)
+    captured = capture(module, args, kwargs)
+    ranges = ranges_of(module) if calibration is None else observe_values(module, calibration)
+    network = compile_captured(captured, ranges, type(module).__name__, threads=threads, isa=isa)
+    return network.autotune(*args, **(kwargs or {})) if autotune else network
+
+
+def compile_captured(
+    captured: Captured, ranges: Ranges, source: str, *, threads: int | None = None, isa: str | None = None
+) -> Network:
+    """Compiles a graph that has been captured already; `source` is the name of the module's class."""
+    program = build_program(captured, ranges, source)
+    signature = signature_of(captured, program)
+    for stage in program.stages:
+        if isinstance(stage, NativeStage):
+            words = {"producer": f"niwaki {__version__}", "source": source}
+            stage.graph.metadata = {**words, SIGNATURE: signature.to_json()} if len(program.stages) == 1 else words
+    return Network(program.stages, signature, threads=threads, isa=isa, source=source)
+
+
+def load(path: str | os.PathLike[str], threads: int | None = None) -> Network:
+    """A network from a .niwaki file.
+
+    Args:
+        path: a file that `Network.save` or `niwaki compress` has written.
+        threads: that work on a call; torch.get_num_threads() by default.
+
+    Raises:
+        NiwakiError: the file is missing, empty, cut short, corrupt, newer than this version, or no .niwaki file.
+    """
+    threads = check_threads(threads)
+    graph = _core.Graph.load(os.fspath(path))
+    signature = saved_signature(graph, os.fspath(path))
+    first = len(signature.inputs)
+    stage = NativeStage(graph, tuple(range(first)), tuple(range(first, first + len(graph.outputs))))
+    return Network([stage], signature, threads=threads, source=graph.metadata.get("source", ""))
+
+
+def save(network: Network, path: str | os.PathLike[str], *, image: ImageConfig | None = None) -> None:
+    """Writes a compiled network into a .niwaki file; the same as `network.save(path, image=image)`."""
+    given: object = network
+    if not isinstance(given, Network):
+        found = type(given).__name__
+        raise TypeError(f"niwaki.save: network must be what niwaki.compile returned, not a {found}; compile it first.")
+    network.save(path, image=image)
