@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "runtime/step.h"
+#include "runtime/steps/attributes.h"
 
 namespace niwaki {
 
@@ -14,6 +15,12 @@ std::unique_ptr<Step> make_pool(const Graph& graph, const Node& node, Isa isa); 
 std::unique_ptr<Step> make_pointwise(const Graph& graph, const Node& node, Isa isa);  // add, mul, clamp, table
 std::unique_ptr<Step> make_copy(const Graph& graph, const Node& node);          // concat, slice, pad, reshape, channel_shuffle
 std::unique_ptr<Step> make_end(const Graph& graph, const Node& node, Isa isa);  // quantize, dequantize
+
+// Row-major values.
+// reshape, permute, expand, concat, slice, pad, flip, roll, tile, take, gather, unfold
+std::unique_ptr<Step> make_movement(const StepMaker& maker);
+std::unique_ptr<Step> make_values(const StepMaker& maker);   // full, arange, linspace, size
+std::unique_ptr<Step> make_windows(const StepMaker& maker);  // convolution, pool, adaptive_pool, interpolate, grid_sample
 
 inline const Quantization& quantization(const Graph& graph, int value) { return *graph.value(value).quantization; }
 inline int32_t narrow(int64_t value) { return static_cast<int32_t>(value); }  // what the graph has checked to fit
