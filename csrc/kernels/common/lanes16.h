@@ -50,9 +50,9 @@ struct Mask16 {  // of each lane all bits or none
 };
 
 // `expression` of part i, for each part: a loop that compilers unroll.
-#define NIWAKI_EACH_PART(Result, expression)                        \
-  Result result;                                                    \
-  for (int i = 0; i < kParts; ++i) result.part[i] = (expression);   \
+#define NIWAKI_EACH_PART(Result, expression)                      \
+  Result result;                                                  \
+  for (int i = 0; i < kParts; ++i) result.part[i] = (expression); \
   return result
 
 // ---- load, store ----
