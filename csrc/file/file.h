@@ -59,6 +59,7 @@ struct FileInfo {
   uint64_t bytes = 0, graph_bytes = 0, table_bytes = 0;
   uint32_t header_checksum = 0, graph_checksum = 0, table_checksum = 0;
   std::vector<std::map<std::string, Payload>> tensors;  // of each node of the graph, by name
+  std::vector<Payload> states;                          // of each state of the graph
 };
 
 struct FileContents {

@@ -11,9 +11,10 @@
 #include "file/file.h"
 #include "file/format.h"
 #include "file/forms.h"
-#include "file/graph_words.h"
+#include "file/graph_reader.h"
 #include "file/mapping.h"
 #include "file/words.h"
+#include "graph/shapes.h"
 
 namespace niwaki {
 namespace {
@@ -22,13 +23,18 @@ constexpr uint64_t kMaxElements = uint64_t{1} << 40;
 
 // Beyond nine times its bytes, what is made of a file may take so much memory: hundreds of layers that are nearly without weights.
 constexpr uint64_t kRoom = uint64_t{1} << 20;
-constexpr uint64_t kTensorBytes = 3 * sizeof(Tensor) + 512;  // without its data
+constexpr uint64_t kTensorBytes = 3 * sizeof(Tensor) + 576;  // without its data
+
+// Of the tensors of each version.
+constexpr size_t kOldRank = 4, kRank = 8;
+constexpr DType kOldLastType = DType::f32, kLastType = DType::boolean;
+static_assert(kRank == kMaxRank);
 
 // A row of the tensor table, of any version.
 struct Row {
   uint8_t dtype = 0, rank = 0;
   Storage storage;
-  std::array<uint64_t, 4> shape{};
+  std::array<uint64_t, kRank> shape{};
   uint64_t bytes = 0;
   uint32_t crc = 0;
   uint64_t alignment = 1;  // of the payload
@@ -74,12 +80,20 @@ class Reader {
 
  private:
   static FileInfo info_of(const format::Header& header, const TensorRows& rows, const std::vector<FileInfo::Payload>& payloads) {
-    FileInfo info{header.version,    header.file_bytes, header.graph_bytes, table_bytes(header),
-                  header.header_crc, header.graph_crc,  header.table_crc,   {}};
-    for (const auto& of_node : rows) {
+    FileInfo info{header.version,
+                  header.file_bytes,
+                  header.graph_bytes,
+                  table_bytes(header),
+                  header.header_crc,
+                  header.graph_crc,
+                  header.table_crc,
+                  {},
+                  {}};
+    for (const auto& of_node : rows.nodes) {
       auto& tensors = info.tensors.emplace_back();
       for (const auto& [name, row] : of_node) tensors.emplace(name, payloads[row]);
     }
+    for (const uint32_t row : rows.states) info.states.push_back(payloads[row]);
     return info;
   }
 
@@ -157,35 +171,49 @@ class Reader {
     const auto type = in.number<uint8_t>(), storage = in.number<uint8_t>();
     row.dtype = type & 15, row.rank = type >> 4;
     const unsigned form = storage & 3u, values = (storage >> 2) & 3u, mask = storage >> 4;
-    if (row.rank > 4 || form > static_cast<unsigned>(Form::bit_mask) || values >= kCodings || mask >= kCodings)
+    if (row.rank > kRank || form > static_cast<unsigned>(Form::bit_mask) || values >= kCodings || mask >= kCodings)
       refuse_corrupt(path_, what);
     row.storage = {static_cast<Form>(form), static_cast<Coding>(mask), static_cast<Coding>(values)};
     if (row.storage.form == Form::dense && row.storage.mask != Coding::raw) refuse_corrupt(path_, what);
     for (uint8_t i = 0; i < row.rank; ++i) row.shape[i] = in.natural();
     row.bytes = in.natural();
     row.crc = in.number<uint32_t>();
-    if (row.storage == Storage{} && row.dtype >= static_cast<uint8_t>(DType::i32)) row.alignment = 4;
+    if (row.dtype > static_cast<uint8_t>(last_type())) refuse_corrupt(path_, what);
+    if (row.storage == Storage{}) row.alignment = static_cast<uint64_t>(dtype_bytes(static_cast<DType>(row.dtype)));
     return row;
   }
 
-  Tensor read_tensor(const Row& row, uint64_t offset, const std::string& what) {
-    if (row.dtype > static_cast<uint8_t>(DType::f32) || row.rank > 4) refuse_corrupt(path_, what);
-    const auto payload = bytes_.subspan(offset, row.bytes);
-    if (crc32c(payload) != row.crc) refuse_corrupt(path_, "checksum of " + what);
-    std::vector<int64_t> shape;
+  DType last_type() const { return version_ < 3 ? kOldLastType : kLastType; }
+
+  std::vector<int64_t> read_shape(const Row& row, const std::string& what) const {
+    std::vector<int64_t> shape(row.rank);
     uint64_t elements = 1;
-    for (uint8_t i = 0; i < 4; ++i) {
-      if (i >= row.rank ? row.shape[i] != 0 : row.shape[i] == 0 || row.shape[i] > kMaxElements / elements)
+    for (size_t i = 0; i < kRank; ++i) {
+      const uint64_t size = row.shape[i];
+      // An element more than there may be shows at once; no product overflows.
+      if (i >= row.rank ? size != 0 : (size == 0 && version_ < 3) || size > kMaxElements / std::max<uint64_t>(elements, 1))
         refuse_corrupt(path_, "shape of " + what);
       if (i >= row.rank) continue;
-      elements *= row.shape[i];
-      shape.push_back(static_cast<int64_t>(row.shape[i]));
+      elements *= size;
+      shape[i] = static_cast<int64_t>(size);
     }
+    return shape;
+  }
+
+  Tensor read_tensor(const Row& row, uint64_t offset, const std::string& what) {
+    if (row.dtype > static_cast<uint8_t>(last_type()) || row.rank > (version_ < 3 ? kOldRank : kRank))
+      refuse_corrupt(path_, what);
+    const auto payload = bytes_.subspan(offset, row.bytes);
+    if (crc32c(payload) != row.crc) refuse_corrupt(path_, "checksum of " + what);
+    const std::vector<int64_t> shape = read_shape(row, what);
+    const auto elements = static_cast<uint64_t>(elements_of(shape));
     const auto dtype = static_cast<DType>(row.dtype);
     const std::shared_ptr<const uint8_t> data(file_.data, payload.data());
     if (row.storage == Storage{}) {
       if (row.bytes != elements * static_cast<uint64_t>(dtype_bytes(dtype))) refuse_corrupt(path_, "size of " + what);
-      return Tensor(dtype, std::move(shape), data);
+      if (dtype == DType::boolean && std::any_of(payload.begin(), payload.end(), [](uint8_t byte) { return byte > 1; }))
+        refuse_corrupt(path_, "values of " + what);
+      return Tensor(dtype, shape, data);
     }
     if (dtype != DType::i8 || row.rank < 2) refuse_corrupt(path_, "form of " + what);
     const auto refuse = [path = path_, what] { refuse_corrupt(path, "values of " + what); };

@@ -143,13 +143,14 @@ inline void seal(std::vector<uint8_t>& bytes) {
     const std::string path = "test";
     const auto refuse = [](const std::string&, const std::string& what) { throw Error(Status::invalid_file, what); };
     try {
-      WordReader in({table, header.table_bytes}, 2, path, "table", refuse);
+      WordReader in({table, header.table_bytes}, format::kVersion, path, "table", refuse);
       size_t end = sizeof(header) + header.graph_bytes + header.table_bytes;
       for (uint64_t i = 0; i < header.tensors; ++i) {
         const auto type = in.number<uint8_t>(), storage = in.number<uint8_t>();
         for (int k = 0; k < type >> 4; ++k) in.natural();
         const uint64_t size = in.natural();
-        const size_t at = storage == 0 && (type & 15) >= 2 ? (end + 3) / 4 * 4 : end;
+        const bool aligned = storage == 0 && (type & 15) <= static_cast<int>(DType::boolean);
+        const size_t at = format::align(end, aligned ? static_cast<uint64_t>(dtype_bytes(static_cast<DType>(type & 15))) : 1);
         if (at > bytes.size() || size > bytes.size() - at) break;
         const uint32_t crc = crc32c({bytes.data() + at, size});
         std::memcpy(table + in.position(), &crc, sizeof(crc));

@@ -15,7 +15,7 @@ class WordReader {
  public:
   using Refuse = void (*)(const std::string& path, const std::string& what);
 
-  // section: "the graph" or "the tensor table", for messages. A section of version 2 with strings begins with all of them.
+  // section: "the graph" or "the tensor table", for messages. From version 2 on, a section with strings begins with all of them.
   WordReader(std::span<const uint8_t> bytes, uint32_t version, const std::string& path, const char* section, Refuse refuse)
       : bytes_(bytes), version_(version), path_(path), section_(section), refuse_(refuse) {}
 

@@ -1,4 +1,4 @@
-// Format version 2: see docs/file-format.md.
+// Format version 3: see docs/file-format.md.
 #include <cstddef>
 #include <cstring>
 #include <string>
@@ -9,9 +9,9 @@
 #include "file/file.h"
 #include "file/format.h"
 #include "file/forms.h"
+#include "file/graph_writer.h"
 #include "file/new_file.h"
 #include "file/words.h"
-#include "graph/operators.h"
 
 namespace niwaki {
 namespace {
@@ -49,61 +49,6 @@ void write_row(const Payload& payload, WordWriter& out) {
   out.number(crc32c(payload.span()));
 }
 
-// Values are numbered anew: the inputs first, then the nodes' outputs.
-std::vector<uint32_t> number_values(const Graph& graph) {
-  std::vector<uint32_t> numbers(graph.values().size());
-  uint32_t next = 0;
-  for (const Port& port : graph.inputs()) numbers[static_cast<size_t>(port.value)] = next++;
-  for (const Node& node : graph.nodes()) numbers[static_cast<size_t>(node.output)] = next++;
-  return numbers;
-}
-
-std::vector<uint8_t> write_graph(const Graph& graph, std::vector<Payload>& payloads) {
-  const std::vector<uint32_t> numbers = number_values(graph);
-  WordWriter out;
-  out.natural(graph.metadata.size());
-  for (const auto& [key, value] : graph.metadata) out.string(key), out.string(value);
-  out.natural(graph.inputs().size());
-  for (const Port& port : graph.inputs()) {
-    out.string(port.name);
-    out.natural(static_cast<size_t>(graph.value(port.value).channels));
-    out.natural(static_cast<size_t>(graph.value(port.value).rank));
-    out.natural(static_cast<size_t>(port.expected_height));
-    out.natural(static_cast<size_t>(port.expected_width));
-  }
-  out.natural(graph.nodes().size());
-  for (const Node& node : graph.nodes()) {
-    out.string(op_name(node.op));
-    out.string(node.name);
-    out.natural(node.inputs.size());
-    for (int input : node.inputs) out.natural(numbers[static_cast<size_t>(input)]);
-    out.natural(node.attributes.size());
-    for (const auto& [name, integers] : node.attributes) {
-      out.string(name);
-      out.natural(integers.size());
-      for (int64_t value : integers) out.integer(value);
-    }
-    out.natural(node.tensors.size());
-    for (const auto& [name, tensor] : node.tensors) {
-      out.string(name);
-      out.natural(payloads.size());
-      payloads.push_back(make_payload(tensor));
-    }
-    const auto& quantization = graph.value(node.output).quantization;
-    out.number(static_cast<uint8_t>(quantization.has_value()));
-    if (quantization) {
-      out.number(quantization->scale);
-      out.number(static_cast<uint8_t>(quantization->zero_point));
-    }
-  }
-  out.natural(graph.outputs().size());
-  for (const Port& port : graph.outputs()) {
-    out.natural(numbers[static_cast<size_t>(port.value)]);
-    out.string(port.name);
-  }
-  return out.take_with_strings();
-}
-
 template <typename T>
 std::span<const uint8_t> bytes_of(const T& object) {
   return {reinterpret_cast<const uint8_t*>(&object), sizeof(T)};
@@ -112,8 +57,10 @@ std::span<const uint8_t> bytes_of(const T& object) {
 }  // namespace
 
 void write_file(const Graph& graph, const std::string& path) {
+  std::vector<Tensor> tensors;
+  const std::vector<uint8_t> graph_bytes = write_graph(graph, tensors);
   std::vector<Payload> payloads;
-  const std::vector<uint8_t> graph_bytes = write_graph(graph, payloads);
+  for (const Tensor& tensor : tensors) payloads.push_back(make_payload(tensor));
   WordWriter rows;
   for (const Payload& payload : payloads) write_row(payload, rows);
   const std::vector<uint8_t> table = rows.take();

@@ -58,10 +58,12 @@ std::optional<uint64_t> get_varint(std::span<const uint8_t> bytes, size_t& at) {
   return std::nullopt;
 }
 
-// A payload that is raw and dense, of a type of four bytes, is aligned.
+// A payload that is raw and dense is aligned to its type.
 size_t payload_begin(std::span<const uint8_t> row, size_t end) {
-  const bool aligned = row.size() >= 2 && (row[0] & 15) >= 2 && row[1] == 0;
-  return aligned ? (end + 3) / 4 * 4 : end;
+  constexpr size_t kBytes[] = {1, 1, 4, 4, 8, 1};
+  const bool aligned = row.size() >= 2 && (row[0] & 15u) < std::size(kBytes) && row[1] == 0;
+  const size_t bytes = aligned ? kBytes[row[0] & 15u] : 1;
+  return (end + bytes - 1) / bytes * bytes;
 }
 
 struct Row {
@@ -94,7 +96,7 @@ void seal_tensors1(Bytes& file, uint64_t table, uint64_t tensors) {
   }
 }
 
-void seal_tensors2(Bytes& file, size_t begin, size_t size, uint64_t tensors) {
+void seal_tensors(Bytes& file, size_t begin, size_t size, uint64_t tensors) {
   size_t at = 0, end = begin + size;
   for (uint64_t i = 0; i < tensors; ++i) {
     const auto table = std::span<const uint8_t>(file).subspan(begin, size);
@@ -110,10 +112,13 @@ void seal_tensors2(Bytes& file, size_t begin, size_t size, uint64_t tensors) {
 }  // namespace
 
 std::optional<FileParts> take_apart(std::span<const uint8_t> file) {
-  if (file.size() < kHeader || std::memcmp(file.data(), kMagic, 8) != 0 || get<uint32_t>(file, 8) != 2) return std::nullopt;
+  if (file.size() < kHeader || std::memcmp(file.data(), kMagic, 8) != 0) return std::nullopt;
+  const auto version = get<uint32_t>(file, 8);
+  if (version != 2 && version != 3) return std::nullopt;
   const auto graph = get<uint64_t>(file, 24), tensors = get<uint64_t>(file, 32), table_size = get<uint64_t>(file, 48);
   if (!has_room(file, kHeader, graph) || !has_room(file, kHeader + graph, table_size)) return std::nullopt;
   FileParts parts;
+  parts.version = version;
   parts.graph.assign(file.begin() + kHeader, file.begin() + static_cast<std::ptrdiff_t>(kHeader + graph));
   const auto table = file.subspan(kHeader + graph, table_size);
   size_t at = 0, end = kHeader + graph + table_size;
@@ -145,7 +150,7 @@ Bytes put_together(const FileParts& parts) {
     file.resize(payload_begin(tensor.row, file.size()), 0);
     append(file, tensor.payload);
   }
-  put(file, 8, uint32_t{2});
+  put(file, 8, parts.version);
   put(file, 16, uint64_t{file.size()});
   put(file, 24, uint64_t{parts.graph.size()});
   put(file, 32, uint64_t{parts.tensors.size()});
@@ -164,7 +169,7 @@ void seal(Bytes& file) {
     const uint64_t table = first ? (kHeader + graph + 63) / 64 * 64 : kHeader + graph;
     const uint64_t size = first ? tensors * 64 : get<uint64_t>(file, 48);
     if (tensors <= file.size() && has_room(file, table, size)) {
-      first ? seal_tensors1(file, table, tensors) : seal_tensors2(file, table, size, tensors);
+      first ? seal_tensors1(file, table, tensors) : seal_tensors(file, table, size, tensors);
       put(file, 44, checksum(std::span(file).subspan(table, size)));
     }
     put(file, 40, checksum(std::span(file).subspan(kHeader, graph)));

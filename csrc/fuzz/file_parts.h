@@ -11,21 +11,21 @@ namespace niwaki::fuzz {
 
 using Bytes = std::vector<uint8_t>;
 
-// Of version 2.
 struct FileParts {
   struct Stored {
     Bytes row;  // of the table, up to the shape: type, form, sizes
     Bytes payload;
   };
+  uint32_t version = 3;  // or 2
   Bytes graph;
   std::vector<Stored> tensors;
 };
 
-// Nothing for what is no file of version 2, or not laid out like one.
+// Nothing for what is no file of version 2 or 3, or not laid out like one.
 std::optional<FileParts> take_apart(std::span<const uint8_t> file);
 Bytes put_together(const FileParts& parts);
 
-// Makes the checksums of a file of version 1 or 2 right where it lies, as far as its sizes make sense.
+// Makes the checksums of a file of any version right where it lies, as far as its sizes make sense.
 void seal(Bytes& file);
 
 }  // namespace niwaki::fuzz

@@ -1,4 +1,4 @@
-"""A second reader of .niwaki files, format 2, written from docs/file-format.md alone: Python and numpy, slow, strict.
+"""A second reader of .niwaki files, format 3, written from docs/file-format.md alone: Python and numpy, slow, strict.
 
 It shares nothing with the core: what it reads right the page describes right. What the page rules out: RefusedError.
 """
@@ -13,7 +13,10 @@ from typing import Any
 import numpy as np
 
 MAGIC = b"\x89NIWAKI\n"
-DTYPES = {0: np.uint8, 1: np.int8, 2: np.dtype("<i4"), 3: np.dtype("<f4")}
+DTYPES = tuple(np.dtype(name) for name in ("u1", "i1", "<i4", "<f4", "<i8", "?"))
+TYPES = ("uint8", "int8", "int32", "float32", "int64", "bool")
+OPERATIONS = ("+", "-", "*", "//", "%", "min", "max")
+RELATIONS = ("==", "!=", "<", "<=")
 RAW, CODEBOOK, HUFFMAN = range(3)
 DENSE, BLOCK_MASK, BIT_MASK = range(3)
 
@@ -82,6 +85,11 @@ class Words:
         expect(value < 1 << 32, "a count is too large")
         return value
 
+    def natural(self) -> int:
+        value = self.varint()
+        expect(value < 1 << 63, "a natural number is too large")
+        return value
+
     def read_strings(self) -> None:
         self.strings = [self.take(self.count()).decode("utf-8") for _ in range(self.count())]
 
@@ -94,21 +102,27 @@ class Words:
         expect(self.at == len(self.data), "a section is followed by something else")
 
 
+# A number, the name of a free size, or (operation, left, right).
+Expression = Any
+
+
 @dataclass
 class ReadNode:
     op: str
     name: str
-    inputs: list[int]
-    attributes: dict[str, list[int]]
+    inputs: list[int | None]
+    attributes: dict[str, list[Expression] | list[float] | str]
     tensors: dict[str, np.ndarray]
-    scale: float | None = None
-    zero_point: int | None = None
+    outputs: list[tuple[float, int] | None]  # scale and zero point of a uint8 one
 
 
 @dataclass
 class ReadFile:
     metadata: dict[str, str] = field(default_factory=dict)
-    inputs: list[tuple[str, int, int, int, int]] = field(default_factory=list)  # name, channels, rank, height, width
+    sizes: list[tuple[str, int, int, int]] = field(default_factory=list)  # name, low, high, hint
+    inputs: list[tuple[str, str, list[Expression]]] = field(default_factory=list)  # name, type, dims
+    states: list[tuple[str, np.ndarray, int]] = field(default_factory=list)  # name, beginning, what it becomes
+    guards: list[tuple[str, list[list[tuple[Expression, str, Expression]]]]] = field(default_factory=list)
     nodes: list[ReadNode] = field(default_factory=list)
     outputs: list[tuple[int, str]] = field(default_factory=list)
     storage: list[tuple[int, int, int]] = field(default_factory=list)  # of each tensor: form, coding of values, of mask
@@ -224,20 +238,21 @@ def read_table(data: bytes, table: Words, count: int, end: int, result: ReadFile
         kind, storage = table.unpack("B"), table.unpack("B")
         dtype, rank = kind & 15, kind >> 4
         form, values, mask = storage & 3, storage >> 2 & 3, storage >> 4
-        expect(dtype <= 3 and rank <= 4 and form <= 2 and values <= 2 and mask <= 2, "a row of the table")
+        expect(dtype <= 5 and rank <= 8 and form <= 2 and values <= 2 and mask <= 2, "a row of the table")
         expect(form != DENSE or mask == RAW, "a dense tensor has a mask")
         shape = tuple(table.varint() for _ in range(rank))
-        expect(all(size >= 1 for size in shape) and math.prod(shape) <= 1 << 40, "the shape of a tensor")
+        expect(all(math.prod(shape[:i]) <= 1 << 40 for i in range(rank + 1)), "the shape of a tensor")
         size, crc = table.varint(), table.unpack("I")
         plain = storage == 0
-        begin = -(-end // 4) * 4 if plain and dtype >= 2 else end
+        begin = -(-end // DTYPES[dtype].itemsize) * DTYPES[dtype].itemsize if plain else end
         expect(begin + size <= len(data) and not any(data[end:begin]), "where a payload lies")
         payload = data[begin : begin + size]
         expect(crc32c(payload) == crc, "the checksum of a payload")
         expect(plain or (dtype == 1 and rank >= 2), "a type that is not coded")
         result.storage.append((form, values, mask))
         if plain:
-            expect(size == math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize, "the bytes of a payload")
+            expect(size == math.prod(shape) * DTYPES[dtype].itemsize, "the bytes of a payload")
+            expect(TYPES[dtype] != "bool" or max(payload, default=0) <= 1, "a bool that is neither 0 nor 1")
             tensors.append(np.frombuffer(payload, DTYPES[dtype]).reshape(shape))
         else:
             tensors.append(decode_weight(payload, shape, form, values, mask))
@@ -247,41 +262,99 @@ def read_table(data: bytes, table: Words, count: int, end: int, result: ReadFile
     return tensors
 
 
-def read_graph(words: Words, tensors: list[np.ndarray], result: ReadFile) -> None:
-    words.read_strings()
-    unused = set(range(len(tensors)))
+def dictionary(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    expect(len(dict(pairs)) == len(pairs), "a name is given twice")
+    return dict(pairs)
 
-    def take_tensor() -> np.ndarray:
-        index = words.count()
-        expect(index in unused, "a tensor that does not exist, or belongs to another node")
-        unused.remove(index)
-        return tensors[index]
 
-    def dictionary(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        expect(len(dict(pairs)) == len(pairs), "a name is given twice")
-        return dict(pairs)
+class GraphReader:
+    def __init__(self, words: Words, tensors: list[np.ndarray], result: ReadFile) -> None:
+        self.words, self.tensors, self.result = words, tensors, result
+        self.unused = set(range(len(tensors)))
+        self.values = 0
 
-    result.metadata = dictionary([(words.string(), words.string()) for _ in range(words.count())])
-    result.inputs = [
-        (words.string(), words.count(), words.count(), words.count(), words.count()) for _ in range(words.count())
-    ]
-    for number in range(words.count()):
-        op, name = words.string(), words.string()
-        inputs = [words.count() for _ in range(words.count())]
-        expect(all(value < len(result.inputs) + number for value in inputs), "a node reads what comes later")
-        attributes = dictionary(
-            [(words.string(), [words.signed() for _ in range(words.count())]) for _ in range(words.count())]
-        )
-        used = dictionary([(words.string(), take_tensor()) for _ in range(words.count())])
-        node = ReadNode(op, name, inputs, attributes, used)
-        quantized = words.unpack("B")
+    def read(self) -> None:
+        words, result = self.words, self.result
+        words.read_strings()
+        result.metadata = dictionary([(words.string(), words.string()) for _ in range(words.count())])
+        result.sizes = [
+            (words.string(), words.natural(), words.natural(), words.natural()) for _ in range(words.count())
+        ]
+        result.inputs = [
+            (words.string(), self.port_type(), [self.expression() for _ in range(words.count())])
+            for _ in range(words.count())
+        ]
+        result.states = [(words.string(), self.tensor(), words.count()) for _ in range(words.count())]
+        result.guards = [
+            (words.string(), [self.comparisons() for _ in range(words.count())]) for _ in range(words.count())
+        ]
+        self.values = len(result.inputs) + len(result.states)
+        for _ in range(words.count()):
+            result.nodes.append(self.node())
+        result.outputs = [(words.count(), words.string()) for _ in range(words.count())]
+        words.end()
+        expect(not self.unused, "a tensor belongs to no node")
+        expect(all(value < self.values for value, _ in result.outputs), "an output is no value")
+        expect(all(value < self.values for _, _, value in result.states), "a state becomes no value")
+
+    def tensor(self) -> np.ndarray:
+        index = self.words.count()
+        expect(index in self.unused, "a tensor that does not exist, or belongs to another node")
+        self.unused.remove(index)
+        return self.tensors[index]
+
+    def port_type(self) -> str:
+        number = self.words.unpack("B")
+        expect(number < len(TYPES) and TYPES[number] not in ("uint8", "int8"), "the type of an input")
+        return TYPES[number]
+
+    def expression(self, depth: int = 0) -> Expression:
+        code = self.words.unpack("B")
+        if code == 0:
+            return self.words.signed()
+        if code == 1:
+            index = self.words.count()
+            expect(index < len(self.result.sizes), "a free size does not exist")
+            return self.result.sizes[index][0]
+        expect(code < 9 and depth < 64, "an expression")
+        return OPERATIONS[code - 2], self.expression(depth + 1), self.expression(depth + 1)
+
+    def comparisons(self) -> list[tuple[Expression, str, Expression]]:
+        return [(self.expression(), self.relation(), self.expression()) for _ in range(self.words.count())]
+
+    def relation(self) -> str:
+        number = self.words.unpack("B")
+        expect(number < len(RELATIONS), "a relation")
+        return RELATIONS[number]
+
+    def attribute(self) -> list[Expression] | list[float] | str:
+        words = self.words
+        kind = words.unpack("B")
+        expect(kind <= 3, "the kind of an attribute")
+        if kind == 3:
+            return words.string()
+        read = (words.signed, self.expression, lambda: words.unpack("d"))[kind]
+        return [read() for _ in range(words.count())]
+
+    def value(self) -> int | None:
+        number = self.words.count()
+        expect(number <= self.values, "a node reads what comes later")
+        return number - 1 if number else None
+
+    def quantization(self) -> tuple[float, int] | None:
+        quantized = self.words.unpack("B")
         expect(quantized <= 1, "the output of a node")
-        if quantized:
-            node.scale, node.zero_point = words.unpack("f"), words.unpack("B")
-        result.nodes.append(node)
-    result.outputs = [(words.count(), words.string()) for _ in range(words.count())]
-    words.end()
-    expect(not unused, "a tensor belongs to no node")
+        return (self.words.unpack("f"), self.words.unpack("B")) if quantized else None
+
+    def node(self) -> ReadNode:
+        words = self.words
+        op, name = words.string(), words.string()
+        inputs = [self.value() for _ in range(words.count())]
+        attributes = dictionary([(words.string(), self.attribute()) for _ in range(words.count())])
+        tensors = dictionary([(words.string(), self.tensor()) for _ in range(words.count())])
+        outputs = [self.quantization() for _ in range(words.count())]
+        self.values += len(outputs)
+        return ReadNode(op, name, inputs, attributes, tensors, outputs)
 
 
 def read(data: bytes) -> ReadFile:
@@ -290,7 +363,7 @@ def read(data: bytes) -> ReadFile:
     version, zero, size, graph_size, count, graph_crc, table_crc, table_size, zeros, crc = struct.unpack(
         "<IIQQQIIQII", data[8:64]
     )
-    expect(version == 2, "the version")
+    expect(version == 3, "the version")
     expect(zero == 0 and zeros == 0 and crc32c(data[:60]) == crc and size == len(data), "the header")
     table_begin, end = 64 + graph_size, 64 + graph_size + table_size
     expect(end <= size, "sizes in the header")
@@ -298,5 +371,5 @@ def read(data: bytes) -> ReadFile:
     expect(crc32c(graph) == graph_crc and crc32c(table) == table_crc, "a checksum")
     result = ReadFile()
     tensors = read_table(data, Words(table), count, end, result)
-    read_graph(Words(graph), tensors, result)
+    GraphReader(Words(graph), tensors, result).read()
     return result

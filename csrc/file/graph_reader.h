@@ -11,8 +11,11 @@
 
 namespace niwaki {
 
-// Of each node: the rows of the tensor table that its tensors lie in.
-using TensorRows = std::vector<std::map<std::string, uint32_t>>;
+// The rows of the tensor table that tensors lie in.
+struct TensorRows {
+  std::vector<std::map<std::string, uint32_t>> nodes;  // of each node, by name
+  std::vector<uint32_t> states;                        // of each state
+};
 
 // `in`: the whole section, from its strings on, of format `version`. Each of the tensors is used exactly once, or the file is refused.
 // Throws Error(invalid_argument), from the graph, for a network that is not valid.

@@ -1,0 +1,58 @@
+#include "file/graph_parts.h"
+
+#include <algorithm>
+
+namespace niwaki {
+namespace {
+
+// In memory, with room for vectors that hold their old and their new memory while they grow.
+constexpr uint64_t kNodeBytes = 3 * sizeof(Node), kValueBytes = 3 * sizeof(Value), kDimBytes = 3 * sizeof(Dim) + 64;
+
+uint64_t bytes_of(const Attribute& attribute) {
+  if (const auto* dims = std::get_if<Dims>(&attribute)) return dims->size() * sizeof(Dim);
+  if (const auto* numbers = std::get_if<std::vector<double>>(&attribute)) return numbers->size() * sizeof(double);
+  return std::get<std::string>(attribute).size();
+}
+
+}  // namespace
+
+void charge_node(WordReader& in, const Graph& graph) {
+  const Node& node = graph.nodes().back();
+  uint64_t bytes = kNodeBytes + node.outputs.size() * sizeof(int);
+  for (const auto& [name, attribute] : node.attributes) bytes += kEntryBytes + bytes_of(attribute);
+  for (const int output : node.outputs) bytes += kValueBytes + graph.value(output).dims.size() * kDimBytes;
+  in.charge(bytes);
+}
+
+uint32_t TensorShelf::take_index() {
+  const uint32_t index = in_.count();
+  if (index >= tensors_.size()) in_.refuse("tensor " + std::to_string(index) + " does not exist");
+  if (used_[index]) in_.refuse("tensor " + std::to_string(index) + " belongs to two nodes");
+  used_[index] = true;
+  return index;
+}
+
+Tensor TensorShelf::take_for_state() {
+  const uint32_t index = take_index();
+  if (rows_ != nullptr) rows_->states.push_back(index);
+  return std::move(tensors_[index]);
+}
+
+Tensors TensorShelf::take_for_node() {
+  Tensors tensors;
+  if (rows_ != nullptr) rows_->nodes.emplace_back();
+  for (uint32_t left = in_.count_up_to(kMostNamed); left > 0; --left) {
+    std::string key = read_key(in_, tensors);
+    const uint32_t index = take_index();
+    if (rows_ != nullptr) rows_->nodes.back().emplace(key, index);
+    tensors.emplace(std::move(key), std::move(tensors_[index]));
+  }
+  return tensors;
+}
+
+void TensorShelf::expect_all_taken() const {
+  const auto unused = std::find(used_.begin(), used_.end(), false);
+  if (unused != used_.end()) in_.refuse("tensor " + std::to_string(unused - used_.begin()) + " belongs to no node");
+}
+
+}  // namespace niwaki

@@ -1,0 +1,65 @@
+// What the readers of all versions of the graph section share.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "file/graph_reader.h"
+#include "file/words.h"
+#include "graph/graph.h"
+
+namespace niwaki {
+
+// Operators take fewer, and say so. These only keep a list from filling the memory before that.
+inline constexpr uint32_t kMostInputs = 1 << 16, kMostNamed = 64, kMostIntegers = 64, kMostOutputs = 16;
+
+inline constexpr uint64_t kEntryBytes = 256;  // of a map, in memory
+
+// A name that this map does not have yet, and room for what comes under it.
+template <typename Map>
+std::string read_key(WordReader& in, const Map& map) {
+  in.charge(kEntryBytes);
+  std::string key = in.string();
+  if (map.contains(key)) in.refuse("'" + key + "' is given twice");
+  return key;
+}
+
+inline std::map<std::string, std::string> read_metadata(WordReader& in) {
+  std::map<std::string, std::string> metadata;
+  for (uint32_t left = in.count(); left > 0; --left) {
+    std::string key = read_key(in, metadata);
+    metadata[std::move(key)] = in.string();
+  }
+  return metadata;
+}
+
+// What the graph made of the last node beyond what the file says of it: attributes that were left out, values with their dims.
+void charge_node(WordReader& in, const Graph& graph);
+
+// The tensors of a file, each of which belongs to one node or state: one that several used would be packed for each of them, and a small
+// file could fill any memory.
+class TensorShelf {
+ public:
+  TensorShelf(WordReader& in, std::vector<Tensor> tensors, TensorRows* rows)
+      : in_(in), tensors_(std::move(tensors)), used_(tensors_.size(), false), rows_(rows) {}
+
+  Tensor take_for_state();
+  Tensors take_for_node();
+  void expect_all_taken() const;
+
+ private:
+  uint32_t take_index();
+
+  WordReader& in_;
+  std::vector<Tensor> tensors_;
+  std::vector<bool> used_;
+  TensorRows* rows_;
+};
+
+// Versions 1 and 2: images and vectors alone, translated into today's graph.
+Graph read_old_graph(WordReader& in, uint32_t version, TensorShelf& shelf);
+
+}  // namespace niwaki
