@@ -11,11 +11,14 @@ endif()
 target_include_directories(niwaki_core PUBLIC $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 add_library(niwaki::static ALIAS niwaki_core)
 
+# The version of the binary interface, which stands in niwaki.h, is the number in the library's name.
+file(STRINGS ${PROJECT_SOURCE_DIR}/include/niwaki/niwaki.h abi_line REGEX "define NIWAKI_ABI_VERSION")
+string(REGEX MATCH "[0-9]+" NIWAKI_ABI_VERSION "${abi_line}")
 add_library(niwaki_shared SHARED $<TARGET_OBJECTS:niwaki_core>)
 add_library(niwaki::shared ALIAS niwaki_shared)
 add_library(niwaki::niwaki ALIAS niwaki_shared)
 set_target_properties(niwaki_shared PROPERTIES OUTPUT_NAME niwaki EXPORT_NAME shared VERSION ${PROJECT_VERSION}
-                      SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
+                      SOVERSION ${NIWAKI_ABI_VERSION})
 target_include_directories(niwaki_shared PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
                            $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 target_link_libraries(niwaki_shared PRIVATE Threads::Threads)

@@ -57,7 +57,7 @@ std::vector<float> numbers(const std::string& key, const std::string& text) {
 
 // Writes planes of one image; read(pixel, channel) gives an element of it.
 template <typename Read>
-void write_planes(const Shape& shape, int64_t image, const Read& read, float* to) {
+void write_planes(const ImageShape& shape, int64_t image, const Read& read, float* to) {
   const int64_t pixels = shape.height * shape.width;
   float* plane = to + image * shape.channels * pixels;
   for (int64_t channel = 0; channel < shape.channels; ++channel, plane += pixels)
@@ -84,7 +84,8 @@ std::optional<PixelTable> pixel_table(const std::map<std::string, std::string>& 
   return table;
 }
 
-void to_planes(const void* from, niwaki_type type, niwaki_layout layout, const Shape& shape, const PixelTable* table, float* to) {
+void to_planes(const void* from, niwaki_type type, niwaki_layout layout, const ImageShape& shape, const PixelTable* table,
+               float* to) {
   const int64_t channels = shape.channels, pixels = shape.height * shape.width;
   const int64_t pixel_step = layout == NIWAKI_NHWC ? channels : 1, channel_step = layout == NIWAKI_NHWC ? 1 : pixels;
   for (int64_t image = 0; image < shape.images; ++image) {

@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "graph/shapes.h"
 #include "niwaki/niwaki.h"
 
 namespace niwaki::capi {
@@ -20,7 +19,12 @@ using PixelTable = std::vector<std::array<float, 256>>;
 // Error(invalid_file) where they are no such numbers, or do not belong together.
 std::optional<PixelTable> pixel_table(const std::map<std::string, std::string>& metadata);
 
+struct ImageShape {
+  int64_t images, channels, height, width;
+};
+
 // Writes an image batch as float32, NCHW. from: float32 or uint8 elements in `layout`; table: one entry for each channel, for uint8.
-void to_planes(const void* from, niwaki_type type, niwaki_layout layout, const Shape& shape, const PixelTable* table, float* to);
+void to_planes(const void* from, niwaki_type type, niwaki_layout layout, const ImageShape& shape, const PixelTable* table,
+               float* to);
 
 }  // namespace niwaki::capi

@@ -1,4 +1,4 @@
-// niwaki_model_*: opening files and asking what is in them.
+// niwaki_model_open..., niwaki_model_close, and what needs no handle.
 #include <span>
 #include <utility>
 
@@ -32,25 +32,6 @@ std::shared_ptr<const OpenModel> open_model(const niwaki_model* handle, const ch
   return std::static_pointer_cast<const OpenModel>(std::move(found));
 }
 
-std::string text_of(const std::vector<int64_t>& sizes) {
-  std::string text = "[";
-  for (size_t i = 0; i < sizes.size(); ++i) text += (i > 0 ? ", " : "") + std::to_string(sizes[i]);
-  return text + "]";
-}
-
-niwaki_shape shape_of(const std::vector<int64_t>& sizes) {
-  niwaki_shape shape{};
-  shape.rank = static_cast<int32_t>(sizes.size());
-  std::copy(sizes.begin(), sizes.end(), shape.sizes);
-  return shape;
-}
-
-std::vector<int64_t> sizes_of(const niwaki_shape& shape, const std::string& what) {
-  if (shape.rank < 0 || shape.rank > NIWAKI_MAX_RANK)
-    refuse(what + ": the rank of its shape must be 2 or 4, not " + std::to_string(shape.rank) + ".");
-  return {shape.sizes, shape.sizes + shape.rank};
-}
-
 namespace {
 
 niwaki_model* add_model(Graph graph, const Options& options) {
@@ -64,26 +45,6 @@ niwaki_model* add_model(Graph graph, const Options& options) {
     opened->model = std::make_shared<Model>(std::move(graph), isa);
   }
   return reinterpret_cast<niwaki_model*>(add_handle(Kind::model, std::move(opened)));
-}
-
-const Port& port_at(const std::vector<Port>& ports, size_t index, const char* function) {
-  if (index >= ports.size())
-    refuse(std::string(function) + ": there is no " + std::to_string(index) + "; the model has " + std::to_string(ports.size()) +
-           ", counted from 0.");
-  return ports[index];
-}
-
-niwaki_port describe(const Graph& graph, const Port& port, bool input) {
-  const Value& value = graph.value(port.value);
-  niwaki_port result{};
-  result.name = port.name.c_str();
-  result.shape = value.rank == 2 ? niwaki_shape{2, {-1, value.channels, 0, 0}} : niwaki_shape{4, {-1, value.channels, -1, -1}};
-  if (!input) return result;
-  result.expected = result.shape;
-  result.expected.sizes[0] = 1;
-  if (value.rank == 4 && port.expected_height > 0) result.expected.sizes[2] = port.expected_height;
-  if (value.rank == 4 && port.expected_width > 0) result.expected.sizes[3] = port.expected_width;
-  return result;
 }
 
 }  // namespace
@@ -106,6 +67,17 @@ const char* niwaki_status_name(niwaki_status status) {
     case NIWAKI_BUSY: return "busy";
   }
   return "unknown status";
+}
+
+const char* niwaki_type_name(niwaki_type type) {
+  switch (type) {
+    case NIWAKI_FLOAT32: return "float32";
+    case NIWAKI_UINT8: return "uint8";
+    case NIWAKI_INT64: return "int64";
+    case NIWAKI_INT32: return "int32";
+    case NIWAKI_BOOL: return "bool";
+  }
+  return "unknown type";
 }
 
 niwaki_status niwaki_model_open(const char* path, const niwaki_options* options, niwaki_model** model) {
@@ -132,68 +104,5 @@ niwaki_status niwaki_model_close(niwaki_model* model) {
   return guarded([&] {
     if (model != nullptr && !remove_handle(Kind::model, reinterpret_cast<uintptr_t>(model)))
       refuse("niwaki_model_close: model is not open; it was closed before, or is something else.");
-  });
-}
-
-niwaki_status niwaki_model_counts(const niwaki_model* model, size_t* inputs, size_t* outputs) {
-  return guarded([&] {
-    const auto opened = open_model(model, "niwaki_model_counts");
-    if (inputs != nullptr) *inputs = opened->model->graph().inputs().size();
-    if (outputs != nullptr) *outputs = opened->model->graph().outputs().size();
-  });
-}
-
-niwaki_status niwaki_model_input(const niwaki_model* model, size_t index, niwaki_port* port) {
-  return guarded([&] {
-    const auto opened = open_model(model, "niwaki_model_input");
-    expect(port, "niwaki_model_input", "port");
-    const Graph& graph = opened->model->graph();
-    *port = describe(graph, port_at(graph.inputs(), index, "niwaki_model_input"), true);
-  });
-}
-
-niwaki_status niwaki_model_output(const niwaki_model* model, size_t index, niwaki_port* port) {
-  return guarded([&] {
-    const auto opened = open_model(model, "niwaki_model_output");
-    expect(port, "niwaki_model_output", "port");
-    const Graph& graph = opened->model->graph();
-    *port = describe(graph, port_at(graph.outputs(), index, "niwaki_model_output"), false);
-  });
-}
-
-niwaki_status niwaki_model_metadata(const niwaki_model* model, const char* key, const char** value) {
-  return guarded([&] {
-    const auto opened = open_model(model, "niwaki_model_metadata");
-    expect(key, "niwaki_model_metadata", "key");
-    expect(value, "niwaki_model_metadata", "value");
-    const auto& metadata = opened->model->graph().metadata;
-    const auto found = metadata.find(key);
-    if (found == metadata.end()) refuse("niwaki_model_metadata: the file carries no '" + std::string(key) + "'.");
-    *value = found->second.c_str();
-  });
-}
-
-niwaki_status niwaki_model_isa(const niwaki_model* model, const char** isa) {
-  return guarded([&] {
-    const auto opened = open_model(model, "niwaki_model_isa");
-    expect(isa, "niwaki_model_isa", "isa");
-    *isa = isa_name(opened->model->isa());
-  });
-}
-
-niwaki_status niwaki_model_output_shape(const niwaki_model* model, const niwaki_shape* inputs, size_t input_count, size_t index,
-                                        niwaki_shape* shape) {
-  return guarded([&] {
-    const auto opened = open_model(model, "niwaki_model_output_shape");
-    if (input_count > 0) expect(inputs, "niwaki_model_output_shape", "inputs");
-    expect(shape, "niwaki_model_output_shape", "shape");
-    const Graph& graph = opened->model->graph();
-    const Port& port = port_at(graph.outputs(), index, "niwaki_model_output_shape");
-    if (input_count != graph.inputs().size())  // before an array is read that may be shorter than the caller says
-      refuse("niwaki_model_output_shape: the network has " + std::to_string(graph.inputs().size()) + " inputs, not " +
-             std::to_string(input_count) + ".");
-    std::vector<std::vector<int64_t>> sizes;
-    for (size_t i = 0; i < input_count; ++i) sizes.push_back(sizes_of(inputs[i], "Input " + std::to_string(i)));
-    *shape = shape_of(infer_shapes(graph, sizes)[static_cast<size_t>(port.value)].sizes());
   });
 }

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "base/memory.h"
 #include "capi/errors.h"
@@ -22,6 +23,8 @@ Options checked(const niwaki_options* options, const char* function);
 struct OpenModel {
   std::shared_ptr<const Model> model;
   std::optional<PixelTable> pixels;
+
+  const Graph& graph() const { return model->graph(); }
 };
 
 struct OpenSession {
@@ -53,9 +56,13 @@ class Claim {
 std::shared_ptr<const OpenModel> open_model(const niwaki_model* handle, const char* function);
 std::shared_ptr<OpenSession> open_session(const niwaki_session* handle, const char* function);
 
-// "[1, 3, 224, 224]"
-std::string text_of(const std::vector<int64_t>& sizes);
-niwaki_shape shape_of(const std::vector<int64_t>& sizes);
-std::vector<int64_t> sizes_of(const niwaki_shape& shape, const std::string& what);
+// Number `index` of a list that the model has; refuses what is beyond its end. what: "input".
+template <typename List>
+const auto& item_at(const List& list, size_t index, const char* function, const char* what) {
+  if (index >= list.size())
+    refuse(std::string(function) + ": there is no " + what + " " + std::to_string(index) + "; the network has " +
+           std::to_string(list.size()) + ", counted from 0.");
+  return list[index];
+}
 
 }  // namespace niwaki::capi

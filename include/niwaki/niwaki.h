@@ -1,4 +1,4 @@
-/* niwaki: runs .niwaki files, networks in int8, on CPUs. C11; niwaki.hpp wraps it for C++.
+/* niwaki: runs .niwaki files, networks in int8 and float32, on CPUs. C11; niwaki.hpp wraps it for C++.
  *
  * Errors. Every function that can fail returns a status. Where it is not NIWAKI_OK, niwaki_last_error() is one sentence that says what
  * is wrong, where, and what to do; what the call returns through pointers is then unset, unless said otherwise, and everything that was
@@ -17,6 +17,9 @@
 
 #include <stddef.h>
 #include <stdint.h>
+
+/* The number in the shared library's name. It rises with every change after which programs have to be compiled anew. */
+#define NIWAKI_ABI_VERSION 1
 
 #if defined(_WIN32) && defined(NIWAKI_SHARED_BUILD)
 #define NIWAKI_API __declspec(dllexport)
@@ -75,22 +78,62 @@ NIWAKI_API niwaki_status niwaki_model_open_memory(const void* data, size_t bytes
 /* NULL is allowed and does nothing. */
 NIWAKI_API niwaki_status niwaki_model_close(niwaki_model* model);
 
-/* Sizes from the slowest axis to the fastest, [N, C, H, W] or [N, C]. */
-#define NIWAKI_MAX_RANK 4
+/* Of the elements of an array. A bool is a byte, 0 or 1. uint8 is for pixels of images alone: see niwaki_tensor. */
+typedef enum niwaki_type {
+  NIWAKI_FLOAT32 = 0,
+  NIWAKI_UINT8 = 1,
+  NIWAKI_INT64 = 2,
+  NIWAKI_INT32 = 3,
+  NIWAKI_BOOL = 4
+} niwaki_type;
+
+NIWAKI_API const char* niwaki_type_name(niwaki_type); /* "float32" */
+
+/* Sizes from the slowest axis to the fastest, such as [N, C, H, W] of images or [N, T] of tokens. */
+#define NIWAKI_MAX_RANK 8
 typedef struct niwaki_shape {
   int32_t rank;
   int64_t sizes[NIWAKI_MAX_RANK];
 } niwaki_shape;
 
+/* What one size of an input or output may be. */
+typedef struct niwaki_dim {
+  const char*
+      name; /* of the free size that it is ("batch", "height", "tokens"); NULL where it is fixed, or depends on free sizes */
+  int64_t low, high; /* both ends included */
+} niwaki_dim;
+
 typedef struct niwaki_port {
-  const char* name;      /* valid while the model is open */
-  niwaki_shape shape;    /* -1 where any size will do (of outputs: where it depends on the inputs) */
-  niwaki_shape expected; /* of inputs: the same for one image of the size that the network was made for, -1 where unknown */
+  const char* name; /* this and other names: valid while the model is open */
+  niwaki_type type;
+  niwaki_shape shape;    /* -1 where the size is free, or depends on free sizes */
+  niwaki_shape expected; /* the same where all free sizes are what the network was made for, -1 where that is unknown */
+  niwaki_dim dims[NIWAKI_MAX_RANK]; /* of each size of the shape */
 } niwaki_port;
 
 NIWAKI_API niwaki_status niwaki_model_counts(const niwaki_model* model, size_t* inputs, size_t* outputs);
 NIWAKI_API niwaki_status niwaki_model_input(const niwaki_model* model, size_t index, niwaki_port* port);
 NIWAKI_API niwaki_status niwaki_model_output(const niwaki_model* model, size_t index, niwaki_port* port);
+
+/* A size of the inputs that may differ from run to run. Inputs that have it in common must agree on it. */
+typedef struct niwaki_size {
+  const char* name;
+  int64_t low, high; /* both ends included */
+  int64_t expected;  /* what the network was made for, 0 where unknown */
+} niwaki_size;
+
+NIWAKI_API niwaki_status niwaki_model_size_count(const niwaki_model* model, size_t* count);
+NIWAKI_API niwaki_status niwaki_model_size(const niwaki_model* model, size_t index, niwaki_size* size);
+
+/* A value that each session keeps from run to run, such as the cells of a recurrent layer. */
+typedef struct niwaki_state {
+  const char* name;
+  niwaki_type type;
+  niwaki_shape shape;
+} niwaki_state;
+
+NIWAKI_API niwaki_status niwaki_model_state_count(const niwaki_model* model, size_t* count);
+NIWAKI_API niwaki_status niwaki_model_state(const niwaki_model* model, size_t index, niwaki_state* state);
 
 /* A text that the file carries, such as "producer" or "image.mean"; see docs/file-format.md. Valid while the model is open. */
 NIWAKI_API niwaki_status niwaki_model_metadata(const niwaki_model* model, const char* key, const char** value);
@@ -98,7 +141,7 @@ NIWAKI_API niwaki_status niwaki_model_metadata(const niwaki_model* model, const 
 /* The instruction set that kernels were chosen for: NIWAKI_ISA of the environment, or the best of this CPU. */
 NIWAKI_API niwaki_status niwaki_model_isa(const niwaki_model* model, const char** isa);
 
-/* Sizes of output `index` for inputs of these sizes, one shape for each input in order, as [N, C, H, W] or [N, C]. */
+/* Sizes of output `index` for inputs of these sizes, one shape for each input in order, images as [N, C, H, W]. */
 NIWAKI_API niwaki_status niwaki_model_output_shape(const niwaki_model* model, const niwaki_shape* inputs, size_t input_count,
                                                    size_t index, niwaki_shape* shape);
 
@@ -108,28 +151,34 @@ NIWAKI_API niwaki_status niwaki_session_create(const niwaki_model* model, const 
 /* NULL is allowed and does nothing. While the session runs in another thread it is closed when that run ends. */
 NIWAKI_API niwaki_status niwaki_session_close(niwaki_session* session);
 
-typedef enum niwaki_type { NIWAKI_FLOAT32 = 0, NIWAKI_UINT8 = 1 } niwaki_type;
 typedef enum niwaki_layout { NIWAKI_NCHW = 0, NIWAKI_NHWC = 1 } niwaki_layout;
 
-/* A contiguous array of the caller's.
+/* A contiguous array of the caller's, aligned to its type.
  *
- * float32 inputs are what the network was trained on: already normalized. uint8 inputs are pixels of an image; the library takes
- * (pixel / 255 - mean) / std, with the mean and std of each channel that the file carries, and refuses them for a file that carries
- * none. Outputs are float32, NCHW. */
+ * Its type is that of the input or output. But where images are wanted as float32, which are what the network was trained on, already
+ * normalized, an input may be uint8: pixels. The library then takes (pixel / 255 - mean) / std, with the mean and std of each channel that
+ * the file carries, and refuses them for a file that carries none. */
 typedef struct niwaki_tensor {
   const char* name; /* which input or output it is; NULL: by its place in the array */
   niwaki_type type;
-  niwaki_layout layout; /* of shape and data, for rank 4 */
-  niwaki_shape shape;   /* of outputs: rank 0 takes any, and is set to the real one */
+  niwaki_layout layout; /* of shape and data, for float32 and uint8 inputs of rank 4; the plain order (0) otherwise */
+  niwaki_shape shape;   /* of outputs: rank 0 or -1 takes any, and is set to the real one */
   void* data;           /* inputs are only read */
   size_t bytes;         /* of data; may be more than the shape needs */
 } niwaki_tensor;
 
-/* Runs the network: all inputs and all outputs, each once. Batch and image sizes may differ from run to run; memory is then planned
- * anew, otherwise no large memory is asked for. Outputs of rank 0 get their shape before anything runs, also where their buffer is too
- * small. Arrays must not overlap. */
+/* Runs the network: all inputs and all outputs, each once. Free sizes may differ from run to run; memory is then planned anew, otherwise no
+ * large memory is asked for. Outputs of rank 0 or -1 get their shape before anything runs, also where their buffer is too small. Arrays must
+ * not overlap. A run that fails leaves the states as they were. */
 NIWAKI_API niwaki_status niwaki_run(niwaki_session* session, const niwaki_tensor* inputs, size_t input_count,
                                     niwaki_tensor* outputs, size_t output_count);
+
+/* All states as they were when the session was created. */
+NIWAKI_API niwaki_status niwaki_session_reset(niwaki_session* session);
+
+/* Copies a state out, or in. The tensor is as an output of niwaki_run, or as an input, of the state's type; its own name is not looked at. */
+NIWAKI_API niwaki_status niwaki_session_get_state(niwaki_session* session, const char* name, niwaki_tensor* tensor);
+NIWAKI_API niwaki_status niwaki_session_set_state(niwaki_session* session, const char* name, const niwaki_tensor* tensor);
 
 /* What one layer of the network is and what it took in the session's last run. */
 typedef struct niwaki_layer {

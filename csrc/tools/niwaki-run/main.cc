@@ -1,12 +1,11 @@
 // niwaki-run FILE: loads a network, runs it, compares its answers with stored ones, times it. Needs libniwaki and nothing else.
 // Exit status: 0; 1 where the answers are not as expected; 2 for a wrong command line; 3 for what the library refuses.
+#include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <cstdio>
-#include <cstring>
-#include <limits>
 #include <memory>
 
+#include "arrays.h"
 #include "options.h"
 #include "result.h"
 
@@ -19,43 +18,31 @@ double milliseconds_since(Clock::time_point begin) {
   return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
 }
 
-void read_floats(const std::string& path, std::vector<float>& values) {
-  const File file(std::fopen(path.c_str(), "rb"), std::fclose);
-  if (!file) throw UsageError(path + " cannot be opened.");
-  const size_t found = std::fread(values.data(), sizeof(float), values.size(), file.get());
-  if (found != values.size() || std::fgetc(file.get()) != EOF)
-    throw UsageError(path + " does not hold " + std::to_string(values.size()) +
-                     " float32 values, which the network's shapes ask for.");
-}
-
-void write_floats(const std::string& path, const std::vector<float>& values) {
-  const File file(std::fopen(path.c_str(), "wb"), std::fclose);
-  if (!file || std::fwrite(values.data(), sizeof(float), values.size(), file.get()) != values.size() ||
-      std::fflush(file.get()) != 0)
-    throw UsageError(path + " cannot be written.");
-}
-
-// Sums of uniform values, about normal: the answers do not matter, the speed hardly depends on them.
-void fill_with_noise(std::vector<float>& values, uint32_t seed) {
-  uint32_t state = seed * 2654435761u + 1;
-  for (float& value : values) {
-    int32_t sum = 0;
-    for (int i = 0; i < 4; ++i) {
-      state = state * 1664525u + 1013904223u;
-      sum += static_cast<int32_t>(state >> 16) - 32768;
-    }
-    value = static_cast<float>(sum) / 37837.0f;  // the standard deviation of the sum
-  }
-}
-
+// The sizes that an input gets where no array is given for it: what the options say, what the network expects, or few.
 niwaki::Sizes input_sizes(const Options& options, const niwaki_port& port) {
   niwaki::Sizes sizes = niwaki::sizes(port.expected);
-  sizes[0] = options.batch;
-  if (sizes.size() < 4) return sizes;
-  for (size_t axis = 2; axis < 4; ++axis)
-    if (sizes[axis] < 0) sizes[axis] = 224;
-  if (options.height > 0) sizes[2] = options.height, sizes[3] = options.width;
+  for (size_t axis = 0; axis < sizes.size(); ++axis) {
+    const niwaki_dim& dim = port.dims[axis];
+    if (dim.name == nullptr) continue;
+    const bool image = sizes.size() == 4 && axis >= 2;
+    if (axis == 0) sizes[axis] = options.batch;
+    if (sizes[axis] < 0) sizes[axis] = image ? 224 : 1;
+    if (image && options.height > 0) sizes[axis] = axis == 2 ? options.height : options.width;
+    sizes[axis] = std::clamp(sizes[axis], dim.low, dim.high);
+    if (const auto given = options.sizes.find(dim.name); given != options.sizes.end()) sizes[axis] = given->second;
+  }
   return sizes;
+}
+
+void check_names(const Options& options, const niwaki::Model& model) {
+  const auto sizes = model.free_sizes();
+  for (const auto& [name, size] : options.sizes) {
+    const auto same = [&](const niwaki_size& known) { return known.name == name; };
+    if (std::any_of(sizes.begin(), sizes.end(), same)) continue;
+    std::string names;
+    for (const niwaki_size& known : sizes) names += (names.empty() ? "" : ", ") + std::string(known.name);
+    throw UsageError("--size: the network has no free size '" + name + "'" + (names.empty() ? "." : ", but " + names + "."));
+  }
 }
 
 void expect_count(const char* option, size_t given, size_t wanted, const char* what) {
@@ -85,43 +72,35 @@ Result work(const Options& options) {
   result.isa = model.isa();
 
   const auto ports = model.inputs();
-  const size_t output_count = model.outputs().size();
+  const auto output_ports = model.outputs();
   expect_count("--input", options.inputs.size(), ports.size(), "input");
-  expect_count("--expect", options.expected.size(), output_count, "output");
-  expect_count("--save", options.saved.size(), output_count, "output");
+  expect_count("--expect", options.expected.size(), output_ports.size(), "output");
+  expect_count("--save", options.saved.size(), output_ports.size(), "output");
 
-  std::vector<std::vector<float>> data(ports.size()), answers(output_count);
-  std::vector<niwaki_tensor> inputs, outputs(output_count);
+  check_names(options, model);
+  std::vector<Array> data(ports.size()), answers;
+  std::vector<niwaki_tensor> inputs, outputs;
   for (size_t i = 0; i < ports.size(); ++i) {
-    result.shapes.push_back(input_sizes(options, ports[i]));
-    data[i].resize(niwaki::elements(niwaki::shape(result.shapes[i])));
-    if (options.inputs.empty()) {
-      fill_with_noise(data[i], static_cast<uint32_t>(i));
-    } else {
-      read_floats(options.inputs[i], data[i]);
-    }
-    inputs.push_back(niwaki::input(data[i], result.shapes[i]));
+    data[i].type = ports[i].type;
+    if (options.inputs.empty() || !is_npy(options.inputs[i])) data[i] = Array(ports[i].type, input_sizes(options, ports[i]));
+    options.inputs.empty() ? fill(data[i], static_cast<uint32_t>(i)) : read(options.inputs[i], data[i]);
+    result.shapes.push_back(data[i].sizes);
+    inputs.push_back(data[i].tensor());
   }
   const auto sizes = model.output_sizes(result.shapes);
-  for (size_t i = 0; i < output_count; ++i) {
-    answers[i].resize(niwaki::elements(niwaki::shape(sizes[i])));
-    outputs[i].data = answers[i].data();
-    outputs[i].bytes = answers[i].size() * sizeof(float);
-  }
+  for (size_t i = 0; i < sizes.size(); ++i) answers.emplace_back(output_ports[i].type, sizes[i]);
+  for (Array& answer : answers) outputs.push_back(answer.tensor());
 
   begin = Clock::now();
   session.run(inputs, outputs);
   result.first_ms = milliseconds_since(begin);
-  for (size_t i = 0; i < options.saved.size(); ++i) write_floats(options.saved[i], answers[i]);
+  for (size_t i = 0; i < options.saved.size(); ++i) write(options.saved[i], answers[i]);
   for (size_t i = 0; i < options.expected.size(); ++i) {
-    std::vector<float> expected(answers[i].size());
-    read_floats(options.expected[i], expected);
+    Array expected = answers[i];
+    read(options.expected[i], expected);
+    if (expected.sizes != answers[i].sizes) throw UsageError(options.expected[i] + " has another shape than the output.");
     result.compared = true;
-    for (size_t k = 0; k < expected.size(); ++k) {
-      double difference = std::abs(static_cast<double>(answers[i][k]) - static_cast<double>(expected[k]));
-      if (std::isnan(difference)) difference = std::numeric_limits<double>::max();
-      result.largest_difference = std::max(result.largest_difference, difference);
-    }
+    result.largest_difference = std::max(result.largest_difference, largest_difference(answers[i], expected));
     result.same = result.largest_difference <= options.tolerance;
   }
 

@@ -8,14 +8,15 @@ const char* const kUsage =
     "usage: niwaki-run FILE [options]\n"
     "\n"
     "Loads a .niwaki file, runs it, compares the answers with stored ones and times it.\n"
-    "Arrays are files of raw float32, little-endian, NCHW.\n"
+    "Arrays are files of raw elements, little-endian, in row-major order, or .npy files as numpy writes them.\n"
     "\n"
-    "  --input FILE      an input, once for each in order (default: noise)\n"
+    "  --input FILE      an input, once for each in order; a .npy file says its sizes (default: noise, zeros for integers)\n"
     "  --expect FILE     an output to compare with, once for each in order; exit status 1 where they differ\n"
     "  --tolerance X     largest difference that passes (default: 0)\n"
-    "  --save FILE       where to write an output, once for each in order\n"
-    "  --batch N         images at a time (default: 1)\n"
+    "  --save FILE       where to write an output, once for each in order; as .npy where the name ends so\n"
+    "  --batch N         the free first size of the inputs: images at a time (default: 1)\n"
     "  --size N or HxW   size of the images (default: what the file says, else 224)\n"
+    "  --size NAME=N     a free size by its name, which niwaki inspect shows (default: what the file says)\n"
     "  --threads N       default: 1\n"
     "  --rounds N        runs to time after the first and three more (default: 20; 0: none)\n"
     "  --layers          what each layer took, median of the rounds\n"
@@ -62,6 +63,10 @@ Options parse(int argc, char** argv) {
       options.rounds = static_cast<int>(whole_number(argument, value(), 0));
     } else if (argument == "--size") {
       const std::string text = value();
+      if (const size_t equals = text.find('='); equals != std::string::npos) {
+        options.sizes[text.substr(0, equals)] = whole_number(argument, text.substr(equals + 1), 0);
+        continue;
+      }
       const size_t cross = text.find('x');
       options.height = whole_number(argument, text.substr(0, cross), 1);
       options.width = cross == std::string::npos ? options.height : whole_number(argument, text.substr(cross + 1), 1);

@@ -32,6 +32,11 @@ double rate(const niwaki_layer& layer, double milliseconds) {
   return milliseconds > 0.0 ? static_cast<double>(layer.macs) / milliseconds * 1e-6 : 0.0;
 }
 
+// What a run answers at a time: the first size of the first input.
+double items(const Result& result) {
+  return result.shapes.empty() || result.shapes[0].empty() ? 1.0 : static_cast<double>(result.shapes[0][0]);
+}
+
 }  // namespace
 
 double median(std::vector<double> values) {
@@ -62,9 +67,9 @@ void print_text(const Options& options, const Result& result) {
   std::printf("\nopened in %.1f ms, first run %.2f ms", result.open_ms, result.first_ms);
   if (!result.milliseconds.empty()) {
     const double middle = median(result.milliseconds);
-    std::printf("; then median %.3f ms, fastest %.3f ms of %zu; %.1f images per second", middle,
+    std::printf("; then median %.3f ms, fastest %.3f ms of %zu; %.1f %s per second", middle,
                 *std::min_element(result.milliseconds.begin(), result.milliseconds.end()), result.milliseconds.size(),
-                static_cast<double>(options.batch) / middle * 1e3);
+                items(result) / middle * 1e3, !result.shapes.empty() && result.shapes[0].size() == 4 ? "images" : "items");
   }
   std::printf("\n");
   if (result.compared)
@@ -82,8 +87,7 @@ void print_json(const Options& options, const Result& result) {
   if (!result.milliseconds.empty()) {
     const double middle = median(result.milliseconds);
     std::printf("  \"median_ms\": %.4f,\n  \"min_ms\": %.4f,\n  \"images_per_second\": %.3f,\n", middle,
-                *std::min_element(result.milliseconds.begin(), result.milliseconds.end()),
-                static_cast<double>(options.batch) / middle * 1e3);
+                *std::min_element(result.milliseconds.begin(), result.milliseconds.end()), items(result) / middle * 1e3);
   }
   if (result.compared)
     std::printf("  \"same\": %s,\n  \"largest_difference\": %.9g,\n", result.same ? "true" : "false", result.largest_difference);
