@@ -12,7 +12,7 @@ struct Planes {
   int32_t images, channels, height, width;
 
   int64_t pixels() const { return int64_t{1} * images * height * width; }
-  int32_t groups() const { return (channels + 3) / 4; }
+  int32_t groups() const { return channels / 4 + (channels % 4 != 0); }
   uint8_t* group(int64_t index) const { return data + index * group_stride; }
 };
 
@@ -29,6 +29,6 @@ constexpr int64_t group_stride_of(int64_t pixels) {
 // Kernels may read, never write, this many bytes past the last plane of an input.
 inline constexpr int64_t kOverread = 128;
 
-constexpr int64_t planes_bytes(int64_t pixels, int32_t channels) { return group_stride_of(pixels) * ((channels + 3) / 4); }
+constexpr int64_t planes_bytes(int64_t pixels, int32_t channels) { return group_stride_of(pixels) * ((int64_t{channels} + 3) / 4); }
 
 }  // namespace niwaki

@@ -1,34 +1,60 @@
 #include "runtime/model.h"
 
+#include <algorithm>
+#include <cstring>
 #include <utility>
 
-#include "base/memory.h"
 #include "base/status.h"
 #include "graph/fuse.h"
 #include "graph/shapes.h"
+#include "runtime/layout.h"
 
 namespace niwaki {
-
 namespace {
 
-// Of one image of each value, at the sizes that the inputs expect; 0 where they do not say or the network cannot take them.
+// The sizes that are expected: one image, and what the free sizes' hints say. Empty where one says nothing.
+Sizes expected_sizes(const Graph& graph) {
+  Sizes sizes;
+  for (const FreeSize& size : graph.sizes()) sizes.push_back(size.hint);
+  for (const Port& port : graph.inputs()) {
+    const Dims& dims = graph.value(port.value).dims;
+    if (dims.empty() || dims[0].kind() != Dim::Kind::size) continue;
+    const auto batch = static_cast<size_t>(dims[0].value());
+    sizes[batch] = std::clamp<int64_t>(1, graph.sizes()[batch].low, graph.sizes()[batch].high);
+  }
+  if (std::find(sizes.begin(), sizes.end(), 0) != sizes.end()) return {};
+  return sizes;
+}
+
+// Pixels of one image (for a linear layer: rows) of each value as it is grouped, or would be; 0 where unknown.
 std::vector<int64_t> expected_pixels(const Graph& graph) {
   std::vector<int64_t> pixels(graph.values().size(), 0);
-  std::vector<std::vector<int64_t>> sizes;
-  for (const Port& port : graph.inputs()) {
-    const Value& value = graph.value(port.value);
-    if (value.rank == 2) {
-      sizes.push_back({1, value.channels});
-      continue;
-    }
-    if (port.expected_height == 0 || port.expected_width == 0) return pixels;
-    sizes.push_back({1, value.channels, port.expected_height, port.expected_width});
-  }
+  std::vector<Sizes> inputs;
+  std::vector<Sizes> shapes;
   try {
-    const std::vector<Shape> shapes = infer_shapes(graph, sizes);
-    for (size_t i = 0; i < shapes.size(); ++i) pixels[i] = shapes[i].pixels();
+    const Sizes sizes = expected_sizes(graph);
+    if (sizes.size() == graph.sizes().size()) {
+      for (const Port& port : graph.inputs()) {
+        inputs.emplace_back();
+        for (const Dim& dim : graph.value(port.value).dims) inputs.back().push_back(dim.evaluate(sizes));
+      }
+      shapes = infer_shapes(graph, inputs).shapes;
+    }
   } catch (const Error&) {
     // A hint that does not fit is no hint.
+  }
+  for (const Node& node : graph.nodes()) {
+    if (node.op != Op::conv2d && node.op != Op::linear) continue;
+    const auto value = static_cast<size_t>(node.outputs[0]);
+    const Dims& dims = graph.value(node.outputs[0]).dims;
+    if (!shapes.empty()) {
+      const Sizes& shape = shapes[value];
+      const int axis = node.op == Op::conv2d ? 1 : static_cast<int>(shape.size()) - 1;
+      const Planes planes = planes_of(shape, axis);
+      pixels[value] = node.op == Op::conv2d ? int64_t{planes.height} * planes.width : planes.pixels();
+    } else if (node.op == Op::linear && (dims.size() < 2 || (dims.size() == 2 && dims[0].kind() == Dim::Kind::size))) {
+      pixels[value] = 1;
+    }
   }
   return pixels;
 }
@@ -37,17 +63,20 @@ std::vector<int64_t> expected_pixels(const Graph& graph) {
 
 Model::Model(Graph graph, Isa isa, ConvKind kind, ThreadPool* pool) : isa_(isa) {
   if (graph.outputs().empty()) throw Error(Status::invalid_argument, "The network has no output; mark one with add_output.");
-  FusedGraph fused = fuse(std::exchange(graph, Graph()));
-  graph_ = std::move(fused.graph);
+  LaidOut laid_out = lay_out(fuse(std::exchange(graph, Graph())));
+  graph_ = std::move(laid_out.fused.graph);
+  axes_ = std::move(laid_out.axes);
   const std::vector<int64_t> pixels = expected_pixels(graph_);
   steps_.resize(graph_.nodes().size());
+  constants_.resize(graph_.values().size());
   const Allocator allocator = current_allocator();  // a copy: the original belongs to this thread
   const auto pack = [&](int64_t index, int) {
     const AllocatorScope scope(allocator);
     const auto i = static_cast<size_t>(index);
     const Node& node = graph_.nodes()[i];
-    steps_[i] = make_step(graph_, node, isa, kind, pixels[static_cast<size_t>(node.output)]);
-    steps_[i]->info.fused = std::move(fused.fused[i]);
+    if (node.op == Op::constant) keep_constant(node);
+    steps_[i] = make_step({graph_, node, axes_, isa, kind, pixels[static_cast<size_t>(node.outputs[0])]});
+    steps_[i]->info.fused = std::move(laid_out.fused.fused[i]);
     graph_.forget_data(i);
   };
   const auto count = static_cast<int64_t>(steps_.size());
@@ -56,6 +85,18 @@ Model::Model(Graph graph, Isa isa, ConvKind kind, ThreadPool* pool) : isa_(isa) 
   } else {
     for (int64_t i = 0; i < count; ++i) pack(i, 0);
   }
+}
+
+void Model::keep_constant(const Node& node) {
+  Constant& constant = constants_[static_cast<size_t>(node.outputs[0])];
+  constant.tensor = node.tensor("value").unpacked();
+  constant.data = constant.tensor.data();
+  if (constant.data != nullptr && reinterpret_cast<std::uintptr_t>(constant.data) % kCacheLine == 0) return;
+  const auto bytes = static_cast<size_t>(constant.tensor.bytes());
+  constant.copy = Buffer(std::max<size_t>(bytes, 1));
+  if (bytes > 0) std::memcpy(constant.copy.data(), constant.data, bytes);
+  constant.data = constant.copy.data();
+  constant.tensor = Tensor();
 }
 
 void Model::take_step(size_t index, Model& from, std::string reason) {

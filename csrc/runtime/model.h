@@ -1,5 +1,5 @@
-// A network made ready for one instruction set: fused, kernels chosen, weights packed. Immutable once it is shared; sessions on
-// any thread share it.
+// A network made ready for one instruction set: fused, laid out, kernels chosen, weights packed. Immutable once it is shared; sessions
+// on any thread share it.
 #pragma once
 
 #include <memory>
@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/arch.h"
+#include "base/memory.h"
 #include "base/thread_pool.h"
 #include "graph/graph.h"
 #include "runtime/step.h"
@@ -21,16 +22,30 @@ class Model {
   Model(Graph graph, Isa isa, ConvKind kind = ConvKind::automatic, ThreadPool* pool = nullptr);
 
   Isa isa() const { return isa_; }
-  const Graph& graph() const { return graph_; }                               // fused; its tensors have no data any more
+  const Graph& graph() const { return graph_; }                               // fused, laid out; its tensors have no data any more
+  const std::vector<int>& axes() const { return axes_; }                      // of each value: see LaidOut
   const std::vector<std::unique_ptr<Step>>& steps() const { return steps_; }  // one for each of the graph's nodes
+
+  // The data of a value that a constant makes, 64-byte aligned; null for others.
+  const uint8_t* constant(int value) const { return constants_[static_cast<size_t>(value)].data; }
 
   // Takes step `index` of another model of the same graph, which must not be used any more, and says why.
   void take_step(size_t index, Model& from, std::string reason);
 
  private:
+  // The tensor as the graph has it, or, where that is not aligned, a copy.
+  struct Constant {
+    const uint8_t* data = nullptr;
+    Tensor tensor;
+    Buffer copy;
+  };
+  void keep_constant(const Node& node);
+
   Isa isa_;
   Graph graph_;
+  std::vector<int> axes_;
   std::vector<std::unique_ptr<Step>> steps_;
+  std::vector<Constant> constants_;  // of each value
 };
 
 }  // namespace niwaki

@@ -18,22 +18,28 @@ struct Segment {
   int64_t images;
 };
 
-// A network can be cut before `step`: of what is made before, only `value` is needed there or later.
+// A network can be cut before `step`: of what is made before, only `value`, which is grouped, is needed there or later.
 struct Cut {
   std::size_t step;
   int value;
 };
 
-// In rising order. `shapes`: of each value, for any number of images.
-std::vector<Cut> possible_cuts(const Model& model, const std::vector<Shape>& shapes);
+// A network whose images go through it one by one, for some of them: what the choice looks at.
+struct Batch {
+  const Model& model;
+  const Inferred& inferred;
+  const std::vector<int64_t>& macs;  // of each step
+  int64_t images;
+};
+
+// In rising order.
+std::vector<Cut> possible_cuts(const Batch& batch);
 
 // Whether a segment that ends with `value` may make it for `images` images at a time: kernels write whole vectors, so every time must
 // begin where a vector does.
-bool can_be_made_in_parts(const Shape& value, int64_t images);
+bool can_be_made_in_parts(const Batch& batch, int value, int64_t images);
 
-// The segments that should take least time. `shapes`: of each value, for all the images that go through the network together; `macs`: of
-// each step, for these.
-std::vector<Segment> choose_segments(const Model& model, const std::vector<Shape>& shapes, const std::vector<int64_t>& macs,
-                                     int threads);
+// The segments that should take least time for all the images, which go through the network together.
+std::vector<Segment> choose_segments(const Batch& batch, int threads);
 
 }  // namespace niwaki

@@ -3,186 +3,286 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <string>
+#include <iterator>
 #include <utility>
 
 #include "base/status.h"
+#include "graph/shapes.h"
 
 namespace niwaki {
-namespace {
 
-std::vector<std::vector<int64_t>> sizes_of_outputs(const Graph& graph, const std::vector<Shape>& shapes) {
-  std::vector<std::vector<int64_t>> sizes;
-  for (const Port& port : graph.outputs()) sizes.push_back(shapes[static_cast<size_t>(port.value)].sizes());
-  return sizes;
-}
+// What is known for one set of sizes.
+struct Session::Prepared {
+  std::vector<Sizes> inputs, outputs;
+  std::vector<int64_t> input_bytes, output_bytes;
+  int64_t images = 1, each = 1;  // of the batch, and of a pass
+  std::vector<Plan> passes;      // one, or two: the usual one and the last one, which may be smaller
+  std::vector<int64_t> macs;
+  int64_t arena_bytes = 0, setup_bytes = 0;
 
-}  // namespace
+  bool is_for(std::span<const Sizes> sizes) const { return std::equal(inputs.begin(), inputs.end(), sizes.begin(), sizes.end()); }
+};
+
+// Keeps a second thread out.
+class Session::Running {
+ public:
+  explicit Running(std::atomic<bool>& running) : running_(running) {
+    if (running_.exchange(true, std::memory_order_acquire))
+      throw Error(Status::unsupported, "This session is running in another thread; give each thread a session of its own.");
+  }
+  ~Running() { running_.store(false, std::memory_order_release); }
+  Running(const Running&) = delete;
+  Running& operator=(const Running&) = delete;
+
+ private:
+  std::atomic<bool>& running_;
+};
 
 Session::Session(std::shared_ptr<const Model> model, int threads, int64_t pass_bytes, ChooseSegments choose)
     : model_(std::move(model)),
       pool_(threads),
       pass_bytes_(pass_bytes),
       choose_(std::move(choose)),
-      macs_(model_->steps().size(), 0),
-      milliseconds_(model_->steps().size(), 0.0) {}
+      states_(model_->graph()),
+      milliseconds_(model_->steps().size(), 0.0),
+      macs_(model_->steps().size(), 0) {}
 
-std::vector<std::vector<int64_t>> Session::output_sizes(std::span<const std::vector<int64_t>> inputs) const {
-  const bool planned = !sizes_.empty() && std::equal(inputs.begin(), inputs.end(), sizes_.begin(), sizes_.end());
-  return sizes_of_outputs(model_->graph(), planned ? shapes_ : infer_shapes(model_->graph(), inputs));
-}
+Session::~Session() = default;
 
-Session::Pass Session::make_pass(std::vector<std::vector<int64_t>> sizes, int64_t images) const {
-  for (auto& size : sizes) size[0] = images;
-  return {images, make_plan(*model_, sizes, pool_.threads(), choose_)};
-}
-
-int64_t Session::images_per_pass(const std::vector<std::vector<int64_t>>& sizes) const {
-  const int64_t images = sizes.empty() ? 0 : sizes[0][0];
-  const bool together = std::all_of(sizes.begin(), sizes.end(), [&](const auto& size) { return size[0] == images; });
-  if (images < 2 || !together) return images;
-  const int64_t fit = std::max<int64_t>(1, pass_bytes_ / std::max<int64_t>(1, make_pass(sizes, 1).plan.arena_bytes));
-  return div_up(images, div_up(images, fit));  // evenly
-}
-
-void Session::plan(std::vector<std::vector<int64_t>> sizes) {
-  std::vector<Shape> shapes = infer_shapes(model_->graph(), sizes);
-  std::vector<Pass> passes;
-  const int64_t images = sizes.empty() ? 0 : sizes[0][0], each = images_per_pass(sizes);
-  const bool whole = each == images;
-  passes.push_back(whole ? Pass{images, make_plan(*model_, sizes, pool_.threads(), choose_)} : make_pass(sizes, each));
-  if (!whole && images % each != 0) passes.push_back(make_pass(sizes, images % each));
-  int64_t bytes = 0;
-  for (const Pass& pass : passes) bytes = std::max(bytes, pass.plan.arena_bytes);
-  const auto room = static_cast<size_t>(bytes + kOverread);  // a value may end where the arena does
-  if (room > arena_.size()) {
-    arena_ = Buffer();  // before the larger one is asked for
-    sizes_.clear();
-    arena_ = Buffer(room);
+std::vector<Sizes> Session::output_sizes(std::span<const Sizes> inputs) const {
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& prepared : prepared_)
+      if (prepared->is_for(inputs)) return prepared->outputs;
   }
-  macs_.assign(macs_.size(), 0);
-  for (Pass& pass : passes) {
-    for (size_t v = 0; v < pass.plan.planes.size(); ++v)
-      if (pass.plan.offsets[v] >= 0) pass.plan.planes[v].data = arena_.data() + pass.plan.offsets[v];
-    const int64_t times = whole ? 1 : &pass == &passes.front() ? images / each : 1;
-    for (size_t k = 0; k < macs_.size(); ++k) macs_[k] += times * pass.plan.macs[k];
-  }
-  arena_bytes_ = bytes;
-  shapes_ = std::move(shapes);
-  passes_ = std::move(passes);
-  sizes_ = std::move(sizes);
+  const Inferred inferred = infer_shapes(model_->graph(), inputs);
+  std::vector<Sizes> outputs;
+  for (const Port& port : model_->graph().outputs()) outputs.push_back(inferred.shapes[static_cast<size_t>(port.value)]);
+  return outputs;
 }
 
-void Session::run(std::span<const Input> inputs, std::span<float* const> outputs) {
-  if (running_.exchange(true, std::memory_order_acquire))
-    throw Error(Status::unsupported, "This session is running in another thread; give each thread a session of its own.");
-  struct Release {
-    std::atomic<bool>& running;
-    ~Release() { running.store(false, std::memory_order_release); }
-  } release{running_};
-  run_batch(inputs, outputs);
-}
-
-void Session::check_pointers(std::span<const Input> inputs, std::span<float* const> outputs) const {
+std::unique_ptr<Session::Prepared> Session::plan(std::vector<Sizes> sizes) const {
   const Graph& graph = model_->graph();
-  for (size_t i = 0; i < inputs.size(); ++i)
-    if (inputs[i].data == nullptr && shapes_[static_cast<size_t>(graph.inputs()[i].value)].images > 0)
-      throw Error(Status::invalid_argument, "Input '" + graph.inputs()[i].name + "' has no data.");
-  for (size_t i = 0; i < outputs.size(); ++i)
-    if (outputs[i] == nullptr && shapes_[static_cast<size_t>(graph.outputs()[i].value)].images > 0)
-      throw Error(Status::invalid_argument, "Output '" + graph.outputs()[i].name + "' has no memory.");
+  auto prepared = std::make_unique<Prepared>();
+  Shapes shapes(graph, sizes);
+  prepared->inputs = std::move(sizes);
+  for (const Port& port : graph.inputs())
+    prepared->input_bytes.push_back(bytes_of(size_value(*model_, port.value, shapes.all())));
+  for (const Port& port : graph.outputs()) {
+    const Array output = size_value(*model_, port.value, shapes.all());
+    prepared->outputs.push_back(output.dims);
+    prepared->output_bytes.push_back(bytes_of(output));
+  }
+  const auto add_pass = [&](const Shapes& of, int64_t images) {
+    prepared->passes.push_back(make_plan(*model_, of, images, pool_.threads(), choose_));
+  };
+  const auto plan_passes = [&](const Shapes& of) {
+    prepared->passes.clear();
+    prepared->images = prepared->each = of.images();
+    if (of.images() > 1) {
+      const Plan one = make_plan(*model_, of, 1, pool_.threads(), choose_);
+      const int64_t fit = std::max<int64_t>(1, pass_bytes_ / std::max<int64_t>(1, one.arena_bytes));
+      prepared->each = div_up(of.images(), div_up(of.images(), fit));  // evenly
+    }
+    add_pass(of, prepared->each);
+    if (prepared->images % prepared->each != 0) add_pass(of, prepared->images % prepared->each);
+  };
+  try {
+    plan_passes(shapes);
+  } catch (const Error&) {  // a network that takes one image, but not as many as suit it best
+    if (shapes.images() == 1) throw;
+    plan_passes(shapes.whole());
+  }
+  prepared->macs.assign(model_->steps().size(), 0);
+  for (const Plan& pass : prepared->passes) {
+    const int64_t times = &pass == &prepared->passes.front() ? prepared->images / prepared->each : 1;
+    for (size_t k = 0; k < prepared->macs.size(); ++k) prepared->macs[k] += times * pass.macs[k];
+    prepared->arena_bytes = std::max(prepared->arena_bytes, pass.arena_bytes);
+    prepared->setup_bytes += pass.setup_bytes;
+  }
+  return prepared;
 }
 
-void Session::run_batch(std::span<const Input> inputs, std::span<float* const> outputs) {
+void Session::reserve(int64_t bytes) {
+  const auto room = static_cast<size_t>(bytes + kOverread);  // a value may end where the arena does
+  if (room <= arena_.size()) return;
+  arena_ = Buffer();  // before the larger one is asked for
+  arena_ = Buffer(room);
+}
+
+const Session::Prepared& Session::prepare(std::span<const Input> inputs) {
+  const auto is_for = [&](const Prepared& prepared) {
+    bool same = inputs.size() == prepared.inputs.size();
+    for (size_t i = 0; same && i < inputs.size(); ++i) same = inputs[i].sizes == prepared.inputs[i];
+    return same;
+  };
+  // Only this thread changes the list: the lock is for those who read it meanwhile.
+  const auto found = std::find_if(prepared_.begin(), prepared_.end(), [&](const auto& prepared) { return is_for(*prepared); });
+  if (found != prepared_.end()) {
+    reserve((*found)->arena_bytes);
+    if (found == prepared_.begin()) return **found;
+    const std::lock_guard lock(mutex_);
+    prepared_.splice(prepared_.begin(), prepared_, found);
+  } else {
+    std::vector<Sizes> sizes;
+    for (const Input& input : inputs) sizes.push_back(input.sizes);
+    auto prepared = plan(std::move(sizes));
+    reserve(prepared->arena_bytes);
+    std::list<std::unique_ptr<Prepared>> fresh, old;
+    fresh.push_back(std::move(prepared));
+    const std::lock_guard lock(mutex_);
+    prepared_.splice(prepared_.begin(), fresh);
+    int64_t bytes = 0;
+    size_t kept = 0;
+    auto last = prepared_.begin();
+    for (; last != prepared_.end() && kept < kKeptSizes; ++last, ++kept) {
+      bytes += (*last)->setup_bytes;
+      if (kept > 0 && bytes > kKeptBytes) break;
+    }
+    old.splice(old.begin(), prepared_, last, prepared_.end());
+  }
+  const std::lock_guard lock(mutex_);
+  macs_ = prepared_.front()->macs;
+  arena_bytes_ = prepared_.front()->arena_bytes;
+  return *prepared_.front();
+}
+
+void Session::run(std::span<const Input> inputs, std::span<void* const> outputs) {
+  const Running running(running_);
   const Graph& graph = model_->graph();
   if (outputs.size() != graph.outputs().size())
     throw Error(Status::invalid_argument, "The network has " + std::to_string(graph.outputs().size()) + " outputs, not " +
                                               std::to_string(outputs.size()) + ".");
-  bool same = !sizes_.empty() && inputs.size() == sizes_.size();
-  for (size_t i = 0; same && i < inputs.size(); ++i) same = inputs[i].sizes == sizes_[i];
-  if (!same) {
-    std::vector<std::vector<int64_t>> sizes;
-    for (const Input& input : inputs) sizes.push_back(input.sizes);
-    plan(std::move(sizes));
-  }
-  check_pointers(inputs, outputs);
-  milliseconds_.assign(milliseconds_.size(), 0.0);
-  const auto empty = [](const auto& size) { return size[0] == 0; };
-  if (std::any_of(sizes_.begin(), sizes_.end(), empty)) return;  // no image in, so nothing out
+  const Prepared& prepared = prepare(inputs);
+  check_pointers(prepared, inputs, outputs);
+  timing_.assign(model_->steps().size(), 0.0);
 
-  const int64_t images = sizes_.empty() ? 0 : sizes_[0][0];
-  int64_t first = 0;
-  do {
-    const Pass& pass = images - first >= passes_.front().images ? passes_.front() : passes_.back();
-    run_pass(pass, first, inputs, outputs);
-    first += pass.images;
-  } while (first < images);
+  std::vector<const uint8_t*> sources(inputs.size());
+  std::vector<uint8_t*> targets(outputs.size());
+  for (int64_t first = 0; first < prepared.images; first += prepared.each) {
+    for (size_t i = 0; i < inputs.size(); ++i)
+      sources[i] = static_cast<const uint8_t*>(inputs[i].data) + prepared.input_bytes[i] / prepared.images * first;
+    for (size_t i = 0; i < outputs.size(); ++i)
+      targets[i] = static_cast<uint8_t*>(outputs[i]) + prepared.output_bytes[i] / prepared.images * first;
+    const bool usual = prepared.images - first >= prepared.each;
+    run_pass(const_cast<Plan&>(usual ? prepared.passes.front() : prepared.passes.back()), sources, targets);
+  }
+  states_.commit();
+  const std::lock_guard lock(mutex_);
+  milliseconds_ = timing_;
 }
 
-void Session::run_pass(const Pass& pass, int64_t first_image, std::span<const Input> inputs, std::span<float* const> outputs) {
+void Session::check_pointers(const Prepared& prepared, std::span<const Input> inputs, std::span<void* const> outputs) const {
   const Graph& graph = model_->graph();
-  const Plan& plan = pass.plan;
-  // Elements of all images before this pass.
-  const auto skipped = [&](size_t value) {
-    const Shape& shape = plan.shapes[value];
-    return first_image * shape.channels * shape.height * shape.width;
+  for (size_t i = 0; i < inputs.size(); ++i)
+    if (inputs[i].data == nullptr && prepared.input_bytes[i] > 0)
+      throw Error(Status::invalid_argument, "Input '" + graph.inputs()[i].name + "' has no data.");
+  for (size_t i = 0; i < outputs.size(); ++i)
+    if (outputs[i] == nullptr && prepared.output_bytes[i] > 0)
+      throw Error(Status::invalid_argument, "Output '" + graph.outputs()[i].name + "' has no memory.");
+  // Outputs are written before all inputs were read.
+  const auto overlap = [](const void* a, int64_t a_bytes, const void* b, int64_t b_bytes) {
+    const auto from = reinterpret_cast<std::uintptr_t>(a), to = reinterpret_cast<std::uintptr_t>(b);
+    return a_bytes > 0 && b_bytes > 0 && from < to + static_cast<std::uintptr_t>(b_bytes) &&
+           to < from + static_cast<std::uintptr_t>(a_bytes);
   };
-  std::vector<const float*> sources(plan.shapes.size(), nullptr);
-  std::vector<float*> targets(plan.shapes.size(), nullptr);
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    const auto value = static_cast<size_t>(graph.inputs()[i].value);
-    sources[value] = inputs[i].data + skipped(value);
-  }
   for (size_t i = 0; i < outputs.size(); ++i) {
-    const auto value = static_cast<size_t>(graph.outputs()[i].value);
-    if (targets[value] == nullptr) targets[value] = outputs[i] + skipped(value);
+    const std::string start = "The memory of output '" + graph.outputs()[i].name + "' overlaps that of ";
+    for (size_t j = 0; j < inputs.size(); ++j)
+      if (overlap(outputs[i], prepared.output_bytes[i], inputs[j].data, prepared.input_bytes[j]))
+        throw Error(Status::invalid_argument, start + "input '" + graph.inputs()[j].name + "'; give it memory of its own.");
+    for (size_t j = 0; j < i; ++j)
+      if (overlap(outputs[i], prepared.output_bytes[i], outputs[j], prepared.output_bytes[j]))
+        throw Error(Status::invalid_argument, start + "output '" + graph.outputs()[j].name + "'; give it memory of its own.");
   }
+}
 
-  for (const Segment& segment : plan.segments) {
+uint8_t* Session::address(const Place& place, int64_t image, std::span<const uint8_t* const> inputs,
+                          std::span<uint8_t* const> outputs) {
+  const auto index = static_cast<size_t>(place.index);
+  uint8_t* base = nullptr;
+  switch (place.where) {
+    case Place::Where::nowhere: return nullptr;
+    case Place::Where::arena: base = arena_.data(); break;
+    case Place::Where::input: base = const_cast<uint8_t*>(inputs[index]); break;  // no step writes to it
+    case Place::Where::output: base = outputs[index]; break;
+    case Place::Where::constant: base = const_cast<uint8_t*>(model_->constant(place.index)); break;
+    case Place::Where::state: base = states_.current(index); break;
+    case Place::Where::next_state: base = states_.next(index); break;
+  }
+  return base + place.offset + image * place.image_bytes;
+}
+
+void Session::run_pass(Plan& plan, std::span<const uint8_t* const> inputs, std::span<uint8_t* const> outputs) {
+  for (PlannedSegment& planned : plan.segments) {
     int64_t first = 0;
     do {
-      const int64_t images = std::min(segment.images, pass.images - first);
-      run_segment(pass, segment, first, images, sources, targets);
-      first += images;
-    } while (first < pass.images);
+      const int64_t left = plan.images - first;
+      run_round(plan, left >= planned.segment.images ? planned.rounds.front() : planned.rounds.back(), first, inputs, outputs);
+      first += planned.segment.images;
+    } while (first < plan.images);
   }
-  // A value that is an output more than once was made once.
-  for (size_t i = 0; i < outputs.size(); ++i) {
-    const auto value = static_cast<size_t>(graph.outputs()[i].value);
-    float* to = outputs[i] + skipped(value);
-    if (to != targets[value]) std::memcpy(to, targets[value], static_cast<size_t>(plan.shapes[value].elements()) * sizeof(float));
+  for (const Copy& copy : plan.copies)
+    if (copy.bytes > 0)
+      std::memcpy(address(copy.to, 0, inputs, outputs), address(plan.places[static_cast<size_t>(copy.value)], 0, inputs, outputs),
+                  static_cast<size_t>(copy.bytes));
+}
+
+void Session::run_round(const Plan& plan, Round& round, int64_t first_image, std::span<const uint8_t* const> inputs,
+                        std::span<uint8_t* const> outputs) {
+  const Graph& graph = model_->graph();
+  const auto locate = [&](std::vector<Array>& arrays, const std::vector<int>& values) {
+    for (size_t i = 0; i < arrays.size(); ++i) {
+      if (values[i] < 0) continue;
+      uint8_t* data = address(plan.places[static_cast<size_t>(values[i])], first_image, inputs, outputs);
+      if (arrays[i].grouped()) arrays[i].planes.data = data;
+      else arrays[i].data = data;
+    }
+  };
+  auto before = std::chrono::steady_clock::now();
+  for (Call& call : round.calls) {
+    const Node& node = graph.nodes()[call.step];
+    locate(call.sized.in, node.inputs);
+    locate(call.sized.out, node.outputs);
+    model_->steps()[call.step]->run(
+        {call.sized.in, call.sized.out, *call.sized.attributes, call.setup.get(), arena_.data(), call.scratch_bytes, pool_});
+    const auto after = std::chrono::steady_clock::now();
+    timing_[call.step] += std::chrono::duration<double, std::milli>(after - before).count();
+    before = after;
   }
 }
 
-void Session::run_segment(const Pass& pass, const Segment& segment, int64_t first_image, int64_t images,
-                          std::span<const float* const> sources, std::span<float* const> targets) {
-  const Graph& graph = model_->graph();
-  const Plan& plan = pass.plan;
-  // Planes of these images alone.
-  const auto planes_at = [&](int value) {
-    Planes planes = plan.planes[static_cast<size_t>(value)];
-    if (plan.whole[static_cast<size_t>(value)]) planes.data += first_image * planes.height * planes.width * 4;
-    if (segment.images < pass.images) planes.images = static_cast<int32_t>(images);
-    return planes;
-  };
-  const auto float_at = [&](auto* values, int value) {
-    const Shape& shape = plan.shapes[static_cast<size_t>(value)];
-    return values == nullptr ? values : values + first_image * shape.channels * shape.height * shape.width;
-  };
-  std::vector<Planes> in;
-  auto before = std::chrono::steady_clock::now();
-  for (size_t k = segment.begin; k < segment.end; ++k) {
-    if (plan.skipped[k]) continue;
-    const Node& node = graph.nodes()[k];
-    in.clear();
-    for (int input : node.inputs) in.push_back(planes_at(input));
-    const int from = node.inputs[0];
-    model_->steps()[k]->run({in, planes_at(node.output), float_at(sources[static_cast<size_t>(from)], from),
-                             float_at(targets[static_cast<size_t>(node.output)], node.output), arena_.data(), pool_});
-    const auto after = std::chrono::steady_clock::now();
-    milliseconds_[k] += std::chrono::duration<double, std::milli>(after - before).count();
-    before = after;
-  }
+void Session::reset_states() {
+  const Running running(running_);
+  states_.reset();
+}
+
+std::vector<uint8_t> Session::state(const std::string& name) const {
+  const Running running(running_);
+  const size_t index = states_.find(name);
+  const uint8_t* data = states_.current(index);
+  return {data, data + states_.bytes(index)};
+}
+
+void Session::set_state(const std::string& name, const void* data) {
+  const Running running(running_);
+  const size_t index = states_.find(name);
+  if (states_.bytes(index) > 0) std::memcpy(states_.current(index), data, static_cast<size_t>(states_.bytes(index)));
+}
+
+std::vector<double> Session::milliseconds() const {
+  const std::lock_guard lock(mutex_);
+  return milliseconds_;
+}
+
+std::vector<int64_t> Session::macs() const {
+  const std::lock_guard lock(mutex_);
+  return macs_;
+}
+
+int64_t Session::activation_bytes() const {
+  const std::lock_guard lock(mutex_);
+  return arena_bytes_;
 }
 
 }  // namespace niwaki

@@ -5,35 +5,57 @@
 #include "runtime/steps/steps.h"
 
 namespace niwaki {
+namespace {
 
-std::unique_ptr<Step> make_step(const Graph& graph, const Node& node, Isa isa, ConvKind kind, int64_t expected_pixels) {
-  auto step = [&]() -> std::unique_ptr<Step> {
-    switch (node.op) {
-      case Op::quantize:
-      case Op::dequantize: return make_end(graph, node, isa);
-      case Op::conv2d:
-        if (is_depthwise(node) && graph.value(node.output).quantization && node.inputs.size() == 1)
-          return make_depthwise(graph, node, isa);
-        return make_conv(graph, node, isa, kind, expected_pixels);
-      case Op::linear: return make_conv(graph, node, isa, kind, expected_pixels);
-      case Op::max_pool2d:
-      case Op::avg_pool2d:
-      case Op::adaptive_avg_pool2d: return make_pool(graph, node, isa);
-      case Op::add:
-      case Op::mul:
-      case Op::clamp:
-      case Op::table: return make_pointwise(graph, node, isa);
-      case Op::concat:
-      case Op::slice:
-      case Op::pad:
-      case Op::reshape:
-      case Op::channel_shuffle:
-      case Op::upsample_nearest2d: return make_copy(graph, node);
-    }
-    throw Error(Status::internal, describe(node) + ": no step for it.");
-  }();
-  step->info.name = node.name;
-  step->info.op = op_name(node.op);
+// Its value lies in the model (Model::constant): nothing to run.
+class ConstantStep : public Step {
+ public:
+  explicit ConstantStep(const Tensor& tensor) {
+    info.scheme = "constant";
+    info.bytes = tensor.bytes();
+  }
+  void run(const StepCall&) const override {}
+};
+
+bool is_grouped(const StepMaker& maker, int value) { return maker.axes[static_cast<size_t>(value)] >= 0; }
+
+std::unique_ptr<Step> make(const StepMaker& maker) {
+  const Node& node = maker.node;
+  switch (node.op) {
+    case Op::quantize:
+    case Op::dequantize: return make_end(maker);
+    case Op::conv2d:
+      if (is_depthwise(node) && is_grouped(maker, node.outputs[0]) && !has_residual(node)) return make_depthwise(maker);
+      return make_conv(maker);
+    case Op::linear: return make_conv(maker);
+    case Op::max_pool2d:
+    case Op::avg_pool2d:
+    case Op::adaptive_avg_pool2d: return make_pool_u8(maker);
+    case Op::add:
+    case Op::mul:
+    case Op::clamp:
+    case Op::table: return make_pointwise(maker);
+    case Op::concat:
+    case Op::slice:
+    case Op::pad:
+    case Op::reshape:
+    case Op::permute:
+      if (is_grouped(maker, node.inputs[0]) || is_grouped(maker, node.outputs[0])) return make_copy(maker);
+      break;
+    case Op::channel_shuffle:
+    case Op::upsample_nearest2d: return make_copy(maker);
+    case Op::constant: return std::make_unique<ConstantStep>(node.tensor("value"));
+    default: break;
+  }
+  throw Error(Status::internal, describe(node) + ": no step for it.");
+}
+
+}  // namespace
+
+std::unique_ptr<Step> make_step(const StepMaker& maker) {
+  std::unique_ptr<Step> step = make(maker);
+  step->info.name = maker.node.name;
+  step->info.op = op_name(maker.node.op);
   return step;
 }
 

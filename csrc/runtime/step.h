@@ -23,7 +23,7 @@ namespace niwaki {
 struct StepInfo {
   std::string name, op;
   std::vector<std::string> fused;  // names of the nodes that it took over
-  std::string scheme = "int8";     // "int8", "sparse int8", "float32", or "move" for what only moves elements
+  std::string scheme = "int8";     // "int8", "sparse int8", "float32", "constant", or "move" for what only moves elements
   std::string kernel;
   double zeros = 0.0;  // share of its weights, 0 to 1
   int64_t bytes = 0;   // packed weights and constants

@@ -47,8 +47,12 @@ Band::Band(const ConvParams& params, const ConvKernels& kernels, std::span<const
     return bytes;
   };
   // So many tiles that they have twice the pixels that only other rows of taps read; fewer where the cache is too small for them.
-  int64_t tiles = std::max<int64_t>(1, div_up(2 * below, int64_t{kernels.dense_vectors} * kernels.lanes));
-  while (tiles > 1 && band_bytes(tiles) > kMostBytes) --tiles;
+  int64_t tiles = 1;
+  for (int64_t more = div_up(2 * below, int64_t{kernels.dense_vectors} * kernels.lanes); more > tiles;) {
+    const int64_t half = tiles + (more - tiles + 1) / 2;
+    if (band_bytes(half) > kMostBytes) more = half - 1;
+    else tiles = half;
+  }
   const int64_t panels = tiles * panel_rows * kernels.dense_vectors * 64;
   if (band_bytes(tiles) * 4 > panels * 3) return;
   tiles_ = tiles;

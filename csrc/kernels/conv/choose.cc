@@ -10,12 +10,13 @@ namespace niwaki {
 std::unique_ptr<PackedConv> pack_conv(const ConvParams& params, const ConvWeights& weights, Isa isa, ConvKind kind) {
   const ConvKernels& kernels = select_conv(isa);
   const SparseCut cut(params, kernels);
+  const bool one_row = params.linear && params.expected_pixels == 1;
   const bool can_be_sparse = params.groups == 1 && cut.offsets_fit();
   char text[160];
   if (can_be_sparse && kind != ConvKind::dense) {
     const ConvCost cost = conv_cost(params, weights.weight, kernels, cut);
-    // One image of a linear layer fills one lane of a sparse vector, but all of a dense one; that waits for memory, though.
-    const double dense = params.linear ? cost.dense / kernels.lanes * 4 : cost.dense;
+    // The one pixel of a linear layer fills one lane of a sparse vector, but all of a dense one; that waits for memory, though.
+    const double dense = one_row ? cost.dense / kernels.lanes * 4 : cost.dense;
     if (kind == ConvKind::sparse || cost.sparse < dense) {
       std::snprintf(text, sizeof text, "%.0f %% of the blocks are zero: estimated %.2f times the speed of dense",
                     100 * (1 - cost.filled), cost.sparse > 0 ? dense / cost.sparse : 1.0);
@@ -32,7 +33,7 @@ std::unique_ptr<PackedConv> pack_conv(const ConvParams& params, const ConvWeight
     // their weights come from memory, which the dense kernel reads as one even stream.
     const double pixels = static_cast<double>(params.expected_pixels);
     const double filled = pixels / (std::ceil(pixels / kernels.lanes) * kernels.lanes);
-    if (params.linear || (params.expected_pixels > 0 && filled < 0.6))
+    if (one_row || (params.expected_pixels > 0 && filled < 0.6))
       return std::make_unique<WideConv>(params, weights, kernels, std::string(text) + "; outputs along the vectors");
   }
   return std::make_unique<DenseConv>(params, weights, kernels, text);

@@ -21,7 +21,7 @@ struct ConvParams {
   bool has_residual;
   int32_t residual_zero;
   float residual_scale;         // residual's scale over output's scale
-  bool linear = false;          // a linear layer: in and out have height = width = 1, the kernel is 1 x 1, groups is 1
+  bool linear = false;          // a linear layer: the kernel is 1 x 1, groups is 1; a float32 output is rows of channels, one for each pixel
   int64_t expected_pixels = 0;  // of one image of the output, where known: chooses between kernels, changes no result
 };
 
@@ -43,10 +43,11 @@ class PackedConv {
   virtual std::string reason() const = 0;  // why this kernel: one line for net.plan
   virtual int64_t bytes() const = 0;       // packed weights and constants
 
-  // Bytes of scratch that one thread of run() needs for an input and output of these shapes (data is not read).
+  // Bytes of scratch that one thread of run() needs for an input and output of these shapes (data is not read): whole cache lines.
   virtual int64_t scratch_bytes(const Planes& in, const Planes& out) const = 0;
 
-  // out_float: float32 [images, out_channels, height, width] where float_output is set; `out` then only gives the shape.
+  // out_float: float32 [images, out_channels, height, width] (of a linear layer [pixels, out_channels]) where float_output is set; `out`
+  // then only gives the shape.
   // residual: same shape as out, or data == nullptr. scratch: pool.threads() * scratch_bytes, 64-byte aligned. out may be residual.
   virtual void run(const Planes& in, const Planes& out, float* out_float, const Planes& residual, uint8_t* scratch,
                    ThreadPool& pool) const = 0;

@@ -54,11 +54,17 @@ ConvOutput PackedBase::output_of(const Planes& out, const Planes& residual) cons
   return output;
 }
 
-void store_float_tile(const float* tile, int64_t pitch, const Planes& out, int64_t first_output, int64_t outputs,
+void store_float_tile(const float* tile, int64_t pitch, const Planes& out, int64_t plane, int64_t first_output, int64_t outputs,
                       int64_t first_pixel, int64_t pixels, float* to) {
-  const int64_t plane = int64_t{out.height} * out.width;
   pixels = std::min(pixels, out.pixels() - first_pixel);
   outputs = std::min<int64_t>(outputs, out.channels - first_output);
+  if (plane == 1) {
+    for (int64_t pixel = 0; pixel < pixels; ++pixel) {
+      float* row = to + (first_pixel + pixel) * out.channels + first_output;
+      for (int64_t o = 0; o < outputs; ++o) row[o] = tile[o * pitch + pixel];
+    }
+    return;
+  }
   for (int64_t done = 0; done < pixels;) {
     const int64_t image = (first_pixel + done) / plane, within = (first_pixel + done) % plane;
     const int64_t count = std::min(pixels - done, plane - within);

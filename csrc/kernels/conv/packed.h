@@ -38,6 +38,8 @@ class PackedBase : public PackedConv {
   int32_t in_groups() const { return (params_.in_channels + 3) / 4; }
   const int32_t* bias() const { return bias_.as<int32_t>(); }
   const float* multiplier() const { return multiplier_.as<float>(); }
+  // Pixels that lie beside each other in a float32 output.
+  int64_t float_plane(const Planes& out) const { return params_.linear ? 1 : int64_t{out.height} * out.width; }
   int64_t constants_bytes() const { return static_cast<int64_t>(bias_.size() + multiplier_.size()); }
 
   // How sums become outputs: all but where they lie, which `place` sets: group `group` at lane `pixel`. Apart, because kernels are called
@@ -145,8 +147,8 @@ class WideConv final : public PackedBase {
   Buffer weights_;  // [blocks][rows][outputs] x 4
 };
 
-// Copies a tile of float results, [outputs][pitch], to NCHW.
-void store_float_tile(const float* tile, int64_t pitch, const Planes& out, int64_t first_output, int64_t outputs,
+// Copies a tile of float results, [outputs][pitch], to arrays [out.channels][plane] that follow one another.
+void store_float_tile(const float* tile, int64_t pitch, const Planes& out, int64_t plane, int64_t first_output, int64_t outputs,
                       int64_t first_pixel, int64_t pixels, float* to);
 
 }  // namespace niwaki

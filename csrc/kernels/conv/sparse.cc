@@ -62,7 +62,7 @@ int64_t SparseConv::bytes() const {
 int64_t SparseConv::scratch_bytes(const Planes&, const Planes&) const {
   const int64_t lanes = int64_t{kernels_.sparse_vectors} * kernels_.lanes;
   const int64_t panel = int64_t{std::min(cut_.chunk_groups, in_groups())} * taps() * cut_.row_bytes;
-  return round_up(panel, 64) + TileSource::bytes(lanes) + (kPartialOutputs + kSparseBlock) * lanes * 4;
+  return round_up(round_up(panel, 64) + TileSource::bytes(lanes) + (kPartialOutputs + kSparseBlock) * lanes * 4, 64);
 }
 
 void SparseConv::run(const Planes& in, const Planes& out, float* out_float, const Planes& residual, uint8_t* scratch,
@@ -118,7 +118,7 @@ void SparseConv::run(const Planes& in, const Planes& out, float* out_float, cons
             place(job.output, out, residual, o / 4, first_pixel);
             kernels_.sparse(job);
             if (out_float && job.last)
-              store_float_tile(floats, lanes, out, o, job.outputs, first_pixel, fill.vectors * kernels_.lanes, out_float);
+              store_float_tile(floats, lanes, out, float_plane(out), o, job.outputs, first_pixel, fill.vectors * kernels_.lanes, out_float);
           }
         }
       }

@@ -44,7 +44,7 @@ WideConv::WideConv(const ConvParams& params, const ConvWeights& weights, const C
 int64_t WideConv::scratch_bytes(const Planes& in, const Planes& out) const {
   const int64_t panel = TileSource(params_, in, out).direct() ? 0 : rows() * kTilePixels * 4;
   const int64_t sums = kTilePixels * kernels_.wide_outputs * 4;
-  return round_up(panel, 64) + TileSource::bytes(kTilePixels) + 2 * sums;
+  return round_up(round_up(panel, 64) + TileSource::bytes(kTilePixels) + 2 * sums, 64);
 }
 
 void WideConv::run(const Planes& in, const Planes& out, float* out_float, const Planes& residual, uint8_t* scratch,
@@ -55,7 +55,7 @@ void WideConv::run(const Planes& in, const Planes& out, float* out_float, const 
   const TileSource source(params_, in, out);
   const bool in_place = source.direct();
   const int64_t each = scratch_bytes(in, out);
-  const int64_t plane = int64_t{out.height} * out.width;
+  const int64_t plane = float_plane(out);
   const int64_t chunk = std::max<int64_t>(1, kChunkBytes / (int64_t{width} * 4));
   pool.run(grid.tasks, [&](int64_t task, int thread) {
     WideTile job{};

@@ -104,9 +104,22 @@ void widen_row(const uint8_t* from, uint8_t* to, int64_t lanes, int32_t scale) {
 
 void fill_lanes(uint8_t* out, uint8_t value, int64_t lanes) { std::memset(out, value, static_cast<std::size_t>(lanes) * 4); }
 
+// The row of the input that row `row` of the output is, -1 where it lies outside. A row runs along the last axis.
+int64_t row_of_input(const std::vector<PadParams::Axis>& axes, int64_t row) {
+  int64_t from = 0, step = 1;
+  for (std::size_t i = axes.size() - 1; i-- > 0;) {
+    const int64_t at = row % axes[i].out - axes[i].before;
+    if (at < 0 || at >= axes[i].in) return -1;
+    from += at * step;
+    step *= axes[i].in;
+    row /= axes[i].out;
+  }
+  return from;
+}
+
 }  // namespace
 
-void concat(std::span<const Planes> parts, const Planes& out, ThreadPool& pool) {
+void concat_channels(std::span<const Planes> parts, const Planes& out, ThreadPool& pool) {
   map_channels(out, pool, [&](int64_t channel) {
     for (const Planes& part : parts) {
       if (channel < part.channels) return channel_of(part, channel);
@@ -116,32 +129,41 @@ void concat(std::span<const Planes> parts, const Planes& out, ThreadPool& pool) 
   });
 }
 
-void slice(const Planes& in, const Planes& out, const SliceParams& params, ThreadPool& pool) {
-  if (params.axis == 1) {
-    map_channels(out, pool, [&](int64_t channel) { return channel_of(in, params.start + channel * params.step); });
-    return;
-  }
-  if (out.pixels() == 0) return;
-  const int64_t first_row = params.axis == 2 ? params.start : 0, row_step = params.axis == 2 ? params.step : 1;
-  const int64_t first_column = params.axis == 3 ? params.start : 0, column_step = params.axis == 3 ? params.step : 1;
+void slice_channels(const Planes& in, const Planes& out, int64_t start, int64_t step, ThreadPool& pool) {
+  map_channels(out, pool, [&](int64_t channel) { return channel_of(in, start + channel * step); });
+}
+
+void concat_pixels(std::span<const Planes> parts, std::span<const int64_t> sizes, const Planes& out, const PixelAxis& axis,
+                   ThreadPool& pool) {
   pool.run(out.groups(), [&](int64_t group, int) {
     uint8_t* to = out.group(group);
-    for (int64_t image = 0; image < out.images; ++image) {
-      for (int64_t y = 0; y < out.height; ++y, to += int64_t{out.width} * 4) {
-        const uint8_t* from = in.group(group) + ((image * in.height + first_row + y * row_step) * in.width + first_column) * 4;
-        if (column_step == 1) {
-          std::memcpy(to, from, static_cast<std::size_t>(out.width) * 4);
-        } else {
-          for (int64_t x = 0; x < out.width; ++x) std::memcpy(to + x * 4, from + x * column_step * 4, 4);
-        }
+    for (int64_t outer = 0; outer < axis.outer; ++outer) {
+      for (std::size_t i = 0; i < parts.size(); ++i) {
+        const int64_t bytes = sizes[i] * axis.inner * 4;
+        std::memcpy(to, parts[i].group(group) + outer * bytes, static_cast<std::size_t>(bytes));
+        to += bytes;
       }
+    }
+  });
+}
+
+void slice_pixels(const Planes& in, const Planes& out, const PixelAxis& axis, int64_t start, int64_t step, int64_t count,
+                  ThreadPool& pool) {
+  const int64_t run = step == 1 ? count * axis.inner : axis.inner, runs = step == 1 ? 1 : count;
+  pool.run(out.groups(), [&](int64_t group, int) {
+    uint8_t* to = out.group(group);
+    for (int64_t outer = 0; outer < axis.outer; ++outer) {
+      const uint8_t* from = in.group(group) + (outer * axis.size + start) * axis.inner * 4;
+      for (int64_t i = 0; i < runs; ++i, from += step * axis.inner * 4, to += run * 4)
+        std::memcpy(to, from, static_cast<std::size_t>(run) * 4);
     }
   });
 }
 
 void pad(const Planes& in, const Planes& out, const PadParams& params, ThreadPool& pool) {
   if (out.pixels() == 0) return;
-  const int64_t right = int64_t{out.width} - params.left - in.width;
+  const PadParams::Axis& row = params.axes.back();
+  const int64_t rows = out.pixels() / row.out;
   pool.run(out.groups(), [&](int64_t group, int) {
     Channels channels;
     const int32_t present = channels_in(out, group);
@@ -158,42 +180,15 @@ void pad(const Planes& in, const Planes& out, const PadParams& params, ThreadPoo
       return;
     }
     if (channels[static_cast<std::size_t>(present - 1)].plane) complete(channels, present);
-    for (int64_t image = 0; image < out.images; ++image) {
-      for (int64_t y = 0; y < out.height; ++y, to += int64_t{out.width} * 4) {
-        const int64_t in_y = y - params.top;
-        if (in_y < 0 || in_y >= in.height) {
-          fill_lanes(to, params.value, out.width);
-          continue;
-        }
-        fill_lanes(to, params.value, params.left);
-        gather_channels(channels, (image * in.height + in_y) * in.width, to + int64_t{params.left} * 4, in.width);
-        fill_lanes(to + (int64_t{params.left} + in.width) * 4, params.value, right);
+    for (int64_t y = 0; y < rows; ++y, to += row.out * 4) {
+      const int64_t from = row_of_input(params.axes, y);
+      if (from < 0) {
+        fill_lanes(to, params.value, row.out);
+        continue;
       }
-    }
-  });
-}
-
-void reshape(const Planes& in, const Planes& out, ThreadPool& pool) {
-  const int64_t area = int64_t{1} * out.height * out.width, in_area = int64_t{1} * in.height * in.width;
-  if (out.pixels() == 0) return;
-  if (area == in_area) {
-    map_channels(out, pool, [&](int64_t channel) { return channel_of(in, channel); });
-    return;
-  }
-  pool.run(out.groups(), [&](int64_t group, int) {
-    const int32_t present = channels_in(out, group);
-    for (int32_t k = 0; k < present; ++k) {
-      for (int64_t image = 0; image < out.images; ++image) {
-        uint8_t* to = out.group(group) + image * area * 4 + k;
-        // Element number in NCHW order within the image, as a channel and a pixel of the input.
-        int64_t channel = (group * 4 + k) * area / in_area, pixel = (group * 4 + k) * area % in_area;
-        for (int64_t i = 0; i < area;) {
-          const uint8_t* from = in.group(channel / 4) + image * in_area * 4 + channel % 4;
-          for (; i < area && pixel < in_area; ++i, ++pixel) to[i * 4] = from[pixel * 4];
-          pixel = 0;
-          ++channel;
-        }
-      }
+      fill_lanes(to, params.value, row.before);
+      gather_channels(channels, from * row.in, to + row.before * 4, row.in);
+      fill_lanes(to + (row.before + row.in) * 4, params.value, row.out - row.before - row.in);
     }
   });
 }

@@ -1,8 +1,10 @@
-// Operators that only move bytes. Plain C++: whole planes go by memcpy, the rest lane by lane or byte by byte.
+// Operators that only move bytes of values that are grouped over an axis. Plain C++: whole planes go by memcpy, the rest lane by lane or byte
+// by byte.
 #pragma once
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "base/thread_pool.h"
 #include "kernels/layout.h"
@@ -10,22 +12,43 @@
 namespace niwaki {
 
 // Channels of the parts one after the other; all parts have out's images, height and width.
-void concat(std::span<const Planes> parts, const Planes& out, ThreadPool& pool);
+void concat_channels(std::span<const Planes> parts, const Planes& out, ThreadPool& pool);
+// Out's channel i is channel start + i * step of the input.
+void slice_channels(const Planes& in, const Planes& out, int64_t start, int64_t step, ThreadPool& pool);
 
-struct SliceParams {
-  int32_t axis;         // 1 channels, 2 rows, 3 columns
-  int32_t start, step;  // 0 <= start < size of the axis (for a non-empty output), step >= 1; out's own size says how many
+// An axis of the pixels: there are outer * size * inner of them, images included.
+struct PixelAxis {
+  int64_t outer, size, inner;
 };
-void slice(const Planes& in, const Planes& out, const SliceParams& params, ThreadPool& pool);
+// sizes: of the axis in each part.
+void concat_pixels(std::span<const Planes> parts, std::span<const int64_t> sizes, const Planes& out, const PixelAxis& axis,
+                   ThreadPool& pool);
+// axis: of the input; `count` is its size in the output.
+void slice_pixels(const Planes& in, const Planes& out, const PixelAxis& axis, int64_t start, int64_t step, int64_t count,
+                  ThreadPool& pool);
 
 struct PadParams {
-  int32_t front, top, left;  // channels, rows, columns before the input; out's size says how many behind. Never negative.
+  struct Axis {
+    int64_t in, out, before;  // sizes, and what lies before the input
+  };
+  int64_t front;           // channels before the input
+  std::vector<Axis> axes;  // of the pixels, the images first; at least one
   uint8_t value;
 };
 void pad(const Planes& in, const Planes& out, const PadParams& params, ThreadPool& pool);
 
-// The same elements in NCHW order under another shape with the same images.
+// The same elements in row-major order under another shape.
 void reshape(const Planes& in, const Planes& out, ThreadPool& pool);
+// The same between groups and plain row-major bytes.
+void reshape_to_rows(const Planes& in, uint8_t* out, ThreadPool& pool);
+void reshape_from_rows(const uint8_t* in, const Planes& out, ThreadPool& pool);
+
+// Where the elements of a value lie: element [i, j, ...] at the sum of offsets[0][i], offsets[1][j], ...
+using Offsets = std::vector<std::vector<int64_t>>;
+Offsets grouped_offsets(std::span<const int64_t> shape, int axis, int64_t group_stride);
+Offsets row_major_offsets(std::span<const int64_t> shape);
+// Copies byte by byte; both have the same sizes. Any permutation, between any layouts.
+void copy_elements(const uint8_t* in, const Offsets& from, uint8_t* out, const Offsets& to, ThreadPool& pool);
 
 // Channel g * (C / groups) + i of the input becomes channel i * groups + g: view (N, groups, C / groups, H, W), transpose,
 // flatten.

@@ -39,7 +39,7 @@ TEST(concat_of_any_channels) {
       }
       with_threads([&](ThreadPool& pool) {
         Activation out(2, total, 3, width);
-        concat(views, out.planes, pool);
+        concat_channels(views, out.planes, pool);
         check_same(out, wanted, "concat");
       });
     }
@@ -62,7 +62,8 @@ TEST(slice_of_any_axis) {
           });
           with_threads([&](ThreadPool& pool) {
             Activation out(2, wanted.planes.channels, wanted.planes.height, wanted.planes.width);
-            slice(in.planes, out.planes, {axis, start, step}, pool);
+            if (axis == 1) slice_channels(in.planes, out.planes, start, step, pool);
+            else slice_pixels(in.planes, out.planes, axis == 2 ? PixelAxis{2, 11, 19} : PixelAxis{2 * 11, 19, 1}, start, step, count, pool);
             check_same(out, wanted, "slice axis " + std::to_string(axis));
           });
         }
@@ -85,7 +86,8 @@ TEST(pad_of_channels_rows_and_columns) {
             [&](int64_t n, int64_t c, int64_t y, int64_t x) { wanted.at(n, c + p[0], y + p[2], x + p[4]) = in.at(n, c, y, x); });
         with_threads([&](ThreadPool& pool) {
           Activation out(2, wanted.planes.channels, wanted.planes.height, wanted.planes.width);
-          pad(in.planes, out.planes, {p[0], p[2], p[4], 77}, pool);
+          pad(in.planes, out.planes,
+              {p[0], {{2, 2, 0}, {5, wanted.planes.height, p[2]}, {width, wanted.planes.width, p[4]}}, 77}, pool);
           check_same(out, wanted, "pad");
         });
       }

@@ -14,7 +14,7 @@ class DepthwiseStep : public Step {
     info.bytes = weights_.bytes();
     info.reason = "groups = channels";
   }
-  void run(const StepCall& call) const override { depthwise(weights_, call.in[0], call.out, params_, call.pool); }
+  void run(const StepCall& call) const override { depthwise(weights_, call.in[0].planes, call.out[0].planes, params_, call.pool); }
 
  private:
   DepthwiseWeights weights_;
@@ -23,20 +23,22 @@ class DepthwiseStep : public Step {
 
 }  // namespace
 
-std::unique_ptr<Step> make_depthwise(const Graph& graph, const Node& node, Isa isa) {
+std::unique_ptr<Step> make_depthwise(const StepMaker& maker) {
+  const Graph& graph = maker.graph;
+  const Node& node = maker.node;
   const Tensor weight = node.tensor("weight").unpacked();
-  const auto &stride = node.integers("stride"), &padding = node.integers("padding"), &dilation = node.integers("dilation");
+  const auto stride = node.integers("stride"), padding = node.integers("padding"), dilation = node.integers("dilation");
   DepthwiseParams p{};
   p.kernel_h = narrow(weight.shape()[2]), p.kernel_w = narrow(weight.shape()[3]);
   p.stride_h = narrow(stride[0]), p.stride_w = narrow(stride[1]);
   p.pad_top = narrow(padding[0]), p.pad_left = narrow(padding[1]);
   p.dilation_h = narrow(dilation[0]), p.dilation_w = narrow(dilation[1]);
   p.in_zero = quantization(graph, node.inputs[0]).zero_point;
-  p.out_zero = quantization(graph, node.output).zero_point;
+  p.out_zero = quantization(graph, node.outputs[0]).zero_point;
   p.low = narrow(node.integer("low")), p.high = narrow(node.integer("high"));
   const std::vector<float> multiplier = multipliers(graph, node);
   auto step = std::make_unique<DepthwiseStep>(
-      pack_depthwise(select_depthwise(isa), weight.as<int8_t>(), node.tensor("bias").as<int32_t>(), multiplier.data(),
+      pack_depthwise(select_depthwise(maker.isa), weight.as<int8_t>(), node.tensor("bias").as<int32_t>(), multiplier.data(),
                      narrow(weight.shape()[0]), p),
       p);
   step->info.zeros = weight.zeros();

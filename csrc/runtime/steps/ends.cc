@@ -1,4 +1,4 @@
-// The two ends of a network: quantize and dequantize.
+// Between float32 and uint8: quantize and dequantize.
 #include "kernels/quantize/quantize.h"
 #include "runtime/steps/steps.h"
 
@@ -10,7 +10,10 @@ class QuantizeStep : public Step {
   QuantizeStep(const QuantizeKernel& kernel, const QuantizeParams& params) : kernel_(kernel), params_(params) {
     info.kernel = std::string("quantize_") + kernel.name;
   }
-  void run(const StepCall& call) const override { quantize(kernel_, call.in_float, call.out, params_, call.pool); }
+  void run(const StepCall& call) const override {
+    const Planes& out = call.out[0].planes;
+    (out.height == 1 && out.width == 1 ? quantize_rows : quantize)(kernel_, call.in[0].as<float>(), out, params_, call.pool);
+  }
 
  private:
   const QuantizeKernel& kernel_;
@@ -25,7 +28,8 @@ class QuantizePhasesStep : public Step {
     info.kernel = kernel.name;
   }
   void run(const StepCall& call) const override {
-    quantize_phases(kernel_, call.in_float, call.in[0].height, call.in[0].width, call.out, order_, params_, call.pool);
+    const Array& in = call.in[0];
+    quantize_phases(kernel_, in.as<float>(), in.dims[2], in.dims[3], call.out[0].planes, order_, params_, call.pool);
   }
 
  private:
@@ -39,7 +43,10 @@ class DequantizeStep : public Step {
   DequantizeStep(const QuantizeKernel& kernel, const QuantizeParams& params) : kernel_(kernel), params_(params) {
     info.kernel = std::string("dequantize_") + kernel.name;
   }
-  void run(const StepCall& call) const override { dequantize(kernel_, call.in[0], call.out_float, params_, call.pool); }
+  void run(const StepCall& call) const override {
+    const Planes& in = call.in[0].planes;
+    (in.height == 1 && in.width == 1 ? dequantize_rows : dequantize)(kernel_, in, call.out[0].as<float>(), params_, call.pool);
+  }
 
  private:
   const QuantizeKernel& kernel_;
@@ -48,13 +55,14 @@ class DequantizeStep : public Step {
 
 }  // namespace
 
-std::unique_ptr<Step> make_end(const Graph& graph, const Node& node, Isa isa) {
-  const Quantization& q = quantization(graph, node.op == Op::quantize ? node.output : node.inputs[0]);
+std::unique_ptr<Step> make_end(const StepMaker& maker) {
+  const Node& node = maker.node;
+  const Quantization& q = quantization(maker.graph, node.op == Op::quantize ? node.outputs[0] : node.inputs[0]);
   const QuantizeParams params{1.0f / q.scale, q.scale, q.zero_point};
-  if (node.attributes.contains("phases"))
-    return std::make_unique<QuantizePhasesStep>(select_quantize(isa), node.integers("phases"), params);
-  if (node.op == Op::quantize) return std::make_unique<QuantizeStep>(select_quantize(isa), params);
-  return std::make_unique<DequantizeStep>(select_quantize(isa), params);
+  const QuantizeKernel& kernel = select_quantize(maker.isa);
+  if (node.has("phases")) return std::make_unique<QuantizePhasesStep>(kernel, node.integers("phases"), params);
+  if (node.op == Op::quantize) return std::make_unique<QuantizeStep>(kernel, params);
+  return std::make_unique<DequantizeStep>(kernel, params);
 }
 
 }  // namespace niwaki

@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 #include "base/status.h"
+#include "graph/operators.h"
 #include "kernels/add/add.h"
 #include "kernels/mul/mul.h"
 #include "kernels/table/table.h"
@@ -17,7 +18,7 @@ class AddStep : public Step {
     info.kernel = std::string("add_") + kernel.name;
   }
   bool may_overwrite(size_t) const override { return true; }
-  void run(const StepCall& call) const override { add(kernel_, call.in[0], call.in[1], call.out, params_, call.pool); }
+  void run(const StepCall& call) const override { add(kernel_, call.in[0].planes, call.in[1].planes, call.out[0].planes, params_, call.pool); }
 
  private:
   const AddKernel& kernel_;
@@ -29,7 +30,7 @@ class MulStep : public Step {
   MulStep(const MulKernel& kernel, const MulParams& params) : kernel_(kernel), params_(params) {
     info.kernel = std::string("mul_") + kernel.name;
   }
-  void run(const StepCall& call) const override { mul(kernel_, call.in[0], call.in[1], call.out, params_, call.pool); }
+  void run(const StepCall& call) const override { mul(kernel_, call.in[0].planes, call.in[1].planes, call.out[0].planes, params_, call.pool); }
 
  private:
   const MulKernel& kernel_;
@@ -42,7 +43,7 @@ class ClampStep : public Step {
     info.kernel = std::string("clamp_") + kernel.name;
   }
   bool may_overwrite(size_t) const override { return true; }
-  void run(const StepCall& call) const override { clamp(kernel_, call.in[0], call.out, low_, high_, call.pool); }
+  void run(const StepCall& call) const override { clamp(kernel_, call.in[0].planes, call.out[0].planes, low_, high_, call.pool); }
 
  private:
   const TableKernel& kernel_;
@@ -57,7 +58,7 @@ class TableStep : public Step {
     info.bytes = 256;
   }
   bool may_overwrite(size_t) const override { return true; }
-  void run(const StepCall& call) const override { lookup(kernel_, call.in[0], call.out, table_.data(), call.pool); }
+  void run(const StepCall& call) const override { lookup(kernel_, call.in[0].planes, call.out[0].planes, table_.data(), call.pool); }
 
  private:
   const TableKernel& kernel_;
@@ -66,9 +67,11 @@ class TableStep : public Step {
 
 }  // namespace
 
-std::unique_ptr<Step> make_pointwise(const Graph& graph, const Node& node, Isa isa) {
-  const Quantization &a = quantization(graph, node.inputs[0]), &b = quantization(graph, node.inputs.back()),
-                     &out = quantization(graph, node.output);
+std::unique_ptr<Step> make_pointwise(const StepMaker& maker) {
+  const Node& node = maker.node;
+  const Isa isa = maker.isa;
+  const Quantization &a = quantization(maker.graph, node.inputs[0]), &b = quantization(maker.graph, node.inputs.back()),
+                     &out = quantization(maker.graph, node.outputs[0]);
   if (node.op == Op::table) return std::make_unique<TableStep>(select_table(isa), node.tensor("table").data());
   const int32_t low = narrow(node.integer("low")), high = narrow(node.integer("high"));
   switch (node.op) {
@@ -81,7 +84,7 @@ std::unique_ptr<Step> make_pointwise(const Graph& graph, const Node& node, Isa i
       return std::make_unique<MulStep>(select_mul(isa), params);
     }
     case Op::clamp: return std::make_unique<ClampStep>(select_table(isa), static_cast<uint8_t>(low), static_cast<uint8_t>(high));
-    default: throw Error(Status::internal, node.name + ": not a pointwise operator.");
+    default: throw Error(Status::internal, describe(node) + ": not a pointwise operator.");
   }
 }
 

@@ -1,4 +1,4 @@
-// Max, average and adaptive average pooling.
+// Max, average and adaptive average pooling of uint8 images.
 #include "kernels/pool/pool.h"
 #include "runtime/steps/steps.h"
 
@@ -12,7 +12,7 @@ class PoolStep : public Step {
   PoolStep(const PoolKernel& kernel, Run run, const PoolParams& params) : kernel_(kernel), run_(run), params_(params) {
     info.kernel = std::string("pool_") + kernel.name;
   }
-  void run(const StepCall& call) const override { run_(kernel_, call.in[0], call.out, params_, call.pool); }
+  void run(const StepCall& call) const override { run_(kernel_, call.in[0].planes, call.out[0].planes, params_, call.pool); }
 
  private:
   const PoolKernel& kernel_;
@@ -22,8 +22,9 @@ class PoolStep : public Step {
 
 }  // namespace
 
-std::unique_ptr<Step> make_pool(const Graph& graph, const Node& node, Isa isa) {
-  const Quantization &in = quantization(graph, node.inputs[0]), &out = quantization(graph, node.output);
+std::unique_ptr<Step> make_pool_u8(const StepMaker& maker) {
+  const Node& node = maker.node;
+  const Quantization &in = quantization(maker.graph, node.inputs[0]), &out = quantization(maker.graph, node.outputs[0]);
   PoolParams p{};
   p.dilation_h = p.dilation_w = 1;
   p.in_zero = in.zero_point, p.out_zero = out.zero_point;
@@ -32,7 +33,7 @@ std::unique_ptr<Step> make_pool(const Graph& graph, const Node& node, Isa isa) {
   Run run = adaptive_avg_pool2d;
   if (node.op != Op::adaptive_avg_pool2d) {
     run = node.op == Op::max_pool2d ? max_pool2d : avg_pool2d;
-    const auto &kernel = node.integers("kernel"), &stride = node.integers("stride"), &padding = node.integers("padding");
+    const auto kernel = node.integers("kernel"), stride = node.integers("stride"), padding = node.integers("padding");
     p.kernel_h = narrow(kernel[0]), p.kernel_w = narrow(kernel[1]);
     p.stride_h = narrow(stride[0]), p.stride_w = narrow(stride[1]);
     p.pad_top = narrow(padding[0]), p.pad_left = narrow(padding[1]), p.pad_bottom = narrow(padding[2]),
@@ -47,7 +48,7 @@ std::unique_ptr<Step> make_pool(const Graph& graph, const Node& node, Isa isa) {
     p.count_include_pad = node.integer("count_include_pad") != 0;
     p.divisor = narrow(node.integer("divisor"));
   }
-  return std::make_unique<PoolStep>(select_pool(isa), run, p);
+  return std::make_unique<PoolStep>(select_pool(maker.isa), run, p);
 }
 
 }  // namespace niwaki

@@ -2,19 +2,20 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "runtime/step.h"
 #include "runtime/steps/attributes.h"
 
 namespace niwaki {
 
-std::unique_ptr<Step> make_conv(const Graph& graph, const Node& node, Isa isa, ConvKind kind,
-                                int64_t expected_pixels);  // conv2d and linear
-std::unique_ptr<Step> make_depthwise(const Graph& graph, const Node& node, Isa isa);
-std::unique_ptr<Step> make_pool(const Graph& graph, const Node& node, Isa isa);       // max, average, adaptive average
-std::unique_ptr<Step> make_pointwise(const Graph& graph, const Node& node, Isa isa);  // add, mul, clamp, table
-std::unique_ptr<Step> make_copy(const Graph& graph, const Node& node);          // concat, slice, pad, reshape, channel_shuffle
-std::unique_ptr<Step> make_end(const Graph& graph, const Node& node, Isa isa);  // quantize, dequantize
+// The uint8 family, and what moves its values.
+std::unique_ptr<Step> make_conv(const StepMaker& maker);       // conv2d and linear
+std::unique_ptr<Step> make_depthwise(const StepMaker& maker);  // conv2d with a uint8 output and no residual, groups = channels
+std::unique_ptr<Step> make_pool_u8(const StepMaker& maker);    // max_pool2d, avg_pool2d, adaptive_avg_pool2d
+std::unique_ptr<Step> make_pointwise(const StepMaker& maker);  // add, mul, clamp, table
+std::unique_ptr<Step> make_copy(const StepMaker& maker);       // concat, slice, pad, reshape, permute, channel_shuffle, upsample_nearest2d
+std::unique_ptr<Step> make_end(const StepMaker& maker);        // quantize, dequantize
 
 // Row-major values.
 // reshape, permute, expand, concat, slice, pad, flip, roll, tile, take, gather, unfold
@@ -25,7 +26,20 @@ std::unique_ptr<Step> make_windows(const StepMaker& maker);  // convolution, poo
 inline const Quantization& quantization(const Graph& graph, int value) { return *graph.value(value).quantization; }
 inline int32_t narrow(int64_t value) { return static_cast<int32_t>(value); }  // what the graph has checked to fit
 
+inline bool has_residual(const Node& layer) { return layer.inputs.size() > 1 && layer.inputs[1] >= 0; }
+
 // (input scale * weight scale) / output scale of each output channel; without the division for a float32 output.
 std::vector<float> multipliers(const Graph& graph, const Node& node);
+
+// Of a node's attributes with numbers in place of expressions.
+inline std::vector<int64_t> integers(const Attributes& attributes, const char* name) {
+  std::vector<int64_t> result;
+  for (const Dim& value : std::get<Dims>(attributes.at(name))) result.push_back(value.value());
+  return result;
+}
+inline int64_t integer(const Attributes& attributes, const char* name) {
+  return std::get<Dims>(attributes.at(name)).at(0).value();
+}
+inline int64_t from_front(int64_t axis, int rank) { return axis < 0 ? axis + rank : axis; }
 
 }  // namespace niwaki
