@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/status.h"
+#include "graph/shapes.h"
 #include "runtime/session.h"
 
 namespace niwaki {
@@ -23,21 +24,23 @@ constexpr int kMinRounds = 5, kMaxRounds = 100;
 // A model, something to run it on, and the least time that each of its steps has taken: what else ran on the machine only adds.
 class Candidate {
  public:
-  Candidate(const Graph& graph, Isa isa, const Kind& kind, std::span<const std::vector<int64_t>> sizes, int threads)
+  Candidate(const Graph& graph, Isa isa, const Kind& kind, std::span<const Sizes> sizes, int threads)
       : name(kind.name),
         model(std::make_shared<Model>(graph, isa, kind.kind)),
         milliseconds(model->steps().size(), std::numeric_limits<double>::infinity()),
         session_(model, threads) {
-    for (const auto& output : session_.output_sizes(sizes)) outputs_.emplace_back(elements(output));
+    const std::vector<Sizes> made = session_.output_sizes(sizes);
+    for (size_t i = 0; i < made.size(); ++i) outputs_.emplace_back(bytes(graph, graph.outputs()[i], made[i]));
     for (auto& output : outputs_) targets_.push_back(output.data());
-    for (const auto& input : sizes) inputs_.emplace_back(elements(input));
+    for (size_t i = 0; i < sizes.size(); ++i) inputs_.emplace_back(bytes(graph, graph.inputs()[i], sizes[i]));
     for (size_t i = 0; i < inputs_.size(); ++i) sources_.push_back({inputs_[i].data(), sizes[i]});
     session_.run(sources_, targets_);  // plans the memory
   }
 
   void run() {
     session_.run(sources_, targets_);
-    for (size_t k = 0; k < milliseconds.size(); ++k) milliseconds[k] = std::min(milliseconds[k], session_.milliseconds()[k]);
+    const std::vector<double> now = session_.milliseconds();
+    for (size_t k = 0; k < milliseconds.size(); ++k) milliseconds[k] = std::min(milliseconds[k], now[k]);
   }
 
   const char* name;
@@ -45,16 +48,14 @@ class Candidate {
   std::vector<double> milliseconds;
 
  private:
-  static size_t elements(const std::vector<int64_t>& sizes) {
-    int64_t count = 1;
-    for (int64_t size : sizes) count *= size;
-    return static_cast<size_t>(count);
+  static size_t bytes(const Graph& graph, const Port& port, const Sizes& sizes) {
+    return static_cast<size_t>(elements_of(sizes) * dtype_bytes(graph.value(port.value).dtype));
   }
 
   Session session_;
-  std::vector<std::vector<float>> inputs_, outputs_;  // zeros: no kernel is faster or slower for them
+  std::vector<std::vector<uint8_t>> inputs_, outputs_;  // zeros: no kernel is faster or slower for them
   std::vector<Session::Input> sources_;
-  std::vector<float*> targets_;
+  std::vector<void*> targets_;
 };
 
 std::string measured(const std::vector<std::unique_ptr<Candidate>>& candidates, size_t step) {
@@ -70,12 +71,10 @@ std::string measured(const std::vector<std::unique_ptr<Candidate>>& candidates, 
 
 }  // namespace
 
-std::unique_ptr<Model> autotune(const Graph& graph, Isa isa, std::span<const std::vector<int64_t>> sizes, int threads,
-                                double seconds) {
+std::unique_ptr<Model> autotune(const Graph& graph, Isa isa, std::span<const Sizes> sizes, int threads, double seconds) {
   using Clock = std::chrono::steady_clock;
-  for (const auto& input : sizes)
-    if (!input.empty() && input[0] == 0)
-      throw Error(Status::invalid_argument, "An empty batch can't be timed; give at least one image.");
+  for (const Sizes& input : sizes)
+    if (elements_of(input) == 0) throw Error(Status::invalid_argument, "An empty batch can't be timed; give at least one image.");
   std::vector<std::unique_ptr<Candidate>> candidates;
   for (const Kind& kind : kKinds) candidates.push_back(std::make_unique<Candidate>(graph, isa, kind, sizes, threads));
   const auto end = Clock::now() + std::chrono::duration<double>(seconds);

@@ -193,8 +193,7 @@ class Planner {
 }  // namespace
 
 Plan make_plan(const Model& model, Shapes shapes, int64_t images, int threads, const ChooseSegments& choose) {
-  Plan plan{std::move(shapes)};
-  plan.images = images;
+  Plan plan(std::move(shapes), images);
   Planner(model, plan, threads).run(choose);
   return plan;
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "runtime/model.h"
@@ -40,8 +41,10 @@ struct Copy {
 };
 
 struct Plan {
+  Plan(Shapes of, int64_t count) : shapes(std::move(of)), images(count) {}
+
   Shapes shapes;           // owns the attributes of the calls
-  int64_t images = 1;      // that go through the network together; 1 where it runs as a whole
+  int64_t images;          // that go through the network together; 1 where it runs as a whole
   std::vector<PlannedSegment> segments;
   std::vector<Place> places;  // of each value
   std::vector<Copy> copies;   // when all segments have run

@@ -110,7 +110,7 @@ void Session::reserve(int64_t bytes) {
   arena_ = Buffer(room);
 }
 
-const Session::Prepared& Session::prepare(std::span<const Input> inputs) {
+Session::Prepared& Session::prepare(std::span<const Input> inputs) {
   const auto is_for = [&](const Prepared& prepared) {
     bool same = inputs.size() == prepared.inputs.size();
     for (size_t i = 0; same && i < inputs.size(); ++i) same = inputs[i].sizes == prepared.inputs[i];
@@ -153,7 +153,7 @@ void Session::run(std::span<const Input> inputs, std::span<void* const> outputs)
   if (outputs.size() != graph.outputs().size())
     throw Error(Status::invalid_argument, "The network has " + std::to_string(graph.outputs().size()) + " outputs, not " +
                                               std::to_string(outputs.size()) + ".");
-  const Prepared& prepared = prepare(inputs);
+  Prepared& prepared = prepare(inputs);
   check_pointers(prepared, inputs, outputs);
   timing_.assign(model_->steps().size(), 0.0);
 
@@ -165,7 +165,7 @@ void Session::run(std::span<const Input> inputs, std::span<void* const> outputs)
     for (size_t i = 0; i < outputs.size(); ++i)
       targets[i] = static_cast<uint8_t*>(outputs[i]) + prepared.output_bytes[i] / prepared.images * first;
     const bool usual = prepared.images - first >= prepared.each;
-    run_pass(const_cast<Plan&>(usual ? prepared.passes.front() : prepared.passes.back()), sources, targets);
+    run_pass(usual ? prepared.passes.front() : prepared.passes.back(), sources, targets);
   }
   states_.commit();
   const std::lock_guard lock(mutex_);

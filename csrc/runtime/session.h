@@ -62,7 +62,7 @@ class Session {
   struct Prepared;
   class Running;
 
-  const Prepared& prepare(std::span<const Input> inputs);
+  Prepared& prepare(std::span<const Input> inputs);
   std::unique_ptr<Prepared> plan(std::vector<Sizes> sizes) const;
   void reserve(int64_t bytes);
   void check_pointers(const Prepared& prepared, std::span<const Input> inputs, std::span<void* const> outputs) const;

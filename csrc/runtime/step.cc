@@ -41,9 +41,20 @@ std::unique_ptr<Step> make(const StepMaker& maker) {
     case Op::reshape:
     case Op::permute:
       if (is_grouped(maker, node.inputs[0]) || is_grouped(maker, node.outputs[0])) return make_copy(maker);
-      break;
+      return make_movement(maker);
     case Op::channel_shuffle:
     case Op::upsample_nearest2d: return make_copy(maker);
+    case Op::expand:
+    case Op::flip:
+    case Op::roll:
+    case Op::tile:
+    case Op::take:
+    case Op::gather:
+    case Op::unfold: return make_movement(maker);
+    case Op::full:
+    case Op::arange:
+    case Op::linspace:
+    case Op::size: return make_values(maker);
     case Op::constant: return std::make_unique<ConstantStep>(node.tensor("value"));
     default: break;
   }

@@ -31,15 +31,7 @@ inline bool has_residual(const Node& layer) { return layer.inputs.size() > 1 && 
 // (input scale * weight scale) / output scale of each output channel; without the division for a float32 output.
 std::vector<float> multipliers(const Graph& graph, const Node& node);
 
-// Of a node's attributes with numbers in place of expressions.
-inline std::vector<int64_t> integers(const Attributes& attributes, const char* name) {
-  std::vector<int64_t> result;
-  for (const Dim& value : std::get<Dims>(attributes.at(name))) result.push_back(value.value());
-  return result;
-}
-inline int64_t integer(const Attributes& attributes, const char* name) {
-  return std::get<Dims>(attributes.at(name)).at(0).value();
-}
+// An axis that may be counted from the end.
 inline int64_t from_front(int64_t axis, int rank) { return axis < 0 ? axis + rank : axis; }
 
 }  // namespace niwaki
