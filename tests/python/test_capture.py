@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from torch.nn import functional as F
 
 import niwaki
 from niwaki._compat import import_torchvision
-from niwaki.capture import capture, evaluating, shapes_of
+from niwaki.capture import Captured, capture, evaluating, shapes_of
+from niwaki.quantization import ranges_of
 
 
 class Net(nn.Module):
@@ -34,7 +36,7 @@ class Net(nn.Module):
 
 
 def names(module: nn.Module, x: torch.Tensor) -> list[str]:
-    return [node.name for node in capture(module, (x,)).module(check_guards=False).graph.nodes]
+    return [node.name for node in capture(module, (x,)).program().graph.nodes]
 
 
 @pytest.mark.parametrize("again", [(2, 3, 8, 8), (1, 3, 8, 8), (5, 3, 8, 8), (3, 3, 13, 17), (1, 3, 33, 33)])
@@ -43,7 +45,8 @@ def test_names_are_the_same_for_every_batch_and_image_size(again: tuple[int, ...
     compressed = niwaki.quantize(Net(), [x])
     first = names(compressed, x)
     assert names(compressed, torch.randn(again)) == first
-    assert set(compressed.niwaki_ranges.names) <= set(first)
+    assert set(ranges_of(compressed).values) <= set(first)
+    assert capture(compressed, (torch.randn(again),)).fingerprint == ranges_of(compressed).fingerprint
 
 
 @pytest.mark.parametrize("network", ["resnet18", "googlenet", "shufflenet_v2_x0_5", "mobilenet_v3_small"])
@@ -60,7 +63,7 @@ def test_captures_in_eval_mode_and_gives_every_mode_back() -> None:
     x = torch.randn(2, 3, 8, 8)
     program = capture(net, (x,))
     assert {name: module.training for name, module in net.named_modules()} == modes
-    assert torch.equal(program.module()(x), net.eval()(x))
+    assert torch.equal(program.program()(x), net.eval()(x))
 
     def fail() -> None:
         with evaluating(net.train()):
@@ -85,7 +88,101 @@ def test_keyword_inputs() -> None:
             return a + b
 
     a = torch.randn(2)
-    assert torch.equal(capture(Two(), (a,), {"b": a}).module()(a, b=a), a + a)
+    captured = capture(Two(), (a,), {"b": a})
+    assert torch.equal(captured.program()(a, b=a), a + a)
+    assert captured.parameters == ("a",) and list(captured.arguments) == ["a", "b"]
+
+
+class Function(nn.Module):
+    def __init__(self, function: Callable[..., Any], **parts: nn.Module) -> None:
+        super().__init__()
+        self.function = function
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.function(self, x)
+
+
+def free(captured: Captured) -> dict[str, tuple[int, int]]:
+    return {size.name: (size.low, size.high) for size in captured.sizes.values()}
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_sizes_are_free_whatever_the_example(batch: int) -> None:
+    captured = capture(Net(), (torch.randn(batch, 3, 9, 9),))
+    (info,) = captured.inputs
+    assert captured.dims_in_words(info) == ("batch", 3, "height", "width")
+    assert set(free(captured)) == {"batch", "height", "width"}
+    for shape in [(1, 3, 9, 9), (7, 3, 8, 31)]:
+        assert captured.refusal([torch.randn(shape)]) == ""
+    assert "dim 1 must be 3, not 4" in captured.refusal([torch.randn(1, 4, 9, 9)])
+
+
+def test_a_branch_on_a_size_is_a_range_and_one_on_its_remainder_a_guard() -> None:
+    low = capture(Function(lambda _, x: x * 2 if x.shape[1] < 35 else x), (torch.randn(2, 32),))
+    assert free(low)["length"] == (0, 34)
+    assert "length" in low.refusal([torch.randn(2, 35)]) and low.refusal([torch.randn(2, 34)]) == ""
+    even = capture(Function(lambda _, x: x * 2 if x.shape[1] % 2 == 0 else x), (torch.randn(2, 32),))
+    assert even.refusal([torch.randn(2, 30)]) == ""
+    assert "dim 1 of input 'x'" in even.refusal([torch.randn(2, 31)])
+
+
+def test_a_branch_on_one_is_held_and_a_question_about_memory_is_not() -> None:
+    """torch asks whether sizes are 1 by itself; both look alike in the graph."""
+    branching = capture(Function(lambda _, x: x * 2 if x.shape[0] != 1 else x), (torch.randn(3, 4),))
+    assert branching.refusal([torch.randn(1, 4)]) and not branching.refusal([torch.randn(2, 4)])
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    for batch in (1, 3):
+        captured = capture(layer, (torch.randn(batch, 5, 8),))
+        assert not captured.refusal([torch.randn(1, 1, 8)]) and not captured.refusal([torch.randn(4, 9, 8)])
+
+
+def test_the_fingerprint_is_that_of_the_graph() -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    prints = {capture(layer, (torch.randn(shape),)).fingerprint for shape in [(1, 5, 8), (3, 5, 8), (2, 1, 8)]}
+    assert len(prints) == 1
+    other = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=True)
+    assert capture(other, (torch.randn(3, 5, 8),)).fingerprint not in prints
+
+
+def test_a_pool_over_the_whole_image_holds_at_any_size() -> None:
+    net = Function(lambda net, x: F.avg_pool2d(net.c(x), x.shape[2:]), c=nn.Conv2d(3, 4, 3, padding=1))
+    captured = capture(net, (torch.randn(1, 3, 8, 8),))
+    x = torch.randn(2, 3, 11, 7)
+    assert captured.refusal([x]) == ""
+    torch.testing.assert_close(captured.program()(x), net(x))
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}, {"batch_first": True}])
+def test_recurrent_layers_stay_whole_and_free(kind: type[nn.Module], options: dict[str, Any]) -> None:
+    net = Function(lambda net, x: net.r(x), r=kind(6, 5, **options))
+    captured = capture(net, (torch.randn(4, 1, 6),))
+    targets = [str(node.target) for node in captured.program().graph.nodes]
+    assert targets.count("niwaki.recurrent.default") == 1
+    x = torch.randn(9, 3, 6)
+    assert captured.refusal([x]) == ""
+    torch.testing.assert_close(captured.program()(x), net(x))
+
+
+@pytest.mark.parametrize("kind", [nn.LSTMCell, nn.GRUCell, nn.RNNCell])
+def test_cells_answer_as_torch_does(kind: type[nn.Module]) -> None:
+    net = Function(lambda net, x: net.cell(x), cell=kind(6, 5))
+    captured = capture(net, (torch.randn(1, 6),))
+    x = torch.randn(3, 6)
+    assert captured.refusal([x]) == ""
+    torch.testing.assert_close(captured.program()(x), net(x))
+
+
+def test_recurrent_gradients_are_those_of_torch() -> None:
+    net = nn.LSTM(6, 5)
+    x = torch.randn(4, 2, 6, requires_grad=True)
+    net(x)[0].square().sum().backward()
+    wanted, x.grad = x.grad, None
+    program = capture(net, (torch.randn(4, 2, 6),)).program()
+    program(x)[0].square().sum().backward()
+    torch.testing.assert_close(x.grad, wanted)
 
 
 def test_failure_is_one_sentence() -> None:
