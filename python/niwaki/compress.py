@@ -94,7 +94,7 @@ def compress(
         NiwakiError: the network cannot be copied, has nothing to quantize, or cannot be brought to the target; the
             message says what the nearest network takes.
     """
-    check_model(model, "compress")
+    model = check_model(model, "compress")
     if recipe is not None:
         given = {"sparsity": sparsity, "target": target, "skip": skip or None, "optimize": optimize, "prune": prune}
         _check_recipe({**given, "quantize": quantize, **options})

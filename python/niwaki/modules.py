@@ -36,7 +36,7 @@ def check_module(module: Any, what: str) -> nn.Module:
     if isinstance(module, type) and issubclass(module, nn.Module):
         raise TypeError(f"niwaki.{what}: {module.__name__} is a class; give a module, such as {module.__name__}(...).")
     if not isinstance(module, nn.Module):
-        raise TypeError(f"niwaki.{what}: module must be a torch.nn.Module, not {type(module).__name__}.")
+        raise TypeError(f"niwaki.{what}: model must be a torch.nn.Module, not {type(module).__name__}.")
     if isinstance(module, torch.jit.ScriptModule):
         raise TypeError(
             f"niwaki.{what}: {type(module).__name__} is TorchScript, whose layers cannot be taken apart; give the "
@@ -45,10 +45,13 @@ def check_module(module: Any, what: str) -> nn.Module:
     return module
 
 
-def check_model(model: Any, what: str) -> None:
-    """Raises TypeError unless `model` is a float32 module on the CPU. `what` names the function that was called."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"niwaki.{what}: model must be a torch.nn.Module, not {type(model).__name__}.")
+def check_model(model: Any, what: str) -> nn.Module:
+    """A float32 module on the CPU, without what torch.compile put around it. `what` names the function that was called.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    model = check_module(model, what)
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.device.type != "cpu":
             raise TypeError(
@@ -60,6 +63,7 @@ def check_model(model: Any, what: str) -> None:
                 f"niwaki.{what}: '{name}' is {str(tensor.dtype).removeprefix('torch.')}; "
                 "convert the model with model.float()."
             )
+    return model
 
 
 def config_or_default(config: Config | None, kind: type[Config], what: str) -> Config:

@@ -113,7 +113,7 @@ def _import_file(path: Path) -> ModuleType:
 
 def _load_weights(model: torch.nn.Module, path: Path) -> None:
     state = _unwrap(_read_state(path), path)
-    state = {name.removeprefix("module."): value for name, value in state.items()}  # DistributedDataParallel's prefix
+    state = {_plain_name(name): value for name, value in state.items()}
     own = model.state_dict()
     problems = [f"lacks '{name}'" for name in own if name not in state]
     problems += [f"has '{name}', which the network has not" for name in state if name not in own]
@@ -126,6 +126,13 @@ def _load_weights(model: torch.nn.Module, path: Path) -> None:
         more = f", and {len(problems) - 1} more differences" if len(problems) > 1 else ""
         raise UsageError(f"--weights '{path}' does not fit the network: it {problems[0]}{more}.")
     model.load_state_dict(state)
+
+
+def _plain_name(name: str) -> str:
+    """Without what DistributedDataParallel and torch.compile put before the names of a network that they wrap."""
+    for prefix in ("module.", "_orig_mod.", "module."):
+        name = name.removeprefix(prefix)
+    return name.replace("._orig_mod.", ".")  # a part that was compiled by itself
 
 
 def _read_state(path: Path) -> Any:

@@ -63,7 +63,7 @@ def equalize(
         TypeError, ValueError: an argument is not fit; says which and why.
         NiwakiError: the network cannot be copied.
     """
-    check_model(model, "equalize")
+    model = check_model(model, "equalize")
     config = config_or_default(config, QuantizeConfig, "equalize")
     check_skips(model, config.skip, "equalize")
     return equalize_with(model, equalization_calls(check_calibration(calibration), config), config, progress=progress)

@@ -78,7 +78,7 @@ def factorize(
         TypeError, ValueError: an argument is not fit; says which and why.
         NiwakiError: the network cannot be captured.
     """
-    check_model(model, "factorize")
+    model = check_model(model, "factorize")
     config = config_or_default(config, FactorizeConfig, "factorize")
     check_skips(model, config.skip, "factorize")
     copied = plain_copy(model)

@@ -71,7 +71,7 @@ def optimize(
     Warns:
         UserWarning: the network's graph cannot be found, so no batch norm was folded.
     """
-    check_model(model, "optimize")
+    model = check_model(model, "optimize")
     config = config_or_default(config, OptimizeConfig, "optimize")
     if args is not None and not isinstance(args, tuple):
         raise TypeError(f"niwaki.optimize: args must be a tuple such as (x,), not {type(args).__name__}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterable
 from types import ModuleType
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.fx import Node
+from torch.utils import _pytree as pytree
 
 from niwaki.capture import capture
 from niwaki.errors import NiwakiError, first_sentence
@@ -28,6 +30,11 @@ from niwaki.pruning.criteria import Loss, taylor_scores
 from niwaki.pruning.groups import Group, choose_channels
 from niwaki.quantization.inputs import Batch
 
+_REMEDY = "Leave out the layers concerned with skip=, or choose the pattern 'block4'."
+
+# Sums of fewer terms are rounded differently.
+_TOLERANCE = 1e-3
+
 
 def prune_channels(
     model: nn.Module,
@@ -38,6 +45,9 @@ def prune_channels(
     loss: Loss | None = None,
 ) -> nn.Module:
     """A copy of the network with `config.sparsity` of its channels cut out of all layers that they run through.
+
+    What is cut together is found by Torch-Pruning. It is not taken on trust: the network that is returned was run, and
+    gave what the whole network gives when nothing reads those channels.
 
     Channels that meet in a sum or a concatenation go together, as in DepGraph (Fang et al., 2023). Layers that make the
     network's output keep all of their channels, and so do those of `skip`. At least one channel of each layer is left.
@@ -50,13 +60,35 @@ def prune_channels(
         items, loss: for 'taylor', see niwaki.prune.
 
     Raises:
-        NiwakiError: Torch-Pruning is missing, or cannot follow the network.
+        NiwakiError: Torch-Pruning is missing, or the channels of a layer, which is named, cannot be followed.
     """
     pruning = _torch_pruning()
-    check_model(model, "prune")
+    model = check_model(model, "prune")
     check_skips(model, config.skip, "prune")
     for name, layer in named_layers(model):
         check_finite(name, layer)
+    try:
+        return _cut(pruning, model, config, example, items, loss, each=False)
+    except _AnotherAnswerError:
+        # Once more, with a look at each layer: which one it is, is worth the time now.
+        return _cut(pruning, model, config, example, items, loss, each=True)
+
+
+class _AnotherAnswerError(NiwakiError):
+    """The network without its channels does not answer as it has to."""
+
+
+def _cut(
+    pruning: ModuleType,
+    model: nn.Module,
+    config: PruneConfig,
+    example: Batch,
+    items: Iterable[Any] | None,
+    loss: Loss | None,
+    *,
+    each: bool,
+) -> nn.Module:
+    """Cuts channels out of a copy. `each`: its answer is compared after each group of channels, else at the end."""
     copied = copy_model(model)
     bake_parametrizations(copied)
     kept = [*_output_layers(copied, example), *(la for name, la in named_layers(copied) if matches(name, config.skip))]
@@ -72,12 +104,24 @@ def prune_channels(
             )
             roots = [nn.Conv2d, nn.Linear]
             groups = [Group(graph, g, saliency) for g in graph.get_all_groups(kept, roots)]
-            for group, chosen in zip(groups, choose_channels(groups, config), strict=True):
+            masks = choose_channels(groups, config)
+            names = {module: name for name, module in copied.named_modules()}
+            memo: dict[int, Any] = {}
+            ignoring = copy.deepcopy(copied, memo)
+            twins = {module: memo[id(module)] for module in copied.modules()}
+            for group, mask in zip(groups, masks, strict=True):
+                chosen = group.chosen(mask)
+                group.ignore(chosen, twins)
                 group.cut(chosen)
+                if each and chosen:
+                    _check_answer(copied, ignoring, example, f"Layer '{names[group.layer]}'")
+            if not each:
+                _check_answer(copied, ignoring, example, type(model).__name__)
+    except NiwakiError:
+        raise
     except Exception as error:
         raise NiwakiError(
-            f"Torch-Pruning cannot follow the channels of {type(model).__name__}: {first_sentence(error)}. "
-            "Leave out the layers concerned with skip=, or choose the pattern 'block4'."
+            f"Torch-Pruning cannot follow the channels of {type(model).__name__}: {first_sentence(error)}. {_REMEDY}"
         ) from error
     copied.zero_grad(set_to_none=True)
     for name, module in copied.named_modules():
@@ -85,6 +129,30 @@ def prune_channels(
     for name, parameter in copied.named_parameters():
         parameter.requires_grad_(wanted[name])
     return copied
+
+
+def _answer(model: nn.Module, example: Batch) -> list[torch.Tensor]:
+    call = example.copy()
+    with torch.no_grad():
+        leaves = pytree.tree_leaves(model(*call.args, **call.kwargs))
+    return [leaf.double() for leaf in leaves if isinstance(leaf, torch.Tensor)]
+
+
+def _check_answer(model: nn.Module, ignoring: nn.Module, example: Batch, where: str) -> None:
+    """Raises _AnotherAnswerError unless `model` answers as the whole network does that ignores the channels cut out."""
+    try:
+        found = _answer(model, example)
+    except Exception as error:
+        raise _AnotherAnswerError(
+            f"{where}: without the channels that were chosen the network cannot run ({first_sentence(error)}). "
+            f"{_REMEDY}"
+        ) from error
+    for a, b in zip(_answer(ignoring, example), found, strict=True):
+        if a.shape != b.shape or float((a - b).norm()) > _TOLERANCE * float(a.norm()) + 1e-6:
+            raise _AnotherAnswerError(
+                f"{where}: channels cannot be cut out there, because something besides the layers that follow reads "
+                f"them (a shuffle, a view, a norm over channels, a table). {_REMEDY}"
+            )
 
 
 def _saliency(

@@ -28,6 +28,7 @@ class Group:
     def __init__(self, graph: Any, group: Any, saliency: Mapping[int, torch.Tensor]) -> None:
         self._graph = graph
         self._root = group[0].dep
+        self._readers: list[tuple[nn.Module, list[int], list[int]]] = []  # layer, its inputs, their channels here
         count = len(group[0].idxs)
         total, number = torch.zeros(count), torch.zeros(count)
         self._writers: list[torch.Tensor] = []
@@ -39,6 +40,8 @@ class Group:
             values = saliency.get(id(layer))
             if values is None:
                 continue
+            if not writes:
+                self._readers.append((layer, list(item.idxs), list(item.root_idxs)))
             grouped = isinstance(layer, nn.Conv2d) and layer.groups > 1
             if isinstance(layer, nn.Conv2d) and 1 < layer.groups < layer.out_channels:
                 self._copies = max(self._copies, layer.groups)
@@ -53,17 +56,42 @@ class Group:
         self._count = count
         self.scores = (total / number.clamp_min(1)).reshape(self._copies, -1).mean(0)
 
-    def cut(self, drop: torch.Tensor) -> None:
-        """Cuts out the channels of a mask [channels / groups]; of each layer, at least the best one stays."""
+    @property
+    def layer(self) -> nn.Module:
+        """The layer whose channels these are."""
+        module: nn.Module = self._root.target.module
+        return module
+
+    def chosen(self, drop: torch.Tensor) -> list[int]:
+        """The channels that a mask [channels / groups] cuts out; of each layer, at least the best one stays."""
         drop = drop.repeat(self._copies)
         scores = self.scores.repeat(self._copies)
         for where in self._writers:
             if bool(drop[where].all()):
                 best = where[scores[where].argmax()] % (self._count // self._copies)
                 drop[best :: self._count // self._copies] = False
-        chosen = drop.nonzero().flatten().tolist()
+        channels: list[int] = drop.nonzero().flatten().tolist()
+        return channels
+
+    def cut(self, chosen: list[int]) -> None:
+        """Cuts these channels out of every layer that they run through."""
         if chosen:
             self._graph.get_pruning_group(self._root.target.module, self._root.handler, chosen).prune()
+
+    def ignore(self, chosen: list[int], twins: Mapping[nn.Module, nn.Module]) -> None:
+        """Sets the weights to zero by which the twins of the layers that read these channels do so.
+
+        What such a network answers, it has to answer without the channels, too.
+        """
+        gone = set(chosen)
+        for layer, inputs, channels in self._readers:
+            weight: torch.Tensor = twins[layer].weight.data  # type: ignore[assignment, union-attr]
+            columns = sorted({i for i, channel in zip(inputs, channels, strict=True) if channel in gone})
+            groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
+            per_group = weight.shape[1]
+            for group in range(groups):
+                rows = slice(group * weight.shape[0] // groups, (group + 1) * weight.shape[0] // groups)
+                weight[rows, [i - group * per_group for i in columns if i // per_group == group]] = 0
 
 
 def choose_channels(groups: Sequence[Group], config: PruneConfig) -> list[torch.Tensor]:

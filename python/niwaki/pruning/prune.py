@@ -154,7 +154,7 @@ def prune_with_reasons(
         counts: for second order, how many weights or blocks of each layer to prune, by its name, instead of config's
             sparsity.
     """
-    check_model(model, "prune")
+    model = check_model(model, "prune")
     copied = copy_model(model)
     layers, reasons = find_targets(copied, config)
     if config.importance == "magnitude":
@@ -175,7 +175,7 @@ def _by_scores(layers: dict[str, Layer], scores: dict[str, torch.Tensor], config
 
 
 def _by_taylor(model: nn.Module, config: PruneConfig, items: Iterable[Any], loss: Loss) -> nn.Module:
-    check_model(model, "prune")
+    model = check_model(model, "prune")
     copied = copy_model(model)
     layers, _ = find_targets(copied, config)
     wanted = {name: original_of(layer).requires_grad for name, layer in layers.items()}

@@ -79,7 +79,7 @@ def quantize_with_reasons(
     `scales` are those of the weights that lie on the int8 grid already, by the layer's name. `checkpoint` is a folder
     that keeps layers whose rounding takes long.
     """
-    check_model(model, "quantize")
+    model = check_model(model, "quantize")
     config = config_or_default(config, QuantizeConfig, "quantize")
     if any(isinstance(module, (Conv2d, Linear)) for module in model.modules()):
         raise ValueError("niwaki.quantize: the network is quantized already; begin with the float32 network.")

@@ -64,7 +64,7 @@ def prepare(
         TypeError, ValueError: an argument is not fit; says which and why.
         NiwakiError: there is nothing to quantize.
     """
-    check_model(model, "prepare")
+    model = check_model(model, "prepare")
     config = config_or_default(config, QuantizeConfig, "prepare")
     if config.codebook is not None:
         raise ValueError(
@@ -199,7 +199,7 @@ def convert(
         TypeError, ValueError: an argument is not fit; says which and why.
         NiwakiError: the network does not come from niwaki.prepare.
     """
-    check_model(prepared, "convert")
+    prepared = check_model(prepared, "convert")
     config = QuantizeConfig() if config is None else config
     copied = _folded(copy_model(prepared).eval().requires_grad_(False))
     layers = {name: layer for name, layer in named_layers(copied) if hasattr(layer, _QUANTIZER)}

@@ -51,7 +51,7 @@ def run_recipe(
         recipe: a name, a path or a Recipe.
     """
     found = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    check_model(model, "compress")
+    model = check_model(model, "compress")
     found.check_patterns(model)
     quantize = found.quantize if transform is None else dataclasses.replace(found.quantize, transform=transform)
     with _seeded(found.seed):

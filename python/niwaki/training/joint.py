@@ -98,7 +98,7 @@ class JointTraining:
         checkpoint: str | os.PathLike[str] | None = None,
         progress: bool = True,
     ) -> None:
-        check_model(model, "JointTraining")
+        model = check_model(model, "JointTraining")
         if prune is None and quantize is None:
             raise TypeError("niwaki.JointTraining: give prune=PruneConfig(...), quantize=QuantizeConfig(...) or both.")
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
