@@ -125,6 +125,15 @@ def _check_paths(arguments: argparse.Namespace) -> None:
             raise UsageError(f"{name} '{path}': the folder cannot be written to.")
 
 
+def _check_reading(arguments: argparse.Namespace) -> None:
+    """Options of reading that would do nothing."""
+    source = Path(arguments.calibration)
+    if arguments.key is not None and not source.is_file():
+        raise UsageError("--key names an array of a file; --calibration is none.")
+    if arguments.resize is not None and not source.is_dir():
+        raise UsageError("--resize is for a folder of images; --calibration is none.")
+
+
 def _image(arguments: argparse.Namespace, shape: Sequence[int]) -> ImageConfig | None:
     """What the file says about images: mean and std, where they were given or images were read with them."""
     given = arguments.mean is not None or arguments.std is not None
@@ -153,6 +162,7 @@ def _show(report: Report) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Does what `niwaki compress` says."""
     _check_paths(arguments)
+    _check_reading(arguments)
     import torch
 
     import niwaki

@@ -23,7 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     target.add_argument("--target-latency", type=float, metavar="MS", help="of one input, on this machine")
     target.add_argument("--target-speedup", type=float, metavar="TIMES", help="as fast as int8 without zeros")
-    target.add_argument("--target-threads", type=int, default=1, metavar="N", help="of the latency (default: 1)")
+    target.add_argument("--target-threads", type=int, metavar="N", help="of the latency (default: 1)")
 
     prune = parser.add_argument_group("pruning")
     prune.add_argument(
@@ -32,19 +32,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     prune.add_argument(
         "--pattern",
         choices=("block4", "unstructured"),
-        default="block4",
         help="what is zero together: four input channels, which runs fastest, or single weights (default: block4)",
     )
     prune.add_argument(
         "--scope",
         choices=("global", "local"),
-        default="global",
         help="whether the share holds for the network as a whole or for each layer (default: global)",
     )
     prune.add_argument(
         "--importance",
         choices=("magnitude", "second_order"),
-        default="magnitude",
         help="the smallest weights go, or those whose loss the others can make good on the inputs (default: magnitude)",
     )
     parser.add_argument(
@@ -91,19 +88,33 @@ def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.equalize:
         options["equalize"] = True
     kept = {} if arguments.checkpoint is None else {"checkpoint": arguments.checkpoint}
+    pruning = {
+        name: getattr(arguments, name)
+        for name in ("pattern", "scope", "importance")
+        if getattr(arguments, name) is not None
+    }
+    if arguments.target_threads is not None and arguments.target_latency is None and arguments.target_speedup is None:
+        raise UsageError("--target-threads says on how many threads a latency is measured; give --target-latency, too.")
     if arguments.recipe is not None:
-        if options or targeted or arguments.sparsity is not None:
+        if options or targeted or pruning or arguments.sparsity is not None:
             raise UsageError("--recipe says all of pruning and quantization; leave the other options of them out.")
         return {"recipe": arguments.recipe, **kept}
     if targeted:
         if arguments.sparsity is not None:
             raise UsageError("--sparsity and a target exclude each other: a target finds the sparsity of each layer.")
+        _refuse(pruning, ("scope", "importance"), "a target, which finds the zeros of each layer by second order")
         size, latency, speedup = limits
-        target = Target(size=size, latency=latency, speedup=speedup, threads=arguments.target_threads)
-        return {**options, **kept, "target": target, "pattern": arguments.pattern}
-    if arguments.sparsity is not None:
-        options.update(
-            sparsity=arguments.sparsity, pattern=arguments.pattern, scope=arguments.scope,
-            importance=arguments.importance,
-        )  # fmt: skip
+        target = Target(size=size, latency=latency, speedup=speedup, threads=arguments.target_threads or 1)
+        return {**options, **kept, **pruning, "target": target}
+    if arguments.sparsity is None:
+        _refuse(pruning, ("pattern", "scope", "importance"), "a network that is not pruned; give --sparsity, too")
+    else:
+        options.update(pruning, sparsity=arguments.sparsity)
     return {**options, **kept}
+
+
+def _refuse(given: dict[str, Any], names: tuple[str, ...], what: str) -> None:
+    """An option that would do nothing is most likely a slip."""
+    for name in names:
+        if name in given:
+            raise UsageError(f"--{name} does nothing for {what}.")

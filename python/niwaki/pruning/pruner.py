@@ -92,6 +92,13 @@ class Pruner:
     @torch.no_grad()
     def _prune(self, share: float) -> None:
         together = distributed.is_available() and distributed.is_initialized()
+        bad = self._not_finite()
+        if together:  # all of them stop, or none: a process that waits for one that has stopped waits for ever
+            stops = torch.tensor(float(bool(bad)), device=next(iter(self._layers.values())).weight.device)
+            distributed.all_reduce(stops, op=distributed.ReduceOp.MAX)
+            bad = bad or ("one of another process" if float(stops) else "")
+        if bad:
+            raise ValueError(f"niwaki.Pruner: layer '{bad}' holds NaN or infinity; restore the last good weights.")
         scores = [self._score(name) for name in self._layers]
         if together:
             for score in scores:
@@ -114,6 +121,15 @@ class Pruner:
         if self._config.importance == "taylor":
             self._gradients.clear()  # the network is another one now; movement counts from the start
 
+    def _not_finite(self) -> str:
+        """The first layer whose weights or scores hold NaN or infinity; empty where there is none."""
+        for name, layer in self._layers.items():
+            score = self._gradients.scores.get(name)
+            parts = [original_of(layer)] if score is None else [original_of(layer), score]
+            if not all(bool(torch.isfinite(part).all()) for part in parts):
+                return name
+        return ""
+
     def _score(self, name: str) -> torch.Tensor:
         """What is gone already is lowest, so that it counts among what is pruned."""
         layer, pattern = self._layers[name], self._config.pattern
@@ -122,8 +138,6 @@ class Pruner:
         if score is None:
             _log.warning("layer '%s': no finite gradient reached it, so it counts as if the loss ignored it", name)
             score = torch.zeros_like(magnitude)
-        if not bool(torch.isfinite(score).all()):
-            raise ValueError(f"niwaki.Pruner: layer '{name}' holds NaN or infinity; restore the last good weights.")
         return torch.where(scores_of(mask_of(layer).float(), pattern) > 0, score, -torch.inf)
 
     def finish(self) -> nn.Module:

@@ -148,11 +148,19 @@ class InputQuantizer(nn.Module):
             self.register_buffer("scale", value)
 
     def _follow(self, x: torch.Tensor) -> None:
-        low, high = torch.aminmax(x.detach())
-        ends = torch.stack([-low, high])
-        if distributed.is_available() and distributed.is_initialized():
+        together = distributed.is_available() and distributed.is_initialized()
+        if x.numel() > 0:
+            low, high = torch.aminmax(x.detach())
+            ends = torch.stack([-low, high])
+        elif together:
+            ends = torch.full((2,), -torch.inf, device=x.device)  # takes part: the others wait for every process
+        else:
+            return
+        if together:
             distributed.all_reduce(ends, op=distributed.ReduceOp.MAX)
         seen = torch.stack([-ends[0], ends[1]])
+        if bool((ends == -torch.inf).all()):  # no process had an input
+            return
         if not bool(torch.isfinite(seen).all()):
             # The loss says it, too; the range outlives a batch that is bad.
             _log.warning("training: a layer's input holds NaN or infinity, which its range does not follow")
@@ -167,7 +175,7 @@ class InputQuantizer(nn.Module):
         self.zero_point.fill_(zero_point)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.training and not self.learned and self.momentum > 0 and x.numel() > 0:
+        if self.training and not self.learned and self.momentum > 0:
             with torch.no_grad():
                 self._follow(x)
         scale = self.scale
