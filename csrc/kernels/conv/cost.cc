@@ -76,6 +76,22 @@ void cost_on_arm(const Work& work, Isa isa, ConvCost& cost) {
                 work.vectors;
 }
 
+// A linear layer with outputs along the vectors: no lane is ever empty, whatever the number of pixels. `factor`: the innermost loop's cost
+// compared with that of the dense kernel. `least`: a few pixels wait for their weights, or for one multiply after the other, as long as so
+// many take. Measured on x86; on Arm by instructions.
+double cost_of_wide(const ConvParams& params, const Work& work, const ConvKernels& kernels, const ConvCost& cost) {
+  double factor = 1.0, least = 4.0;
+  switch (kernels.isa) {
+    case Isa::avx2: factor = 1.7, least = 1.3; break;  // widens the weights as it goes
+    case Isa::neon: factor = 1.1, least = 1.2; break;
+    case Isa::dotprod: least = 2.5; break;
+    case Isa::i8mm: factor = 1.35, least = 2.5; break;
+    default: break;
+  }
+  const double pixels = std::max(least, static_cast<double>(params.expected_pixels));
+  return cost.dense / (work.vectors * kernels.lanes) * pixels * factor;
+}
+
 }  // namespace
 
 ConvCost conv_cost(const ConvParams& params, const int8_t* weight, const ConvKernels& kernels, const SparseCut& cut) {
@@ -86,6 +102,13 @@ ConvCost conv_cost(const ConvParams& params, const int8_t* weight, const ConvKer
   if (isa_includes(kernels.isa, Isa::neon)) cost_on_arm(work, kernels.isa, cost);
   else if (kernels.sparse_lists > 1) cost_of_sets(work, kernels, cost);
   else cost_of_lists(work, kernels.isa == Isa::scalar ? 40.0 : kernels.isa == Isa::avx2 ? 1.4 : 0.5, cost);
+  if (params.linear) cost.wide = cost_of_wide(params, work, kernels, cost);
+  if (params.linear &&
+      params.float_output) {  // what the other kernels make is turned from planes into rows: see store_float_tile
+    const double turning = 0.7 * work.outputs * work.vectors * kernels.lanes;
+    cost.dense += turning;
+    cost.sparse += turning;
+  }
   return cost;
 }
 

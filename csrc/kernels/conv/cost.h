@@ -11,8 +11,9 @@
 namespace niwaki {
 
 struct ConvCost {
-  double dense,
-      sparse;  // cycles (on Arm: instructions) for all outputs, of one image, or of one vector of pixels where no size is expected
+  // Cycles (on Arm: instructions) for all outputs, of one image, or of one vector of pixels where no size is expected.
+  double dense, sparse;
+  double wide;    // of a linear layer, whose outputs may lie along the vectors; of a single pixel where none are expected
   double filled;  // share of the blocks that are not zero
 };
 

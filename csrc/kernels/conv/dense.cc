@@ -119,9 +119,9 @@ bool DenseConv::direct(const Planes& in, const Planes& out) const {
 int64_t DenseConv::scratch_bytes(const Planes& in, const Planes& out) const {
   const int64_t lanes = int64_t{kernels_.dense_vectors + kernels_.dense_tail} * kernels_.lanes;
   const Band band = this->band(in, out);
-  return round_up(panel_bytes(in, out) + band.bytes() + band.working_bytes() + TileSource::bytes(lanes) +
-                      lanes * kernels_.dense_outputs * 4,
-                  64);
+  return round_up(
+      panel_bytes(in, out) + band.bytes() + band.working_bytes() + TileSource::bytes(lanes) + lanes * kernels_.dense_outputs * 4,
+      64);
 }
 
 int64_t DenseConv::panel_bytes(const Planes& in, const Planes& out) const {
@@ -200,8 +200,8 @@ void DenseConv::run(const Planes& in, const Planes& out, float* out_float, const
         place(job.output, out, residual, o / 4, first_pixel);
         kernels_.dense(job);
         if (out_float)
-          store_float_tile(floats, lanes, out, float_plane(out), o, kernels_.dense_outputs, first_pixel, job.vectors * kernels_.lanes + job.tail,
-                           out_float);
+          store_float_tile(floats, lanes, out, float_plane(out), o, kernels_.dense_outputs, first_pixel,
+                           job.vectors * kernels_.lanes + job.tail, out_float);
       }
     });
   });

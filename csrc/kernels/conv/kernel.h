@@ -66,7 +66,8 @@ struct SparseTile {
 };
 
 // Outputs along the vector: each row is four inputs of up to `max_pixels` pixels, broadcast one by one, times four weights of each of
-// `outputs` outputs. For planes whose pixels don't fill vectors, and for linear layers, whose images are single pixels.
+// `outputs` outputs. For planes whose pixels don't fill vectors, and for linear layers, whose images are single pixels: tokens, where there
+// are many.
 struct WideTile {
   const uint8_t* in;  // pixel 0 of the tile, four channels; pixels are 4 bytes apart (never widened)
   int64_t row_bytes;
@@ -78,7 +79,7 @@ struct WideTile {
   const float* multiplier;  // [outputs]
   int32_t* partial;         // [pixels][outputs] sums between chunks
   bool first, last;
-  ConvOutput output;  // out_float: [pixels][float_stride]
+  ConvOutput output;  // out_float: [pixels][float_stride], of which [pixels][outputs] are written
 };
 
 // How a panel is filled. Pixel p of the tile reads, for tap (ky, kx), the input at row top[p] + ky * dilation_h and column

@@ -54,17 +54,47 @@ ConvOutput PackedBase::output_of(const Planes& out, const Planes& residual) cons
   return output;
 }
 
+namespace {
+
+using Four = float __attribute__((vector_size(16)));
+
+Four load_four(const float* from) {
+  Four four;
+  std::memcpy(&four, from, sizeof four);
+  return four;
+}
+
+void store_four(float* to, Four four) { std::memcpy(to, &four, sizeof four); }
+
+// Rows of `to`, `stride` apart, from columns of `tile`, four by four: `outputs` and `pixels` of them.
+void transpose_tile(const float* tile, int64_t pitch, int64_t outputs, int64_t pixels, float* to, int64_t stride) {
+  const int64_t whole_outputs = outputs / 4 * 4, whole_pixels = pixels / 4 * 4;
+  for (int64_t p = 0; p < whole_pixels; p += 4) {
+    for (int64_t o = 0; o < whole_outputs; o += 4) {
+      const float* from = tile + o * pitch + p;
+      const Four a = load_four(from), b = load_four(from + pitch), c = load_four(from + 2 * pitch),
+                 d = load_four(from + 3 * pitch);
+      const Four ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), cd = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+      const Four ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7), cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+      float* row = to + p * stride + o;
+      store_four(row, __builtin_shufflevector(ab, cd, 0, 1, 4, 5));
+      store_four(row + stride, __builtin_shufflevector(ab, cd, 2, 3, 6, 7));
+      store_four(row + 2 * stride, __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5));
+      store_four(row + 3 * stride, __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7));
+    }
+  }
+  for (int64_t p = 0; p < pixels; ++p)
+    for (int64_t o = p < whole_pixels ? whole_outputs : 0; o < outputs; ++o) to[p * stride + o] = tile[o * pitch + p];
+}
+
+}  // namespace
+
 void store_float_tile(const float* tile, int64_t pitch, const Planes& out, int64_t plane, int64_t first_output, int64_t outputs,
                       int64_t first_pixel, int64_t pixels, float* to) {
   pixels = std::min(pixels, out.pixels() - first_pixel);
   outputs = std::min<int64_t>(outputs, out.channels - first_output);
-  if (plane == 1) {
-    for (int64_t pixel = 0; pixel < pixels; ++pixel) {
-      float* row = to + (first_pixel + pixel) * out.channels + first_output;
-      for (int64_t o = 0; o < outputs; ++o) row[o] = tile[o * pitch + pixel];
-    }
-    return;
-  }
+  if (plane == 1)
+    return transpose_tile(tile, pitch, outputs, pixels, to + first_pixel * out.channels + first_output, out.channels);
   for (int64_t done = 0; done < pixels;) {
     const int64_t image = (first_pixel + done) / plane, within = (first_pixel + done) % plane;
     const int64_t count = std::min(pixels - done, plane - within);

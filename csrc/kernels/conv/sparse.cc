@@ -118,7 +118,8 @@ void SparseConv::run(const Planes& in, const Planes& out, float* out_float, cons
             place(job.output, out, residual, o / 4, first_pixel);
             kernels_.sparse(job);
             if (out_float && job.last)
-              store_float_tile(floats, lanes, out, float_plane(out), o, job.outputs, first_pixel, fill.vectors * kernels_.lanes, out_float);
+              store_float_tile(floats, lanes, out, float_plane(out), o, job.outputs, first_pixel, fill.vectors * kernels_.lanes,
+                               out_float);
           }
         }
       }

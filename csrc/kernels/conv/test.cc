@@ -226,6 +226,9 @@ const Case kCases[] = {
     {13, 33, 1, 1, 64, 1, 1, 1, 1, 0, 1, 1, 1, 0.0},
     {0, 8, 5, 5, 8, 3, 3, 1, 1, 1, 1, 1, 1, 0.0},
     {0, 8, 1, 1, 8, 1, 1, 1, 1, 0, 1, 1, 1, 0.0},
+    // Linear layers over many tokens.
+    {31, 33, 1, 1, 70, 1, 1, 1, 1, 0, 1, 1, 1, 0.5},
+    {129, 260, 1, 1, 147, 1, 1, 1, 1, 0, 1, 1, 1, 0.8},
     {1, 8, 1, 50, 300, 1, 3, 1, 1, 1, 1, 1, 1, 0.6},
     {1, 16, 4, 4, 16, 4, 4, 4, 4, 0, 1, 1, 1, 0.0},
     // Several bands, in one image and with tiles that belong to two.
@@ -325,6 +328,26 @@ TEST(conv_chooses_sparse_kernels_only_where_zeros_are_many) {
     CHECK_EQ(packed->sparse(), zeros > 0.5);
     CHECK(!packed->reason().empty());
     if (zeros > 0.5) CHECK(packed->bytes() < pack_conv(layer.params, weights, current_isa(), ConvKind::dense)->bytes());
+  }
+}
+
+// Many tokens are worth a sparse kernel where one is not: its weights come from memory once, whichever kernel it is.
+TEST(conv_chooses_kernels_of_linear_layers_by_their_tokens) {
+  Random random(6);
+  for (const Isa isa : testing::swept_isas()) {
+    Layer sparse = make_layer({1, 384, 1, 1, 384, 1, 1, 1, 1, 0, 1, 1, 1, 0.85}, random, {});
+    Layer dense = make_layer({1, 384, 1, 1, 384, 1, 1, 1, 1, 0, 1, 1, 1, 0.0}, random, {});
+    const auto kernel = [isa](Layer& layer, int64_t tokens) {
+      layer.params.expected_pixels = tokens;
+      const ConvWeights weights{layer.weight.data(), layer.bias.data(), layer.multiplier.data()};
+      return std::string(pack_conv(layer.params, weights, isa, ConvKind::automatic)->kernel());
+    };
+    const std::string name = isa_name(isa);
+    CHECK_EQ(kernel(sparse, 128), "conv_sparse_" + name);
+    CHECK_EQ(kernel(dense, 1), "conv_wide_" + name);
+    const bool long_panels =
+        isa == Isa::avx2 || isa == Isa::neon || isa == Isa::i8mm;  // whose dense kernels are faster for many tokens
+    CHECK_EQ(kernel(dense, 128), (long_panels ? "conv_dense_" : "conv_wide_") + name);
   }
 }
 

@@ -60,7 +60,6 @@ void WideConv::run(const Planes& in, const Planes& out, float* out_float, const 
   pool.run(grid.tasks, [&](int64_t task, int thread) {
     WideTile job{};
     job.output = output_of(out, residual);
-    job.output.float_stride = width;
     grid.for_each_tile(task, [&](int64_t tile, int64_t begin, int64_t end) {
       const int64_t first = grid.first_vector(tile), pixels = grid.first_vector(tile + 1) - first;
       uint8_t* memory = scratch + thread * each;
@@ -84,6 +83,10 @@ void WideConv::run(const Planes& in, const Planes& out, float* out_float, const 
       for (int64_t block = begin; block < end; ++block) {
         const int64_t o = block * width;
         job.valid = static_cast<int32_t>(std::min<int64_t>(width, params_.out_channels - o));
+        // Images that are single pixels are rows of float32: whole blocks of outputs are written where they belong.
+        const bool rows_in_place = plane == 1 && job.valid == width;
+        job.output.float_stride = rows_in_place ? params_.out_channels : width;
+        float* const results = rows_in_place ? out_float + first * params_.out_channels + o : floats;
         job.bias = bias() + o;
         job.multiplier = multiplier() + o;
         // One pixel needs no chunks: its weights are used once.
@@ -94,15 +97,16 @@ void WideConv::run(const Planes& in, const Planes& out, float* out_float, const 
           job.first = row == 0;
           job.last = row + job.rows == rows();
           for (int64_t p = 0; p < pixels; p += job.pixels) {
-            job.pixels = static_cast<int32_t>(std::min<int64_t>(kernels_.wide_pixels, pixels - p));
+            const int64_t left = pixels - p, most = kernels_.wide_pixels;
+            job.pixels = static_cast<int32_t>(left > most && left < 2 * most ? div_up(left, 2) : std::min(left, most));
             job.in = panel + row * job.row_bytes + p * 4;
             job.partial = partial + p * width;
             place(job.output, out, residual, o / 4, first + p);
-            if (out_float) job.output.out_float = floats + p * width;
+            if (out_float) job.output.out_float = results + p * job.output.float_stride;
             kernels_.wide(job);
           }
         }
-        if (!out_float) continue;
+        if (!out_float || rows_in_place) continue;
         for (int64_t p = 0; p < pixels; ++p) {
           const int64_t image = (first + p) / plane, within = (first + p) % plane;
           for (int64_t i = 0; i < job.valid; ++i)

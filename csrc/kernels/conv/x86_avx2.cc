@@ -41,6 +41,7 @@ struct V : YmmBase {
 };
 
 #include "kernels/conv/x86_body.inc"
+#include "kernels/conv/x86_wide.inc"
 #include "kernels/conv/x86_lists.inc"
 
 constexpr int kDenseOutputs = 4, kSparsePitch = 4 * V::kLanes;

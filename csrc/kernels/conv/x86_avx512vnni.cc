@@ -13,6 +13,7 @@ namespace {
 #include "kernels/conv/x86_zmm.inc"
 
 #include "kernels/conv/x86_body.inc"
+#include "kernels/conv/x86_wide.inc"
 
 constexpr int kDenseOutputs = 8;
 

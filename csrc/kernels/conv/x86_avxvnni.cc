@@ -28,6 +28,7 @@ struct V : YmmBase {
 };
 
 #include "kernels/conv/x86_body.inc"
+#include "kernels/conv/x86_wide.inc"
 #include "kernels/conv/x86_lists.inc"
 
 constexpr int kDenseOutputs = 4, kSparsePitch = 6 * V::kLanes;
@@ -58,7 +59,9 @@ void wide(const WideTile& tile) {
     case 1: return wide_tile<1, 2>(tile);
     case 2: return wide_tile<2, 2>(tile);
     case 3: return wide_tile<3, 2>(tile);
-    default: return wide_tile<4, 2>(tile);
+    case 4: return wide_tile<4, 2>(tile);
+    case 5: return wide_tile<5, 2>(tile);
+    default: return wide_tile<6, 2>(tile);
   }
 }
 
