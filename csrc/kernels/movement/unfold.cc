@@ -1,22 +1,12 @@
 // Patches of images as columns.
 #include <algorithm>
 
-#include "base/memory.h"
 #include "kernels/common/partition.h"
+#include "kernels/common/window_rows.h"
 #include "kernels/movement/movement.h"
 
 namespace niwaki {
 namespace {
-
-// The windows, of `count`, whose tap lies inside: element i reads start + i * stride of `size`.
-struct Inside {
-  int64_t first, last;
-  static Inside of(int64_t start, int64_t stride, int64_t size, int64_t count) {
-    const int64_t first = std::clamp<int64_t>(start < 0 ? div_up(-start, stride) : 0, 0, count);
-    const int64_t last = size > start ? std::clamp<int64_t>(div_up(size - start, stride), first, count) : first;
-    return {first, last};
-  }
-};
 
 void unfold_row(const float* plane, float* to, int64_t tap, const UnfoldParams& p) {
   const int64_t tap_y = tap / p.kernel_w * p.dilation_h - p.pad_top, tap_x = tap % p.kernel_w * p.dilation_w - p.pad_left;

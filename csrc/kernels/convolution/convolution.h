@@ -1,0 +1,78 @@
+// Convolutions of float32, over one to three axes, plain and transposed.
+//
+// Each output is one sum in a fixed order, so all instruction sets give the same bits. It begins as the bias (or 0); then come the input
+// channels of the group and, in each of them, the taps in row-major order: sum = sum + weight * x, the product and the sum both rounded.
+// Outside of the image x is 0. A transposed convolution leaves out the taps that fall between its pixels.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/arch.h"
+#include "base/memory.h"
+#include "base/thread_pool.h"
+#include "kernels/common/window_rows.h"
+#include "kernels/convolution/params.h"
+
+namespace niwaki {
+
+struct ConvolutionKernel {
+  const char* name;
+  Isa isa;
+  void (*multiply)(const PanelProduct&);
+  void (*multiply_taps)(const TapProduct&);
+};
+
+std::span<const ConvolutionKernel> convolution_kernels();
+const ConvolutionKernel& select_convolution(Isa isa);
+
+struct ConvolutionParams {
+  int64_t in_channels, out_channels, groups;
+  Axes3 kernel, stride, dilation;  // of fewer axes: ones in front
+  bool transposed;
+};
+
+// The taps of all outputs whose place leaves the same rest when it is divided by the stride. A plain convolution has one phase, with all
+// taps.
+struct ConvolutionPhase {
+  Axes3 rest;
+  std::vector<Axes3> taps;  // places in the kernel
+  int64_t weights;          // where they begin, in floats
+  int64_t block_floats;     // from one block of output channels to the next
+};
+
+struct ConvolutionWeights {
+  const ConvolutionKernel* kernel;
+  ConvolutionParams params;
+  bool depthwise;  // each group has one input channel, and it is not transposed
+  bool gaps;       // some outputs have no taps: they are the bias
+  int64_t width;   // channels of a block
+  std::vector<ConvolutionPhase> phases;
+  Buffer weights;  // [phase][group][block][input channel][tap][width]; depthwise: [output channel][tap]
+  Buffer bias;     // of each output channel
+
+  int64_t in_group() const { return params.in_channels / params.groups; }
+  int64_t out_group() const { return params.out_channels / params.groups; }
+  int64_t bytes() const { return static_cast<int64_t>(weights.size() + bias.size()); }
+};
+
+// weight: [out_channels, in_channels / groups, kernel], or, transposed, [in_channels, out_channels / groups, kernel]; bias: of each output
+// channel, or null.
+ConvolutionWeights pack_convolution(const ConvolutionKernel& kernel, const float* weight, const float* bias,
+                                    const ConvolutionParams& params);
+
+struct ConvolutionSizes {
+  int64_t images;
+  Axes3 in, out;
+  Axes3 before;  // padding in front of each axis, which may be negative; `out` says how much is behind
+};
+
+// Bytes for each thread.
+int64_t convolution_scratch(const ConvolutionWeights& weights, const ConvolutionSizes& sizes, int threads);
+
+// in: [images, in_channels, in]; out: [images, out_channels, out]. Thread t works in scratch + t * scratch_step, 64-byte aligned.
+void convolution(const ConvolutionWeights& weights, const float* in, float* out, const ConvolutionSizes& sizes, uint8_t* scratch,
+                 int64_t scratch_step, ThreadPool& pool);
+
+}  // namespace niwaki
