@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 from torch.nn.utils import prune as torch_prune
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from niwaki.errors import NiwakiError, first_sentence
 from niwaki.plain import pads_same
@@ -112,9 +114,21 @@ def bake_parametrizations(model: nn.Module) -> None:
             if parametrize.is_parametrized(module):
                 for name in list(module.parametrizations):  # type: ignore[arg-type]
                     parametrize.remove_parametrizations(module, name, leave_parametrized=True)
-            for hook in list(module._forward_pre_hooks.values()):
+            for key, hook in list(module._forward_pre_hooks.items()):
                 if isinstance(hook, torch_prune.BasePruningMethod):
                     torch_prune.remove(module, hook._tensor_name)
+                elif isinstance(hook, (WeightNorm, SpectralNorm)):
+                    # The old form of these: hooks that compute the weight anew before each call.
+                    modes = module.training
+                    module.training = False  # spectral_norm iterates in training mode
+                    hook(module, ())
+                    weight = getattr(module, hook.name).detach().clone()
+                    module.training = modes
+                    del module._forward_pre_hooks[key]
+                    for name in (hook.name, f"{hook.name}_g", f"{hook.name}_v", f"{hook.name}_orig", f"{hook.name}_u"):
+                        if name in module._parameters or name in module._buffers or name in vars(module):
+                            delattr(module, name)
+                    setattr(module, hook.name, nn.Parameter(weight))
 
 
 def named_layers(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d | nn.Linear]]:

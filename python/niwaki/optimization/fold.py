@@ -12,7 +12,7 @@ BatchNorm = nn.modules.batchnorm._BatchNorm
 
 def what_remains(norm: BatchNorm) -> nn.Module | None:
     """What a batch norm's module does after normalizing: nothing, or timm's dropout and activation. None: not known."""
-    if type(norm).forward is BatchNorm.forward:
+    if type(norm).forward in (BatchNorm.forward, nn.SyncBatchNorm.forward):
         return nn.Identity()
     drop, act = getattr(norm, "drop", None), getattr(norm, "act", None)
     if isinstance(drop, nn.Module) and isinstance(act, nn.Module) and set(norm._modules) == {"drop", "act"}:

@@ -13,6 +13,7 @@ from torch.fx import Node
 from niwaki.capture import capture, evaluating
 from niwaki.errors import NiwakiError, first_sentence
 from niwaki.modules import has_hooks
+from niwaki.optimization.fold import what_remains
 from niwaki.optimization.padding import SamePad2d
 from niwaki.plain import is_conv2d, is_linear
 
@@ -46,6 +47,8 @@ def _foldable(pairs: list[tuple[nn.Module, nn.Module]], model: nn.Module) -> lis
             continue
         if not isinstance(norm, BatchNorm) or norm.running_mean is None or norm.running_var is None:
             continue  # it normalizes with the statistics of each batch
+        if what_remains(norm) is None:
+            continue  # it does something besides, which is not known
         tied = any(parameter is not None and shared[id(parameter)] > 1 for parameter in layer._parameters.values())
         if tied or has_hooks(layer) or has_hooks(norm) or len(layer.weight) != norm.num_features:
             continue

@@ -17,7 +17,7 @@ from niwaki.progress import track
 from niwaki.pruning.channels import prune_channels
 from niwaki.pruning.config import PruneConfig, check_sparsity
 from niwaki.pruning.criteria import Loss, taylor_scores
-from niwaki.pruning.mask import find_mask, original_of, set_mask
+from niwaki.pruning.mask import original_of, set_mask
 from niwaki.pruning.second_order import Finish, Pruned, prune_layers
 from niwaki.pruning.select import choose, expand, n_of_m, scores_of
 from niwaki.pruning.targets import Layer, find_targets, leave
@@ -227,10 +227,7 @@ def _by_second_order(model: nn.Module, layers: dict[str, Layer], run: _Run, reas
                     # Damping keeps its weights near what they were; more various inputs would help.
                     reasons[name] = result.note
                     _log.info("prune: layer '%s': %s", name, result.note)
-                if find_mask(layer) is not None:
-                    layer.parametrizations["weight"].original.copy_(found[name].weight)  # type: ignore[index, union-attr]
-                else:
-                    layer.weight.copy_(found[name].weight)
+                original_of(layer).copy_(found[name].weight)
                 bias = found[name].bias
                 if layer.bias is not None and bias is not None:
                     layer.bias.copy_(bias)
