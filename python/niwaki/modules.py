@@ -114,6 +114,10 @@ def bake_parametrizations(model: nn.Module) -> None:
             if parametrize.is_parametrized(module):
                 for name in list(module.parametrizations):  # type: ignore[arg-type]
                     parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+                    if name not in module._parameters:  # what is computed of several tensors is left as a plain tensor
+                        value = getattr(module, name).detach()
+                        delattr(module, name)
+                        setattr(module, name, nn.Parameter(value))
             for key, hook in list(module._forward_pre_hooks.items()):
                 if isinstance(hook, torch_prune.BasePruningMethod):
                     torch_prune.remove(module, hook._tensor_name)

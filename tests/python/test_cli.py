@@ -266,9 +266,10 @@ def test_help_has_examples(arguments: list[str], capsys: pytest.CaptureFixture[s
     assert "examples:\n  " in capsys.readouterr().out
 
 
-def test_as_a_program() -> None:
+@pytest.mark.parametrize("module", ["niwaki", "niwaki.cli"])
+def test_as_a_program(module: str) -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "niwaki.cli", "--version"], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-m", module, "--version"], capture_output=True, text=True, timeout=120, check=False
     )
     assert (run.returncode, run.stdout.strip()) == (0, f"niwaki {niwaki.__version__}"), run.stderr
 
@@ -323,3 +324,24 @@ def test_equalization_toml_and_a_checkpoint(
     monkeypatch.setattr(niwaki, "compress", interrupted)
     assert compress(*inputs, "--checkpoint", tmp_path / "run", "-o", tmp_path / "no.niwaki") == 130
     assert f"what is done lies in '{tmp_path / 'run'}'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--pattern", "unstructured"],
+        ["--scope", "local"],
+        ["--importance", "second_order"],
+        ["--target-threads", "2"],
+        ["--target-size", "0.2", "--scope", "local"],
+        ["--recipe", "int8", "--pattern", "block4"],
+        ["--resize", "32"],
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    options: list[str], net: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "x.npy", torch.randn(4, 3, 20, 20).numpy())
+    file = tmp_path / "net.niwaki"
+    assert compress(f"{net}:make", "--calibration", tmp_path / "x.npy", "-o", file, *options) == 2
+    assert options[-2] in capsys.readouterr().err and not file.exists()

@@ -210,3 +210,35 @@ def test_a_network_without_a_graph_is_said() -> None:
     model = Branches().eval()
     with pytest.warns(UserWarning, match="folded no batch norm: torch.fx cannot trace"):
         assert norms(niwaki.optimize(model)) == 1
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        nn.utils.weight_norm,
+        nn.utils.spectral_norm,
+        nn.utils.parametrizations.weight_norm,
+        nn.utils.parametrizations.spectral_norm,
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*deprecated:FutureWarning")
+def test_weights_that_are_computed_before_each_call_become_plain(norm: Any) -> None:
+    net = nn.Sequential(norm(nn.Conv2d(3, 8, 3)), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3)).eval()
+    x = torch.randn(2, 3, 9, 9)
+    plain = niwaki.optimize(net, args=(x,))
+    torch.testing.assert_close(plain(x), net(x))
+    assert type(plain[0]) is nn.Conv2d and set(dict(plain[0].named_parameters())) == {"weight", "bias"}
+    assert not plain[0]._forward_pre_hooks and isinstance(plain[1], nn.Identity)
+
+
+def test_synchronized_batch_norms_are_folded_once() -> None:
+    norm = nn.SyncBatchNorm(8)
+    with torch.no_grad():
+        norm.running_mean.normal_()
+        norm.running_var.uniform_(0.5, 2)
+        norm.weight.uniform_(0.5, 2)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), norm, nn.ReLU()).eval()
+    x = torch.randn(2, 3, 9, 9)
+    folded = niwaki.optimize(net, args=(x,))
+    torch.testing.assert_close(folded(x), net(x))
+    assert isinstance(folded[1], nn.Identity)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -100,3 +101,74 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch_pruning", None)
     with pytest.raises(niwaki.NiwakiError, match=r"pip install 'niwaki\[channels\]'"):
         niwaki.prune(Joined(), sparsity=0.5, pattern="channels", calibration=x)
+
+
+class Between(nn.Module):
+    """Something between two convolutions that reads their channels in its own way."""
+
+    def __init__(self, between: nn.Module, channels: int = 16) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, channels, 3, padding=1)
+        self.between = between
+        self.second = nn.Conv2d(channels, 8, 3)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.second(F.relu(self.between(self.first(x)))).mean((2, 3)))
+
+
+class Function(nn.Module):
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(x)
+
+
+class Table(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(1, 16, 16, 16))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.table
+
+
+def shuffled(x: torch.Tensor) -> torch.Tensor:
+    n, c, h, w = x.shape
+    return x.view(n, 4, c // 4, h, w).transpose(1, 2).reshape(n, c, h, w)
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        nn.GroupNorm(4, 16),
+        nn.InstanceNorm2d(16, affine=True, track_running_stats=True),
+        Function(shuffled),
+        Function(lambda x: torch.cat([x[:, :8] * 2, x[:, 8:]], 1)),
+        Function(lambda x: F.layer_norm(x.permute(0, 2, 3, 1), [x.shape[1]]).permute(0, 3, 1, 2)),
+        Function(lambda x: x.softmax(1)),
+        Table(),
+    ],
+    ids=["group norm", "instance norm", "shuffle", "slices", "layer norm", "softmax", "position table"],
+)
+def test_what_cannot_be_cut_out_is_refused_by_the_layers_name(between: nn.Module) -> None:
+    torch.manual_seed(0)
+    with pytest.raises(niwaki.NiwakiError, match=r"Layer 'first'.*skip="):
+        niwaki.prune(
+            Between(between), sparsity=0.4, pattern="channels", scope="local", calibration=torch.randn(2, 3, 16, 16)
+        )
+
+
+def test_the_answer_is_that_of_a_network_that_ignores_the_channels() -> None:
+    torch.manual_seed(0)
+    net = Between(nn.BatchNorm2d(16)).eval()
+    x = torch.randn(2, 3, 16, 16)
+    small = niwaki.prune(net, sparsity=0.5, pattern="channels", scope="local", calibration=x)
+    kept = [int((net.first.weight == row).flatten(1).all(1).nonzero()) for row in small.first.weight]
+    outputs = [int((net.second.bias == value).nonzero()) for value in small.second.bias]
+    with torch.no_grad():
+        net.second.weight[:, [c for c in range(16) if c not in kept]] = 0
+        net.head.weight[:, [c for c in range(8) if c not in outputs]] = 0
+    torch.testing.assert_close(small.eval()(x), net(x))
