@@ -118,14 +118,14 @@ def compress(
     twice = target is not None or (prune_config is not None and prune_config.importance == "second_order")
     if twice and isinstance(items, _Replayed):
         items = list(items)  # it is walked through twice
-    first = next(batches(items, quantize_config.transform)).copy()
+    first = next(batches(items, quantize_config.transform, model)).copy()
     optimized = run_optimize(model, optimize, args=first.args, kwargs=first.kwargs)
     # Before long work. The layers' names are those of the optimized network.
     check_names(optimized, quantize_config.patterns, "niwaki.compress")
     if quantize_config.equalize:
         taken = items.taken() if isinstance(items, _Replayed) else items
         optimized = equalize_with(
-            optimized, equalization_calls(taken, quantize_config), quantize_config, progress=progress
+            optimized, equalization_calls(taken, quantize_config, model), quantize_config, progress=progress
         )
         quantize_config = dataclasses.replace(quantize_config, equalize=False)
     if target is not None:

@@ -1,33 +1,18 @@
-"""Ranges of a compressed network observed anew, as it computes now: with its int8 layers."""
+"""Ranges of a compressed network observed anew, after its graph has changed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 from torch import nn
-from torch.fx import GraphModule, Interpreter, Node
-from torch.utils import _pytree as pytree
 
-from niwaki.capture import capture, evaluating, shapes_of
-from niwaki.errors import first_sentence
+from niwaki.errors import NiwakiError
+from niwaki.nn.layers import Conv2d, Linear
 from niwaki.quantization import QuantizeConfig, Ranges
+from niwaki.quantization.arithmetic import Weights, dequantized
+from niwaki.quantization.calibrate import Calibration
 from niwaki.quantization.inputs import batches, check_calibration
-from niwaki.quantization.observers import NotFiniteError, Observer, make_observer
-
-
-class _Observing(Interpreter):
-    def __init__(self, module: GraphModule, observers: dict[str, Observer], config: QuantizeConfig) -> None:
-        super().__init__(module)
-        self._observers = observers
-        self._config = config
-
-    def run_node(self, n: Node) -> Any:
-        value = super().run_node(n)
-        if n.op not in ("output", "get_attr") and isinstance(value, torch.Tensor) and value.dtype == torch.float32:
-            self._observers.setdefault(n.name, make_observer(self._config)).observe(value)
-        return value
 
 
 def observe_values(module: nn.Module, calibration: Iterable[Any], config: QuantizeConfig | None = None) -> Ranges:
@@ -43,18 +28,10 @@ def observe_values(module: nn.Module, calibration: Iterable[Any], config: Quanti
         NiwakiError: the module can't be captured.
     """
     config = QuantizeConfig() if config is None else config
-    observers: dict[str, Observer] = {}
-    graphs: dict[tuple[Any, ...], GraphModule] = {}
-    for batch in batches(check_calibration(calibration), config.transform):
-        batch = batch.copy()
-        key = shapes_of(batch.args, batch.kwargs)
-        if key not in graphs:
-            graphs.clear()  # one at a time: each holds the weights of its shape
-            graphs[key] = capture(module, batch.args, batch.kwargs).module(check_guards=False)
-        inputs = pytree.tree_leaves((batch.args, batch.kwargs))
-        try:
-            with evaluating(module):
-                _Observing(graphs[key], observers, config).run(*inputs, enable_io_processing=False)
-        except NotFiniteError as error:
-            raise ValueError(f"{batch}: NaN or infinity occurs in the network: {first_sentence(error)}") from error
-    return Ranges({name: observer.range() for name, observer in observers.items() if not observer.empty})
+    layers = [part for part in module.modules() if isinstance(part, (Conv2d, Linear))]
+    observed = Calibration(module, {layer: Weights(dequantized(layer), layer.bias) for layer in layers}, config)
+    for batch in batches(check_calibration(calibration), config.transform, module):
+        if observed.programs.find(batch) is None:
+            raise NiwakiError(observed.programs.failure)
+        observed.observe(batch)
+    return Ranges(observed.programs.fingerprint, observed.value_ranges())

@@ -66,7 +66,7 @@ def squeeze(
     reasons: dict[str, str] = {}
     grid = Grid(quantize) if second_order else None
     if prune is not None:
-        stream = batches(items, quantize.transform) if second_order else None
+        stream = batches(items, quantize.transform, optimized) if second_order else None
         optimized, reasons = prune_with_reasons(
             optimized, prune, stream, finish=grid, counts=counts, progress=progress,
             checkpoint=checkpoint / "pruning" if checkpoint is not None and second_order else None,

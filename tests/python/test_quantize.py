@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.nn.utils import prune as torch_prune
 
 import niwaki
-from niwaki.quantization import Ranges, qparams
+from niwaki.quantization import Ranges, attach_ranges, qparams, ranges_of
 from niwaki.quantization.inputs import batches, check_calibration
 from niwaki.quantization.weights import quantize_weight, relative_error
 
@@ -179,23 +179,25 @@ def test_calibration_computes_with_the_float_weights() -> None:
 def test_ranges_travel() -> None:
     x = torch.randn(4, 3, 8, 8)
     quantized = niwaki.quantize(Block(), x)
-    ranges = dict(quantized.niwaki_ranges.items())
-    assert len(ranges) >= 8
+    ranges = ranges_of(quantized)
+    assert len(ranges) >= 8 and ranges.fingerprint
     file = io.BytesIO()
     torch.save(quantized.state_dict(), file)
     file.seek(0)
     other = niwaki.quantize(Block(), x * 2)
-    other.niwaki_ranges.set({"x": (0.0, 1.0)})
     other.load_state_dict(torch.load(file, weights_only=True))
     for travelled in (copy.deepcopy(quantized), pickle.loads(pickle.dumps(quantized)), other):
-        assert dict(travelled.niwaki_ranges.items()) == ranges
+        assert ranges_of(travelled) == ranges
         assert torch.equal(travelled(x), quantized(x))
     from safetensors.torch import load, save
 
     loaded = load(save(quantized.state_dict()))
-    other.niwaki_ranges.set({})
+    attach_ranges(other, Ranges())
     other.load_state_dict(loaded)
-    assert dict(other.niwaki_ranges.items()) == ranges
+    assert ranges_of(other) == ranges
+    with pytest.raises(RuntimeError, match="niwaki_ranges.values"):
+        other.load_state_dict({name: value for name, value in loaded.items() if not name.startswith("niwaki_ranges")})
+    assert list(other.children()) == [other.norm, other.conv1, other.conv2, other.fc]
 
 
 def test_batches_and_images_of_other_sizes() -> None:
@@ -352,7 +354,7 @@ def test_transform() -> None:
 
 
 def test_an_endless_stream_is_not_read_ahead() -> None:
-    stream = batches(check_calibration(itertools.repeat(IMAGE)), None)
+    stream = batches(check_calibration(itertools.repeat(IMAGE)), None, Block())
     assert [batch.number for batch in itertools.islice(stream, 3)] == [0, 1, 2]
 
 
@@ -374,7 +376,7 @@ NAN[0, 0, 0, 0], INFINITY[0, 0, 0, 0] = math.nan, math.inf
         ([()], ValueError, "item 0 is an empty tuple"),
         ([{}], ValueError, "arguments by name"),
         ([{"x": 3}], TypeError, "holds no tensor"),
-        ([{"y": IMAGE}], ValueError, "unexpected keyword argument 'y'"),
+        ([{"y": IMAGE}], ValueError, "item 0: the network cannot be called with it: missing a required argument: 'x'"),
         ([IMAGE, IMAGE[:0]], ValueError, "item 1 is empty"),
         ([IMAGE[:, :2]], ValueError, r"item 0 \(float32 \[2, 2, 8, 8\]\): the network cannot be run"),
         ([IMAGE, IMAGE[:, :2]], ValueError, r"item 1 \(float32 \[2, 2, 8, 8\]\): the network cannot be run"),
@@ -417,8 +419,9 @@ def test_infinite_masks_are_allowed() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.fc(x).masked_fill(torch.eye(4, dtype=torch.bool), -math.inf).softmax(-1)
 
-    quantized = niwaki.quantize(Masked(), torch.randn(4, 4))
-    assert quantized.niwaki_ranges.get("masked_fill") is None and quantized.niwaki_ranges.get("softmax") is not None
+    ranges = niwaki.quantize(Masked(), torch.randn(4, 4)).niwaki_ranges
+    low, high = ranges.get("linear")
+    assert low <= ranges.get("masked_fill")[0] < ranges.get("masked_fill")[1] <= high and "softmax" in ranges
 
 
 @pytest.mark.parametrize("what", ["weight", "bias"])

@@ -87,7 +87,7 @@ def compress_to(
     baked = copy_model(optimized).eval()
     bake_parametrizations(baked)
     prunable, _ = find_targets(baked, prune)
-    calls = list(batches(items, quantize.transform))
+    calls = list(batches(items, quantize.transform, model))
     quantized = _quantizable(baked, quantize)
     if not quantized:
         raise NiwakiError("niwaki.compress: every layer is skipped, so there is nothing to fit into the target.")

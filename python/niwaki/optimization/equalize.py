@@ -66,12 +66,14 @@ def equalize(
     model = check_model(model, "equalize")
     config = config_or_default(config, QuantizeConfig, "equalize")
     check_skips(model, config.skip, "equalize")
-    return equalize_with(model, equalization_calls(check_calibration(calibration), config), config, progress=progress)
+    return equalize_with(
+        model, equalization_calls(check_calibration(calibration), config, model), config, progress=progress
+    )
 
 
-def equalization_calls(items: Iterable[Any], config: QuantizeConfig) -> list[Batch]:
+def equalization_calls(items: Iterable[Any], config: QuantizeConfig, model: nn.Module) -> list[Batch]:
     """The calls of the network that equalization looks at. No more items are taken than it needs."""
-    return list(first_inputs(batches(items, config.transform), EQUALIZED))
+    return list(first_inputs(batches(items, config.transform, model), EQUALIZED))
 
 
 def equalize_with(model: nn.Module, calls: list[Batch], config: QuantizeConfig, *, progress: bool = True) -> nn.Module:

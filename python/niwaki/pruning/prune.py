@@ -72,7 +72,7 @@ def prune(
     checked = make_config(config, options)
     _check_arguments(checked, calibration, transform, loss, checkpoint)
     if checked.pattern == "channels":
-        example = next(batches(check_calibration(calibration), transform))
+        example = next(batches(check_calibration(calibration), transform, model))
         items = None if loss is None else _items(calibration, transform, progress)
         return prune_channels(model, checked, example, items=items, loss=loss)
     if checked.importance == "magnitude":
@@ -80,7 +80,7 @@ def prune(
     if checked.importance == "taylor":
         assert loss is not None
         return _by_taylor(model, checked, _items(calibration, transform, progress), loss)
-    stream = batches(check_calibration(calibration), transform)
+    stream = batches(check_calibration(calibration), transform, model)
     return prune_with_reasons(model, checked, stream, checkpoint=checkpoint, progress=progress)[0]
 
 

@@ -3,6 +3,6 @@
 # niwaki.nn needs the arithmetic of this package, and the verb needs niwaki.nn: so the verb is not imported here.
 from niwaki.quantization.affine import qparams
 from niwaki.quantization.config import QuantizeConfig
-from niwaki.quantization.ranges import RANGES_NAME, Ranges
+from niwaki.quantization.ranges import RANGES_NAME, Ranges, attach_ranges, ranges_of
 
-__all__ = ["QuantizeConfig", "RANGES_NAME", "Ranges", "qparams"]
+__all__ = ["QuantizeConfig", "RANGES_NAME", "Ranges", "attach_ranges", "qparams", "ranges_of"]

@@ -1,75 +1,29 @@
-"""Calibration: runs the swapped network with float32 arithmetic and observes every value of its graph."""
+"""Calibration: runs the swapped network with float32 arithmetic and observes the values of its graph."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import nn
-from torch.fx import GraphModule, Interpreter, Node
-from torch.nn import functional as F
+from torch.fx import Node
 from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from niwaki.capture import capture, evaluating, shapes_of
-from niwaki.errors import NiwakiError, first_sentence
+from niwaki.capture import evaluating
+from niwaki.errors import first_sentence
+from niwaki.lower.nodes import origin, short_name
 from niwaki.nn.layers import Conv2d, Linear
-from niwaki.quantization.bias import channel_means
+from niwaki.quantization.arithmetic import Float, FloatRun
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.inputs import Batch
+from niwaki.quantization.masks import MASKED, masked_values
 from niwaki.quantization.observers import NotFiniteError, Observer, make_observer
+from niwaki.quantization.programs import Layer, Program, Programs
 
-Floats = Mapping[str, nn.Conv2d | nn.Linear]
 Range = tuple[float, float]
-_MOVES = (
-    torch.ops.aten.flatten.using_ints,
-    torch.ops.aten.view.default,
-    torch.ops.aten.reshape.default,
-    torch.ops.aten.max_pool2d.default,
-)
-_LAYERS = (torch.ops.niwaki.conv2d.default, torch.ops.niwaki.linear.default, torch.ops.niwaki.dynamic_linear.default)
-
-
-class _FloatMode(TorchDispatchMode):
-    """niwaki's operators compute in float32, with the weights from before quantization; their inputs are observed."""
-
-    def __init__(self, model: nn.Module, floats: Floats, config: QuantizeConfig) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, (Conv2d, Linear))}
-        self._names = {layer.weight.data_ptr(): name for name, layer in layers.items()}
-        self._floats = floats
-        self.observers: dict[str, Observer] = {name: make_observer(config) for name in layers}
-        self._layers = layers
-        # Means of the outputs of the first call of each layer, while they are asked for.
-        self.means: dict[str, torch.Tensor] | None = None
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func not in _LAYERS:
-            return func(*args, **(kwargs or {}))
-        x, weight = args[0], args[1]
-        name = self._names[weight.data_ptr()]
-        layer = self._floats[name]
-        if self.means is None:
-            try:
-                self.observers[name].observe(x)
-            except NotFiniteError as error:
-                raise _not_finite(f"the input of layer '{name}'") from error
-        y = self._float(func, layer, args)
-        if self.means is not None and name not in self.means:
-            self.means[name] = channel_means(self._layers[name], y)
-        return y
-
-    @staticmethod
-    def _float(func: Any, layer: nn.Conv2d | nn.Linear, args: Any) -> torch.Tensor:
-        x = args[0]
-        bias = None if layer.bias is None else layer.bias.detach()
-        if func is not _LAYERS[0]:
-            return F.linear(x, layer.weight.detach(), bias)
-        stride, (top, left, bottom, right), dilation, groups = args[6:10]
-        if (top, left) == (bottom, right):
-            return F.conv2d(x, layer.weight.detach(), bias, stride, (top, left), dilation, groups)
-        return F.conv2d(F.pad(x, (left, right, top, bottom)), layer.weight.detach(), bias, stride, 0, dilation, groups)
+_MOVES = {"flatten", "view", "reshape", "max_pool2d"}
 
 
 def _not_finite(what: str) -> ValueError:
@@ -79,29 +33,33 @@ def _not_finite(what: str) -> ValueError:
     )
 
 
-class _Observing(Interpreter):
+class _Observing(FloatRun):
     """Walks through the graph and observes every float32 tensor that is no parameter."""
 
-    def __init__(
-        self, program: GraphModule, observers: dict[str, Observer], unbounded: set[str], config: QuantizeConfig
-    ) -> None:
-        super().__init__(program)
-        self._observers = observers
-        self._unbounded = unbounded
-        self._config = config
+    def __init__(self, program: Program, floats: Mapping[Layer, Float], observe: Callable[..., None]) -> None:
+        super().__init__(program, floats)
+        self._observe = observe
+        self._masked: set[Node] = set()
 
-    def run_node(self, n: Node) -> Any:
-        value = super().run_node(n)
-        if n.op in ("output", "get_attr") or n.name in self._unbounded:
-            return value
-        if isinstance(value, torch.Tensor) and value.dtype == torch.float32:
-            observer = self._observers.setdefault(n.name, make_observer(self._config))
-            try:
-                observer.observe(value)
-            except NotFiniteError:
-                # Infinite masks are legitimate; where it matters, at a layer's input or at the output, it is an error.
-                self._unbounded.add(n.name)
+    def call(self, batch: Batch) -> list[Any]:
+        nodes = [node for node in self.program.module.graph.nodes if node.op == "placeholder"]
+        given = dict(zip(nodes, self.program.inputs(batch), strict=True))
+        self._masked = masked_values(self.program.module, given)
+        return super().call(batch)
+
+    def value(self, node: Node, value: Any) -> Any:
+        if node.op not in ("output", "get_attr") and isinstance(value, torch.Tensor) and value.dtype == torch.float32:
+            self._observe(origin(node), value[value > MASKED] if node in self._masked else value)
         return value
+
+    def layer(self, node: Node, layer: Layer, x: torch.Tensor) -> torch.Tensor:
+        if not bool(torch.isfinite(x).all()):
+            raise _NotFiniteInputError(layer.name)
+        return super().layer(node, layer, x)
+
+
+class _NotFiniteInputError(Exception):
+    """The input of a layer, whose name is the message, is NaN or infinite."""
 
 
 class Calibration:
@@ -109,19 +67,22 @@ class Calibration:
 
     Args:
         model: the network with niwaki.nn layers in it, whose scales are not known yet.
-        floats: for each of those layers, by name, the float32 layer it stands for.
+        floats: for each of those layers, the float32 layer it stands for.
         config: which observer.
+
+    Attributes:
+        programs: the graphs of the network.
     """
 
-    def __init__(self, model: nn.Module, floats: Floats, config: QuantizeConfig) -> None:
+    def __init__(self, model: nn.Module, floats: Mapping[Layer, Float], config: QuantizeConfig) -> None:
         self._model = model
+        self.floats = floats
         self._config = config
-        self._mode = _FloatMode(model, floats, config)
-        self._programs: dict[tuple[Any, ...], GraphModule | None] = {}
-        self._graph: list[tuple[str, str]] | None = None
+        self.programs = Programs(model)
         self._observers: dict[str, Observer] = {}
+        # Of the inputs of layers, where there is no graph.
+        self._inputs: dict[Layer, Observer] = {}
         self._unbounded: set[str] = set()
-        self.failure = ""
 
     def observe(self, batch: Batch) -> None:
         """Runs one batch.
@@ -129,84 +90,102 @@ class Calibration:
         Raises:
             ValueError: the network does not take it, or NaN or infinity occurs.
         """
-        batch = batch.copy()
-        program = self._program(batch)
-        with evaluating(self._model), self._mode:
-            try:
-                if program is None:
-                    output = self._model(*batch.args, **batch.kwargs)
-                else:
-                    output = self._interpret(program, batch)
-            except (TypeError, RuntimeError, IndexError, AssertionError) as error:
-                raise ValueError(f"{batch}: the network cannot be run with it: {first_sentence(error)}.") from error
-        for value in pytree.tree_leaves(output):
-            if isinstance(value, torch.Tensor) and value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        program = self.programs.find(batch)
+        try:
+            if program is None:
+                output = self._run(batch)
+            else:
+                output = _Observing(program, self.floats, self._observe).call(batch)
+        except _NotFiniteInputError as error:
+            raise _not_finite(f"the input of layer '{error}'") from error
+        for value in output:
+            if isinstance(value, torch.Tensor) and value.is_floating_point() and bool(value.isnan().any()):
                 raise _not_finite(f"the network's output for {batch}")
 
-    def _program(self, batch: Batch) -> GraphModule | None:
-        """The graph for these shapes: literal sizes are baked into it. Equal values have equal names in all of them."""
-        if self.failure:
-            return None
-        key = shapes_of(batch.args, batch.kwargs)
-        if key in self._programs:
-            return self._programs[key]
+    def _observe(self, name: str, value: torch.Tensor) -> None:
+        if name in self._unbounded:
+            return
         try:
-            program = capture(self._model, batch.args, batch.kwargs).module(check_guards=False)
-        except NiwakiError as error:
-            if self._graph is not None:
-                reason = first_sentence(error.__cause__ or error)
-                raise ValueError(f"{batch}: the network cannot be run with it: {reason}.") from error
-            self.failure = str(error)
-            return None
-        graph = [(node.name, str(node.target)) for node in program.graph.nodes if node.op == "call_function"]
-        if self._graph is None:
-            self._graph = graph
-        elif self._graph != graph:
-            raise ValueError(
-                f"{batch}: the network is another graph for this shape than for the first item; "
-                "calibrate with one shape."
-            )
-        while len(self._programs) >= 4:
-            self._programs.pop(next(iter(self._programs)))
-        self._programs[key] = program
-        return program
+            self._observers.setdefault(name, make_observer(self._config)).observe(value)
+        except NotFiniteError:
+            # Infinite values are legitimate within; at a layer's input they are an error, and in 8 bits they have none.
+            self._unbounded.add(name)
 
-    def _interpret(self, program: GraphModule, batch: Batch) -> Any:
-        inputs = pytree.tree_leaves((batch.args, batch.kwargs))
-        walk = _Observing(program, self._observers, self._unbounded, self._config)
-        return walk.run(*inputs, enable_io_processing=False)
+    def _run(self, batch: Batch) -> list[Any]:
+        """Runs the network where it has no graph: what layers get is all that can be observed."""
+        copied = batch.copy()
 
-    def output_means(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """float32 [O], the means of each layer's outputs in float32 for a batch, by the layer's name."""
-        batch = batch.copy()
-        self._mode.means = {}
+        def observe(layer: Layer, x: torch.Tensor) -> None:
+            try:
+                self._inputs.setdefault(layer, make_observer(self._config)).observe(x)
+            except NotFiniteError as error:
+                raise _NotFiniteInputError(layer.name) from error
+
         try:
-            with evaluating(self._model), self._mode:
-                self._model(*batch.args, **batch.kwargs)
-            return self._mode.means
-        finally:
-            self._mode.means = None
+            with evaluating(self._model), _in_float(self._model, self.floats, observe):
+                return list(pytree.tree_leaves(self._model(*copied.args, **copied.kwargs)))
+        except (TypeError, RuntimeError, IndexError, AssertionError) as error:
+            raise ValueError(f"{batch}: the network cannot be run with it: {first_sentence(error)}.") from error
 
-    def layer_ranges(self) -> dict[str, Range]:
-        """The input range of each niwaki layer that was reached, by the layer's name."""
-        return {name: observer.range() for name, observer in self._mode.observers.items() if not observer.empty}
-
-    def values_into(self, path: str) -> list[str]:
-        """The value that a layer takes, by the name of its node, and those it is made of by moving elements alone."""
-        found: list[str] = []
-        for program in self._programs.values():
-            for node in program.graph.nodes if program is not None else ():
-                if node.target in _LAYERS and str(node.args[1].target) == f"{path}.weight":
-                    source = node.args[0]
-                    while isinstance(source, Node) and source.name not in found:
-                        found.append(source.name)
-                        source = source.args[0] if source.target in _MOVES else None
-        return found
-
-    def value_ranges(self) -> dict[str, Range]:
-        """The range of every value of the graph, by its node's name, in order. Empty without a graph."""
+    def observers(self) -> dict[str, Observer]:
+        """What saw each value of the graph, by its node's name at capture, in order; without infinite ones."""
         return {
-            name: observer.range()
+            name: observer
             for name, observer in self._observers.items()
             if name not in self._unbounded and not observer.empty
         }
+
+    def value_ranges(self) -> dict[str, Range]:
+        """The range of every value of the graph. Empty without a graph."""
+        return {name: observer.range() for name, observer in self.observers().items()}
+
+    def layer_ranges(self, values: Mapping[str, Range]) -> dict[Layer, Range]:
+        """The range of each layer's inputs, over all of its calls.
+
+        Args:
+            values: the ranges of the graph's values.
+        """
+        found = {layer: observer.range() for layer, observer in self._inputs.items() if not observer.empty}
+        for layer, names in self.sources():
+            low, high = values[names[0]]
+            before = found.get(layer, (low, high))
+            found[layer] = (min(low, before[0]), max(high, before[1]))
+        return found
+
+    def sources(self) -> Iterator[tuple[Layer, list[str]]]:
+        """Each call of a layer with the name of the value that it gets, and of those that are the same numbers.
+
+        Before the last one, elements are only moved or left out.
+        """
+        program = self.programs.first
+        for node, layer in program.layers.items() if program is not None else ():
+            source, names = node.args[0], []
+            while isinstance(source, Node):
+                names.append(origin(source))
+                source = source.args[0] if short_name(source) in _MOVES else None
+            yield layer, names
+
+
+@contextlib.contextmanager
+def _in_float(
+    model: nn.Module, floats: Mapping[Layer, Float], observe: Callable[[Layer, torch.Tensor], None]
+) -> Iterator[None]:
+    """niwaki's layers compute in float32, and their inputs are observed."""
+    layers = [part for part in model.modules() if isinstance(part, (Conv2d, Linear))]
+
+    def forward_of(layer: Layer) -> Callable[[torch.Tensor], torch.Tensor]:
+        def forward(x: torch.Tensor) -> torch.Tensor:
+            observe(layer, x)
+            found = floats[layer]
+            assert isinstance(found, nn.Module)
+            return found(x)  # type: ignore[no-any-return]
+
+        return forward
+
+    try:
+        for layer in layers:
+            layer.forward = forward_of(layer)  # type: ignore[method-assign]
+        yield
+    finally:
+        for layer in layers:
+            vars(layer).pop("forward", None)

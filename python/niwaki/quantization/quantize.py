@@ -29,12 +29,11 @@ from niwaki.optimization.equalize import EQUALIZED, equalize_with
 from niwaki.optimization.plain_copy import plain_copy
 from niwaki.plain import is_conv2d, is_linear
 from niwaki.progress import track
-from niwaki.quantization.bias import Kept, correct_biases
 from niwaki.quantization.calibrate import Calibration
 from niwaki.quantization.calls import layers_called
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.inputs import Batch, batches, check_calibration
-from niwaki.quantization.ranges import RANGES_NAME, Ranges
+from niwaki.quantization.ranges import Ranges, attach_ranges
 from niwaki.quantization.rounding import round_layers
 from niwaki.quantization.weights import check_reduction
 
@@ -56,7 +55,7 @@ def quantize(
 
     Returns:
         A network in eval mode that takes and returns what `model` does. Its layers are niwaki.nn.Conv2d and Linear; the
-        ranges of all other values are in its submodule `niwaki_ranges`, where niwaki.compile finds them.
+        ranges of all other values are in its attribute `niwaki_ranges`, where niwaki.compile finds them.
 
     Raises:
         TypeError, ValueError: an argument, a layer or an item of the calibration is not fit; says which and why.
@@ -85,7 +84,7 @@ def quantize_with_reasons(
         raise ValueError("niwaki.quantize: the network is quantized already; begin with the float32 network.")
     check_names(model, config.patterns, "niwaki.quantize")
     items = check_calibration(calibration)
-    stream: Iterator[Batch] = batches(track(items, "calibrating", progress), config.transform)
+    stream: Iterator[Batch] = batches(track(items, "calibrating", progress), config.transform, model)
     first = next(stream)
 
     copied = plain_copy(model).requires_grad_(False)
@@ -162,8 +161,6 @@ def swap_layers(model: nn.Module, layers: dict[str, FloatLayer], dynamic: Sequen
             new = Linear(layer.in_features, layer.out_features, layer.bias is not None, dynamic=name in dynamic)
         new.name = name
         model = replace_module(model, layer, new.eval())
-    if isinstance(model, (Conv2d, Linear)):
-        model = nn.Sequential(model)  # the root needs a place for the ranges
     return model
 
 
@@ -175,27 +172,16 @@ def _calibrate(
     scales: Mapping[str, torch.Tensor],
     progress: bool,
 ) -> None:
-    model.add_module(RANGES_NAME, Ranges())
-    layers = {module.name: module for module in model.modules() if isinstance(module, (Conv2d, Linear))}
-    by_path = {
-        path: floats[module.name] for path, module in model.named_modules() if isinstance(module, (Conv2d, Linear))
-    }
-    names = {path: module.name for path, module in model.named_modules() if isinstance(module, (Conv2d, Linear))}
-    calibration = Calibration(model, by_path, config)
-    kept = Kept()
-    for batch in kept.watch(stream):
+    layers = [module for module in model.modules() if isinstance(module, (Conv2d, Linear))]
+    calibration = Calibration(model, {layer: floats[layer.name] for layer in layers}, config)
+    for batch in stream:
         calibration.observe(batch)
-    ranges = {names[path]: pair for path, pair in calibration.layer_ranges().items()}
-    for name, layer in layers.items():
+    values = calibration.value_ranges()
+    ranges = calibration.layer_ranges(values)
+    for layer in layers:
         layer.set_from_float(
-            floats[name].weight, floats[name].bias, ranges[name],
-            per_channel=config.per_channel, weight_range=config.weight_range, bits=config.bits_of(name),
-            scales=scales.get(name),
+            floats[layer.name].weight, floats[layer.name].bias, ranges[layer],
+            per_channel=config.per_channel, weight_range=config.weight_range, bits=config.bits_of(layer.name),
+            scales=scales.get(layer.name),
         )  # fmt: skip
-    stored = getattr(model, RANGES_NAME)
-    assert isinstance(stored, Ranges)
-    stored.set(calibration.value_ranges())
-    if config.correct_bias:
-        batch = kept.merged()
-        means = {names[path]: mean for path, mean in calibration.output_means(batch).items()}
-        correct_biases(model, layers, means, batch, progress=progress)
+    attach_ranges(model, Ranges(calibration.programs.fingerprint, values))

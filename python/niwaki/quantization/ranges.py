@@ -1,81 +1,94 @@
-"""What calibration saw, as a part of the compressed network."""
+"""What calibration found out about a network, as something that the compressed module carries along.
+
+It is a plain attribute of the module, no submodule: an nn.Sequential runs as it did, and `children()` are the user's.
+Copies, pickles and `torch.save` of the module take it along. So does `state_dict`, as two tensors, which fit formats
+that hold nothing but tensors: scales of layers without the ranges that belong to them would answer wrongly in silence.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
-# Where a compressed network keeps its ranges.
+from niwaki.errors import NiwakiError
+
+# The attribute of a compressed network, and the prefix of its tensors in a state_dict.
 RANGES_NAME = "niwaki_ranges"
+_VALUES, _WORDS = f"{RANGES_NAME}.values", f"{RANGES_NAME}.words"
 
 
-class Ranges(nn.Module):
-    """The range of every value of the captured graph, by the name of its node.
-
-    It computes nothing. Being a module, it travels with the network through copies, pickles and `state_dict`; being
-    tensors only, it also fits formats that hold nothing else.
+@dataclass(frozen=True)
+class Ranges:
+    """The ranges of a graph's values.
 
     Attributes:
-        values: float32 [n, 2], low and high.
+        fingerprint: of the graph, see niwaki.capture; empty where nothing was observed.
+        values: (low, high) by the name that a value's node had at capture.
+        floats: names of values that stay float32, for 8 bits would cost too much.
     """
 
-    values: torch.Tensor
-
-    def __init__(self, ranges: Mapping[str, tuple[float, float]] | None = None) -> None:
-        super().__init__()
-        self._names: tuple[str, ...] = ()
-        self.register_buffer("values", torch.zeros(0, 2))
-        self.set(ranges or {})
-
-    def set(self, ranges: Mapping[str, tuple[float, float]]) -> None:
-        """Replaces all ranges."""
-        with torch.inference_mode(False):
-            self._names = tuple(ranges)
-            self.values = torch.tensor([list(pair) for pair in ranges.values()], dtype=torch.float32).reshape(-1, 2)
-        self._index = {name: i for i, name in enumerate(self._names)}
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the values, in the order of the graph."""
-        return self._names
+    fingerprint: str = ""
+    values: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    floats: frozenset[str] = frozenset()
 
     def get(self, name: str) -> tuple[float, float] | None:
         """(low, high) of a value; None where calibration did not see it."""
-        i = self._index.get(name)
-        return None if i is None else (float(self.values[i, 0]), float(self.values[i, 1]))
-
-    def items(self) -> Iterator[tuple[str, tuple[float, float]]]:
-        """(name, (low, high)) for each value."""
-        return zip(self._names, ((low, high) for low, high in self.values.tolist()), strict=True)
+        return self.values.get(name)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self.values)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._index
+        return name in self.values
 
-    def forward(self, *args: Any) -> Any:
-        """What it is given: where the network is an nn.Sequential, it is called as the last step."""
-        return args[0] if len(args) == 1 else args
+    def check(self, fingerprint: str, source: str) -> None:
+        """Raises NiwakiError where these are the ranges of another graph than the one with this fingerprint."""
+        if self.fingerprint and self.fingerprint != fingerprint:
+            raise NiwakiError(
+                f"{source} is another graph than the one that was calibrated, so the ranges of its values are not "
+                "known: its code, the arguments it is called with, or the kind of its inputs have changed since. Pass "
+                "calibration= to niwaki.compile to observe anew, or call it as niwaki.compress did."
+            )
 
-    def extra_repr(self) -> str:
-        return f"{len(self)} values"
 
-    def get_extra_state(self) -> torch.Tensor:
-        return torch.frombuffer(bytearray("\n".join(self._names).encode() or b"\n"), dtype=torch.uint8).clone()
+def ranges_of(module: nn.Module) -> Ranges:
+    """The ranges that a compressed network carries; empty ones where it carries none."""
+    found = vars(module).get(RANGES_NAME)
+    return found if isinstance(found, Ranges) else Ranges()
 
-    def set_extra_state(self, state: Any) -> None:
-        text = bytes(state.tolist()).decode()
-        self._names = tuple(text.split("\n")) if text.strip() else ()
-        self._index = {name: i for i, name in enumerate(self._names)}
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any, **kwargs: Any) -> None:
-        # Another calibration may have seen another number of values.
-        values = state_dict.get(prefix + "values")
-        if isinstance(values, torch.Tensor) and values.dim() == 2 and values.shape != self.values.shape:
-            with torch.inference_mode(False):
-                self.values = torch.zeros(values.shape)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+def attach_ranges(module: nn.Module, ranges: Ranges) -> None:
+    """Makes a module carry ranges, in place of those that it carries."""
+    if RANGES_NAME not in vars(module):
+        module.register_state_dict_post_hook(_save)
+        module.register_load_state_dict_pre_hook(_load)
+    setattr(module, RANGES_NAME, ranges)
+
+
+def _save(module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
+    ranges = ranges_of(module)
+    with torch.inference_mode(False):
+        pairs = torch.tensor([list(pair) for pair in ranges.values.values()], dtype=torch.float64).reshape(-1, 2)
+        words = {"fingerprint": ranges.fingerprint, "names": list(ranges.values), "floats": sorted(ranges.floats)}
+        state[prefix + _VALUES] = pairs
+        state[prefix + _WORDS] = torch.frombuffer(bytearray(json.dumps(words).encode()), dtype=torch.uint8).clone()
+
+
+def _load(
+    module: nn.Module, state: dict[str, Any], prefix: str, _: Any, strict: bool, missing: list[str], *rest: Any
+) -> None:
+    # Taken out of the state: to torch they would be names that the module does not have.
+    values, words = state.pop(prefix + _VALUES, None), state.pop(prefix + _WORDS, None)
+    if values is None or words is None:
+        missing += [prefix + name for name, found in ((_VALUES, values), (_WORDS, words)) if found is None and strict]
+        return
+    said = json.loads(bytes(words.tolist()).decode())
+    pairs = [(float(low), float(high)) for low, high in values.tolist()]
+    attach_ranges(
+        module, Ranges(said["fingerprint"], dict(zip(said["names"], pairs, strict=True)), frozenset(said["floats"]))
+    )

@@ -24,7 +24,7 @@ from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.fake import FoldedQuantizer, InputQuantizer, RowQuantizer, WeightQuantizer, fold_factor
 from niwaki.quantization.inputs import batches, check_calibration
 from niwaki.quantization.quantize import quantize, swap_layers
-from niwaki.quantization.ranges import RANGES_NAME, Ranges
+from niwaki.quantization.ranges import Ranges, attach_ranges
 
 _QUANTIZER = "input_quantizer"
 
@@ -80,10 +80,10 @@ def prepare(
         )
     items = check_calibration(calibration)
     items = items if hasattr(items, "__len__") and hasattr(items, "__getitem__") else list(items)
-    first = next(batches(items, config.transform)).copy()
+    first = next(batches(items, config.transform, model)).copy()
     folded = optimize(model, args=first.args, kwargs=first.kwargs)
     if config.equalize:
-        folded = equalize_with(folded, equalization_calls(items, config), config, progress=progress)
+        folded = equalize_with(folded, equalization_calls(items, config, model), config, progress=progress)
     quantized = quantize(folded, items, _nearest(config), progress=progress)
     found = {part.name: part for part in quantized.modules() if isinstance(part, (Conv2d, Linear))}
     prepared, norms = folded, {}
@@ -209,34 +209,30 @@ def convert(
         )
     dynamic = tuple(name for name, layer in layers.items() if isinstance(getattr(layer, _QUANTIZER), RowQuantizer))
     model = swap_layers(copied, dict(layers), dynamic)
-    paths = {path: part for path, part in model.named_modules() if isinstance(part, (Conv2d, Linear))}
-    for part in paths.values():
+    parts = [part for part in model.modules() if isinstance(part, (Conv2d, Linear))]
+    for part in parts:
         _fill(part, layers[part.name])
     if calibration is not None:
-        model.add_module(RANGES_NAME, Ranges())
-        observed = Calibration(model, {path: layers[part.name] for path, part in paths.items()}, config)
+        observed = Calibration(model, {part: layers[part.name] for part in parts}, config)
         items = track(check_calibration(calibration), "calibrating", progress)
-        for batch in batches(items, config.transform):
+        for batch in batches(items, config.transform, prepared):
             observed.observe(batch)
-        ranges = getattr(model, RANGES_NAME)
-        assert isinstance(ranges, Ranges)
-        ranges.set(_trained(observed, observed.value_ranges(), paths))
+        attach_ranges(model, Ranges(observed.programs.fingerprint, _trained(observed)))
     return model
 
 
-def _trained(
-    observed: Calibration, ranges: dict[str, tuple[float, float]], paths: dict[str, Conv2d | Linear]
-) -> dict[str, tuple[float, float]]:
+def _trained(observed: Calibration) -> dict[str, tuple[float, float]]:
     """The ranges, with those of layers' inputs as they were trained: the network has learned where they end."""
     trained: dict[str, tuple[float, float]] = {}
-    for path, part in paths.items():
+    for part, names in observed.sources():
         if isinstance(part, Linear) and part.dynamic:
             continue
         scale, zero_point = float(part.input_scale), int(part.input_zero_point)
         low, high = -zero_point * scale, (255 - zero_point) * scale
-        for name in observed.values_into(path):
+        for name in names:
             before = trained.get(name, (low, high))
             trained[name] = (min(low, before[0]), max(high, before[1]))
+    ranges = observed.value_ranges()
     return {**ranges, **{name: pair for name, pair in trained.items() if name in ranges}}
 
 

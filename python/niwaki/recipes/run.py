@@ -96,7 +96,7 @@ def _trained(model: nn.Module, calibration: Any, options: _Training) -> tuple[nn
     recipe, evaluate, progress = options.recipe, options.evaluate, options.progress
     quantize = recipe.quantize
     assert recipe.finetune is not None
-    inputs = _joined(list(batches(check_calibration(calibration), quantize.transform)))
+    inputs = _joined(list(batches(check_calibration(calibration), quantize.transform, model)))
     plain = dataclasses.replace(quantize, transform=None)
     order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(recipe.seed))
     chosen = list(inputs[order[:_CALIBRATION]].split(_PIECE))
@@ -116,7 +116,7 @@ def _trained(model: nn.Module, calibration: Any, options: _Training) -> tuple[nn
     )  # fmt: skip
     folded = optimize(model, recipe.optimize, args=(chosen[0],))
     if quantize.equalize:
-        folded = equalize_with(folded, equalization_calls(chosen, plain), plain, progress=progress)
+        folded = equalize_with(folded, equalization_calls(chosen, plain, model), plain, progress=progress)
     squeezed = Squeezed(module, dict(named_layers(folded)), joint.reasons)
     accuracies = (None, None) if evaluate is None else (evaluate(module), evaluate(model))
     return module, report_of(model, folded, squeezed, Batch(0, (chosen[0],), {}), accuracies)

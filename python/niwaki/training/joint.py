@@ -136,11 +136,11 @@ class JointTraining:
 
     def __iter__(self) -> Iterator[Phase]:
         transform = self._quantize.transform if self._quantize is not None else None
-        first = next(batches(self._items, transform)).copy()
+        first = next(batches(self._items, transform, self._model)).copy()
         network = optimize(self._model, self._optimize, args=first.args, kwargs=first.kwargs)
         quantize = self._quantize
         if quantize is not None and quantize.equalize:
-            calls = equalization_calls(self._items, quantize)
+            calls = equalization_calls(self._items, quantize, self._model)
             network = follow_first(equalize_with(network, calls, quantize, progress=self._progress))
             quantize = dataclasses.replace(quantize, equalize=False)
         network.requires_grad_(True)
@@ -176,7 +176,7 @@ class JointTraining:
             pruner = Pruner(network, self._prune, schedule=CubicSchedule(0, end, max(1, end // 50)))
             self.reasons = pruner.reasons
             return follow_first(network), pruner
-        stream = batches(self._items, transform)
+        stream = batches(self._items, transform, self._model)
         pruned, self.reasons = prune_with_reasons(
             network, self._prune, stream, checkpoint=self._checkpoint, progress=self._progress
         )
