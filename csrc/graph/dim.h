@@ -7,10 +7,19 @@
 #include <string>
 #include <vector>
 
+#include "base/status.h"
+
 namespace niwaki {
 
-// Immutable and cheap to copy. Arithmetic folds constants and the usual identities; it throws Error(invalid_argument) where a constant
-// result overflows int64 or divides by zero.
+// Sizes that cannot be: a result beyond int64, a division by zero. Those who know the node or the input add its name.
+class DimError : public Error {
+ public:
+  explicit DimError(const std::string& message) : Error(Status::invalid_argument, message) {}
+};
+
+// Immutable and cheap to copy. Arithmetic folds constants and the usual identities; it throws DimError where a constant result overflows
+// int64 or divides by zero. A result that is deeper than kMaxDimDepth or has more than kMaxDimOperations is unknown: evaluating recurses,
+// and an expression that holds another one twice has twice its operations. Unknown sizes are refused wherever a run needs the number.
 class Dim {
  public:
   enum class Kind : uint8_t { constant, size, add, sub, mul, floor_div, mod, min, max, unknown };
@@ -26,7 +35,7 @@ class Dim {
   const Dim& left() const;                  // of an operation
   const Dim& right() const;
 
-  // The number that it is where free size i is sizes[i]. Throws Error(invalid_argument) for overflow, division by zero and unknown sizes.
+  // The number that it is where free size i is sizes[i]. Throws DimError for overflow, division by zero and unknown sizes.
   int64_t evaluate(std::span<const int64_t> sizes) const;
   // With constants in place of the sizes that are not negative in `sizes`.
   Dim substitute(std::span<const int64_t> sizes) const;
@@ -34,6 +43,8 @@ class Dim {
   std::string text(std::span<const std::string> names) const;
   int64_t largest_size() const;  // the highest number of a free size in it, -1 where there is none
   int depth() const { return depth_; }
+  int64_t operations() const;
+  bool never_negative() const;  // for sure: sizes are 0 or more
 
   // Same expression; expressions that are written differently may be equal and are not known to be.
   bool operator==(const Dim& other) const;
@@ -56,8 +67,8 @@ class Dim {
   std::shared_ptr<const Pair> pair_;
 };
 
-// Beyond this depth an expression is refused: a file may nest them, and evaluating recurses.
 inline constexpr int kMaxDimDepth = 64;
+inline constexpr int64_t kMaxDimOperations = 1024;
 
 using Dims = std::vector<Dim>;
 using Sizes = std::vector<int64_t>;

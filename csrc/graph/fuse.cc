@@ -1,6 +1,7 @@
 #include "graph/fuse.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "graph/operators.h"
@@ -8,77 +9,142 @@
 
 namespace niwaki {
 
+// Each pass goes through the nodes once, in their order. Values that went away stand for others, which readers ask for when they are visited.
 class Fuser {
  public:
   explicit Fuser(Graph graph)
       : graph_(std::move(graph)),
         fused_(graph_.nodes().size()),
         gone_(graph_.nodes().size(), false),
-        bounded_(graph_.nodes().size(), false) {
-    count_uses();
+        bounded_(graph_.nodes().size(), false),
+        stands_for_(graph_.values().size()),
+        output_(graph_.values().size(), false) {
+    for (size_t i = 0; i < stands_for_.size(); ++i) stands_for_[i] = static_cast<int>(i);
+    for (const Port& port : graph_.outputs_) output_[static_cast<size_t>(port.value)] = true;
+    for (const State& state : graph_.states_)
+      if (state.next >= 0) output_[static_cast<size_t>(state.next)] = true;
   }
 
   FusedGraph run() {
-    for (size_t i = 0; i < graph_.nodes_.size(); ++i)
-      if (graph_.nodes_[i].op == Op::clamp) fuse_clamp(i);
-    for (size_t i = 0; i < graph_.nodes_.size(); ++i)
-      if (graph_.nodes_[i].op == Op::add && !gone_[i]) fuse_add(i);
+    for (size_t i = 0; i < graph_.nodes_.size(); ++i) simplify(i);
     drop_unused();
     for (size_t i = 0; i < graph_.nodes_.size(); ++i)
-      if (graph_.nodes_[i].op == Op::conv2d && !gone_[i]) split_phases(i);
+      if (!gone_[i] && node(i).op == Op::clamp) fuse_clamp(i);
+    for (size_t i = 0; i < graph_.nodes_.size(); ++i)
+      if (!gone_[i] && node(i).op == Op::add) fuse_add(i);
+    for (size_t i = 0; i < graph_.nodes_.size(); ++i)
+      if (!gone_[i] && node(i).op == Op::conv2d) split_phases(i);
     return collect();
   }
 
  private:
   Node& node(size_t index) { return graph_.nodes_[index]; }
-  int maker(int value) const { return graph_.values_[static_cast<size_t>(value)].node; }
+  const Value& value(int index) const { return graph_.value(index); }
+  int maker(int value) const { return graph_.value(value).node; }
+  bool is_output(int value) const { return output_[static_cast<size_t>(value)]; }  // of the graph, or what a state becomes
   int& uses(int value) { return uses_[static_cast<size_t>(value)]; }
 
-  void count_uses() {
-    uses_.assign(graph_.values_.size(), 0);
-    for (const Node& node : graph_.nodes_)
-      for (int value : node.inputs) ++uses(value);
-    for (const Port& port : graph_.outputs_) ++uses(port.value);
+  // The node that makes a value, where it is one of this operator.
+  Node* made_by(Op op, int value) {
+    const int from = maker(value);
+    return from >= 0 && node(static_cast<size_t>(from)).op == op ? &node(static_cast<size_t>(from)) : nullptr;
   }
 
-  // Everyone who read `from` reads `to`.
-  void redirect(int from, int to) {
-    for (Node& reader : graph_.nodes_)
-      for (int& value : reader.inputs)
-        if (value == from) value = to;
-    uses(to) += uses(from);
-    uses(from) = 0;
+  // Readers of the node's output read `value`.
+  void remove(size_t index, int value) {
+    gone_[index] = true;
+    stands_for_[static_cast<size_t>(node(index).outputs[0])] = value;
+    if (const int from = maker(value); from >= 0) remember(static_cast<size_t>(from), index);
   }
 
-  // `maker` takes over `index`, makes its value in its place and remembers its name.
-  void absorb(size_t maker, size_t index) {
-    uses(node(maker).output) = 0;
-    node(maker).output = node(index).output;
-    graph_.values_[static_cast<size_t>(node(index).output)].node = static_cast<int>(maker);
-    auto& names = fused_[maker];
+  void remember(size_t keeper, size_t index) {
+    auto& names = fused_[keeper];
     names.push_back(node(index).name);
     names.insert(names.end(), fused_[index].begin(), fused_[index].end());
+  }
+
+  // `maker` takes over `index` and makes its value in its place.
+  void absorb(size_t maker, size_t index) {
+    uses(node(maker).outputs[0]) = 0;
+    graph_.values_[static_cast<size_t>(node(maker).outputs[0])].node = -2;
+    node(maker).outputs = node(index).outputs;
+    graph_.values_[static_cast<size_t>(node(index).outputs[0])].node = static_cast<int>(maker);
+    remember(maker, index);
     gone_[index] = true;
+  }
+
+  void simplify(size_t index) {
+    Node& here = node(index);
+    for (int& input : here.inputs)
+      if (input >= 0) input = stands_for_[static_cast<size_t>(input)];
+    join_moves(here);
+    if (is_output(here.outputs[0])) return;  // somebody has to make it
+    if (here.op == Op::quantize) {
+      const Node* before = made_by(Op::dequantize, here.inputs[0]);
+      if (before != nullptr && gives_back(*before, here)) remove(index, before->inputs[0]);
+    } else if (leaves_as_is(here)) {
+      const int from = maker(here.inputs[0]);
+      if (here.op == Op::clamp && from >= 0) bounded_[static_cast<size_t>(from)] = true;
+      remove(index, here.inputs[0]);
+    }
+  }
+
+  // True where (q - z) s / s rounds to q - z: s and the largest product are finite, and 1 / s is, as for every scale.
+  bool gives_back(const Node& dequantize, const Node& quantize) const {
+    const auto &in = value(dequantize.inputs[0]).quantization, &out = value(quantize.outputs[0]).quantization;
+    return in == out && std::isfinite(in->scale * 255.0f);
+  }
+
+  bool leaves_as_is(const Node& here) const {
+    switch (here.op) {
+      case Op::clamp: return here.integer("low") == 0 && here.integer("high") == 255;
+      case Op::cast: return value(here.inputs[0]).dtype == value(here.outputs[0]).dtype;
+      case Op::reshape:
+      case Op::expand: return value(here.inputs[0]).dims == value(here.outputs[0]).dims;
+      case Op::permute: {
+        const auto axes = here.integers("axes");
+        return std::is_sorted(axes.begin(), axes.end());
+      }
+      default: return false;
+    }
+  }
+
+  // The first of two moves stays for others who read it.
+  void join_moves(Node& here) {
+    if (here.op == Op::reshape) {
+      if (const Node* before = made_by(Op::reshape, here.inputs[0])) here.inputs = before->inputs;
+    } else if (here.op == Op::permute) {
+      if (const Node* before = made_by(Op::permute, here.inputs[0])) {
+        Dims& axes = std::get<Dims>(here.attributes.at("axes"));
+        for (Dim& axis : axes) axis = before->dims("axes")[static_cast<size_t>(axis.value())];
+        here.inputs = before->inputs;
+      }
+    }
+  }
+
+  void drop_unused() {
+    uses_.assign(graph_.values_.size(), 0);
+    for (size_t i = 0; i < output_.size(); ++i) uses_[i] = output_[i];
+    for (size_t i = graph_.nodes_.size(); i-- > 0;) {
+      if (gone_[i]) continue;
+      const auto& outputs = node(i).outputs;
+      gone_[i] = std::none_of(outputs.begin(), outputs.end(), [&](int value) { return uses(value) > 0; });
+      if (gone_[i]) continue;
+      for (const int input : node(i).inputs)
+        if (input >= 0) ++uses(input);
+    }
   }
 
   void fuse_clamp(size_t index) {
     const Node& clamp = node(index);
     const int64_t low = clamp.integer("low"), high = clamp.integer("high");
     const int input = clamp.inputs[0], from = maker(input);
-    if (low == 0 && high == 255) {
-      redirect(clamp.output, input);
-      --uses(input);
-      gone_[index] = true;
-      if (from >= 0) bounded_[static_cast<size_t>(from)] = true;
-      if (from >= 0) fused_[static_cast<size_t>(from)].push_back(clamp.name);
-      return;
-    }
     if (from < 0 || uses(input) != 1) return;
     Node& before = node(static_cast<size_t>(from));
-    if (before.attributes.contains("low")) {
+    if (before.has("low")) {
       // Right for ranges that do not meet, too: all of the first then falls on one end of the second.
-      before.attributes["low"] = {std::clamp(before.integer("low"), low, high)};
-      before.attributes["high"] = {std::clamp(before.integer("high"), low, high)};
+      before.attributes["low"] = Dims{std::clamp(before.integer("low"), low, high)};
+      before.attributes["high"] = Dims{std::clamp(before.integer("high"), low, high)};
     } else if (before.op == Op::table) {
       Tensor& table = before.tensors["table"];
       uint8_t clamped[256];
@@ -95,7 +161,7 @@ class Fuser {
     const int a = maker(add.inputs[0]), b = maker(add.inputs[1]);
     const int later = a > b ? 0 : 1;
     const int from = std::max(a, b);
-    if (a == b || uses(add.inputs[static_cast<size_t>(later)]) != 1) return;
+    if (from < 0 || a == b || uses(add.inputs[static_cast<size_t>(later)]) != 1) return;
     if (bounded_[static_cast<size_t>(from)]) return;  // a sum inside the layer would not be cut off where its result was
     Node& layer = node(static_cast<size_t>(from));
     if (layer.op != Op::linear && (layer.op != Op::conv2d || is_depthwise(layer))) return;
@@ -110,32 +176,28 @@ class Fuser {
   // True where the layer's multipliers stay finite when it writes in the scale of the sum.
   bool factors_fit(const Node& layer, const Node& add) const {
     const Tensor& scales = layer.tensor("weight_scale");
-    const float in = graph_.value(layer.inputs[0]).quantization->scale, out = graph_.value(add.output).quantization->scale;
+    const float in = value(layer.inputs[0]).quantization->scale, out = value(add.outputs[0]).quantization->scale;
     return std::all_of(scales.as<float>(), scales.as<float>() + scales.elements(),
                        [&](float scale) { return (in * scale) / out <= kMaxFactor; });
   }
 
   void split_phases(size_t index) {
-    const int input = node(index).inputs[0], from = maker(input);
-    if (from < 0 || node(static_cast<size_t>(from)).op != Op::quantize || uses(input) != 1 || is_depthwise(node(index))) return;
-    Value& value = graph_.values_[static_cast<size_t>(input)];
-    if (split_into_phases(node(static_cast<size_t>(from)), node(index), value.channels)) value.channels *= 4;
-  }
-
-  void drop_unused() {
-    for (size_t i = graph_.nodes_.size(); i-- > 0;) {
-      if (gone_[i] || uses(node(i).output) > 0) continue;
-      gone_[i] = true;
-      for (int value : node(i).inputs) --uses(value);
-    }
+    const int input = node(index).inputs[0];
+    Node* quantize = made_by(Op::quantize, input);
+    if (quantize == nullptr || uses(input) != 1 || is_depthwise(node(index))) return;
+    if (!split_into_phases(*quantize, node(index))) return;
+    Dims& dims = graph_.values_[static_cast<size_t>(input)].dims;
+    dims = {dims[0], node(index).tensor("weight").shape()[1], floor_div(dims[2] + 1, 2), floor_div(dims[3] + 1, 2)};
   }
 
   FusedGraph collect() {
     FusedGraph result;
     std::vector<Node> left;
     for (size_t i = 0; i < graph_.nodes_.size(); ++i) {
+      for (const int output : node(i).outputs)
+        if (Value& made = graph_.values_[static_cast<size_t>(output)]; !gone_[i]) made.node = static_cast<int>(left.size());
+        else if (made.node == static_cast<int>(i)) made.node = -2;
       if (gone_[i]) continue;
-      graph_.values_[static_cast<size_t>(node(i).output)].node = static_cast<int>(left.size());
       left.push_back(std::move(node(i)));
       result.fused.push_back(std::move(fused_[i]));
     }
@@ -148,7 +210,8 @@ class Fuser {
   std::vector<std::vector<std::string>> fused_;
   std::vector<bool> gone_;
   std::vector<bool> bounded_;  // a ReLU after it is the lower end of its range (zero point 0)
-  std::vector<int> uses_;
+  std::vector<int> stands_for_, uses_;
+  std::vector<bool> output_;
 };
 
 FusedGraph fuse(Graph graph) { return Fuser(std::move(graph)).run(); }

@@ -1,11 +1,13 @@
 // Fusion: the same for every instruction set, before kernels are chosen, so that all of them compute the same.
 //
-//   identity      a clamp to 0..255 goes away
+//   identity      what leaves its input as it is goes away: a clamp to 0..255; a reshape, permute, expand or cast to what is there; a quantize
+//                 of a dequantize with the same scale and zero point
+//   moves         a reshape of a reshape is one reshape, a permute of a permute one permute
 //   clamp         goes into the operator before it, where that has bounds (or a table) and nothing else reads its result
 //   add           goes into the conv2d (not depthwise) or linear that makes the later of its inputs, if nothing else reads that
 //                 and it has no bounds of its own; the other input becomes the residual
 //   phases        a first conv2d with stride 2 works on the four phases of the image, which its quantize writes (phases.h)
-//   unused        what no output depends on goes away
+//   unused        what no output and no state depends on goes away
 #pragma once
 
 #include <string>
@@ -16,7 +18,7 @@
 namespace niwaki {
 
 struct FusedGraph {
-  Graph graph;                                  // values keep their numbers
+  Graph graph;                                  // values keep their numbers; those that nobody makes any more have node -2
   std::vector<std::vector<std::string>> fused;  // for each node, the names of the nodes that it took over
 };
 

@@ -1,149 +1,134 @@
 #include "graph/graph.h"
 
-#include <cmath>
+#include <algorithm>
 #include <limits>
 #include <utility>
 
 #include "base/status.h"
+#include "graph/check_node.h"
 #include "graph/operators.h"
 
 namespace niwaki {
 namespace {
 
+constexpr int64_t kMaxDim = std::numeric_limits<int32_t>::max();
+
 std::string text(int64_t value) { return std::to_string(value); }
 
-// Checks the given attributes against the rule and adds those left out.
-void complete_attributes(const OperatorRule& rule, Node& node) {
-  for (const auto& [name, integers] : node.attributes) {
-    bool known = false;
-    for (const AttributeRule& attribute : rule.attributes) known = known || name == attribute.name;
-    if (!known) refuse(node, "takes no attribute '" + name + "'.");
-  }
-  for (const AttributeRule& attribute : rule.attributes) {
-    auto found = node.attributes.find(attribute.name);
-    if (found == node.attributes.end()) {
-      if (attribute.otherwise.empty()) refuse(node, std::string("needs the attribute '") + attribute.name + "'.");
-      node.attributes[attribute.name] = attribute.otherwise;
-      continue;
-    }
-    auto& integers = found->second;
-    if (attribute.count > 1 && integers.size() == 1) integers.assign(static_cast<size_t>(attribute.count), integers[0]);
-    const bool fits = attribute.count == 0 ? !integers.empty() && integers.size() <= 8
-                                           : integers.size() == static_cast<size_t>(attribute.count);
-    if (!fits)
-      refuse(node, "attribute '" + found->first + "' must have " + (attribute.count == 0 ? "1 to 8" : text(attribute.count)) +
-                       " integers, not " + text(static_cast<int64_t>(integers.size())) + ".");
-    for (int64_t value : integers)
-      if (value < attribute.low || value > attribute.high)
-        refuse(node, "attribute '" + found->first + "' must lie in " + text(attribute.low) + " to " + text(attribute.high) +
-                         ", not " + text(value) + ".");
-  }
+[[noreturn]] void fail(const std::string& message) { throw Error(Status::invalid_argument, message); }
+
+bool is_known(const Graph& graph, const Dim& dim) {
+  return !dim.is_unknown() && dim.largest_size() < static_cast<int64_t>(graph.sizes().size());
 }
 
-void check_tensors(const OperatorRule& rule, const Node& node) {
-  for (const auto& [name, tensor] : node.tensors) {
-    bool known = false;
-    for (const TensorRule& wanted : rule.tensors) known = known || name == wanted.name;
-    if (!known) refuse(node, "takes no tensor '" + name + "'.");
-  }
-  for (const TensorRule& wanted : rule.tensors) {
-    const auto found = node.tensors.find(wanted.name);
-    if (found == node.tensors.end()) refuse(node, std::string("needs the tensor '") + wanted.name + "'.");
-    const Tensor& tensor = found->second;
-    if (tensor.dtype() != wanted.dtype)
-      refuse(node, found->first + " must be " + dtype_name(wanted.dtype) + ", not " + dtype_name(tensor.dtype()) + ".");
-    if (tensor.shape().size() != static_cast<size_t>(wanted.rank))
-      refuse(node, found->first + " must have rank " + text(wanted.rank) + ", not " +
-                       text(static_cast<int64_t>(tensor.shape().size())) + ".");
-  }
-}
-
-void check_values(const Graph& graph, const OperatorRule& rule, const Node& node,
-                  const std::optional<Quantization>& quantization) {
-  const int count = static_cast<int>(node.inputs.size());
-  if (count < rule.min_inputs || count > rule.max_inputs) {
-    const std::string wanted =
-        rule.min_inputs == rule.max_inputs ? text(rule.min_inputs) : text(rule.min_inputs) + " to " + text(rule.max_inputs);
-    refuse(node, "takes " + wanted + " inputs, not " + text(count) + ".");
-  }
-  for (int value : node.inputs) {
-    if (value < 0 || value >= static_cast<int>(graph.values().size()))
-      refuse(node, "its input is value " + text(value) + ", which does not exist.");
-    const Value& in = graph.value(value);
-    if (rule.takes_float && (in.quantization || in.node >= 0)) refuse(node, "its input must be a float32 input of the graph.");
-    if (!rule.takes_float && !in.quantization) refuse(node, "its input is float32; quantize it first.");
-    if (rule.keeps_scale && quantization && *in.quantization != *quantization)
-      refuse(node, "keeps scale and zero point, so its inputs and its output must have the same ones.");
-  }
-  if (quantization) {
-    if (rule.makes == Makes::f32) refuse(node, "its output is float32 and takes no scale.");
-    if (!(quantization->scale > 0.0f) || !std::isfinite(quantization->scale) || !std::isfinite(1.0f / quantization->scale))
-      refuse(node, "the scale of its output must be positive and finite, not " + std::to_string(quantization->scale) + ".");
-    if (quantization->zero_point < 0 || quantization->zero_point > 255)
-      refuse(node, "the zero point of its output must lie in 0 to 255, not " + text(quantization->zero_point) + ".");
-  } else if (rule.makes == Makes::u8) {
-    refuse(node, "its output is uint8 and needs a scale and a zero point.");
-  }
-}
-
-void check_ratios(const Graph& graph, const Node& node, const std::optional<Quantization>& quantization) {
-  if (!quantization) return;
-  float product = 1.0f;
-  for (int value : node.inputs) {
-    const auto& in = graph.value(value).quantization;
-    if (!in) return;
-    product *= in->scale;
-    if (node.op != Op::mul && !(in->scale / quantization->scale <= kMaxFactor))
-      refuse(node, "the scales of its input and output do not fit together: their ratio is above 1e25.");
-  }
-  if (node.op == Op::mul && !(product / quantization->scale <= kMaxFactor))
-    refuse(node, "the scales of its inputs and output do not fit together: their ratio is above 1e25.");
+// The lambda names what has the dtype: "Input 'x'".
+void check_plain(const std::string& what, DType dtype, size_t rank) {
+  if (dtype == DType::u8 || dtype == DType::i8)
+    fail(what + " is " + dtype_name(dtype) + ", which only values inside of a network are; take float32, int64, int32 or bool.");
+  if (rank > static_cast<size_t>(kMaxRank)) fail(what + " has rank " + text(static_cast<int64_t>(rank)) + "; 8 is the highest.");
 }
 
 }  // namespace
 
-int Graph::add_input(const std::string& name, int64_t channels, int rank, int64_t expected_height, int64_t expected_width) {
-  if (rank != 4 && rank != 2)
-    throw Error(Status::invalid_argument, "Input '" + name + "': rank must be 4 or 2, not " + text(rank) + ".");
-  if (channels < 1 || channels > std::numeric_limits<int32_t>::max())
-    throw Error(Status::invalid_argument,
-                "Input '" + name + "': channels must be at least 1 and below 2^31, not " + text(channels) + ".");
-  const int64_t largest = std::numeric_limits<int32_t>::max();
-  if (expected_height < 0 || expected_width < 0 || expected_height > largest || expected_width > largest)
-    throw Error(Status::invalid_argument, "Input '" + name + "': the expected size must be from 0 (unknown) to 2^31 - 1, not " +
-                                              text(expected_height) + " x " + text(expected_width) + ".");
-  values_.push_back({std::nullopt, rank, channels, -1});
-  inputs_.push_back({name, static_cast<int>(values_.size()) - 1, expected_height, expected_width});
+std::vector<int64_t> Node::integers(const char* attribute) const {
+  std::vector<int64_t> values;
+  for (const Dim& dim : dims(attribute)) values.push_back(dim.value());
+  return values;
+}
+
+const Tensor* Node::find_tensor(const char* tensor) const {
+  const auto found = tensors.find(tensor);
+  return found == tensors.end() ? nullptr : &found->second;
+}
+
+Dim Graph::add_size(const std::string& name, int64_t low, int64_t high, int64_t hint) {
+  if (name.empty()) fail("A free size needs a name.");
+  for (const FreeSize& size : sizes_)
+    if (size.name == name) fail("There are two free sizes '" + name + "'.");
+  if (low < 0 || high < low) fail("The free size '" + name + "' cannot lie in " + text(low) + " to " + text(high) + ".");
+  if (hint < 0 || hint > kMaxDim)
+    fail("The expected value of the free size '" + name + "' must be from 0 (unknown) to 2^31 - 1, not " + text(hint) + ".");
+  sizes_.push_back({name, low, high, hint});
+  return Dim::size(static_cast<int64_t>(sizes_.size()) - 1);
+}
+
+int Graph::add_input(const std::string& name, DType dtype, Dims dims) {
+  const std::string what = "Input '" + name + "'";
+  check_plain(what, dtype, dims.size());
+  for (size_t i = 0; i < dims.size(); ++i) {
+    if (!is_known(*this, dims[i]))
+      fail(what + ": dim " + text(static_cast<int64_t>(i)) + " is neither a number nor made of free sizes.");
+    if (dims[i].is_constant() && (dims[i].value() < 0 || dims[i].value() > kMaxDim))
+      fail(what + ": dim " + text(static_cast<int64_t>(i)) + " must lie in 0 to 2^31 - 1, not " + text(dims[i].value()) + ".");
+  }
+  values_.push_back({dtype, std::nullopt, std::move(dims), -1, static_cast<int>(inputs_.size())});
+  inputs_.push_back({name, static_cast<int>(values_.size()) - 1});
   return inputs_.back().value;
 }
 
+int Graph::add_state(const std::string& name, Tensor initial) {
+  const std::string what = "State '" + name + "'";
+  if (name.empty()) fail("A state needs a name.");
+  for (const State& state : states_)
+    if (state.name == name) fail("There are two states '" + name + "'.");
+  check_plain(what, initial.dtype(), initial.shape().size());
+  for (const int64_t size : initial.shape())
+    if (size < 0 || size > kMaxDim) fail(what + " has a dim of " + text(size) + "; they must lie in 0 to 2^31 - 1.");
+  Dims dims(initial.shape().begin(), initial.shape().end());
+  values_.push_back({initial.dtype(), std::nullopt, std::move(dims), -1, -1 - static_cast<int>(states_.size())});
+  states_.push_back({name, static_cast<int>(values_.size()) - 1, -1, std::move(initial)});
+  return states_.back().value;
+}
+
+void Graph::set_state(int state_value, int next) {
+  const auto found = std::find_if(states_.begin(), states_.end(), [&](const State& state) { return state.value == state_value; });
+  if (found == states_.end()) fail("Value " + text(state_value) + " is no state.");
+  const std::string what = "State '" + found->name + "'";
+  if (next < 0 || next >= static_cast<int>(values_.size())) fail(what + ": there is no value " + text(next) + ".");
+  const Value &now = value(state_value), &then = value(next);
+  const auto names = size_names();
+  const auto shown = [&](const Value& value) {
+    std::string shape;
+    for (const Dim& dim : value.dims) shape += (shape.empty() ? "" : ", ") + dim.text(names);
+    return std::string(dtype_name(value.dtype)) + " [" + shape + "]";
+  };
+  const auto fits = [](const Dim& a, const Dim& b) { return !a.is_constant() || !b.is_constant() || a.value() == b.value(); };
+  if (now.dtype != then.dtype || !std::equal(now.dims.begin(), now.dims.end(), then.dims.begin(), then.dims.end(), fits))
+    fail(what + " is " + shown(now) + " and would become " + shown(then) + "; it must stay as it is.");
+  found->next = next;
+}
+
+void Graph::add_guard(Guard guard) {
+  if (guard.message.empty()) fail("A guard needs a sentence for those whom it refuses.");
+  if (guard.cases.empty()) fail("The guard '" + guard.message + "' has no cases.");
+  for (const auto& comparisons : guard.cases)
+    for (const Guard::Comparison& comparison : comparisons)
+      if (!is_known(*this, comparison.left) || !is_known(*this, comparison.right))
+        fail("The guard '" + guard.message + "' compares what is neither a number nor made of free sizes.");
+  guards_.push_back(std::move(guard));
+}
+
 int Graph::add_node(Op op, const std::string& name, std::vector<int> inputs, Attributes attributes, Tensors tensors,
-                    std::optional<Quantization> quantization) {
-  const OperatorRule& rule = operator_rule(op);
-  Node node{op, name, std::move(inputs), static_cast<int>(values_.size()), std::move(attributes), std::move(tensors)};
-  complete_attributes(rule, node);
-  check_tensors(rule, node);
-  check_values(*this, rule, node, quantization);
-  check_ratios(*this, node, quantization);
-  values_.push_back({quantization, 4, -1, static_cast<int>(nodes_.size())});
-  try {
-    const Known known = rule.check(*this, node);
-    if (known.channels > std::numeric_limits<int32_t>::max()) refuse(node, "makes too many channels.");
-    values_.back().rank = known.rank;
-    values_.back().channels = known.channels;
-    nodes_.push_back(std::move(node));
-  } catch (...) {
-    values_.pop_back();
-    throw;
+                    std::vector<std::optional<Quantization>> quantizations) {
+  while (!inputs.empty() && inputs.back() == -1) inputs.pop_back();
+  Node node{op, name, std::move(inputs), {}, std::move(attributes), std::move(tensors)};
+  std::vector<Operand> made = check_node(*this, node, quantizations);
+  quantizations.resize(made.size());
+  const int first = static_cast<int>(values_.size());
+  for (size_t i = 0; i < made.size(); ++i) {
+    node.outputs.push_back(first + static_cast<int>(i));
+    values_.push_back(
+        {made[i].dtype, quantizations[i], std::move(made[i].dims), static_cast<int>(nodes_.size()), static_cast<int>(i)});
   }
-  return static_cast<int>(values_.size()) - 1;
+  nodes_.push_back(std::move(node));
+  return first;
 }
 
 int Graph::add_node(const std::string& op, const std::string& name, std::vector<int> inputs, Attributes attributes,
-                    Tensors tensors, std::optional<Quantization> quantization) {
+                    Tensors tensors, std::vector<std::optional<Quantization>> quantizations) {
   const OperatorRule* rule = find_operator(op);
-  if (rule == nullptr) throw Error(Status::invalid_argument, name + ": there is no operator '" + op + "'.");
-  return add_node(rule->op, name, std::move(inputs), std::move(attributes), std::move(tensors), quantization);
+  if (rule == nullptr) fail(name + ": there is no operator '" + op + "'.");
+  return add_node(rule->op, name, std::move(inputs), std::move(attributes), std::move(tensors), std::move(quantizations));
 }
 
 void Graph::forget_data(size_t node) {
@@ -152,12 +137,16 @@ void Graph::forget_data(size_t node) {
 }
 
 void Graph::add_output(int value, const std::string& name) {
-  if (value < 0 || value >= static_cast<int>(values_.size()))
-    throw Error(Status::invalid_argument, "Output '" + name + "': there is no value " + text(value) + ".");
-  const Value& made = values_[static_cast<size_t>(value)];
-  if (made.quantization) throw Error(Status::invalid_argument, "Output '" + name + "': the value is uint8; dequantize it first.");
-  if (made.node < 0) throw Error(Status::invalid_argument, "Output '" + name + "': the value is an input of the graph.");
+  const std::string what = "Output '" + name + "'";
+  if (value < 0 || value >= static_cast<int>(values_.size())) fail(what + ": there is no value " + text(value) + ".");
+  if (values_[static_cast<size_t>(value)].dtype == DType::u8) fail(what + ": the value is uint8; dequantize it first.");
   outputs_.push_back({name, value});
+}
+
+std::vector<std::string> Graph::size_names() const {
+  std::vector<std::string> names;
+  for (const FreeSize& size : sizes_) names.push_back(size.name);
+  return names;
 }
 
 }  // namespace niwaki

@@ -40,22 +40,22 @@ struct Value {
   DType dtype = DType::f32;
   std::optional<Quantization> quantization;
   Dims dims;      // as far as they are known before the sizes are
-  int node = -1;  // who makes it; -1 for an input or a state of the graph
-  int index = 0;  // which of the node's outputs, or of the graph's inputs (node -1)
+  int node = -1;  // who makes it; -1 for an input or a state of the graph; -2 for nobody, where fusion took the maker away
+  int index = 0;  // which of the node's outputs, or of the graph's inputs; -1 - i for state i
   int rank() const { return static_cast<int>(dims.size()); }
 };
 
 struct Node {
   Op op{};
   std::string name;
-  std::vector<int> inputs;  // -1 for an optional input that is not given
+  std::vector<int> inputs;  // -1 for an optional input that is not given, unless it is the last: those are left out
   std::vector<int> outputs;
   Attributes attributes;  // every one that the operator takes: defaults are filled in
   Tensors tensors;
 
   bool has(const char* attribute) const { return attributes.contains(attribute); }
   const Dims& dims(const char* attribute) const { return std::get<Dims>(attributes.at(attribute)); }
-  std::vector<int64_t> integers(const char* attribute) const;                            // constants alone
+  std::vector<int64_t> integers(const char* attribute) const;                             // constants alone
   int64_t integer(const char* attribute) const { return dims(attribute).at(0).value(); }  // a constant
   const std::vector<double>& numbers(const char* attribute) const {
     return std::get<std::vector<double>>(attributes.at(attribute));
@@ -103,7 +103,7 @@ class Graph {
  public:
   // Returns the size as an expression. Names are unique and not empty.
   Dim add_size(const std::string& name, int64_t low = 0, int64_t high = INT64_MAX, int64_t hint = 0);
-  // Of any dtype but i8. Every free size must be a dim of an input by itself. Returns its value.
+  // Of any dtype but u8 and i8. Every free size must be a dim of an input by itself. Returns its value.
   int add_input(const std::string& name, DType dtype, Dims dims);
   int add_state(const std::string& name, Tensor initial);  // returns its value
   void set_state(int state_value, int next);

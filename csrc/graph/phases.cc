@@ -73,13 +73,11 @@ int64_t rows_of_phases(const Axis& y, const Axis& x, int64_t channels, const std
 
 }  // namespace
 
-bool split_into_phases(Node& quantize, Node& conv, int64_t channels) {
-  const Tensor weight = conv.tensor("weight").unpacked();
-  const auto& stride = conv.integers("stride");
-  const auto& dilation = conv.integers("dilation");
-  const auto& padding = conv.integers("padding");
+bool split_into_phases(Node& quantize, Node& conv) {
+  const auto stride = conv.integers("stride"), dilation = conv.integers("dilation"), padding = conv.integers("padding");
   if (stride[0] != 2 || stride[1] != 2 || dilation[0] != 1 || dilation[1] != 1 || conv.integer("groups") != 1) return false;
-  const int64_t outputs = weight.shape()[0];
+  const Tensor weight = conv.tensor("weight").unpacked();
+  const int64_t outputs = weight.shape()[0], channels = weight.shape()[1];
   const Axis y(weight.shape()[2], padding[0], padding[2]), x(weight.shape()[3], padding[1], padding[3]);
   if (!y.possible || !x.possible) return false;
   const int64_t taps = y.kernel * x.kernel;
@@ -97,16 +95,16 @@ bool split_into_phases(Node& quantize, Node& conv, int64_t channels) {
       }
     }
   }
-  quantize.attributes["phases"] = order;
-  conv.attributes["weights"] = {weight.elements()};
-  conv.attributes["stride"] = {1, 1};
-  conv.attributes["padding"] = {y.before, x.before, y.after, x.after};
+  quantize.attributes["phases"] = Dims(order.begin(), order.end());
+  conv.attributes["weights"] = Dims{weight.elements()};
+  conv.attributes["stride"] = Dims{1, 1};
+  conv.attributes["padding"] = Dims{y.before, x.before, y.after, x.after};
   conv.tensors["weight"] = Tensor::copy_of(DType::i8, {outputs, 4 * channels, y.kernel, x.kernel}, phases.data());
   return true;
 }
 
 int64_t original_weights(const Node& node) {
-  return node.attributes.contains("weights") ? node.integer("weights") : node.tensor("weight").elements();
+  return node.has("weights") ? node.integer("weights") : node.tensor("weight").elements();
 }
 
 }  // namespace niwaki

@@ -10,9 +10,9 @@
 
 namespace niwaki {
 
-// Rewrites `conv`, whose input of `channels` channels `quantize` makes for nothing else, and `quantize`, where that is fewer
-// rows; returns whether it did. quantize then has the attribute `phases`: see quantize_phases; conv the attribute `weights`: how many it had before.
-bool split_into_phases(Node& quantize, Node& conv, int64_t channels);
+// Rewrites `conv`, whose input `quantize` makes for nothing else, and `quantize`, where that is fewer rows; returns whether it did. quantize
+// then has the attribute `phases`: see quantize_phases; conv the attribute `weights`: how many it had before. Only fused graphs have these.
+bool split_into_phases(Node& quantize, Node& conv);
 
 // The weights of a layer before any rewriting: what its multiply-accumulates and its zeros are counted by.
 int64_t original_weights(const Node& node);

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/status.h"
+#include "graph/check_node.h"
 #include "graph/operators.h"
 #include "graph/phases.h"
 
@@ -12,247 +13,356 @@ namespace niwaki {
 namespace {
 
 constexpr int64_t kInt32 = std::numeric_limits<int32_t>::max();
+constexpr int64_t kMaxElements = int64_t{1} << 40;
+constexpr int64_t kMaxChannels = kInt32 - 8;  // so that kernels may round them up
 
 std::string text(int64_t value) { return std::to_string(value); }
 
-std::string text(const std::vector<int64_t>& sizes) {
+std::string text(const Sizes& sizes) {
   std::string out = "[";
   for (size_t i = 0; i < sizes.size(); ++i) out += (i > 0 ? ", " : "") + text(sizes[i]);
   return out + "]";
 }
 
-void expect_channels(const Node& node, const Shape& in, int64_t expected, const char* what) {
-  if (in.channels != expected)
-    refuse(node, std::string(what) + " has " + text(in.channels) + " channels; " + text(expected) + " are expected.");
+[[noreturn]] void fail(const std::string& message) { throw Error(Status::invalid_argument, message); }
+
+// What a free size may be: "from 1 to 8".
+std::string range_of(const FreeSize& size) {
+  const int64_t high = std::min(size.high, kInt32);
+  return size.low == high ? text(high) : "from " + text(size.low) + " to " + (high == kInt32 ? "2^31 - 1" : text(high));
 }
 
-// Output size of a sliding window, floor or ceil, as torch counts it; at least 1, or the window does not fit.
-struct Window {
-  int64_t kernel, stride, dilation, before, after;
-  bool ceil;
+// Binds the free sizes to those of the inputs.
+class Binder {
+ public:
+  Binder(const Graph& graph, std::span<const Sizes> inputs)
+      : graph_(graph), inputs_(inputs), names_(graph.size_names()), sizes_(names_.size(), -1), first_(names_.size(), 0) {}
 
-  int64_t count(const Node& node, int64_t size, const char* axis) const {
-    const int64_t room = size + before + after - dilation * (kernel - 1) - 1;
-    int64_t count = room < 0 ? 0 : (room + (ceil ? stride - 1 : 0)) / stride + 1;
-    // With ceil a last window may begin beyond the image; torch drops it.
-    if (ceil && count > 0 && (count - 1) * stride >= size + before) --count;
-    if (count < 1)
-      refuse(node, "an image " + text(size) + " pixels " + axis + " is too small for its kernel of " +
-                       text(dilation * (kernel - 1) + 1) + " pixels.");
-    return count;
+  Sizes bind() {
+    if (inputs_.size() != graph_.inputs().size())
+      fail("The network takes " + text(static_cast<int64_t>(graph_.inputs().size())) + " inputs, not " +
+           text(static_cast<int64_t>(inputs_.size())) + ".");
+    for (size_t i = 0; i < inputs_.size(); ++i) take_sizes(i);
+    for (size_t k = 0; k < sizes_.size(); ++k)
+      if (sizes_[k] < 0) fail("The free size '" + names_[k] + "' is the size of no input.");
+    for (size_t i = 0; i < inputs_.size(); ++i) check_rest(i);
+    for (const Guard& guard : graph_.guards())
+      if (!holds(guard)) fail(guard.message);
+    return std::move(sizes_);
   }
 
-  // A pool needs at least one pixel of the image in every window.
-  void must_touch(const Node& node, int64_t size, int64_t count, const char* axis) const {
-    // Of the windows that begin in the image, the last one goes farthest.
-    for (int64_t i = 0; i < count; i = i * stride < before ? i + 1 : std::max(i + 1, count - 1)) {
-      const int64_t start = i * stride - before;
-      const int64_t skipped = start < 0 ? (-start + dilation - 1) / dilation : 0;  // taps before the image
-      if (skipped >= kernel || start + skipped * dilation >= size)
-        refuse(node, "a window lies wholly in the padding for images " + text(size) + " pixels " + axis + ".");
+ private:
+  const Dims& dims(size_t input) const { return graph_.value(graph_.inputs()[input].value).dims; }
+
+  [[noreturn]] void refuse(size_t input, const std::string& why) const {
+    std::string wanted;
+    for (const Dim& dim : dims(input)) wanted += (wanted.empty() ? "" : ", ") + dim.text(names_);
+    fail("Input '" + graph_.inputs()[input].name + "' must have the shape [" + wanted + "], not " + text(inputs_[input]) + ": " +
+         why + ".");
+  }
+
+  // "dim 2 (height) must be "
+  std::string must_be(size_t axis, const Dim& dim) const {
+    return "dim " + std::to_string(axis) + (dim.is_constant() ? "" : " (" + dim.text(names_) + ")") + " must be ";
+  }
+
+  // Dims that are free sizes by themselves.
+  void take_sizes(size_t input) {
+    const Dims& wanted = dims(input);
+    const Sizes& given = inputs_[input];
+    if (given.size() != wanted.size()) refuse(input, "it has " + std::to_string(given.size()) + " dims");
+    for (size_t axis = 0; axis < wanted.size(); ++axis) {
+      if (given[axis] < 0 || given[axis] > kInt32) refuse(input, must_be(axis, wanted[axis]) + "from 0 to 2^31 - 1");
+      if (wanted[axis].kind() != Dim::Kind::size) continue;
+      const auto k = static_cast<size_t>(wanted[axis].value());
+      const FreeSize& size = graph_.sizes()[k];
+      if (given[axis] < size.low || given[axis] > size.high) refuse(input, must_be(axis, wanted[axis]) + range_of(size));
+      if (sizes_[k] >= 0 && sizes_[k] != given[axis])
+        refuse(input,
+               must_be(axis, wanted[axis]) + text(sizes_[k]) + ", as it is in input '" + graph_.inputs()[first_[k]].name + "'");
+      if (sizes_[k] < 0) first_[k] = input;
+      sizes_[k] = given[axis];
     }
   }
+
+  void check_rest(size_t input) const {
+    const Dims& wanted = dims(input);
+    for (size_t axis = 0; axis < wanted.size(); ++axis) {
+      try {
+        const int64_t size = wanted[axis].evaluate(sizes_);
+        if (size != inputs_[input][axis]) refuse(input, must_be(axis, wanted[axis]) + text(size));
+      } catch (const DimError& error) {
+        refuse(input, must_be(axis, wanted[axis]) + "a number, but " + error.what());
+      }
+    }
+  }
+
+  bool holds(const Guard& guard) const {
+    const auto holds_one = [&](const Guard::Comparison& comparison) {
+      const int64_t left = comparison.left.evaluate(sizes_), right = comparison.right.evaluate(sizes_);
+      switch (comparison.relation) {
+        case Relation::equal: return left == right;
+        case Relation::not_equal: return left != right;
+        case Relation::less: return left < right;
+        case Relation::less_equal: return left <= right;
+      }
+      return false;
+    };
+    try {
+      return std::any_of(guard.cases.begin(), guard.cases.end(),
+                         [&](const auto& comparisons) { return std::all_of(comparisons.begin(), comparisons.end(), holds_one); });
+    } catch (const DimError&) {
+      return false;  // a size that is no number meets no condition
+    }
+  }
+
+  const Graph& graph_;
+  std::span<const Sizes> inputs_;
+  std::vector<std::string> names_;
+  Sizes sizes_;
+  std::vector<size_t> first_;  // the input that gave each free size
 };
 
-Window vertical(const Node& node, int64_t kernel) {
-  const auto& padding = node.integers("padding");
-  const bool dilated = node.attributes.contains("dilation"),
-             ceil = node.attributes.contains("ceil_mode") && node.integer("ceil_mode") != 0;
-  return {kernel, node.integers("stride")[0], dilated ? node.integers("dilation")[0] : 1, padding[0], padding[2], ceil};
-}
-
-Window horizontal(const Node& node, int64_t kernel) {
-  const auto& padding = node.integers("padding");
-  const bool dilated = node.attributes.contains("dilation"),
-             ceil = node.attributes.contains("ceil_mode") && node.integer("ceil_mode") != 0;
-  return {kernel, node.integers("stride")[1], dilated ? node.integers("dilation")[1] : 1, padding[1], padding[3], ceil};
-}
-
-// 255 times as many pixels must fit int32.
-void check_average(const Node& node, int64_t pixels) {
-  if (pixels > kInt32 / 255)
-    refuse(node, "averages " + text(pixels) + " pixels; more than " + text(kInt32 / 255) + " could overflow int32.");
-}
-
-Shape infer_conv2d(const Node& node, std::span<const Shape> in) {
-  const auto& weight = node.tensor("weight").shape();
-  expect_channels(node, in[0], weight[1] * node.integer("groups"), "its input");
-  const Shape out{4, in[0].images, weight[0], vertical(node, weight[2]).count(node, in[0].height, "high"),
-                  horizontal(node, weight[3]).count(node, in[0].width, "wide")};
-  if (in.size() > 1 && in[1] != out)
-    refuse(node, "the residual is " + text(in[1].sizes()) + " and the output " + text(out.sizes()) + ".");
-  return out;
-}
-
-Shape infer_linear(const Node& node, std::span<const Shape> in) {
-  const auto& weight = node.tensor("weight").shape();
-  expect_channels(node, in[0], weight[1], "its input");
-  const Shape out{2, in[0].images, weight[0], 1, 1};
-  if (in.size() > 1 && in[1] != out)
-    refuse(node, "the residual is " + text(in[1].sizes()) + " and the output " + text(out.sizes()) + ".");
-  return out;
-}
-
-Shape infer_pool(const Node& node, const Shape& in) {
-  const Window rows = vertical(node, node.integers("kernel")[0]), columns = horizontal(node, node.integers("kernel")[1]);
-  const Shape out{4, in.images, in.channels, rows.count(node, in.height, "high"), columns.count(node, in.width, "wide")};
-  rows.must_touch(node, in.height, out.height, "high");
-  columns.must_touch(node, in.width, out.width, "wide");
-  if (node.op == Op::avg_pool2d) check_average(node, rows.kernel * columns.kernel);
-  return out;
-}
-
-Shape infer_adaptive(const Node& node, const Shape& in) {
-  const auto& size = node.integers("size");
-  check_average(node, ((in.height + size[0] - 1) / size[0] + 1) * ((in.width + size[1] - 1) / size[1] + 1));
-  return {4, in.images, in.channels, size[0], size[1]};
-}
-
-Shape infer_pair(const Node& node, const Shape& a, const Shape& b) {
-  const bool scales =
-      node.op == Op::mul && b.rank == a.rank && b.images == a.images && b.channels == a.channels && b.height == 1 && b.width == 1;
-  if (a != b && !scales)
-    refuse(node, "its inputs are " + text(a.sizes()) + " and " + text(b.sizes()) + "; they must be the same.");
-  return a;
-}
-
-Shape infer_concat(const Node& node, std::span<const Shape> in) {
-  Shape out = in[0];
-  for (const Shape& part : in.subspan(1)) {
-    if (part.rank != out.rank || part.images != out.images || part.height != out.height || part.width != out.width)
-      refuse(node,
-             "its inputs are " + text(in[0].sizes()) + " and " + text(part.sizes()) + "; they may only differ in channels.");
-    out.channels += part.channels;
-  }
-  return out;
-}
-
-Shape infer_slice(const Node& node, Shape out) {
-  int64_t& size = node.integer("axis") == 1 ? out.channels : node.integer("axis") == 2 ? out.height : out.width;
-  const int64_t count = slice_range(node, size).count;
-  if (count < 1) refuse(node, "selects nothing of an axis of " + text(size) + " elements.");
-  size = count;
-  return out;
-}
-
-Shape infer_reshape(const Node& node, const Shape& in) {
-  std::vector<int64_t> sizes = node.integers("shape");
-  const int64_t total = in.channels * in.height * in.width;
-  int64_t known = 1;
-  for (int64_t size : sizes) {
-    if (size != -1) known = size > total / known ? total + 1 : known * size;  // total + 1: too many, without overflow
-  }
-  for (int64_t& size : sizes) {
-    if (size == -1) {
-      if (total % known != 0) known = 0;
-      size = known == 0 ? 0 : total / known;
-      known *= size;
+// Attributes with numbers in place of expressions.
+Attributes with_numbers(const Node& node, const Sizes& sizes) {
+  Attributes attributes = node.attributes;
+  for (const AttributeRule& rule : operator_rule(node.op).attributes) {
+    if (rule.kind != AttributeKind::expressions) continue;
+    for (Dim& dim : std::get<Dims>(attributes.at(rule.name))) {
+      if (dim.is_constant()) continue;
+      try {
+        dim = dim.evaluate(sizes);
+      } catch (const DimError& error) {
+        refuse(node, std::string("attribute '") + rule.name + "' is no number for these inputs: " + error.what() + ".");
+      }
+      check_range(node, rule, dim, true);
     }
   }
-  if (known != total || std::find(sizes.begin(), sizes.end(), 0) != sizes.end())
-    refuse(node, "cannot give the " + text(total) + " elements of an image the shape " + text(node.integers("shape")) + ".");
-  if (sizes.size() == 1) return {2, in.images, sizes[0], 1, 1};
-  return {4, in.images, sizes[0], sizes[1], sizes[2]};
+  return attributes;
 }
 
-void check_size(const Node& node, const Shape& out) {
-  const int64_t largest = std::max({out.images, out.channels, out.height, out.width});
-  // Rising products, each below 2^62, so that none can overflow.
-  const bool fits = largest <= kInt32 && out.height * out.width <= kInt32 &&
-                    out.height * out.width * std::max<int64_t>(out.images, 1) <= kInt32;
-  if (!fits)
-    refuse(node, "its output " + text(out.sizes()) +
-                     " is too large: a channel may have 2^31 - 1 pixels over all images. Use smaller batches.");
+// The grouped axis is the compiler's business: any of more than one element, the second and the last.
+void check_planes(const Node& node, const Sizes& shape, int64_t elements) {
+  for (size_t axis = 0; axis < shape.size(); ++axis) {
+    if (shape[axis] == 0 || (shape[axis] == 1 && axis != 1 && axis + 1 != shape.size())) continue;
+    if (elements / shape[axis] > kInt32 || shape[axis] > kMaxChannels)
+      refuse(node, "its output " + text(shape) +
+                       " is too large: a uint8 value may have 2^31 - 1 elements for each index of an axis, and 2^31 - 9 of "
+                       "those. Use smaller batches.");
+  }
 }
 
-Shape input_shape(const Graph& graph, const Port& port, const std::vector<int64_t>& sizes) {
-  const Value& value = graph.value(port.value);
-  const std::string wanted = value.rank == 4 ? "[N, " + text(value.channels) + ", H, W]" : "[N, " + text(value.channels) + "]";
-  const std::string start = "Input '" + port.name + "' must have the shape " + wanted + ", not " + text(sizes);
-  if (sizes.size() != static_cast<size_t>(value.rank) || sizes[1] != value.channels)
-    throw Error(Status::invalid_argument, start + ".");
-  for (size_t i = 0; i < sizes.size(); ++i)
-    if (sizes[i] < (i == 0 ? 0 : 1) || sizes[i] > kInt32) throw Error(Status::invalid_argument, start + ": only N may be 0.");
-  Shape shape{value.rank, sizes[0], sizes[1], 1, 1};
-  if (value.rank == 4) shape.height = sizes[2], shape.width = sizes[3];
-  if (shape.height * shape.width > kInt32 / std::max<int64_t>(shape.images, 1))
-    throw Error(Status::invalid_argument, start + ": a channel may have 2^31 - 1 pixels over all images. Use smaller batches.");
+Sizes checked_shape(const Node& node, const Operand& made) {
+  Sizes shape;
+  int64_t elements = 1;
+  for (const Dim& dim : made.dims) {
+    if (!dim.is_constant()) throw Error(Status::internal, describe(node) + ": its shape does not follow from its inputs.");
+    shape.push_back(dim.value());
+  }
+  for (const int64_t size : shape) {
+    if (size < 0) refuse(node, "makes a value of shape " + text(shape) + "; sizes cannot be negative.");
+    const bool fits = size <= kInt32 && (size == 0 || elements <= kMaxElements / size);
+    if (!fits)
+      refuse(node, "its output " + text(shape) + " is too large: 2^31 - 1 elements along an axis and 2^40 in all are the most.");
+    elements *= size;
+  }
+  if (made.dtype == DType::u8) check_planes(node, shape, elements);
   return shape;
+}
+
+Operand operand_of(const Value& value, const Sizes& shape) { return {value.dtype, Dims(shape.begin(), shape.end())}; }
+
+void infer_node(const Graph& graph, const Node& node, const std::vector<std::string>& names, Inferred& inferred) {
+  inferred.attributes.push_back(with_numbers(node, inferred.sizes));
+  std::vector<std::optional<Operand>> in;
+  std::vector<std::optional<Quantization>> in_quantizations, quantizations;
+  for (const int index : node.inputs) {
+    in.emplace_back();
+    in_quantizations.emplace_back();
+    if (index < 0) continue;
+    in.back() = operand_of(graph.value(index), inferred.shapes[static_cast<size_t>(index)]);
+    in_quantizations.back() = graph.value(index).quantization;
+  }
+  for (const int index : node.outputs) quantizations.push_back(graph.value(index).quantization);
+  const Inference inference{node, inferred.attributes.back(), in, in_quantizations, quantizations, names};
+  try {
+    const std::vector<Operand> made = operator_rule(node.op).infer(inference);
+    for (size_t i = 0; i < made.size(); ++i) inferred.shapes[static_cast<size_t>(node.outputs[i])] = checked_shape(node, made[i]);
+  } catch (const DimError& error) {
+    refuse(node, error.what() + std::string("."));
+  }
 }
 
 }  // namespace
 
-std::vector<int64_t> Shape::sizes() const {
-  if (rank == 2) return {images, channels};
-  return {images, channels, height, width};
+int64_t elements_of(const Sizes& shape) {
+  int64_t elements = 1;
+  for (const int64_t size : shape) elements *= size;
+  return elements;
 }
 
-SliceRange slice_range(const Node& slice, int64_t size) {
-  auto position = [&](int64_t at) { return std::clamp(at < 0 ? at + size : at, int64_t{0}, size); };
-  const int64_t start = position(slice.integer("start")), end = position(slice.integer("end")), step = slice.integer("step");
-  return {start, end > start ? (end - start + step - 1) / step : 0};
+Inferred infer_shapes(const Graph& graph, std::span<const Sizes> inputs) {
+  Inferred inferred;
+  inferred.sizes = Binder(graph, inputs).bind();
+  inferred.shapes.resize(graph.values().size());
+  inferred.attributes.reserve(graph.nodes().size());
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    int64_t elements = 1;
+    for (const int64_t size : inputs[i]) {
+      if (size > 0 && elements > kMaxElements / size)
+        fail("Input '" + graph.inputs()[i].name + "' " + text(inputs[i]) + " is too large: 2^40 elements are the most.");
+      elements *= size;
+    }
+    inferred.shapes[static_cast<size_t>(graph.inputs()[i].value)] = inputs[i];
+  }
+  for (const State& state : graph.states()) inferred.shapes[static_cast<size_t>(state.value)] = state.initial.shape();
+  const std::vector<std::string> names = graph.size_names();
+  for (const Node& node : graph.nodes()) infer_node(graph, node, names, inferred);
+  for (const State& state : graph.states()) {
+    if (state.next < 0) continue;
+    const Sizes& next = inferred.shapes[static_cast<size_t>(state.next)];
+    if (next != state.initial.shape())
+      fail("State '" + state.name + "' has the shape " + text(state.initial.shape()) + " and would become " + text(next) +
+           " with these inputs; it must stay as it is.");
+  }
+  return inferred;
 }
 
-int64_t count_macs(const Node& node, const Shape& output) {
-  if (node.op != Op::conv2d && node.op != Op::linear) return 0;
-  return output.pixels() * original_weights(node);
-}
+namespace {
 
-Shape infer_shape(const Node& node, std::span<const Shape> in) {
-  const auto result = [&]() -> Shape {
-    switch (node.op) {
-      case Op::quantize:
-        if (!node.attributes.contains("phases")) return in[0];
-        return {4, in[0].images, in[0].channels * 4, (in[0].height + 1) / 2, (in[0].width + 1) / 2};
-      case Op::dequantize:
-      case Op::clamp:
-      case Op::table: return in[0];
-      case Op::conv2d: return infer_conv2d(node, in);
-      case Op::linear: return infer_linear(node, in);
-      case Op::max_pool2d:
-      case Op::avg_pool2d: return infer_pool(node, in[0]);
-      case Op::adaptive_avg_pool2d: return infer_adaptive(node, in[0]);
-      case Op::add:
-      case Op::mul: return infer_pair(node, in[0], in[1]);
-      case Op::concat: return infer_concat(node, in);
-      case Op::slice: return infer_slice(node, in[0]);
-      case Op::pad: {
-        const auto& p = node.integers("padding");
-        return {in[0].rank, in[0].images, in[0].channels + p[0] + p[1], in[0].height + p[2] + p[3], in[0].width + p[4] + p[5]};
-      }
-      case Op::reshape: return infer_reshape(node, in[0]);
-      case Op::channel_shuffle:
-        if (in[0].channels % node.integer("groups") != 0)
-          refuse(node,
-                 "its " + text(in[0].channels) + " channels do not divide into " + text(node.integer("groups")) + " groups.");
-        return in[0];
-      case Op::upsample_nearest2d: {
-        const auto& scale = node.integers("scale");
-        return {4, in[0].images, in[0].channels, in[0].height * scale[0], in[0].width * scale[1]};
+// Follows which values have the images as axis 0, and which are the same for any number of them.
+class BatchCheck {
+ public:
+  BatchCheck(const Graph& graph, const Inferred& inferred)
+      : graph_(graph), inferred_(inferred), batched_(graph.values().size(), false) {}
+
+  bool holds() {
+    if (!graph_.states().empty() || !take_inputs()) return false;
+    for (const Guard& guard : graph_.guards())
+      for (const auto& comparisons : guard.cases)
+        for (const auto& comparison : comparisons)
+          if (names_images(comparison.left) || names_images(comparison.right)) return false;
+    for (size_t i = 0; i < graph_.nodes().size(); ++i)
+      if (!is_local(i)) return false;
+    return std::all_of(graph_.outputs().begin(), graph_.outputs().end(),
+                       [&](const Port& port) { return is_batched(port.value); });
+  }
+
+ private:
+  bool is_batched(int value) const { return value >= 0 && batched_[static_cast<size_t>(value)]; }
+
+  // Every input has the same free number of images, as axis 0 and nowhere else.
+  bool take_inputs() {
+    for (const Port& port : graph_.inputs()) {
+      const Dims& dims = graph_.value(port.value).dims;
+      if (dims.empty() || dims[0].kind() != Dim::Kind::size) return false;
+      const int64_t size = dims[0].value();
+      if (graph_.sizes()[static_cast<size_t>(size)].low > 1) return false;
+      images_of_.push_back(size);
+      batched_[static_cast<size_t>(port.value)] = true;
+      const int64_t count = inferred_.sizes[static_cast<size_t>(size)];
+      if (images_ >= 0 && count != images_) return false;
+      images_ = count;
+    }
+    for (const Port& port : graph_.inputs()) {
+      const Dims& dims = graph_.value(port.value).dims;
+      if (std::any_of(dims.begin() + 1, dims.end(), [&](const Dim& dim) { return names_images(dim); })) return false;
+    }
+    return images_ >= 0;
+  }
+
+  bool names_images(const Dim& dim) const {
+    if (dim.kind() == Dim::Kind::size) return std::find(images_of_.begin(), images_of_.end(), dim.value()) != images_of_.end();
+    if (dim.is_constant() || dim.is_unknown()) return false;
+    return names_images(dim.left()) || names_images(dim.right());
+  }
+
+  // Whether an attribute follows the number of images. It may where it is the first dim of a shape, and nowhere else.
+  enum class Follows : uint8_t { no, as_first_dim, otherwise };
+  Follows follows(const Node& node) const {
+    Follows found = Follows::no;
+    for (const auto& [name, attribute] : node.attributes) {
+      const auto* dims = std::get_if<Dims>(&attribute);
+      for (size_t i = 0; dims != nullptr && i < dims->size(); ++i) {
+        const Dim& dim = (*dims)[i];
+        if (!names_images(dim)) continue;
+        if (name != "shape" || i != 0 || dim.kind() != Dim::Kind::size) return Follows::otherwise;
+        found = Follows::as_first_dim;
       }
     }
-    throw Error(Status::internal, describe(node) + ": no rule for its shape.");
-  }();
-  check_size(node, result);
-  return result;
+    return found;
+  }
+
+  bool is_local(size_t index) {
+    const Node& node = graph_.nodes()[index];
+    const Follows follows = this->follows(node);
+    if (follows == Follows::otherwise) return false;
+    std::vector<bool> batched;
+    for (const int value : node.inputs) batched.push_back(is_batched(value));
+    if (follows == Follows::no && std::find(batched.begin(), batched.end(), true) == batched.end())
+      return true;  // the same for all
+    const OperatorRule& rule = operator_rule(node.op);
+    if (rule.batch_local == nullptr) return false;
+    std::vector<std::optional<Operand>> in;
+    for (const int value : node.inputs) {
+      in.emplace_back();
+      if (value >= 0) in.back() = operand_of(graph_.value(value), inferred_.shapes[static_cast<size_t>(value)]);
+    }
+    std::vector<Operand> out;
+    for (const int value : node.outputs) {
+      const Sizes& shape = inferred_.shapes[static_cast<size_t>(value)];
+      if (shape.empty() || shape[0] != images_) return false;
+      out.push_back(operand_of(graph_.value(value), shape));
+      batched_[static_cast<size_t>(value)] = true;
+    }
+    const Inference inference{node, inferred_.attributes[index], in, {}, {}, {}};
+    return rule.batch_local({inference, out, batched});
+  }
+
+  const Graph& graph_;
+  const Inferred& inferred_;
+  std::vector<bool> batched_;       // of each value
+  std::vector<int64_t> images_of_;  // free sizes that are numbers of images
+  int64_t images_ = -1;
+};
+
+// Factors of a count, which may be larger than int64 holds: it is then the largest number.
+int64_t product(std::initializer_list<int64_t> factors) {
+  int64_t all = 1;
+  for (const int64_t factor : factors) all = factor != 0 && all > INT64_MAX / factor ? INT64_MAX : all * factor;
+  return all;
 }
 
-std::vector<Shape> infer_shapes(const Graph& graph, std::span<const std::vector<int64_t>> inputs) {
-  if (inputs.size() != graph.inputs().size())
-    throw Error(Status::invalid_argument, "The network takes " + text(static_cast<int64_t>(graph.inputs().size())) +
-                                              " inputs, not " + text(static_cast<int64_t>(inputs.size())) + ".");
-  std::vector<Shape> shapes(graph.values().size());
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    const Port& port = graph.inputs()[i];
-    shapes[static_cast<size_t>(port.value)] = input_shape(graph, port, inputs[i]);
+int64_t count_attention(std::span<const Sizes> in, std::span<const Sizes> out) {
+  const Sizes &q = in[0], &k = in[1], &y = out[0];
+  const int64_t width = q.back() + y.back(), keys = k[k.size() - 2];
+  return y.back() == 0 ? 0 : product({elements_of(y) / y.back(), keys, width});
+}
+
+int64_t count_recurrent(const Node& node, const Sizes& x) {
+  int64_t weights = 0;
+  for (const auto& [name, tensor] : node.tensors)
+    if (tensor.shape().size() == 2) weights += tensor.elements();
+  return product({x[0], x[1], weights});
+}
+
+}  // namespace
+
+bool is_batch_local(const Graph& graph, const Inferred& inferred) { return BatchCheck(graph, inferred).holds(); }
+
+int64_t count_macs(const Node& node, std::span<const Sizes> in, std::span<const Sizes> out) {
+  const auto positions = [](const Sizes& shape) { return shape[1] == 0 ? 0 : elements_of(shape) / shape[1]; };
+  switch (node.op) {
+    case Op::conv2d: return product({positions(out[0]), original_weights(node)});
+    case Op::convolution:
+      return product({positions(node.integer("transposed") != 0 ? in[0] : out[0]), node.tensor("weight").elements()});
+    case Op::linear:
+    case Op::dynamic_linear: return product({elements_of(out[0]), node.tensor("weight").shape()[1]});
+    case Op::matmul: return product({elements_of(out[0]), in[0].back()});
+    case Op::attention: return count_attention(in, out);
+    case Op::recurrent: return count_recurrent(node, in[0]);
+    default: return 0;
   }
-  std::vector<Shape> arguments;
-  for (const Node& node : graph.nodes()) {
-    arguments.clear();
-    for (int value : node.inputs) arguments.push_back(shapes[static_cast<size_t>(value)]);
-    shapes[static_cast<size_t>(node.output)] = infer_shape(node, arguments);
-  }
-  return shapes;
 }
 
 }  // namespace niwaki

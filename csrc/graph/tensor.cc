@@ -15,11 +15,20 @@ const char* dtype_name(DType dtype) {
     case DType::i8: return "int8";
     case DType::i32: return "int32";
     case DType::f32: return "float32";
+    case DType::i64: return "int64";
+    case DType::boolean: return "bool";
   }
   return "unknown";
 }
 
-int64_t dtype_bytes(DType dtype) { return dtype == DType::i32 || dtype == DType::f32 ? 4 : 1; }
+int64_t dtype_bytes(DType dtype) {
+  switch (dtype) {
+    case DType::i64: return 8;
+    case DType::i32:
+    case DType::f32: return 4;
+    default: return 1;
+  }
+}
 
 Tensor::Tensor(DType dtype, std::vector<int64_t> shape, std::shared_ptr<const uint8_t> data)
     : dtype_(dtype), shape_(std::move(shape)), elements_(1), data_(std::move(data)) {
@@ -88,10 +97,10 @@ double Tensor::zeros() const {
   if (dtype_bytes(dtype_) == 1) return static_cast<double>(count_zeros(bytes, elements_)) / static_cast<double>(elements_);
   int64_t count = 0;
   for (int64_t i = 0; i < elements_; ++i) {
-    if (dtype_ == DType::i32) {
-      count += whole.as<int32_t>()[i] == 0;
-    } else {
-      count += whole.as<float>()[i] == 0.0f;
+    switch (dtype_) {
+      case DType::i64: count += whole.as<int64_t>()[i] == 0; break;
+      case DType::i32: count += whole.as<int32_t>()[i] == 0; break;
+      default: count += whole.as<float>()[i] == 0.0f;
     }
   }
   return static_cast<double>(count) / static_cast<double>(elements_);

@@ -1,0 +1,104 @@
+// LSTM, GRU and RNN of several layers and both directions.
+#include "graph/operators/rules.h"
+
+namespace niwaki::rules {
+namespace {
+
+bool is_lstm(const Node& node) { return node.word("kind") == "lstm"; }
+
+int64_t directions(const Node& node) { return node.integer("bidirectional") != 0 ? 2 : 1; }
+
+int64_t gates(const Node& node) { return is_lstm(node) ? 4 : node.word("kind") == "gru" ? 3 : 1; }
+
+// As torch names them: w_ih_l0, ..., b_hh_l1_reverse.
+std::string tensor_name(const char* part, int64_t layer, int64_t direction) {
+  return std::string(part) + "_l" + text(layer) + (direction == 1 ? "_reverse" : "");
+}
+
+std::vector<TensorRule> tensors_of(const Node& node) {
+  std::vector<TensorRule> rules;
+  for (int64_t layer = 0; layer < node.integer("layers"); ++layer)
+    for (int64_t direction = 0; direction < directions(node); ++direction) {
+      for (const char* part : {"w_ih", "w_hh"}) rules.push_back({tensor_name(part, layer, direction), kFloat, 2, false});
+      for (const char* part : {"b_ih", "b_hh"}) rules.push_back({tensor_name(part, layer, direction), kFloat, 1, true});
+      if (is_lstm(node)) rules.push_back({tensor_name("w_hr", layer, direction), kFloat, 2, true});
+    }
+  return rules;
+}
+
+// What a layer gives: the hidden state, or its projection.
+int64_t width(const Node& node) {
+  const Tensor* projection = node.find_tensor("w_hr_l0");
+  return projection != nullptr ? projection->shape()[0] : node.integer("hidden");
+}
+
+void check_recurrent(const Inference& inference) {
+  const Node& node = inference.node;
+  const int64_t hidden = node.integer("hidden"), rows = gates(node) * hidden, out = width(node);
+  const bool biased = node.find_tensor("b_ih_l0") != nullptr, projected = node.find_tensor("w_hr_l0") != nullptr;
+  if (out < 1 || (projected && out >= hidden))
+    refuse(node, "a projection must have fewer elements than the hidden state, not " + text(out) + ".");
+  const auto expect = [&](const std::string& name, bool there, std::vector<int64_t> shape) {
+    const Tensor* tensor = node.find_tensor(name.c_str());
+    if ((tensor != nullptr) != there)
+      refuse(node, (there ? "needs the tensor '" : "takes no tensor '") + name + "': all layers have it or none.");
+    if (tensor == nullptr || tensor->shape() == shape) return;
+    refuse(node, name + " is " + text(inference, Dims(tensor->shape().begin(), tensor->shape().end())) + "; " +
+                     text(inference, Dims(shape.begin(), shape.end())) + " is expected.");
+  };
+  const int64_t inputs = node.tensor("w_ih_l0").shape()[1];
+  for (int64_t layer = 0; layer < node.integer("layers"); ++layer)
+    for (int64_t direction = 0; direction < directions(node); ++direction) {
+      const auto name = [&](const char* part) { return tensor_name(part, layer, direction); };
+      expect(name("w_ih"), true, {rows, layer == 0 ? inputs : directions(node) * out});
+      expect(name("w_hh"), true, {rows, out});
+      expect(name("b_ih"), biased, {rows});
+      expect(name("b_hh"), biased, {rows});
+      if (is_lstm(node)) expect(name("w_hr"), projected, {out, hidden});
+    }
+  if (inference.given(2) && !is_lstm(node)) refuse(node, "has no cell state, so it takes 2 inputs.");
+}
+
+std::vector<Operand> infer_recurrent(const Inference& inference) {
+  const Node& node = inference.node;
+  const Dims& in = inference.input(0).dims;
+  const bool batch_first = node.integer("batch_first") != 0;
+  const Dim &steps = in[batch_first ? 1 : 0], &batch = in[batch_first ? 0 : 1];
+  expect_channels(inference, in[2], node.tensor("w_ih_l0").shape()[1], "its input");
+  if (is_zero(steps)) refuse(node, "its input has no steps.");
+  const int64_t states = node.integer("layers") * directions(node);
+  const Dims hidden = {states, batch, width(node)}, cell = {states, batch, node.integer("hidden")};
+  for (size_t i = 1; i < inference.in.size(); ++i) {
+    if (!inference.given(i)) continue;
+    const Dims &given = inference.input(i).dims, &wanted = i == 1 ? hidden : cell;
+    for (size_t k = 0; k < 3; ++k)
+      if (differ(given[k], wanted[k]))
+        refuse(node, std::string(i == 1 ? "h0" : "c0") + " is " + text(inference, given) + "; " + text(inference, wanted) +
+                         " is expected.");
+  }
+  const Dim features = directions(node) * width(node);
+  const Dims y = batch_first ? Dims{batch, steps, features} : Dims{steps, batch, features};
+  std::vector<Operand> out = {{DType::f32, y}, {DType::f32, hidden}};
+  if (is_lstm(node)) out.push_back({DType::f32, cell});
+  return out;
+}
+
+}  // namespace
+
+OperatorRule recurrent() {
+  return {.summary =
+              "LSTM, GRU or RNN over the steps of [T, N, I], or [N, T, I] with batch_first; makes y, h_n and, for an LSTM, c_n. "
+              "The width "
+              "of a projection is that of w_hr",
+          .inputs = {{"x", kFloat, 3, 3}, {"h0", kFloat, 3, 3, true}, {"c0", kFloat, 3, 3, true}},
+          .attributes = {word("kind", {"lstm", "gru", "rnn_tanh", "rnn_relu"}), integers("hidden", 1, 1, kFar * 64),
+                         integers("layers", 1, 1, 64, Dims{1}), flag("bidirectional"), flag("batch_first")},
+          .more_tensors = tensors_of,
+          .more_tensors_text =
+              "w_ih_l0 [gates * hidden, inputs], w_hh_l0, b_ih_l0, b_hh_l0 (none or all), w_hr_l0 [projection, hidden] (LSTM; "
+              "none or all), and so on for each layer, ..._reverse for the other direction; float32",
+          .check = check_recurrent,
+          .infer = infer_recurrent};
+}
+
+}  // namespace niwaki::rules

@@ -1,0 +1,99 @@
+// What the tests of graphs share: a network of one operator, and what it makes of inputs of given sizes.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "graph/fuse.h"
+#include "graph/operators.h"
+#include "graph/shapes.h"
+#include "testing/test.h"
+
+namespace niwaki::testing {
+
+inline constexpr Quantization kScale{0.1f, 10};
+
+inline Tensor bytes(DType dtype, std::vector<int64_t> shape, int value) {
+  std::vector<int8_t> data(static_cast<size_t>(elements_of(shape)), static_cast<int8_t>(value));
+  return Tensor::copy_of(dtype, shape, data.data());
+}
+
+inline Tensor floats(std::vector<int64_t> shape, float value = 1.0f) {
+  std::vector<float> data(static_cast<size_t>(elements_of(shape)), value);
+  return Tensor::copy_of(DType::f32, shape, data.data());
+}
+
+// Tensors of conv2d and linear.
+inline Tensors layer(std::vector<int64_t> shape, int weight = 1, int32_t bias = 0, float scale = 0.5f) {
+  const auto outputs = static_cast<size_t>(shape[0]);
+  return {{"weight", bytes(DType::i8, shape, weight)},
+          {"weight_scale", floats({shape[0]}, scale)},
+          {"bias", Tensor::copy_of(DType::i32, {shape[0]}, std::vector<int32_t>(outputs, bias).data())}};
+}
+
+inline Attribute numbers(std::vector<double> values) { return values; }
+inline Attribute word(const char* value) { return std::string(value); }
+
+inline std::string text(const Sizes& sizes) {
+  std::string out;
+  for (const int64_t size : sizes) out += (out.empty() ? "" : " ") + std::to_string(size);
+  return out;
+}
+
+// A graph to hang nodes on. Free sizes come with the inputs that name them.
+struct Net {
+  Graph graph;
+
+  // A dim for each: a number, or the name of a free size.
+  int input(const char* name, DType dtype, const std::vector<std::string>& dims) {
+    Dims made;
+    for (const std::string& dim : dims) made.push_back(dim[0] >= '0' && dim[0] <= '9' ? Dim(std::stoll(dim)) : size(dim));
+    return graph.add_input(name, dtype, std::move(made));
+  }
+  Dim size(const std::string& name) {
+    const auto names = graph.size_names();
+    for (size_t i = 0; i < names.size(); ++i)
+      if (names[i] == name) return Dim::size(static_cast<int64_t>(i));
+    return graph.add_size(name);
+  }
+  int add(const char* op, std::vector<int> inputs, Attributes attributes = {}, Tensors tensors = {},
+          std::optional<Quantization> q = std::nullopt) {
+    std::vector<std::optional<Quantization>> quantizations;
+    if (q) quantizations.push_back(q);
+    return graph.add_node(op, std::string("the ") + op, std::move(inputs), std::move(attributes), std::move(tensors),
+                          std::move(quantizations));
+  }
+  int add_u8(const char* op, std::vector<int> inputs, Attributes attributes = {}, Tensors tensors = {}) {
+    return add(op, std::move(inputs), std::move(attributes), std::move(tensors), kScale);
+  }
+  int quantized(const char* name, const std::vector<std::string>& dims) {
+    return add_u8("quantize", {input(name, DType::f32, dims)});
+  }
+
+  // "batch, 8, height // 2"
+  std::string dims(int value) const {
+    std::string out;
+    for (const Dim& dim : graph.value(value).dims) out += (out.empty() ? "" : ", ") + dim.text(graph.size_names());
+    return out;
+  }
+  // "2 8 4" of a value, of the last one where none is given.
+  std::string shape(const std::vector<Sizes>& inputs, int value = -1) const {
+    const auto shapes = infer_shapes(graph, inputs).shapes;
+    return text(value < 0 ? shapes.back() : shapes.at(static_cast<size_t>(value)));
+  }
+  bool is_local(const std::vector<Sizes>& inputs) const { return is_batch_local(graph, infer_shapes(graph, inputs)); }
+};
+
+// A quantized input of 8 channels.
+struct Images : Net {
+  int x;
+  explicit Images(const std::vector<std::string>& dims = {"batch", "8", "height", "width"}) { x = quantized("x", dims); }
+  FusedGraph fused(int value) {
+    graph.add_output(add("dequantize", {value}), "y");
+    return fuse(graph);
+  }
+};
+
+}  // namespace niwaki::testing
