@@ -4,6 +4,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,13 +14,24 @@ namespace niwaki::python {
 
 namespace py = pybind11;
 
-// {"stride": 2, "padding": [1, 1, 1, 1]} -> Attributes. Bools count as 0 and 1. TypeError, naming the node, for anything else.
-Attributes to_attributes(const std::string& node, const py::dict& attributes);
+// {"stride": 2, "size": [height // 2, 7], "mode": "constant"} -> Attributes, as the operator's rule has their kinds. Bools count as 0 and 1.
+// TypeError, naming the node, for anything else.
+Attributes to_attributes(const std::string& op, const std::string& node, const py::dict& attributes);
 
-// Copies the arrays. TypeError, naming the node, for what is no array of uint8, int8, int32 or float32.
+// Copies the arrays. TypeError, naming what they belong to, for what is no array of a type that the core has.
+Tensor to_tensor(const std::string& what, const py::handle& array);
 Tensors to_tensors(const std::string& node, const py::dict& tensors);
+py::array from_tensor(const Tensor& tensor);
 
-py::dict from_attributes(const Attributes& attributes);
+DType to_dtype(const std::string& name);  // ValueError for an unknown one
+
+Dims to_dims(const std::string& what, const py::handle& sizes);
+
+std::optional<Quantization> to_quantization(const std::string& node, const py::handle& pair);  // (scale, zero point) or None
+
+// Expressions become text.
+py::dict from_attributes(const Attributes& attributes, const std::vector<std::string>& names);
 py::tuple from_sizes(const std::vector<int64_t>& sizes);
+py::list from_dims(const Dims& dims, const std::vector<std::string>& names);
 
 }  // namespace niwaki::python

@@ -3,11 +3,11 @@
 #include <pybind11/stl.h>
 
 #include <cmath>
-#include <cstdio>
 #include <memory>
 #include <new>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -15,9 +15,11 @@
 #include "base/status.h"
 #include "base/thread_pool.h"
 #include "convert.h"
+#include "describe.h"
+#include "dims.h"
 #include "file/file.h"
 #include "graph/graph.h"
-#include "graph/operators.h"
+#include "graph/shapes.h"
 #include "kernels/limit/limit.h"
 #include "runtime/autotune.h"
 #include "runtime/session.h"
@@ -26,76 +28,45 @@
 namespace niwaki::python {
 namespace {
 
-std::string hexadecimal(uint32_t checksum) {
-  char text[9];
-  std::snprintf(text, sizeof text, "%08x", static_cast<unsigned>(checksum));
-  return text;
+NamedDim add_size(Graph& graph, const std::string& name, int64_t low, int64_t high, int64_t hint) {
+  const Dim size = graph.add_size(name, low, high, hint);
+  return {size, std::make_shared<const std::vector<std::string>>(graph.size_names())};
 }
 
-// `info`: of the file that the graph was read from, or null.
-py::list describe_nodes(const Graph& graph, const FileInfo* info) {
-  py::list result;
-  for (size_t i = 0; i < graph.nodes().size(); ++i) {
-    const Node& node = graph.nodes()[i];
-    py::dict tensors;
-    for (const auto& [name, tensor] : node.tensors) {
-      py::dict entry;
-      entry["dtype"] = dtype_name(tensor.dtype());
-      entry["shape"] = from_sizes(tensor.shape());
-      entry["zeros"] = tensor.zeros();
-      if (info != nullptr) {
-        const FileInfo::Payload& payload = info->tensors[i].at(name);
-        entry["bytes"] = payload.bytes;
-        entry["form"] = storage_name(payload.storage);
-        entry["offset"] = payload.offset;
-        entry["checksum"] = hexadecimal(payload.checksum);
-      } else {
-        const StoredSize stored = stored_size(tensor);
-        entry["bytes"] = stored.bytes;
-        entry["form"] = storage_name(stored.storage);
-      }
-      tensors[py::str(name)] = entry;
-    }
-    const auto& quantization = graph.value(node.output).quantization;
-    py::dict entry;
-    entry["op"] = op_name(node.op);
-    entry["name"] = node.name;
-    entry["inputs"] = node.inputs;
-    entry["output"] = node.output;
-    entry["attributes"] = from_attributes(node.attributes);
-    entry["scale"] = quantization ? py::cast(quantization->scale) : py::none();
-    entry["zero_point"] = quantization ? py::cast(quantization->zero_point) : py::none();
-    entry["tensors"] = tensors;
-    result.append(entry);
+int add_input(Graph& graph, const std::string& name, const std::string& dtype, const py::object& dims) {
+  return graph.add_input(name, to_dtype(dtype), to_dims("Input '" + name + "': dims", dims));
+}
+
+int add_state(Graph& graph, const std::string& name, const py::object& initial) {
+  return graph.add_state(name, to_tensor("State '" + name + "'", initial));
+}
+
+using Comparison = std::tuple<py::object, std::string, py::object>;
+
+Guard::Comparison to_comparison(const Comparison& comparison) {
+  const auto& [left, relation, right] = comparison;
+  const std::pair<const char*, Relation> relations[] = {
+      {"==", Relation::equal}, {"!=", Relation::not_equal}, {"<", Relation::less}, {"<=", Relation::less_equal}};
+  for (const auto& [text, value] : relations)
+    if (relation == text) return {to_dim(left), value, to_dim(right)};
+  throw py::value_error("A guard compares with ==, !=, < or <=, not '" + relation + "'.");
+}
+
+void add_guard(Graph& graph, const std::vector<std::vector<Comparison>>& cases, const std::string& message) {
+  Guard guard{{}, message};
+  for (const std::vector<Comparison>& all : cases) {
+    guard.cases.emplace_back();
+    for (const Comparison& one : all) guard.cases.back().push_back(to_comparison(one));
   }
-  return result;
+  graph.add_guard(std::move(guard));
 }
 
-py::list describe_steps(const Model& model) {
-  py::list result;
-  for (const auto& step : model.steps()) {
-    const StepInfo& info = step->info;
-    py::dict entry;
-    entry["name"] = info.name;
-    entry["op"] = info.op;
-    entry["fused"] = info.fused;
-    entry["scheme"] = info.scheme;
-    entry["kernel"] = info.kernel;
-    entry["zeros"] = info.zeros;
-    entry["bytes"] = info.bytes;
-    entry["reason"] = info.reason;
-    result.append(entry);
-  }
-  return result;
-}
-
-int add_node(Graph& graph, const std::string& op, const std::string& name, const std::vector<int>& inputs,
-             const py::dict& attributes, const py::dict& tensors, std::optional<double> scale, std::optional<int> zero_point) {
-  if (scale.has_value() != zero_point.has_value())
-    throw py::value_error(name + ": scale and zero_point go together; give both or neither.");
-  std::optional<Quantization> quantization;
-  if (scale) quantization = Quantization{static_cast<float>(*scale), *zero_point};
-  return graph.add_node(op, name, inputs, to_attributes(name, attributes), to_tensors(name, tensors), quantization);
+std::vector<int> add_node(Graph& graph, const std::string& op, const std::string& name, const std::vector<int>& inputs,
+                          const py::dict& attributes, const py::dict& tensors, const std::vector<py::object>& quantizations) {
+  std::vector<std::optional<Quantization>> scales;
+  for (const py::object& pair : quantizations) scales.push_back(to_quantization(name, pair));
+  graph.add_node(op, name, inputs, to_attributes(op, name, attributes), to_tensors(name, tensors), std::move(scales));
+  return graph.nodes().back().outputs;
 }
 
 std::shared_ptr<Model> make_model(const Graph& graph, const std::optional<std::string>& isa, const std::string& kind,
@@ -117,8 +88,6 @@ std::shared_ptr<Model> make_model(const Graph& graph, const std::optional<std::s
   });
 }
 
-using Sizes = std::vector<int64_t>;
-
 std::shared_ptr<Model> autotuned(const Graph& graph, const std::vector<Sizes>& shapes, const std::optional<std::string>& isa,
                                  int threads, double seconds) {
   if (!(seconds >= 0.0) || seconds > 600.0) throw py::value_error("seconds must be from 0 to 600.");
@@ -127,17 +96,25 @@ std::shared_ptr<Model> autotuned(const Graph& graph, const std::vector<Sizes>& s
   return without_gil([&] { return std::shared_ptr<Model>(autotune(copy, chosen, shapes, threads, seconds)); });
 }
 
-py::list output_shapes(const Session& session, const std::vector<Sizes>& shapes) {
+py::list from_shapes(const std::vector<Sizes>& shapes) {
   py::list result;
-  for (const Sizes& sizes : session.output_sizes(shapes)) result.append(from_sizes(sizes));
+  for (const Sizes& sizes : shapes) result.append(from_sizes(sizes));
   return result;
+}
+
+// Shapes of the outputs for inputs of these shapes.
+py::list infer(const Graph& graph, const std::vector<Sizes>& shapes) {
+  const Inferred inferred = infer_shapes(graph, shapes);
+  std::vector<Sizes> outputs;
+  for (const Port& port : graph.outputs()) outputs.push_back(inferred.shapes[static_cast<size_t>(port.value)]);
+  return from_shapes(outputs);
 }
 
 void run(Session& session, const std::vector<std::pair<uintptr_t, Sizes>>& inputs, const std::vector<uintptr_t>& outputs) {
   std::vector<Session::Input> sources;
-  for (const auto& [address, sizes] : inputs) sources.push_back({reinterpret_cast<const float*>(address), sizes});
-  std::vector<float*> targets;
-  for (uintptr_t address : outputs) targets.push_back(reinterpret_cast<float*>(address));
+  for (const auto& [address, sizes] : inputs) sources.push_back({reinterpret_cast<const void*>(address), sizes});
+  std::vector<void*> targets;
+  for (uintptr_t address : outputs) targets.push_back(reinterpret_cast<void*>(address));
   without_gil([&] { session.run(sources, targets); });
 }
 
@@ -145,23 +122,6 @@ std::vector<std::string> port_names(const std::vector<Port>& ports) {
   std::vector<std::string> names;
   for (const Port& port : ports) names.push_back(port.name);
   return names;
-}
-
-py::list input_shapes(const Graph& graph) {
-  py::list result;
-  for (const Port& port : graph.inputs()) {
-    const Value& value = graph.value(port.value);
-    py::tuple shape(value.rank);
-    for (int axis = 0; axis < value.rank; ++axis) shape[axis] = axis == 1 ? py::object(py::int_(value.channels)) : py::none();
-    result.append(shape);
-  }
-  return result;
-}
-
-std::vector<int> output_values(const Graph& graph) {
-  std::vector<int> values;
-  for (const Port& port : graph.outputs()) values.push_back(port.value);
-  return values;
 }
 
 void save(const Graph& graph, const std::string& path) {
@@ -241,6 +201,8 @@ PYBIND11_MODULE(_core, module) {
       },
       "The instruction sets that this machine can run, in rising order, beginning with 'scalar'.");
   module.def("cpu_name", &cpu_name);
+  module.def("operators", &describe_operators);
+  define_dims(module);
   module.def("inspect_file", &inspect, py::arg("path"));
   module.def("stored_weight", &stored_weight, py::arg("weight").noconvert());
   module.def(
@@ -250,15 +212,22 @@ PYBIND11_MODULE(_core, module) {
   py::class_<Graph>(module, "Graph",
                     "A network as docs/architecture.md describes it. Values are numbered in the order in which they are added.")
       .def(py::init<>())
-      .def("add_input", &Graph::add_input, py::arg("name"), py::arg("channels"), py::arg("rank"), py::arg("expected_height") = 0,
-           py::arg("expected_width") = 0)
-      .def("add_node", &add_node, py::arg("op"), py::arg("name"), py::arg("inputs"), py::arg("attributes"), py::arg("tensors"),
-           py::arg("scale").none(true), py::arg("zero_point").none(true))
+      .def("add_size", &add_size, py::arg("name"), py::arg("low") = 0, py::arg("high") = INT64_MAX, py::arg("hint") = 0)
+      .def("add_input", &add_input, py::arg("name"), py::arg("dtype"), py::arg("dims"))
+      .def("add_state", &add_state, py::arg("name"), py::arg("initial"))
+      .def("set_state", &Graph::set_state, py::arg("value"), py::arg("next"))
+      .def("add_guard", &add_guard, py::arg("cases"), py::arg("message"))
+      .def("add_node", &add_node, py::arg("op"), py::arg("name"), py::arg("inputs"), py::arg("attributes") = py::dict(),
+           py::arg("tensors") = py::dict(), py::arg("quantizations") = py::tuple())
       .def("add_output", &Graph::add_output, py::arg("value"), py::arg("name"))
       .def_property_readonly("inputs", [](const Graph& graph) { return port_names(graph.inputs()); })
       .def_property_readonly("outputs", [](const Graph& graph) { return port_names(graph.outputs()); })
-      .def_property_readonly("input_shapes", &input_shapes)
-      .def_property_readonly("output_values", &output_values)
+      .def_property_readonly("input_ports", [](const Graph& graph) { return describe_ports(graph, graph.inputs()); })
+      .def_property_readonly("output_ports", [](const Graph& graph) { return describe_ports(graph, graph.outputs()); })
+      .def_property_readonly("sizes", &describe_sizes)
+      .def_property_readonly("guards", &describe_guards)
+      .def_property_readonly("states", &describe_states)
+      .def("infer", &infer, py::arg("shapes"))
       .def_readwrite("metadata", &Graph::metadata)
       .def("nodes", [](const Graph& graph) { return describe_nodes(graph, nullptr); })
       .def("save", &save, py::arg("path"))
@@ -278,10 +247,23 @@ PYBIND11_MODULE(_core, module) {
                [](std::shared_ptr<Model> model, int threads) { return std::make_unique<Session>(std::move(model), threads); }),
            py::arg("model"), py::arg("threads") = 1)
       .def("run", &run, py::arg("inputs"), py::arg("outputs"))
-      .def("output_shapes", &output_shapes, py::arg("shapes"))
+      .def(
+          "output_shapes",
+          [](const Session& session, const std::vector<Sizes>& shapes) { return from_shapes(session.output_shapes(shapes)); },
+          py::arg("shapes"))
       .def("profile", &Session::milliseconds)
       .def("macs", &Session::macs)
-      .def_property_readonly("activation_bytes", &Session::activation_bytes);
+      .def_property_readonly("activation_bytes", &Session::activation_bytes)
+      .def("reset_state", &Session::reset_state)
+      .def(
+          "get_state", [](const Session& session, const std::string& name) { return from_tensor(session.state(name)); },
+          py::arg("name"))
+      .def(
+          "set_state",
+          [](Session& session, const std::string& name, const py::object& value) {
+            session.set_state(name, to_tensor("State '" + name + "'", value));
+          },
+          py::arg("name"), py::arg("value"));
 }
 
 }  // namespace niwaki::python

@@ -29,7 +29,7 @@ class Candidate {
         model(std::make_shared<Model>(graph, isa, kind.kind)),
         milliseconds(model->steps().size(), std::numeric_limits<double>::infinity()),
         session_(model, threads) {
-    const std::vector<Sizes> made = session_.output_sizes(sizes);
+    const std::vector<Sizes> made = session_.output_shapes(sizes);
     for (size_t i = 0; i < made.size(); ++i) outputs_.emplace_back(bytes(graph, graph.outputs()[i], made[i]));
     for (auto& output : outputs_) targets_.push_back(output.data());
     for (size_t i = 0; i < sizes.size(); ++i) inputs_.emplace_back(bytes(graph, graph.inputs()[i], sizes[i]));

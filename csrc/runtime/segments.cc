@@ -105,6 +105,7 @@ std::vector<Cut> possible_cuts(const Batch& batch) {
   const Model& model = batch.model;
   const auto& nodes = model.graph().nodes();
   const std::vector<Lifetime> lives = lifetimes(model);
+  const std::vector<bool> batched = follows_inputs(model.graph());
   std::vector<bool> shares(nodes.size());
   for (std::size_t k = 0; k < nodes.size(); ++k) shares[k] = shares_memory(batch, k);
   std::vector<Cut> cuts;
@@ -117,7 +118,7 @@ std::vector<Cut> possible_cuts(const Batch& batch) {
       passing = static_cast<int>(v);
       ++count;
     }
-    if (count != 1 || !is_grouped(model, passing)) continue;
+    if (count != 1 || !is_grouped(model, passing) || !batched[static_cast<std::size_t>(passing)]) continue;
     bool clean = !shares[static_cast<std::size_t>(lives[static_cast<std::size_t>(passing)].first)];
     for (std::size_t k = 0; k < nodes.size() && clean; ++k)
       for (const int input : nodes[k].inputs) clean = clean && !(input == passing && shares[k]);

@@ -49,7 +49,7 @@ Session::Session(std::shared_ptr<const Model> model, int threads, int64_t pass_b
 
 Session::~Session() = default;
 
-std::vector<Sizes> Session::output_sizes(std::span<const Sizes> inputs) const {
+std::vector<Sizes> Session::output_shapes(std::span<const Sizes> inputs) const {
   {
     const std::lock_guard lock(mutex_);
     for (const auto& prepared : prepared_)
@@ -252,22 +252,19 @@ void Session::run_round(const Plan& plan, Round& round, int64_t first_image, std
   }
 }
 
-void Session::reset_states() {
+void Session::reset_state() {
   const Running running(running_);
   states_.reset();
 }
 
-std::vector<uint8_t> Session::state(const std::string& name) const {
+Tensor Session::state(const std::string& name) const {
   const Running running(running_);
-  const size_t index = states_.find(name);
-  const uint8_t* data = states_.current(index);
-  return {data, data + states_.bytes(index)};
+  return states_.get(name);
 }
 
-void Session::set_state(const std::string& name, const void* data) {
+void Session::set_state(const std::string& name, const Tensor& value) {
   const Running running(running_);
-  const size_t index = states_.find(name);
-  if (states_.bytes(index) > 0) std::memcpy(states_.current(index), data, static_cast<size_t>(states_.bytes(index)));
+  states_.set(name, value);
 }
 
 std::vector<double> Session::milliseconds() const {

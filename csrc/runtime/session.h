@@ -36,20 +36,20 @@ class Session {
           ChooseSegments choose = choose_segments);
   ~Session();
 
-  // Sizes of the outputs for inputs of these sizes. Throws Error, naming the input or the layer, for what the network cannot
+  // Shapes of the outputs for inputs of these shapes. Throws Error, naming the input or the layer, for what the network cannot
   // take.
-  std::vector<Sizes> output_sizes(std::span<const Sizes> inputs) const;
+  std::vector<Sizes> output_shapes(std::span<const Sizes> inputs) const;
 
-  // outputs: arrays of output_sizes, row-major, of the ports' dtypes; they may not overlap each other or the inputs. States advance when the
+  // outputs: arrays of output_shapes, row-major, of the ports' dtypes; they may not overlap each other or the inputs. States advance when the
   // run succeeds and stay as they are when it throws; the session can be used again in both cases.
   // A batch goes through the network some images at a time, and through parts of it fewer (segments.h). A second thread that
   // comes while a run is on is refused.
   void run(std::span<const Input> inputs, std::span<void* const> outputs);
 
-  void reset_states();
-  // A state's bytes, as its tensor has them. Throws Error for an unknown name, and where a run is on.
-  std::vector<uint8_t> state(const std::string& name) const;
-  void set_state(const std::string& name, const void* data);
+  // Throw Error for an unknown name, a tensor of another type or shape, and where a run is on.
+  void reset_state();  // of all
+  Tensor state(const std::string& name) const;
+  void set_state(const std::string& name, const Tensor& value);
 
   // Of each step in the last run, all images together.
   std::vector<double> milliseconds() const;

@@ -8,7 +8,20 @@
 
 namespace niwaki {
 
-Shapes::Shapes(const Graph& graph, std::vector<Sizes> inputs) : graph_(&graph), inputs_(std::move(inputs)) {
+std::vector<bool> follows_inputs(const Graph& graph) {
+  std::vector<bool> follows(graph.values().size(), false);
+  for (const Port& port : graph.inputs()) follows[static_cast<size_t>(port.value)] = true;
+  for (const State& state : graph.states()) follows[static_cast<size_t>(state.value)] = true;
+  for (const Node& node : graph.nodes()) {
+    const bool any =
+        std::any_of(node.inputs.begin(), node.inputs.end(), [&](int input) { return input >= 0 && follows[static_cast<size_t>(input)]; });
+    for (const int output : node.outputs) follows[static_cast<size_t>(output)] = any;
+  }
+  return follows;
+}
+
+Shapes::Shapes(const Graph& graph, std::vector<Sizes> inputs)
+    : graph_(&graph), inputs_(std::move(inputs)), batched_(follows_inputs(graph)) {
   auto inferred = std::make_shared<const Inferred>(infer_shapes(graph, inputs_));
   const int64_t images = count_images(*inferred);
   known_[images > 1 ? images : 1] = std::move(inferred);
@@ -39,13 +52,14 @@ int64_t Shapes::count_images(const Inferred& inferred) const {
   return images > 1 && scales(inferred, images) && is_batch_local(*graph_, inferred) ? images : 0;
 }
 
-// Whether all values that depend on the inputs have so many images.
+// Whether all values that follow from the inputs have so many images, and all others are the same for any number of them.
 bool Shapes::scales(const Inferred& inferred, int64_t images) const {
+  const Inferred& all = known_.empty() ? inferred : *known_.rbegin()->second;
   for (const Node& node : graph_->nodes()) {
-    if (node.op == Op::constant) continue;
     for (const int value : node.outputs) {
-      const Sizes& shape = inferred.shapes[static_cast<size_t>(value)];
-      if (shape.empty() || shape[0] != images) return false;
+      const auto v = static_cast<size_t>(value);
+      const Sizes& shape = inferred.shapes[v];
+      if (batched_[v] ? shape.empty() || shape[0] != images : shape != all.shapes[v]) return false;
     }
   }
   return true;

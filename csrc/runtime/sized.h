@@ -13,13 +13,17 @@
 
 namespace niwaki {
 
+// Of each value, whether it follows from the inputs and states: constants, and what is computed from them, do not.
+std::vector<bool> follows_inputs(const Graph& graph);
+
 // A network's shapes: of all images of its inputs or, where each image goes through the network by itself, of any number of them.
 class Shapes {
  public:
   // Throws Error where the network does not take inputs of these sizes.
   Shapes(const Graph& graph, std::vector<Sizes> inputs);
 
-  // How many images go through the network one by one: axis 0 of all inputs and outputs. 1 for a network that only runs as a whole.
+  // How many images go through the network one by one: axis 0 of all values that follow from the inputs. 1 for a network that only runs as
+  // a whole.
   int64_t images() const { return images_; }
 
   // The shapes for so many images; throws Error where the network does not take just as many.
@@ -35,6 +39,7 @@ class Shapes {
 
   const Graph* graph_;
   std::vector<Sizes> inputs_;
+  std::vector<bool> batched_;  // of each value: has images
   int64_t images_ = 1;
   std::map<int64_t, std::shared_ptr<const Inferred>> known_;
 };

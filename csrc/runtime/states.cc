@@ -5,9 +5,17 @@
 #include <utility>
 
 #include "base/status.h"
-#include "kernels/layout.h"
 
 namespace niwaki {
+namespace {
+
+std::string text(const std::vector<int64_t>& shape) {
+  std::string result = "[";
+  for (size_t i = 0; i < shape.size(); ++i) result += (i > 0 ? ", " : "") + std::to_string(shape[i]);
+  return result + "]";
+}
+
+}  // namespace
 
 States::States(const Graph& graph) : graph_(&graph), pairs_(graph.states().size()) {
   for (size_t i = 0; i < pairs_.size(); ++i) {
@@ -18,10 +26,7 @@ States::States(const Graph& graph) : graph_(&graph), pairs_(graph.states().size(
 }
 
 void States::reset() {
-  for (size_t i = 0; i < pairs_.size(); ++i) {
-    const Tensor initial = graph_->states()[i].initial.unpacked();
-    if (bytes(i) > 0) std::memcpy(current(i), initial.data(), static_cast<size_t>(bytes(i)));
-  }
+  for (const State& state : graph_->states()) set(state.name, state.initial.unpacked());
 }
 
 void States::commit() {
@@ -34,6 +39,21 @@ size_t States::find(const std::string& name) const {
   const auto found = std::find_if(states.begin(), states.end(), [&](const State& state) { return state.name == name; });
   if (found == states.end()) throw Error(Status::invalid_argument, "The network has no state '" + name + "'.");
   return static_cast<size_t>(found - states.begin());
+}
+
+Tensor States::get(const std::string& name) const {
+  const size_t index = find(name);
+  const Tensor& like = graph_->states()[index].initial;
+  return Tensor::copy_of(like.dtype(), like.shape(), pairs_[index].current.data());
+}
+
+void States::set(const std::string& name, const Tensor& value) {
+  const size_t index = find(name);
+  const Tensor& like = graph_->states()[index].initial;
+  if (value.dtype() != like.dtype() || value.shape() != like.shape())
+    throw Error(Status::invalid_argument, "State '" + name + "' is " + dtype_name(like.dtype()) + " " + text(like.shape()) + ", not " +
+                                              dtype_name(value.dtype()) + " " + text(value.shape()) + ".");
+  if (bytes(index) > 0) std::memcpy(current(index), value.data(), static_cast<size_t>(bytes(index)));
 }
 
 }  // namespace niwaki

@@ -17,15 +17,17 @@ class States {
   void reset();   // all as they begin
   void commit();  // what the last run wrote is what the next one reads
 
-  size_t size() const { return pairs_.size(); }
   uint8_t* current(size_t index) { return pairs_[index].current.data(); }
   uint8_t* next(size_t index) { return pairs_[index].next.data(); }
-  int64_t bytes(size_t index) const { return graph_->states()[index].initial.bytes(); }
 
-  // Throws Error for an unknown name.
-  size_t find(const std::string& name) const;
+  // Throw Error for an unknown name, and for a tensor of another type or shape.
+  Tensor get(const std::string& name) const;
+  void set(const std::string& name, const Tensor& value);
 
  private:
+  int64_t bytes(size_t index) const { return graph_->states()[index].initial.bytes(); }
+  size_t find(const std::string& name) const;
+
   struct Pair {
     Buffer current, next;
   };
