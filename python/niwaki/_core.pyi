@@ -21,53 +21,109 @@ def isas() -> list[str]:
 
 def cpu_name() -> str: ...
 
+def operators() -> list[dict[str, Any]]:
+    """The table of operators.
+
+    Keys: name, summary, inputs ({name, dtypes, min_rank, max_rank, optional}), repeats_input, keeps_scale, attributes
+    ({name, kind: 'integers', 'expressions', 'numbers' or 'word', count, low, high, words, required, default}), tensors
+    ({name, dtypes, rank, optional}) and more_tensors: what is to say of tensors whose number follows from the attributes.
+    """
+
+class Dim:
+    """A size as an expression of the free sizes of a graph's inputs: from Graph.add_size, and by arithmetic."""
+
+    @property
+    def constant(self) -> int | None:
+        """The number that it is whatever the free sizes are, or None."""
+    @staticmethod
+    def max(a: int | Dim, b: int | Dim) -> Dim: ...
+    @staticmethod
+    def min(a: int | Dim, b: int | Dim) -> Dim: ...
+    def __add__(self, other: int | Dim) -> Dim: ...
+    def __radd__(self, other: int | Dim) -> Dim: ...
+    def __sub__(self, other: int | Dim) -> Dim: ...
+    def __rsub__(self, other: int | Dim) -> Dim: ...
+    def __mul__(self, other: int | Dim) -> Dim: ...
+    def __rmul__(self, other: int | Dim) -> Dim: ...
+    def __floordiv__(self, other: int | Dim) -> Dim: ...
+    def __rfloordiv__(self, other: int | Dim) -> Dim: ...
+    def __mod__(self, other: int | Dim) -> Dim: ...
+    def __rmod__(self, other: int | Dim) -> Dim: ...
+    def __neg__(self) -> Dim: ...
+    def __eq__(self, other: object) -> bool:
+        """Whether it is written the same way; expressions that are written differently may be equal."""
+    def __hash__(self) -> int: ...
+
 class Graph:
     """A network as docs/architecture.md describes it. Values are numbered in the order in which they are added."""
 
     def __init__(self) -> None: ...
-    def add_input(self, name: str, channels: int, rank: int, expected_height: int = 0, expected_width: int = 0) -> int:
-        """A float32 input, [N, channels, H, W] (rank 4) or [N, channels] (rank 2). Returns its value.
+    def add_size(self, name: str, low: int = 0, high: int = 2**63 - 1, hint: int = 0) -> Dim:
+        """A free size of the inputs, from low to high. hint: what is expected (0: unknown); kernels are chosen for it."""
+    def add_input(self, name: str, dtype: str, dims: Sequence[int | Dim]) -> int:
+        """An input of float32, int64, int32 or bool. Returns its value."""
+    def add_state(self, name: str, initial: NDArray[Any]) -> int:
+        """A value that a session keeps from run to run, until set_state says what it becomes. Returns its value."""
+    def set_state(self, value: int, next: int) -> None:
+        """After a run the state is what `next` was in it; of the same dtype and shape."""
+    def add_guard(
+        self, cases: Sequence[Sequence[tuple[int | Dim, str, int | Dim]]], message: str
+    ) -> None:
+        """A condition on the sizes: any of the cases holds, all of its comparisons (==, !=, <, <=) do.
 
-        The expected image size is a hint by which kernels are chosen (0: unknown); every size works.
+        message: one sentence for those who call with other sizes.
         """
-
     def add_node(
         self,
         op: str,
         name: str,
         inputs: Sequence[int],
-        attributes: Mapping[str, int | Sequence[int]],
-        tensors: Mapping[str, NDArray[Any]],
-        scale: float | None,
-        zero_point: int | None,
-    ) -> int:
-        """Adds an operator; returns the value it makes: uint8 with scale and zero_point, float32 where they are None.
+        attributes: Mapping[str, int | float | str | Dim | Sequence[int | Dim] | Sequence[float]] = ...,
+        tensors: Mapping[str, NDArray[Any]] = ...,
+        quantizations: Sequence[tuple[float, int] | None] = ...,
+    ) -> list[int]:
+        """Adds an operator; returns the values it makes.
 
-        `name` is the layer's name as people know it, for plans and messages. Raises ValueError, naming the node, for
-        what the operator does not allow.
+        quantizations: (scale, zero point) of each output that is uint8, None for others; left out, none is. An input of
+        -1 is an optional one that is not given. `name` is the layer's name as people know it, for plans and messages.
+        Raises ValueError, naming the node, for what the operator does not allow.
         """
 
     def add_output(self, value: int, name: str) -> None:
-        """Marks a float32 value as an output."""
+        """Marks a value that is not uint8 as an output."""
 
     @property
     def inputs(self) -> list[str]: ...
     @property
     def outputs(self) -> list[str]: ...
     @property
-    def input_shapes(self) -> list[tuple[int | None, ...]]:
-        """The shape of each input, (None, channels, None, None) or (None, channels): None where any size will do."""
+    def input_ports(self) -> list[dict[str, Any]]:
+        """Of each input: name, value, dtype, and dims: a number, an expression as text, or None where it is unknown."""
     @property
-    def output_values(self) -> list[int]:
-        """The value that each output is."""
+    def output_ports(self) -> list[dict[str, Any]]:
+        """The same of each output."""
+    @property
+    def sizes(self) -> list[dict[str, Any]]:
+        """Of each free size: name, low, high, hint."""
+    @property
+    def guards(self) -> list[dict[str, Any]]:
+        """Of each guard: message, and cases: the comparisons as text."""
+    @property
+    def states(self) -> list[dict[str, Any]]:
+        """Of each state: name, dtype, shape."""
+    def infer(self, shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+        """Shapes of the outputs for inputs of these shapes.
+
+        Raises ValueError, naming the input, the dim or the layer, for shapes the network cannot take.
+        """
     metadata: dict[str, str]
     """Words that travel in the file: what made it, the source network, ..."""
 
     def nodes(self) -> list[dict[str, Any]]:
         """What there is of each node.
 
-        Keys: op, name, inputs, output, attributes, scale, zero_point, and tensors: {name: {dtype, shape, zeros, bytes,
-        form}}.
+        Keys: op, name, inputs, outputs, attributes, quantizations and dtypes of the outputs, and tensors: {name: {dtype,
+        shape, zeros, bytes, form}}. Attributes are lists, expressions in them text.
         """
 
     def save(self, path: str) -> None:
@@ -105,7 +161,8 @@ class Model:
     def steps(self) -> list[dict[str, Any]]:
         """What runs, after fusion.
 
-        Keys: name, op, fused (names), scheme ('int8', 'sparse int8' or 'float32'), kernel, zeros (0..1), bytes, reason.
+        Keys: name, op, fused (names), scheme ('int8', 'sparse int8', 'float32', 'move' or 'constant'), kernel, zeros
+        (0..1), bytes, reason.
         """
 
 class Session:
@@ -115,8 +172,8 @@ class Session:
     def run(self, inputs: Sequence[tuple[int, tuple[int, ...]]], outputs: Sequence[int]) -> None:
         """Runs the model once.
 
-        inputs: (address, shape) of contiguous float32 arrays in the model's order. outputs: addresses of arrays of the
-        shapes that output_shapes gives.
+        inputs: (address, shape) of contiguous arrays of the ports' dtypes in the model's order. outputs: addresses of
+        arrays of the ports' dtypes and the shapes that output_shapes gives; they may not overlap anything else.
         """
 
     def output_shapes(self, shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
@@ -134,6 +191,12 @@ class Session:
     @property
     def activation_bytes(self) -> int:
         """Memory planned for activations and scratch at the last shapes."""
+    def reset_state(self) -> None:
+        """All states begin anew."""
+    def get_state(self, name: str) -> NDArray[Any]:
+        """A copy of a state. Raises ValueError for an unknown name."""
+    def set_state(self, name: str, value: NDArray[Any]) -> None:
+        """Raises ValueError for an unknown name, another dtype or another shape."""
 
 def inspect_file(path: str) -> tuple[Graph, dict[str, Any], list[dict[str, Any]]]:
     """A file's graph, what the file says of itself, and its nodes as they are stored. Nothing is packed or run.
