@@ -118,6 +118,21 @@ NIWAKI_INLINE void store_first(float* to, int64_t count, F32x16 v) { store_first
 NIWAKI_INLINE void store_first(int32_t* to, int64_t count, I32x16 v) { store_first_parts(to, count, v); }
 #endif
 
+// from[index] of each lane.
+NIWAKI_INLINE F32x16 gather(const float* from, I32x16 index) {
+#if defined(NIWAKI_LANES_AVX512)
+  return {{_mm512_i32gather_ps(reinterpret_cast<__m512i>(index.part[0]), from, 4)}};
+#elif defined(NIWAKI_LANES_AVX2)
+  NIWAKI_EACH_PART(F32x16, _mm256_i32gather_ps(from, reinterpret_cast<__m256i>(index.part[i]), 4));
+#else
+  int32_t indices[kSixteen];
+  float lanes[kSixteen];
+  store(indices, index);
+  for (int i = 0; i < kSixteen; ++i) lanes[i] = from[indices[i]];
+  return load(lanes);
+#endif
+}
+
 // ---- arithmetic ----
 
 NIWAKI_INLINE F32x16 operator+(F32x16 a, F32x16 b) { NIWAKI_EACH_PART(F32x16, a.part[i] + b.part[i]); }

@@ -1,4 +1,5 @@
-// What the kernels of a convolution take. Apart from convolution.h because files of one instruction set include no header with code in it.
+// What the kernels of a convolution take. Apart from convolution.h because files of one instruction set include no header with code in
+// it.
 #pragma once
 
 #include <stdint.h>

@@ -1,0 +1,4 @@
+#if defined(__aarch64__)
+#define NIWAKI_SET float_pool_neon
+#include "kernels/float_pool/body.inc"
+#endif
