@@ -125,12 +125,17 @@ def _power(parts: list[CoreDim]) -> CoreDim:
 
 def largest(a: CoreDim, b: CoreDim) -> CoreDim:
     """The larger of two sizes."""
-    return max(a, b) if isinstance(a, int) and isinstance(b, int) else _core.Dim.max(a, b)
+    return max(a, b) if isinstance(a, int) and isinstance(b, int) else _kind(a, b).max(a, b)
 
 
 def smallest(a: CoreDim, b: CoreDim) -> CoreDim:
     """The smaller of two sizes."""
-    return min(a, b) if isinstance(a, int) and isinstance(b, int) else _core.Dim.min(a, b)
+    return min(a, b) if isinstance(a, int) and isinstance(b, int) else _kind(a, b).min(a, b)
+
+
+def _kind(a: CoreDim, b: CoreDim) -> Any:
+    """The class of expressions; tests lower into graphs that have one of their own."""
+    return type(b) if isinstance(a, int) else type(a)
 
 
 _OPERATIONS: Mapping[tuple[type, ...], Callable[[list[CoreDim]], CoreDim]] = {

@@ -2,43 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from torch.fx import Node
 
 from niwaki import _core
+from niwaki.capture import Captured
 from niwaki.lower.builder import Builder
-from niwaki.lower.folding import fold
-from niwaki.lower.nodes import label, origin, shape_of
+from niwaki.lower.dims import SizeMap
+from niwaki.lower.nodes import DTYPES, data_inputs, dtype_of, is_getitem, label, origin, shape_of
 from niwaki.lower.operators.registry import handler
 from niwaki.lower.partition import Part
-from niwaki.lower.scales import Ranges, assign_scales
+from niwaki.lower.types import Ranges, assign
 
 
-def build_graph(part: Part, ranges: Ranges, output_names: Mapping[Node, str]) -> _core.Graph:
-    """The core graph of a native part; its inputs and outputs are float32, in the order of the part's.
+def build_graph(
+    part: Part,
+    captured: Captured,
+    ranges: Ranges,
+    output_names: Mapping[Node, str],
+    *,
+    floats: Collection[str] = (),
+    graph: _core.Graph | None = None,
+) -> _core.Graph:
+    """The core graph of a native part; its inputs and outputs are plain, in the order of the part's.
 
     Args:
         part: a native part.
+        captured: whose free sizes and guards the graph has.
         ranges: what calibration saw of each value.
         output_names: names of values that the caller gets; others are named after their nodes.
+        floats: names of values that stay float32; see niwaki.lower.types.
+        graph: an empty one to add to; a new one by default.
 
     Raises:
         NiwakiError: the range of a value is not known.
         ValueError: the core refuses an operator; the message names the layer.
     """
-    folding = fold(part.nodes)
-    builder = Builder(assign_scales(part.nodes, part.inputs, folding, ranges), folding)
+    graph = _core.Graph() if graph is None else graph
+    sizes = SizeMap(graph, captured)
+    types = assign(part.nodes, ranges, floats)
+    builder = Builder(graph, sizes, types, _emit)
     for node in part.inputs:
-        shape = shape_of(node)
-        value = builder.graph.add_input(origin(node), shape[1], len(shape), *shape[2:4])
-        builder.values[node] = builder.add("quantize", node, [value], suffix=".quantize")
+        name = str(node.target) if node.op == "placeholder" else origin(node)
+        builder.set(node, graph.add_input(name, DTYPES[dtype_of(node)], builder.dims(shape_of(node))))
+    inner = types.inner
     for node in part.nodes:
-        if node not in folding.inner:
-            builder.values[node] = handler(node).emit(builder, node)
+        if node not in inner and data_inputs(node):  # what depends on sizes alone waits until somebody reads it
+            builder.made(node)
     for node in part.outputs:
-        value = builder.values[node]
-        if node not in folding.floats:
-            value = builder.add("dequantize", node, [value], suffix=".dequantize")
-        builder.graph.add_output(value, output_names.get(node) or label(node))
-    return builder.graph
+        graph.add_output(builder.plain(node), output_names.get(node) or label(node))
+    return graph
+
+
+def _emit(builder: Builder, node: Node) -> None:
+    if is_getitem(node):
+        source, index = node.args
+        assert isinstance(source, Node) and isinstance(index, int)
+        builder.set(node, builder.made(source, index))
+        return
+    operator = handler(node)
+    made = operator.emit_u8(builder, node) if node in builder.types.quantized else operator.emit(builder, node)
+    builder.set(node, *(made if isinstance(made, Sequence) else [made]))

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch.fx import Graph, GraphModule, Node
+from torch.utils import _pytree as pytree
+
+Size = int | torch.SymInt
+
+DTYPES = {torch.float32: "float32", torch.int64: "int64", torch.int32: "int32", torch.bool: "bool"}
+"""What a plain value may hold, and the core's word for it."""
 
 _ORIGIN = "niwaki_origin"
 _LABEL = "niwaki_label"
@@ -25,6 +32,11 @@ def short_name(node: Node) -> str:
     return operator_name(node).split("::")[-1].rstrip("_")
 
 
+def overload_name(node: Node) -> str:
+    """Which of the operator's signatures is called: "Scalar", "dim"; empty for the default."""
+    return node.target._overloadname if isinstance(node.target, torch._ops.OpOverload) else ""
+
+
 def arguments(node: Node) -> dict[str, Any]:
     """The arguments of a call of a torch operator by their names in its schema, defaults filled in."""
     assert isinstance(node.target, torch._ops.OpOverload)
@@ -35,17 +47,61 @@ def arguments(node: Node) -> dict[str, Any]:
     return values
 
 
-def tensor_of(node: Node) -> torch.Tensor | None:
+def tensor_of(node: Any) -> torch.Tensor | None:
     """The (fake) tensor that the node makes; None where it makes something else."""
-    value = node.meta.get("val")
+    value = node.meta.get("val") if isinstance(node, Node) else None
     return value if isinstance(value, torch.Tensor) else None
 
 
-def shape_of(node: Node) -> list[int]:
-    """The shape of the node's tensor at capture."""
+def is_tensor(value: Any) -> bool:
+    """Whether an argument is a node that makes a tensor."""
+    return tensor_of(value) is not None
+
+
+def makes_sizes(node: Node) -> bool:
+    """Whether the node computes with sizes alone: its result is a number, or several."""
+    if node.op != "call_function" or "val" not in node.meta:
+        return False
+    leaves = pytree.tree_leaves(node.meta["val"])
+    return bool(leaves) and all(isinstance(leaf, (int, float, bool, *_SYMBOLIC)) for leaf in leaves)
+
+
+_SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
+
+
+def tensor_operands(node: Node) -> list[Node]:
+    """The nodes among its arguments that make tensors, in order, each as often as it occurs."""
+    leaves = pytree.tree_leaves((node.args, dict(node.kwargs)))
+    return [leaf for leaf in leaves if isinstance(leaf, Node) and is_tensor(leaf)]
+
+
+def _meta(node: Node) -> torch.Tensor:
     value = tensor_of(node)
     assert value is not None, node.name
-    return list(value.shape)
+    return value
+
+
+def shape_of(node: Node) -> list[Size]:
+    """The shape of the node's tensor; free sizes are symbols."""
+    return list(_meta(node).shape)
+
+
+def rank_of(node: Node) -> int:
+    return _meta(node).dim()
+
+
+def dtype_of(node: Node) -> torch.dtype:
+    return _meta(node).dtype
+
+
+def axis_of(node: Node, axis: int) -> int:
+    """An axis of the node's tensor, counted from the front."""
+    return axis % max(rank_of(node), 1)
+
+
+def size_of(value: Any) -> Any:
+    """A size among a call's arguments: a number, or the symbol that a node computes."""
+    return value.meta["val"] if isinstance(value, Node) else value
 
 
 def is_constant(node: Node) -> bool:
@@ -62,12 +118,22 @@ def constant_of(node: Node) -> Any:
 
 
 def data_inputs(node: Node) -> list[Node]:
-    """The nodes it depends on, without parameters and buffers."""
-    return [source for source in node.all_input_nodes if not is_constant(source)]
+    """The nodes whose values it depends on: without parameters and buffers, and without sizes."""
+    return [source for source in node.all_input_nodes if not is_constant(source) and not makes_sizes(source)]
 
 
 def is_getitem(node: Node) -> bool:
     return node.op == "call_function" and node.target is operator.getitem
+
+
+def parts_read(node: Node) -> dict[int, Node]:
+    """The results of an operator with several that somebody reads, by their number."""
+    return {int(user.args[1]): user for user in node.users if is_getitem(user)}  # type: ignore[arg-type]
+
+
+def values_of(node: Node) -> Iterator[Any]:
+    """The tensors, sizes and numbers that the node makes."""
+    yield from pytree.tree_leaves(node.meta.get("val"))
 
 
 def origin(node: Node) -> str:
@@ -83,6 +149,13 @@ def label(node: Node) -> str:
 def inherit(node: Node, source: Node) -> None:
     """Makes `node`, new in the graph, stand for `source`."""
     node.meta.update(source.meta)
+
+
+def place_within(node: Node, source: Node) -> None:
+    """Makes `node`, new in the graph, a step on the way to `source`, with a value of its own."""
+    for key in ("nn_module_stack", _LABEL):
+        if key in source.meta:
+            node.meta[key] = source.meta[key]
 
 
 def module_path(node: Node) -> str:

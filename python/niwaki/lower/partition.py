@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch.fx import GraphModule, Node
 
-from niwaki.lower.nodes import data_inputs, is_constant, operator_name
+from niwaki.lower.nodes import data_inputs, is_constant, is_getitem, makes_sizes, operator_name
 from niwaki.lower.operators.registry import handler, refusal
 
 
@@ -33,17 +33,19 @@ class Part:
 def partition(module: GraphModule, why: Callable[[Node], str] = refusal) -> list[Part]:
     """The parts in an order in which they can run.
 
-    A native part without a convolution, linear layer or batch norm stays in torch: converting costs more.
+    Beside parts that stay in torch, a native one without anything that computes stays there, too: converting costs
+    more.
     """
-    nodes = [node for node in module.graph.nodes if node.op not in ("placeholder", "output") and not is_constant(node)]
+    nodes = [node for node in module.graph.nodes if node.op == "call_function" and not makes_sizes(node)]
     reasons = {node: why(node) for node in nodes}
-    while True:
+    while any(reasons.values()):
         levels = _levels(nodes, reasons)
         idle = _idle(nodes, reasons, levels)
         if not idle:
             break
         for node in idle:
             reasons[node] = f"{operator_name(node)} lies between parts in torch and computes too little to leave it"
+    levels = _levels(nodes, reasons)
     return [_part([node for node in nodes if levels[node] == level], reasons) for level in sorted(set(levels.values()))]
 
 
@@ -74,13 +76,18 @@ def _idle(nodes: list[Node], reasons: Mapping[Node, str], levels: Mapping[Node, 
         for source in data_inputs(node):
             if levels.get(source) == levels[node]:
                 parent[find(source)] = find(node)
-    computing = {find(node) for node in native if handler(node).computes}
+    computing = {find(node) for node in native if not is_getitem(node) and handler(node).computes}
     return [node for node in native if find(node) not in computing]
 
 
 def _part(nodes: list[Node], reasons: Mapping[Node, str]) -> Part:
     inside = set(nodes)
     inputs = dict.fromkeys(source for node in nodes for source in data_inputs(node) if source not in inside)
-    outputs = [node for node in nodes if any(user not in inside for user in node.users)]
+    outputs = [node for node in nodes if any(not _reads_inside(user, inside) for user in node.users)]
     why = dict.fromkeys(reasons[node] for node in nodes if reasons[node])
     return Part(not why, tuple(nodes), tuple(inputs), tuple(outputs), tuple(why))
+
+
+def _reads_inside(user: Node, inside: set[Node]) -> bool:
+    """Whether a reader belongs to the part, or asks for the size of a value alone."""
+    return user in inside or makes_sizes(user) or is_constant(user)

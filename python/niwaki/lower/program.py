@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,38 +12,34 @@ from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
 from niwaki import _core
+from niwaki.capture import Captured
 from niwaki.errors import NiwakiError
 from niwaki.lower.canonical import canonicalize
+from niwaki.lower.dims import SizeMap
 from niwaki.lower.native import build_graph
-from niwaki.lower.nodes import label, module_path, name_nodes, operator_name, short_name, tensor_of
+from niwaki.lower.nodes import (
+    inherit,
+    is_constant,
+    is_getitem,
+    is_tensor,
+    label,
+    makes_sizes,
+    module_path,
+    name_nodes,
+    operator_name,
+    short_name,
+    values_of,
+)
+from niwaki.lower.operators.registry import refusal
 from niwaki.lower.partition import Part, partition
-from niwaki.lower.scales import Ranges
 from niwaki.lower.structure import Slot, Structure, UndescribableError, describe
-from niwaki.lower.torch_part import build_module, sized_operator
-
-
-@dataclass(frozen=True)
-class InputInfo:
-    """What a network's input must be.
-
-    Attributes:
-        name: of the argument.
-        dtype: of its elements.
-        shape: at capture; empty if it is not known.
-        rank: number of its dimensions.
-        channels: size of dimension 1; None where the rank is below 2.
-    """
-
-    name: str
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-    rank: int
-    channels: int | None
+from niwaki.lower.torch_part import build_module
+from niwaki.lower.types import Ranges
 
 
 @dataclass(frozen=True)
 class NativeStage:
-    """A part in int8: reads and writes the values with these numbers."""
+    """A part that niwaki runs: reads and writes the values with these numbers."""
 
     graph: _core.Graph
     inputs: tuple[int, ...]
@@ -52,13 +48,14 @@ class NativeStage:
 
 @dataclass(frozen=True)
 class TorchStage:
-    """A part in torch.
+    """A part that stays in torch.
 
     Attributes:
-        name: where it begins, in words of the original module.
-        op: its operators, without namespaces.
-        reasons: why it is not native.
-        sized: an operator that ties it to the sizes of the captured inputs; empty where there is none.
+        module: takes the inputs and returns a tuple of the outputs, at any size.
+        inputs, outputs: numbers of values.
+        name: the modules it lies in.
+        op: its operators.
+        reasons: why they stay, one for each kind.
         bytes: of its parameters and buffers.
     """
 
@@ -68,28 +65,27 @@ class TorchStage:
     name: str
     op: str
     reasons: tuple[str, ...]
-    sized: str
     bytes: int
 
 
 @dataclass(frozen=True)
 class Program:
-    """Stages in the order in which they run, on numbered values: 0, 1, ... are the inputs.
+    """Stages in the order in which they run. Values have numbers: the inputs come first.
 
     Attributes:
+        stages: of the two kinds.
         results: the values that become the results.
-        arguments: how the arguments are nested around the inputs.
+        result_names: of these.
         result: how the results are nested; None where a type is involved that has no description.
         result_spec: the same for torch's pytree.
         result_leaves: its leaves: Slots, or constants.
         result_type: the type that has no description, if any.
+        values: how many there are.
     """
 
-    inputs: tuple[InputInfo, ...]
     stages: tuple[NativeStage | TorchStage, ...]
     results: tuple[int, ...]
     result_names: tuple[str, ...]
-    arguments: Structure
     result: Structure | None
     result_spec: pytree.TreeSpec
     result_leaves: tuple[Any, ...]
@@ -97,40 +93,38 @@ class Program:
     values: int
 
 
-def build_program(exported: torch.export.ExportedProgram, ranges: Ranges, source: str) -> Program:
+def build_program(captured: Captured, ranges: Ranges, source: str) -> Program:
     """Lowers a captured module.
 
     Args:
-        exported: what `niwaki.capture` made of a compressed module.
-        ranges: what calibration saw of each value.
-        source: the name of the module's class, for messages and files.
+        captured: what `niwaki.capture` made of a module.
+        ranges: what calibration saw of each value; `floats` of it stay float32.
+        source: the name of the module's class, for messages.
 
     Raises:
-        NiwakiError: no layer is quantized, or a range is not known.
+        NiwakiError: a range is not known, or the network returns what no network can.
     """
-    module = exported.module(check_guards=False)
-    assert isinstance(module, GraphModule)
+    module = captured.program()
     name_nodes(module)
-    _expect_layers(module, source)
     canonicalize(module)
-
-    placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
-    parts = partition(module)
-    arguments, inputs = _arguments(exported, placeholders)
-    leaves, returned = _results(module, inputs)
+    inputs = [node for node in module.graph.nodes if node.op == "placeholder" and is_tensor(node)]
+    leaves, returned = _results(module, inputs, source)
+    parts = partition(module, _refusals(captured))
     names = _result_names(returned)
     numbers = {node: number for number, node in enumerate(inputs)}
+    floats = frozenset(getattr(ranges, "floats", ()))
     stages: list[NativeStage | TorchStage] = []
     for part in parts:
         for node in part.outputs:
             numbers[node] = len(numbers)
-        ins, outs = tuple(numbers[node] for node in part.inputs), tuple(numbers[node] for node in part.outputs)
+        given = _with_sizes(part, inputs)
+        ins, outs = tuple(numbers[node] for node in given.inputs), tuple(numbers[node] for node in part.outputs)
         if part.native:
-            stages.append(NativeStage(build_graph(part, ranges, names), ins, outs))
+            stages.append(NativeStage(build_graph(given, captured, ranges, names, floats=floats), ins, outs))
         else:
-            stages.append(_torch_stage(part, module, ins, outs))
+            stages.append(_torch_stage(given, module, ins, outs))
 
-    spec = exported.call_spec.out_spec
+    spec = captured.result_spec
     result: Structure | None = None
     result_type = ""
     try:
@@ -138,11 +132,9 @@ def build_program(exported: torch.export.ExportedProgram, ranges: Ranges, source
     except UndescribableError as error:
         result_type = str(error)
     return Program(
-        inputs=tuple(_input_info(node) for node in inputs),
         stages=tuple(stages),
         results=tuple(numbers[node] for node in returned),
         result_names=tuple(names[node] for node in returned),
-        arguments=arguments,
         result=result,
         result_spec=spec,
         result_leaves=tuple(leaves),
@@ -151,34 +143,42 @@ def build_program(exported: torch.export.ExportedProgram, ranges: Ranges, source
     )
 
 
-def _expect_layers(module: GraphModule, source: str) -> None:
-    if not any(operator_name(node).startswith("niwaki::") for node in module.graph.nodes if node.op == "call_function"):
-        raise NiwakiError(
-            f"Nothing in this {source} is quantized, so there is nothing to compile: "
-            "call niwaki.compress (or niwaki.quantize) first."
-        )
+def _refusals(captured: Captured) -> Callable[[Node], str]:
+    """Why a node has to stay in torch, its sizes included."""
+    sizes = SizeMap(_core.Graph(), captured)
+
+    def why(node: Node) -> str:
+        reason = refusal(node)
+        if reason or is_getitem(node):
+            return reason or (why(node.args[0]) if isinstance(node.args[0], Node) else "")
+        made = [size for value in values_of(node) if isinstance(value, torch.Tensor) for size in value.shape]
+        read = [source.meta["val"] for source in node.all_input_nodes if makes_sizes(source)]
+        for size in (*made, *read):
+            if isinstance(size, torch.SymInt):
+                try:
+                    sizes(size)
+                except NiwakiError as error:
+                    return f"{operator_name(node)} has a size that is not native: {error}"
+        return ""
+
+    return why
 
 
-def _arguments(exported: torch.export.ExportedProgram, placeholders: Sequence[Node]) -> tuple[Structure, list[Node]]:
-    """How the arguments are nested, and the placeholders that are tensors."""
-    inputs: list[Node] = []
-    leaves: list[Any] = []
-    for node in placeholders:
-        if tensor_of(node) is not None:
-            leaves.append(Slot("input", len(inputs)))
-            inputs.append(node)
-        else:
-            leaves.append(node.meta.get("val"))
-    args, kwargs = pytree.tree_unflatten(leaves, exported.call_spec.in_spec)
-    if kwargs:
-        raise TypeError("a network is called with positional arguments; pass them all in args.")
-    try:
-        return describe(args), inputs
-    except UndescribableError as error:
-        raise TypeError(f"args may hold tensors, tuples, lists, dicts and numbers, but not {error}.") from None
+def _with_sizes(part: Part, inputs: Sequence[Node]) -> Part:
+    """The part with the network's inputs among its own whose free sizes none of them has: it may compute with any."""
+    known: set[str] = set()
+    for node in part.inputs:
+        known |= {str(size) for size in node.meta["val"].shape}
+    more = []
+    for node in inputs:
+        free = {str(size) for size in node.meta["val"].shape if isinstance(size, torch.SymInt)}
+        if node not in part.inputs and not free <= known:
+            more.append(node)
+            known |= free
+    return Part(part.native, part.nodes, (*part.inputs, *more), part.outputs, part.reasons)
 
 
-def _results(module: GraphModule, inputs: Sequence[Node]) -> tuple[list[Any], list[Node]]:
+def _results(module: GraphModule, inputs: Sequence[Node], source: str) -> tuple[list[Any], list[Node]]:
     """The leaves of what the module returns, as Slots where they are tensors, and the nodes behind the output Slots."""
     (output,) = (node for node in module.graph.nodes if node.op == "output")
     returned: list[Node] = []
@@ -188,15 +188,26 @@ def _results(module: GraphModule, inputs: Sequence[Node]) -> tuple[list[Any], li
             leaves.append(leaf)
         elif leaf in inputs:
             leaves.append(Slot("input", list(inputs).index(leaf)))
-        elif leaf.op == "get_attr":
+        elif not is_tensor(leaf):
             raise NiwakiError(
-                f"The network returns '{leaf.target}', which depends on no input; leave it out of the results."
+                f"{source} returns a size of its inputs, which is no tensor; leave it out of the results."
             )
         else:
+            if is_constant(leaf):
+                leaf = _copied(module, leaf, output)
             if leaf not in returned:
                 returned.append(leaf)
             leaves.append(Slot("output", returned.index(leaf)))
     return leaves, returned
+
+
+def _copied(module: GraphModule, constant: Node, output: Node) -> Node:
+    """A copy of a parameter that the network returns: results are values that something makes."""
+    with module.graph.inserting_before(output):
+        copy = module.graph.call_function(torch.ops.aten.clone.default, (constant,))
+    inherit(copy, constant)
+    output.replace_input_with(constant, copy)
+    return copy
 
 
 def _result_names(returned: Sequence[Node]) -> dict[Node, str]:
@@ -205,16 +216,9 @@ def _result_names(returned: Sequence[Node]) -> dict[Node, str]:
     return {node: f"output_{index}" for index, node in enumerate(returned)}
 
 
-def _input_info(node: Node) -> InputInfo:
-    value = tensor_of(node)
-    assert value is not None
-    channels = int(value.shape[1]) if value.dim() >= 2 else None
-    return InputInfo(str(node.target), value.dtype, tuple(value.shape), value.dim(), channels)
-
-
 def _torch_stage(part: Part, module: GraphModule, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> TorchStage:
     kinds = list(dict.fromkeys(short_name(node) for node in part.nodes))
-    built = build_module(part, module)
+    built = build_module(part, list(part.inputs), module)
     held = {id(tensor): tensor for tensor in [*built.parameters(), *built.buffers()]}
     return TorchStage(
         module=built,
@@ -223,7 +227,6 @@ def _torch_stage(part: Part, module: GraphModule, inputs: tuple[int, ...], outpu
         name=_place(part),
         op=", ".join(kinds),
         reasons=part.reasons,
-        sized=sized_operator(part),
         bytes=sum(math.prod(tensor.shape) * tensor.element_size() for tensor in held.values()),
     )
 

@@ -1,8 +1,27 @@
-"""How each operator of torch becomes one of niwaki's. A new operator is a class in one of these files."""
+"""How each operator of torch becomes some of niwaki's. A new one is a class in one of these files."""
 
-from niwaki.lower.operators import affine, arithmetic, layers, pooling, shapes, unary
-from niwaki.lower.operators.registry import Operator, find, handler, refusal, register
+from niwaki.lower.operators import (
+    affine,
+    arithmetic,
+    convolution,
+    creation,
+    indexing,
+    layers,
+    normalization,
+    padding,
+    pooling,
+    products,
+    recurrent,
+    reductions,
+    resizing,
+    shapes,
+    unary,
+)
+from niwaki.lower.operators.registry import Operator, find, handler, known_operators, refusal, register
 
-__all__ = ["Operator", "find", "handler", "refusal", "register"]
+__all__ = ["Operator", "find", "handler", "known_operators", "refusal", "register"]
 
-_FAMILIES = (affine, arithmetic, layers, pooling, shapes, unary)
+_FAMILIES = (
+    affine, arithmetic, convolution, creation, indexing, layers, normalization, padding, pooling, products, recurrent,
+    reductions, resizing, shapes, unary,
+)  # fmt: skip

@@ -2,53 +2,77 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch.fx import Node
+from torch.utils import _pytree as pytree
 
-from niwaki.lower.builder import Builder
-from niwaki.lower.nodes import data_inputs, operator_name, tensor_of
+from niwaki.lower.nodes import DTYPES, is_constant, is_getitem, is_tensor, makes_sizes, operator_name, values_of
+
+if TYPE_CHECKING:
+    from niwaki.lower.builder import Builder
+
+_MOST_RANK = 8
 
 
-class Operator(ABC):
-    """One operator of torch, or a family of them. Handlers hold no state."""
+class Operator:
+    """One operator of torch, or a family of them. Handlers hold no state.
+
+    An operator whose value is plain is added by `emit`. One that has a form for uint8 values as well says so in
+    `quantizable`, and `emit_u8` adds that; which form is taken is decided in niwaki.lower.types.
+    """
+
+    names: tuple[str, ...] = ()
+    """The schemas that the handler was registered for."""
 
     computes = False
-    """Whether it is worth leaving torch for: convolutions, linear layers, batch norms."""
+    """Whether it is worth leaving torch for where the network has parts that stay there."""
+
+    layer = False
+    """Whether it always reads uint8: a convolution or linear layer with int8 weights."""
+
+    moves = False
+    """Whether its uint8 form only moves elements of one input, all of them, so that scale and range stay."""
+
+    keeps = False
+    """Whether the uint8 form's result has the scale of its inputs."""
 
     bounds = False
-    """Whether its output can be bounded for nothing, so that a ReLU after it costs nothing."""
+    """Whether a uint8 result can be bounded for nothing, so that a ReLU after it costs nothing."""
+
+    def refusal(self, node: Node) -> str:
+        """Why this call has to stay in torch; empty where it does not."""
+        return ""
+
+    def emit(self, builder: Builder, node: Node) -> int | Sequence[int]:
+        """Adds the operator to the graph; returns the value or values that it makes."""
+        raise NotImplementedError(type(self).__name__)
+
+    def quantizable(self, node: Node) -> bool:
+        """Whether this call has a form that reads and makes uint8."""
+        return False
+
+    def emit_u8(self, builder: Builder, node: Node) -> int:
+        """Adds that form to the graph; returns the value that it makes."""
+        raise NotImplementedError(type(self).__name__)
 
     def unary(self, node: Node) -> bool:
-        """Whether this call is a function of each element of one input alone: a table."""
+        """Whether this call is a function of each element of one input alone: a table, where that is uint8."""
         return False
 
     def limits(self, node: Node) -> tuple[float, float] | None:
         """Where the call only bounds its input, as ReLU does: the bounds."""
         return None
 
-    def makes_float(self, node: Node) -> bool:
-        """Whether it can make float32 where its result leaves the native part."""
+    def takes_part(self, node: Node) -> bool:
+        """Whether the result is a part of the one input, and may span less than all of it."""
         return False
 
-    def refusal(self, node: Node) -> str:
-        """Why this call has to stay in torch; empty where it does not."""
-        return ""
-
-    def shared(self, node: Node) -> Sequence[Node]:
-        """The inputs that must have the scale and zero point of the output."""
-        return ()
-
-    def reals(self, node: Node) -> Sequence[float]:
-        """Numbers that the output's scale must be able to express besides what was observed."""
-        return ()
-
-    @abstractmethod
-    def emit(self, builder: Builder, node: Node) -> int:
-        """Adds the operator to the graph; returns the value it makes."""
+    def added(self, node: Node) -> float | None:
+        """A number that the result holds besides elements of the input: what a pad adds."""
+        return None
 
 
 _operators: dict[str, Operator] = {}
@@ -60,12 +84,18 @@ def register(*names: str) -> Callable[[Handler], Handler]:
 
     def add(handler: Handler) -> Handler:
         instance = handler()
+        instance.names = names
         for name in names:
             assert name not in _operators, name
             _operators[name] = instance
         return handler
 
     return add
+
+
+def known_operators() -> dict[str, Operator]:
+    """All handlers, by the names of their operators."""
+    return dict(_operators)
 
 
 def find(node: Node) -> Operator | None:
@@ -82,31 +112,51 @@ def handler(node: Node) -> Operator:
 
 def refusal(node: Node) -> str:
     """Why the node has to stay in torch; empty where it can run natively."""
+    if is_getitem(node):
+        source = node.args[0]
+        assert isinstance(source, Node)
+        return refusal(source)
     found = find(node)
+    name = operator_name(node)
     if found is None:
-        return f"{operator_name(node)} is not native"
-    made = tensor_of(node)
-    if made is None:
-        return f"{operator_name(node)} does not make one tensor"
-    for value in (made, *(source.meta.get("val") for source in data_inputs(node))):
-        why = _unsuitable(value)
+        return f"{name} is not native"
+    read = [node] if is_tensor(node) else [user for user in node.users if is_tensor(user)]
+    if not read:
+        return f"{name} makes no tensor that is used"
+    for made in read:
+        why = _unsuitable(made.meta["val"])
         if why:
-            return f"{operator_name(node)} {why}"
-        if isinstance(value, torch.Tensor) and value.shape[0] != made.shape[0]:
-            return f"{operator_name(node)} changes the batch dimension"
-    if not data_inputs(node):
-        return f"{operator_name(node)} has no input that depends on the network's"
+            return f"{name} {why}"
+    for source in node.all_input_nodes:
+        if not is_constant(source) and not makes_sizes(source):
+            for value in [source.meta.get("val")] if is_tensor(source) else values_of(source):
+                why = _unsuitable(value)
+                if why:
+                    return f"{name} {why}"
+    if not all(_fixed(leaf) for leaf in pytree.tree_leaves((node.args, dict(node.kwargs)))):
+        return f"{name} takes a size that depends on values"
     why = found.refusal(node)
-    return f"{operator_name(node)} {why}" if why else ""
+    return f"{name} {why}" if why else ""
 
 
-def _unsuitable(value: object) -> str:
+def _unsuitable(value: Any) -> str:
     if not isinstance(value, torch.Tensor):
         return "takes something that is no tensor"
-    if value.dtype != torch.float32:
-        return f"works on {str(value.dtype).removeprefix('torch.')}, not float32"
+    if value.dtype not in DTYPES:
+        return f"works on {str(value.dtype).removeprefix('torch.')}"
     if value.device.type != "cpu":
         return f"works on {value.device.type}, not the CPU"
-    if value.dim() not in (2, 4):
-        return f"works on a tensor of rank {value.dim()}; 2 and 4 are native"
-    return ""
+    if value.layout is not torch.strided:
+        return f"works on a tensor of layout {value.layout}"
+    if value.dim() > _MOST_RANK:
+        return f"works on a tensor of rank {value.dim()}; at most {_MOST_RANK} is native"
+    return "" if all(map(_fixed, value.shape)) else "has a size that depends on values"
+
+
+def _fixed(value: Any) -> bool:
+    """Whether a size is known as soon as those of the inputs are."""
+    if isinstance(value, Node):
+        value = value.meta.get("val")
+    if not isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
+        return True
+    return not torch.fx.experimental.symbolic_shapes.free_unbacked_symbols(value)

@@ -3,48 +3,43 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
-import numpy as np
 import torch
 from torch.fx import Node
 
 from niwaki.lower.builder import Builder
-from niwaki.lower.nodes import arguments, constant_of, data_inputs, is_constant, tensor_of
+from niwaki.lower.nodes import arguments, constant_of, data_inputs, dtype_of, is_constant, operator_name, rank_of
 from niwaki.lower.operators.registry import Operator, register
 
-
-def emit_table(builder: Builder, node: Node) -> int:
-    """Adds the functions that end at `node` as one table."""
-    chain = builder.folding.chains[node]
-    source = data_inputs(chain[0])[0]
-    reals = builder.qparams(source).reals().to(torch.float64)
-    for step in chain:
-        reals = apply(step, reals)
-    out = builder.qparams(node)
-    # What is not a number (log of a negative one, say) has no place in uint8; it becomes the lowest, as quantize does.
-    steps = np.nan_to_num(np.rint(reals.numpy() / out.scale), nan=-math.inf) + out.zero_point
-    return builder.add("table", node, [source], {}, {"table": np.clip(steps, 0, 255).astype(np.uint8)})
-
-
-def apply(node: Node, values: torch.Tensor) -> torch.Tensor:
-    """What the node makes of other values; parameters and numbers among its arguments stay as they are."""
-
-    def argument(source: Node) -> torch.Tensor:
-        return constant_of(source).reshape(1).to(values.dtype) if is_constant(source) else values
-
-    args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), argument)
-    with torch.no_grad():
-        result: torch.Tensor = node.target(*args, **kwargs)  # type: ignore[operator]
-    return result.to(torch.float64)
+# Those that are one function of niwaki's, with the names of the arguments that are its numbers.
+_FUNCTIONS: dict[str, tuple[str, ...]] = {
+    "abs": (), "absolute": (), "neg": (), "negative": (), "sign": (), "sgn": (), "exp": (), "expm1": (), "log": (),
+    "log1p": (), "log2": (), "log10": (), "sqrt": (), "rsqrt": (), "reciprocal": (), "square": (), "erf": (),
+    "special_erf": (), "sin": (), "cos": (), "tan": (), "atan": (), "asin": (), "acos": (), "sinh": (), "cosh": (),
+    "tanh": (), "sigmoid": (), "special_expit": (), "log_sigmoid": (), "hardsigmoid": (), "hardswish": (), "silu": (),
+    "mish": (), "leaky_relu": ("negative_slope",), "celu": ("alpha",), "selu": (),
+    "softplus": ("beta", "threshold"), "hardshrink": ("lambd",), "softshrink": ("lambd",),
+    "threshold": ("threshold", "value"), "floor": (), "ceil": (), "trunc": (), "fix": (), "frac": (), "isnan": (),
+    "isinf": (), "isfinite": (), "arctan": (), "arcsin": (), "arccos": (),
+}  # fmt: skip
+_OTHER_NAMES = {
+    "absolute": "abs", "negative": "neg", "sgn": "sign", "special_erf": "erf", "special_expit": "sigmoid",
+    "fix": "trunc", "arctan": "atan", "arcsin": "asin", "arccos": "acos",
+}  # fmt: skip
+_OF_INTEGERS = {"abs", "neg", "sign", "square"}
+_STEPS = {"floor", "ceil", "trunc", "round"}
 
 
 def is_unary(node: Node) -> bool:
     """Whether everything but one tensor is a number, or a constant of one element."""
     sources = data_inputs(node)
-    if len(sources) != 1:
+    if len(sources) != 1 or len(sources) != len([s for s in node.all_input_nodes if not is_constant(s)]):
         return False
     fixed = [source for source in node.all_input_nodes if is_constant(source)]
-    return all(constant_of(source).numel() == 1 for source in fixed) and _occurrences(node, sources[0]) == 1
+    if any(constant_of(source).numel() != 1 or constant_of(source).dim() > rank_of(node) for source in fixed):
+        return False
+    return _occurrences(node, sources[0]) == 1
 
 
 def _occurrences(node: Node, source: Node) -> int:
@@ -59,54 +54,210 @@ def _occurrences(node: Node, source: Node) -> int:
     return count
 
 
-@register(
-    "aten::abs", "aten::atan", "aten::celu", "aten::ceil", "aten::cos", "aten::elu", "aten::erf", "aten::exp",
-    "aten::expm1", "aten::floor", "aten::gelu", "aten::hardshrink", "aten::hardsigmoid", "aten::hardswish",
-    "aten::leaky_relu", "aten::log", "aten::log1p", "aten::log_sigmoid", "aten::mish", "aten::neg", "aten::pow",
-    "aten::prelu", "aten::reciprocal", "aten::round", "aten::rsqrt", "aten::selu", "aten::sigmoid", "aten::sign",
-    "aten::silu", "aten::sin", "aten::softplus", "aten::softshrink", "aten::sqrt", "aten::square", "aten::tan",
-    "aten::tanh", "aten::threshold",
-)  # fmt: skip
+def apply(node: Node, values: torch.Tensor) -> torch.Tensor:
+    """What the node makes of other values; parameters and numbers among its arguments stay as they are."""
+
+    def argument(source: Node) -> torch.Tensor:
+        return constant_of(source).reshape(1).to(values.dtype) if is_constant(source) else values
+
+    args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), argument)
+    with torch.no_grad():
+        result: torch.Tensor = node.target(*args, **kwargs)  # type: ignore[operator]
+    return result.to(torch.float64)
+
+
+def emit_table(builder: Builder, node: Node) -> int:
+    """Adds the functions that end at `node` as one table."""
+    chain = builder.types.chains[node]
+    source = data_inputs(chain[0])[0]
+    qparams = builder.types.qparams(source)
+    reals = qparams.reals().to(torch.float64)
+    for step in chain:
+        reals = apply(step, reals)
+    made = builder.types.qparams(node)
+    return builder.add(
+        "table", node, [builder.quantized(source, qparams)], {}, {"table": made.table(reals)}, qparams=made
+    )
+
+
 class Unary(Operator):
+    """A function of each element: float32 and uint8."""
+
     def unary(self, node: Node) -> bool:
-        return True
+        return is_unary(node)
+
+    def quantizable(self, node: Node) -> bool:
+        return is_unary(node) and dtype_of(node) == dtype_of(data_inputs(node)[0]) == torch.float32
+
+    def emit_u8(self, builder: Builder, node: Node) -> int:
+        return emit_table(builder, node)
+
+
+def source_of(node: Node) -> Node:
+    """The tensor that a function of one tensor takes."""
+    source = node.args[0] if node.args else node.kwargs.get("self", node.kwargs.get("input"))
+    assert isinstance(source, Node)
+    return source
+
+
+@register(*(f"aten::{name}" for name in _FUNCTIONS))
+class Function(Unary):
+    """Those that are one function of niwaki's."""
 
     def refusal(self, node: Node) -> str:
-        return "" if is_unary(node) else "takes more than one tensor, or parameters of several elements"
+        numbers = self._numbers(node)
+        if not all(isinstance(number, (int, float)) for number in numbers):
+            return "takes a number that is computed while it runs"
+        return ""
+
+    @staticmethod
+    def _numbers(node: Node) -> list[Any]:
+        given = arguments(node)
+        return [given[name] for name in _FUNCTIONS[operator_name(node).removeprefix("aten::")]]
 
     def emit(self, builder: Builder, node: Node) -> int:
-        return emit_table(builder, node)
+        name = operator_name(node).removeprefix("aten::")
+        function = _OTHER_NAMES.get(name, name)
+        source = source_of(node)
+        alpha, beta = [*map(float, self._numbers(node)), 0.0, 0.0][:2]
+        own = dtype_of(source)
+        if own in (torch.int64, torch.int32):
+            if function in _OF_INTEGERS:
+                return builder.unary(node, function, builder.plain(source), alpha, beta)
+            if function in _STEPS:
+                return builder.plain(source)
+        return builder.unary(node, function, builder.plain(source, torch.float32), alpha, beta)
+
+
+@register("aten::gelu")
+class Gelu(Unary):
+    def emit(self, builder: Builder, node: Node) -> int:
+        function = "gelu_tanh" if arguments(node)["approximate"] == "tanh" else "gelu"
+        return builder.unary(node, function, builder.plain(source_of(node)))
+
+
+@register("aten::elu")
+class Elu(Unary):
+    """alpha (exp(x * input_scale) - 1) below zero, both sides times scale."""
+
+    def refusal(self, node: Node) -> str:
+        given = arguments(node)
+        return "" if given["scale"] == 1 and given["input_scale"] == 1 else "has scales other than 1"
+
+    def emit(self, builder: Builder, node: Node) -> int:
+        return builder.unary(node, "elu", builder.plain(source_of(node)), float(arguments(node)["alpha"]))
+
+
+@register("aten::round")
+class Round(Unary):
+    def emit(self, builder: Builder, node: Node) -> int:
+        x, decimals = source_of(node), arguments(node).get("decimals", 0)
+        if dtype_of(x) != torch.float32:
+            return builder.plain(x)
+        if not decimals:
+            return builder.unary(node, "round", builder.plain(x))
+        power = builder.scalar(10.0 ** abs(decimals), torch.float32)
+        there, back = ("mul", "div") if decimals > 0 else ("div", "mul")
+        scaled = builder.binary(node, there, builder.plain(x), power, part="scaled")
+        return builder.binary(node, back, builder.unary(node, "round", scaled, part="rounded"), power)
+
+
+@register("aten::logical_not", "aten::bitwise_not")
+class Not(Operator):
+    def refusal(self, node: Node) -> str:
+        logical = operator_name(node) == "aten::logical_not"
+        return "" if logical or dtype_of(source_of(node)) == torch.bool else "works on the bits of integers"
+
+    def emit(self, builder: Builder, node: Node) -> int:
+        return builder.unary(node, "logical_not", builder.plain(source_of(node), torch.bool))
+
+
+@register("aten::softsign", "aten::tanhshrink")
+class Composed(Unary):
+    """Those that torch composes of others, and niwaki has."""
+
+    def emit(self, builder: Builder, node: Node) -> int:
+        return builder.unary(node, operator_name(node).removeprefix("aten::"), builder.plain(source_of(node)))
+
+
+@register("aten::erfc", "aten::exp2", "aten::special_erfc", "aten::special_exp2")
+class FromAnother(Unary):
+    """1 - erf(x) and 2 ** x."""
+
+    def emit(self, builder: Builder, node: Node) -> int:
+        x = builder.plain(source_of(node), torch.float32)
+        if operator_name(node).endswith("erfc"):
+            erf = builder.unary(node, "erf", x, part="erf")
+            return builder.binary(node, "sub", builder.scalar(1.0, torch.float32), erf)
+        return builder.binary(node, "pow", builder.scalar(2.0, torch.float32), x)
+
+
+@register("aten::prelu", "aten::_prelu_kernel")
+class PRelu(Unary):
+    """A slope for all, or one per channel."""
+
+    def emit(self, builder: Builder, node: Node) -> int:
+        x, slope = (source for source in node.args[:2] if isinstance(source, Node))
+        weight = builder.plain(slope)
+        if operator_name(node) == "aten::prelu" and rank_of(slope) == 1 and rank_of(x) > 1:
+            shape = [slope.meta["val"].shape[0] if axis == 1 else 1 for axis in range(rank_of(x))]
+            weight = builder.reshape(node, weight, shape, part="slope")
+        return builder.binary(node, "prelu", builder.plain(x), weight)
+
+
+@register("aten::rrelu")
+class RRelu(Unary):
+    """In eval mode a leaky ReLU with the mean of the two slopes."""
+
+    def refusal(self, node: Node) -> str:
+        return "is in training mode" if arguments(node)["training"] else ""
+
+    def emit(self, builder: Builder, node: Node) -> int:
+        given = arguments(node)
+        slope = (float(given["lower"]) + float(given["upper"])) / 2
+        return builder.unary(node, "leaky_relu", builder.plain(source_of(node)), slope)
 
 
 @register(
     "aten::relu", "aten::relu6", "aten::hardtanh", "aten::clamp", "aten::clamp_min", "aten::clamp_max", "aten::clip"
 )
 class Bound(Unary):
-    """ReLU and what is like it: bounds on the operator before, where it reads that alone; else a table."""
+    """ReLU and what is like it: bounds on the uint8 operator before, where it reads that alone; else a table."""
 
     def limits(self, node: Node) -> tuple[float, float] | None:
-        name = node.target._schema.name.split("::")[1]  # type: ignore[union-attr]
-        if name in ("relu", "relu6"):
-            return 0.0, 6.0 if name == "relu6" else math.inf
         given = arguments(node)
+        if operator_name(node) in ("aten::relu", "aten::relu6"):
+            return 0.0, 6.0 if operator_name(node) == "aten::relu6" else math.inf
         low, high = (
-            (given.get("min_val"), given.get("max_val")) if name == "hardtanh" else (given.get("min"), given.get("max"))
+            (given["min_val"], given["max_val"])
+            if operator_name(node) == "aten::hardtanh"
+            else (given.get("min"), given.get("max"))
         )
-        if isinstance(low, Node) or isinstance(high, Node):
+        if isinstance(low, (Node, torch.SymInt)) or isinstance(high, (Node, torch.SymInt)):
             return None
-        return -math.inf if low is None else float(low), math.inf if high is None else float(high)
-
-    def refusal(self, node: Node) -> str:
-        limits = self.limits(node)
-        if limits is None:
-            return super().refusal(node)
-        return "" if limits[0] <= limits[1] else "has a lower bound above the upper one"
+        limits = -math.inf if low is None else float(low), math.inf if high is None else float(high)
+        return limits if limits[0] <= limits[1] else None
 
     def emit(self, builder: Builder, node: Node) -> int:
-        if node not in builder.folding.bounds:
+        limits = self.limits(node)
+        source, dtype = source_of(node), dtype_of(node)
+        if limits is not None:
+            function = "relu" if limits == (0.0, math.inf) else "relu6" if limits == (0.0, 6.0) else "clamp"
+            numbers = limits if function == "clamp" else ()
+            return builder.unary(node, function, builder.plain(source, dtype), *numbers)
+        given = arguments(node)
+        value = builder.plain(source, dtype)
+        for name, function in (("min", "maximum"), ("max", "minimum")):
+            if given.get(name) is not None:
+                value = builder.binary(node, function, value, builder.operand(node, given[name], dtype), part=name)
+        return value
+
+    def emit_u8(self, builder: Builder, node: Node) -> int:
+        if node not in builder.types.bounds:
             return emit_table(builder, node)
         limits = self.limits(node)
-        assert limits is not None and tensor_of(node) is not None
-        qparams = builder.qparams(node)
+        assert limits is not None
+        qparams = builder.types.qparams(node)
         low, high = (qparams.quantize(limit) for limit in limits)
-        return builder.add("clamp", node, [data_inputs(node)[0]], {"low": low, "high": high})
+        source = builder.quantized(data_inputs(node)[0])
+        return builder.add("clamp", node, [source], {"low": low, "high": high}, qparams=qparams)

@@ -1,0 +1,52 @@
+"""Brings a captured graph into the form that lowering reads: no mutation, no identities, few ways to say the same."""
+
+from __future__ import annotations
+
+from torch.fx import GraphModule
+
+from niwaki.lower.canonical.expand import expand
+from niwaki.lower.canonical.forms import (
+    Rewrite,
+    channel_shuffles,
+    join_reshapes,
+    pads_within,
+    split_parts,
+    views_reshape,
+)
+from niwaki.lower.canonical.functional import make_functional
+from niwaki.lower.canonical.identities import drop_checks, drop_identities, fold_constants
+from niwaki.lower.canonical.regions import inline_regions
+from niwaki.lower.canonical.sizes import SizeNodes
+
+__all__ = ["SizeNodes", "canonicalize"]
+
+
+def canonicalize(module: GraphModule) -> None:
+    """Rewrites the graph in place; every node keeps its name at capture in its meta data. The graph can still be run.
+
+    Raises:
+        NiwakiError: a tensor is changed in place in a way that cannot be said otherwise.
+    """
+    sizes = SizeNodes.of(module)
+    inline_regions(module)
+    drop_checks(module)
+    _each(module, sizes, split_parts)
+    make_functional(module)
+    drop_identities(module)
+    fold_constants(module)
+    _each(module, sizes, channel_shuffles)
+    expand(module)
+    drop_identities(module)
+    fold_constants(module)
+    for rewrite in (split_parts, views_reshape, join_reshapes, pads_within):
+        _each(module, sizes, rewrite)
+    module.graph.eliminate_dead_code()
+    module.graph.lint()
+    module.recompile()
+
+
+def _each(module: GraphModule, sizes: SizeNodes, rewrite: Rewrite) -> None:
+    for node in list(module.graph.nodes):
+        if node.op == "call_function":
+            rewrite(module, sizes, node)
+    module.graph.eliminate_dead_code()

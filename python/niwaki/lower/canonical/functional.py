@@ -1,0 +1,172 @@
+"""In-place operators become ordinary ones: who reads the changed tensor, or a view of it, afterwards reads a result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.fx import Graph, GraphModule, Node
+
+from niwaki.errors import NiwakiError
+from niwaki.lower.nodes import is_constant, label, operator_name, place_within, tensor_of
+
+_aten = torch.ops.aten
+
+# Of a view: how a changed part is written back into the tensor that it shows. (view's arguments but the first)
+_INVERSES = {
+    "aten::slice": lambda base, part, *rest: (_aten.slice_scatter.default, (base, part, *rest)),
+    "aten::select": lambda base, part, *rest: (_aten.select_scatter.default, (base, part, *rest)),
+    "aten::narrow": lambda base, part, dim, start, length: (
+        (_aten.slice_scatter.default, (base, part, dim, start, start + length)) if _numbers(start, length) else None
+    ),
+    "aten::transpose": lambda base, part, *rest: (_aten.transpose.int, (part, *rest)),
+    "aten::t": lambda base, part: (_aten.t.default, (part,)),
+    "aten::permute": lambda base, part, dims: (_aten.permute.default, (part, _inverse(dims))),
+    "aten::unsqueeze": lambda base, part, dim: (_aten.squeeze.dim, (part, dim)),
+    **dict.fromkeys(
+        ("aten::view", "aten::reshape", "aten::flatten", "aten::unflatten", "aten::squeeze", "aten::view_as"),
+        lambda base, part, *rest: (_aten.view_as.default, (part, base)),
+    ),
+    **dict.fromkeys(("aten::alias", "aten::detach", "aten::contiguous"), lambda base, part, *rest: (None, part)),
+}  # fmt: skip
+
+
+def _numbers(*values: Any) -> bool:
+    return all(isinstance(value, int) for value in values)
+
+
+def _inverse(dims: Any) -> list[int]:
+    order = [int(dim) % len(dims) for dim in dims]
+    return [order.index(axis) for axis in range(len(order))]
+
+
+def make_functional(module: GraphModule) -> None:
+    """Replaces `relu_` by `relu` and so on, and writes into views by new tensors.
+
+    Raises:
+        NiwakiError: a parameter or buffer is changed, or there is no ordinary form of an operator.
+    """
+    for node in list(module.graph.nodes):
+        if is_mutable(node):
+            _rewrite(module.graph, node)
+    module.graph.eliminate_dead_code()
+
+
+def is_mutable(node: Node) -> bool:
+    """Whether the node changes one of its arguments."""
+    if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
+        return False
+    return bool(node.target._schema.is_mutable)
+
+
+def _viewed(node: Node) -> Node | None:
+    """The node whose memory this one shows, if it is a view."""
+    if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload) or is_mutable(node):
+        return None
+    source = node.args[0] if node.args else None
+    if not isinstance(source, Node) or not node.target._schema.returns:
+        return None
+    if operator_name(node) in ("aten::reshape", "aten::contiguous", "aten::flatten"):
+        value = tensor_of(source)  # else these copy
+        return source if value is not None and value.is_contiguous() else None
+    alias = node.target._schema.returns[0].alias_info
+    return source if alias is not None and not alias.is_write else None
+
+
+def _root(node: Node) -> Node:
+    source = _viewed(node)
+    return node if source is None else _root(source)
+
+
+def _rewrite(graph: Graph, node: Node) -> None:
+    changed = node.args[0]
+    assert isinstance(changed, Node)
+    root = _root(changed)
+    if is_constant(root):
+        raise NiwakiError(
+            f"{label(node)}: {operator_name(node)} changes the parameter or buffer '{root.target}' in place. A "
+            "compiled network keeps no such state; pass it in and return it."
+        )
+    later = _after(node)
+    aliases = [other for other in graph.nodes if other not in later and other is not node and _root(other) is root]
+    with graph.inserting_before(node):
+        result = _ordinary(graph, node, changed)
+        fresh = {root: _write_back(graph, node, changed, result)}
+
+        def renewed(view: Node) -> Node:
+            """The view as it is after the change."""
+            if view not in fresh:
+                source = _viewed(view)
+                assert source is not None
+                again = renewed(source)
+                fresh[view] = graph.node_copy(view, lambda other: again if other is source else other)
+            return fresh[view]
+
+        for alias in aliases:
+            for user in [user for user in alias.users if user in later]:
+                user.replace_input_with(alias, renewed(alias))
+        if node.users:
+            node.replace_all_uses_with(renewed(changed))
+    graph.erase_node(node)
+
+
+def _after(node: Node) -> set[Node]:
+    found: set[Node] = set()
+    while node.next.op != "root":
+        node = node.next
+        found.add(node)
+    return found
+
+
+def _ordinary(graph: Graph, node: Node, changed: Node) -> Node:
+    """The result of the operator as a new tensor."""
+    namespace, name = str(node.target._schema.name).split("::")  # type: ignore[union-attr]
+    value = node.args[1] if len(node.args) > 1 else None
+    if name in ("fill_", "zero_") and not isinstance(value, Node):
+        result = graph.call_function(_aten.full_like.default, (changed, 0 if name == "zero_" else value))
+    elif name in ("copy_", "fill_"):
+        assert isinstance(value, Node)
+        result = _like(graph, node, value, changed)
+    else:
+        packet = getattr(getattr(torch.ops, namespace), name.rstrip("_"), None)
+        overload = getattr(packet, node.target._overloadname, None) if name.endswith("_") else None  # type: ignore[union-attr]
+        if overload is None:
+            raise NiwakiError(
+                f"{label(node)}: {operator_name(node)} changes its input and has no ordinary form to replace it by."
+            )
+        result = graph.call_function(overload, node.args, node.kwargs)
+    result.meta.update(node.meta)
+    result.meta["val"] = changed.meta["val"]
+    return result
+
+
+def _like(graph: Graph, node: Node, value: Node, changed: Node) -> Node:
+    """A value in the type and shape of the tensor that it is copied into."""
+    wanted, given = tensor_of(changed), tensor_of(value)
+    assert wanted is not None and given is not None
+    if given.dtype != wanted.dtype:
+        value = graph.call_function(_aten.to.dtype, (value, wanted.dtype))
+        value.meta["val"] = given.to(wanted.dtype)
+        place_within(value, node)
+    return graph.call_function(_aten.expand_as.default, (value, changed))
+
+
+def _write_back(graph: Graph, node: Node, view: Node, part: Node) -> Node:
+    """The tensor that owns the memory, with the changed part in its place."""
+    source = _viewed(view)
+    if source is None:
+        return part
+    inverse = _INVERSES.get(operator_name(view))
+    written = None if inverse is None or view.kwargs else inverse(source, part, *view.args[1:])
+    if written is None:
+        raise NiwakiError(
+            f"{label(node)}: {operator_name(node)} changes a part of a tensor that {operator_name(view)} shows. Write "
+            "it without the in-place form."
+        )
+    target, arguments = written
+    if target is None:
+        return _write_back(graph, node, source, part)
+    whole = graph.call_function(target, arguments)
+    place_within(whole, node)
+    whole.meta["val"] = source.meta["val"]
+    return _write_back(graph, node, source, whole)

@@ -1,0 +1,83 @@
+"""Convolutions with float32 weights, of one to three dimensions, also transposed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.fx import Node
+
+from niwaki.lower.builder import Builder
+from niwaki.lower.nodes import arguments, constant_of, dtype_of, is_constant, operator_name, rank_of, shape_of
+from niwaki.lower.operators.registry import Operator, register
+
+
+def spread(value: Any, count: int, otherwise: int = 1) -> list[Any]:
+    """A number for each of `count` axes, of one number, of several, or of none."""
+    if value is None or (isinstance(value, Sequence) and not value):
+        return [otherwise] * count
+    values = list(value) if isinstance(value, Sequence) else [value]
+    return values * count if len(values) == 1 else values
+
+
+def batched(builder: Builder, node: Node, source: Node, rank: int) -> int:
+    """A tensor with a batch axis, which is added where it is one image alone."""
+    value = builder.plain(source)
+    return value if rank_of(source) == rank else builder.reshape(node, value, [1, *shape_of(source)], part="batched")
+
+
+def unbatched(builder: Builder, node: Node, value: int, rank: int) -> int:
+    """A result in the shape of the node's."""
+    return value if rank_of(node) == rank else builder.reshape(node, value, shape_of(node), part="unbatched")
+
+
+@register(
+    "aten::conv1d", "aten::conv2d", "aten::conv3d", "aten::conv_transpose1d", "aten::conv_transpose2d",
+    "aten::conv_transpose3d", "aten::convolution", "aten::_convolution",
+)  # fmt: skip
+class Convolution(Operator):
+    computes = True
+
+    def refusal(self, node: Node) -> str:
+        given = arguments(node)
+        for name in ("weight", "bias"):
+            if isinstance(given.get(name), Node) and not is_constant(given[name]):
+                return f"has a {name} that is computed while it runs"
+        if dtype_of(node) != torch.float32:
+            return f"works on {dtype_of(node)}"
+        return "" if 3 <= rank_of(given["weight"]) <= 5 else "has other dimensions than one to three"
+
+    @staticmethod
+    def _padding(padding: Any, kernel: Sequence[int], dilation: Sequence[int]) -> list[Any]:
+        """Before and after, for each axis."""
+        if padding == "same":
+            totals = [step * (size - 1) for size, step in zip(kernel, dilation, strict=True)]
+            return [end for total in totals for end in (total // 2, total - total // 2)]
+        if padding == "valid":
+            return [0] * (2 * len(kernel))
+        return [end for each in spread(padding, len(kernel), 0) for end in (each, each)]
+
+    def emit(self, builder: Builder, node: Node) -> int:
+        given = arguments(node)
+        weight = constant_of(given["weight"])
+        kernel = list(weight.shape[2:])
+        axes = len(kernel)
+        transposed = bool(given.get("transposed", "transpose" in operator_name(node)))
+        dilation = spread(given["dilation"], axes)
+        attributes: dict[str, Any] = {
+            "stride": spread(given["stride"], axes),
+            "dilation": dilation,
+            "padding": builder.dims(self._padding(given["padding"], kernel, dilation)),
+            "groups": int(given["groups"]),
+            "transposed": int(transposed),
+        }
+        if transposed:
+            attributes["output_padding"] = spread(given["output_padding"], axes, 0)
+        tensors = {"weight": np.ascontiguousarray(weight.numpy())}
+        if given.get("bias") is not None:
+            tensors["bias"] = np.ascontiguousarray(constant_of(given["bias"]).numpy())
+        source = batched(builder, node, given["input"], axes + 2)
+        value = builder.add("convolution", node, [source], attributes, tensors)
+        return unbatched(builder, node, value, axes + 2)

@@ -1,0 +1,208 @@
+"""What looks elements up: embeddings, index_select, gather, x[i, j], one-hot vectors, windows along an axis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from niwaki.lower.builder import Builder
+from niwaki.lower.nodes import (
+    arguments,
+    axis_of,
+    dtype_of,
+    is_tensor,
+    rank_of,
+    shape_of,
+)
+from niwaki.lower.operators.registry import Operator, register
+from niwaki.lower.operators.unary import source_of
+
+_INTEGERS = (torch.int64, torch.int32)
+
+
+def take(builder: Builder, node: Node, data: int, indices: int, axis: int, *, wrap: bool, part: str = "") -> int:
+    """Elements along an axis by their numbers; negative ones count from the end with `wrap`, else they are refused."""
+    return builder.add("take", node, [data, indices], {"axis": axis, "wrap": int(wrap)}, part=part)
+
+
+def checked(builder: Builder, node: Node, indices: int, size: Any, *, wrap: bool, part: str = "checked") -> int:
+    """The indices themselves, none of them negative; refused when the network runs where they exceed the size."""
+    return take(builder, node, builder.arange(node, size, f"{part}.range"), indices, 0, wrap=wrap, part=part)
+
+
+@register("aten::embedding")
+class Embedding(Operator):
+    computes = True
+
+    def emit(self, builder: Builder, node: Node) -> int:
+        given = arguments(node)
+        return take(builder, node, builder.plain(given["weight"]), builder.plain(given["indices"]), 0, wrap=False)
+
+
+@register("aten::index_select")
+class IndexSelect(Operator):
+    def emit(self, builder: Builder, node: Node) -> int:
+        given, source = arguments(node), source_of(node)
+        data = builder.plain(source)
+        index = builder.plain(given["index"])
+        if rank_of(given["index"]) == 0:
+            index = builder.reshape(node, index, [1], part="index")
+        return take(builder, node, data, index, axis_of(source, int(given["dim"])), wrap=False)
+
+
+@register("aten::gather")
+class Gather(Operator):
+    def refusal(self, node: Node) -> str:
+        return "" if rank_of(node) else "takes a single number"
+
+    def emit(self, builder: Builder, node: Node) -> int:
+        given, source = arguments(node), source_of(node)
+        pair = [builder.plain(source), builder.plain(given["index"], torch.int64)]
+        return builder.add("gather", node, pair, {"axis": axis_of(source, int(given["dim"]))})
+
+
+@register("aten::index", "aten::_unsafe_index")
+class Index(Operator):
+    """x[i, j, :] with tensors of integers among the indices."""
+
+    def refusal(self, node: Node) -> str:
+        indices = [index for index in arguments(node)["indices"] if index is not None]
+        if not all(is_tensor(index) and dtype_of(index) in _INTEGERS for index in indices):
+            return "takes as many elements as a mask says"
+        return "" if indices else "takes no index"
+
+    def emit(self, builder: Builder, node: Node) -> int:
+        source, indices = source_of(node), list(arguments(node)["indices"])
+        axes = [axis for axis, index in enumerate(indices) if index is not None]
+        if len(axes) == 1:
+            index = builder.plain(indices[axes[0]])
+            return take(builder, node, builder.plain(source), index, axes[0], wrap=True)
+        return self._several(builder, node, source, {axis: indices[axis] for axis in axes})
+
+    @staticmethod
+    def _several(builder: Builder, node: Node, source: Node, indices: dict[int, Node]) -> int:
+        """The axes become one, next to each other, and the indices one number."""
+        shape, axes = shape_of(source), list(indices)
+        data = builder.plain(source)
+        first = axes[0]
+        if axes != list(range(first, first + len(axes))):
+            rest = [axis for axis in range(len(shape)) if axis not in axes]
+            data = builder.permute(node, data, [*axes, *rest], part="ordered")
+            shape, first = [shape[axis] for axis in (*axes, *rest)], 0
+        sizes = shape[first : first + len(axes)]
+        number: int | None = None
+        for size, index in zip(sizes, indices.values(), strict=True):
+            each = checked(builder, node, builder.plain(index, torch.int64), size, wrap=True, part="index")
+            if number is None:
+                number = each
+            else:
+                times = builder.operand(node, size, torch.int64)
+                number = builder.binary(
+                    node, "add", builder.binary(node, "mul", number, times, part="row"), each, part="number"
+                )
+        assert number is not None
+        whole: Any = 1
+        for size in sizes:
+            whole = whole * size
+        joined = [*shape[:first], whole, *shape[first + len(axes) :]]
+        data = builder.reshape(node, data, joined, part="joined")
+        return take(builder, node, data, number, first, wrap=False)
+
+
+@register("aten::index_put")
+class IndexPut(Operator):
+    """x[mask] = number."""
+
+    def refusal(self, node: Node) -> str:
+        given = arguments(node)
+        indices, values = given["indices"], given["values"]
+        if len(indices) != 1 or not is_tensor(indices[0]) or dtype_of(indices[0]) != torch.bool:
+            return "writes to places that it computes"
+        if given["accumulate"] or not is_tensor(values) or any(size != 1 for size in shape_of(values)):
+            return "writes several values where a mask is true"
+        return ""
+
+    def emit(self, builder: Builder, node: Node) -> int:
+        given, source = arguments(node), source_of(node)
+        mask, dtype = given["indices"][0], dtype_of(node)
+        kept = builder.plain(mask)
+        if rank_of(mask) < rank_of(source):
+            shape = [*shape_of(mask), *[1] * (rank_of(source) - rank_of(mask))]
+            kept = builder.reshape(node, kept, shape, part="mask")
+        value = builder.plain(given["values"], dtype)
+        if rank_of(given["values"]):
+            value = builder.reshape(node, value, [], part="value")
+        return builder.add("where", node, [kept, value, builder.plain(source)])
+
+
+@register("aten::one_hot")
+class OneHot(Operator):
+    def refusal(self, node: Node) -> str:
+        return "" if arguments(node)["num_classes"] != -1 else "makes as many classes as it finds"
+
+    def emit(self, builder: Builder, node: Node) -> int:
+        source = source_of(node)
+        classes = shape_of(node)[-1]
+        index = checked(builder, node, builder.plain(source, torch.int64), classes, wrap=False)
+        column = builder.reshape(node, index, [*shape_of(source), 1], part="column")
+        same = builder.binary(node, "eq", column, builder.arange(node, classes, "classes"), part="same")
+        return builder.cast(node, same, torch.int64, torch.bool)
+
+
+@register("aten::unfold")
+class Windows(Operator):
+    """Tensor.unfold: windows along an axis, which become a last axis."""
+
+    def refusal(self, node: Node) -> str:
+        return "" if rank_of(source_of(node)) else "works on a single number"
+
+    def emit(self, builder: Builder, node: Node) -> int:
+        given, source = arguments(node), source_of(node)
+        axis = axis_of(source, int(given["dimension"]))
+        count, size = shape_of(node)[axis], shape_of(node)[-1]
+        step = builder.operand(node, given["step"], torch.int64)
+        begins = builder.binary(node, "mul", builder.arange(node, count, "windows"), step, part="begins")
+        begins = builder.reshape(node, begins, [count, 1], part="rows")
+        places = builder.binary(node, "add", begins, builder.arange(node, size, "within"), part="places")
+        value = take(builder, node, builder.plain(source), places, axis, wrap=False, part="taken")
+        rank = rank_of(node)
+        order = [place for place in range(rank) if place != axis + 1] + [axis + 1]
+        return builder.permute(node, value, order)
+
+
+@register("aten::im2col")
+class Columns(Operator):
+    """torch.nn.functional.unfold: the pixels under each place of a window."""
+
+    def emit(self, builder: Builder, node: Node) -> int:
+        given, source = arguments(node), source_of(node)
+        names = {"kernel": "kernel_size", "stride": "stride", "padding": "padding", "dilation": "dilation"}
+        windows = {ours: [int(number) for number in given[theirs]] for ours, theirs in names.items()}
+        value = builder.plain(source)
+        if rank_of(source) == 3:
+            value = builder.reshape(node, value, [1, *shape_of(source)], part="image")
+            value = builder.add("unfold", node, [value], windows, part="columns")
+            return builder.reshape(node, value, shape_of(node))
+        return builder.add("unfold", node, [value], windows)
+
+
+@register("aten::bucketize")
+class Bucketize(Operator):
+    """How many of the boundaries lie below each value."""
+
+    def refusal(self, node: Node) -> str:
+        return "" if is_tensor(arguments(node)["self"]) else "looks for a number"
+
+    def emit(self, builder: Builder, node: Node) -> int:
+        given = arguments(node)
+        boundaries, values = given["boundaries"], given["self"]
+        dtype = torch.promote_types(dtype_of(boundaries), dtype_of(values))
+        column = builder.reshape(node, builder.plain(values, dtype), [*shape_of(values), 1], part="column")
+        function = "le" if given["right"] else "lt"
+        below = builder.binary(node, function, builder.plain(boundaries, dtype), column, part="below")
+        counted = builder.cast(node, below, torch.int64, torch.bool)
+        axes = {"function": "sum", "axes": [rank_of(values)], "keepdims": 0}
+        count = builder.add("reduce", node, [counted], axes, part="count")
+        return builder.cast(node, count, dtype_of(node), torch.int64)

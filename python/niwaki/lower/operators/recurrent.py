@@ -1,0 +1,96 @@
+"""LSTM, GRU and plain recurrent layers."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.fx import Node
+
+from niwaki.lower.builder import Builder
+from niwaki.lower.nodes import (
+    arguments,
+    constant_of,
+    is_constant,
+    operator_name,
+    overload_name,
+    rank_of,
+)
+from niwaki.lower.operators.registry import Operator, register
+
+_KINDS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+
+
+@register("niwaki::recurrent", *(f"aten::{kind}" for kind in _KINDS))
+class Recurrent(Operator):
+    computes = True
+
+    def refusal(self, node: Node) -> str:
+        given = arguments(node)
+        if operator_name(node) != "niwaki::recurrent" and overload_name(node) != "input":
+            return "works on a packed sequence"
+        if given.get("train") and given.get("dropout"):
+            return "drops out"
+        if not all(is_constant(weight) for weight in self._weights(node)):
+            return "has weights that are computed while it runs"
+        return "" if rank_of(self._x(node)) == 3 else "works on a single sequence"
+
+    @staticmethod
+    def _x(node: Node) -> Node:
+        given = arguments(node)
+        x = given["x"] if "x" in given else given["input"]
+        assert isinstance(x, Node)
+        return x
+
+    @staticmethod
+    def _weights(node: Node) -> list[Node]:
+        given = arguments(node)
+        return list(given["weights"] if "weights" in given else given["params"])
+
+    @staticmethod
+    def _states(node: Node) -> list[Node]:
+        given = arguments(node)
+        states = given["states"] if "states" in given else given["hx"]
+        return list(states) if isinstance(states, (list, tuple)) else [states]
+
+    def emit(self, builder: Builder, node: Node) -> list[int]:
+        given, name = arguments(node), operator_name(node)
+        own = name == "niwaki::recurrent"
+        kind = given["kind"] if own else name.removeprefix("aten::")
+        biases = bool(given["biases" if own else "has_biases"])
+        layers = int(given["layers" if own else "num_layers"])
+        both = bool(given["bidirectional"])
+        tensors, hidden = _named(self._weights(node), layers, both, biases)
+        attributes = {
+            "kind": kind,
+            "batch_first": int(bool(given["batch_first"])),
+            "layers": layers,
+            "bidirectional": int(both),
+            "hidden": hidden,
+        }
+        states = self._states(node)
+        inputs = [builder.plain(self._x(node))]
+        if not all(map(_is_zero, states)):
+            inputs += [builder.plain(state) for state in states]
+        return builder.add_several("recurrent", node, inputs, attributes, tensors)
+
+
+def _named(weights: list[Node], layers: int, both: bool, biases: bool) -> tuple[dict[str, np.ndarray], int]:
+    """The weights by torch's names, and the number of hidden units."""
+    ends = [f"l{layer}{side}" for layer in range(layers) for side in (("", "_reverse") if both else ("",))]
+    each = len(weights) // len(ends)
+    kinds = ["w_ih", "w_hh"] + (["b_ih", "b_hh"] if biases else [])
+    if each > len(kinds):
+        kinds.append("w_hr")
+    values = iter(constant_of(weight) for weight in weights)
+    tensors = {
+        f"{kind}_{end}": np.ascontiguousarray(next(values).to(torch.float32).numpy()) for end in ends for kind in kinds
+    }
+    hidden = tensors[f"{'w_hr' if 'w_hr' in kinds else 'w_hh'}_{ends[0]}"].shape[1]
+    return tensors, hidden
+
+
+def _is_zero(node: Node) -> bool:
+    """Whether a state is zeros throughout, which a recurrent layer begins with by itself."""
+    if is_constant(node):
+        return not bool(constant_of(node).any())
+    return operator_name(node) in ("aten::zeros", "aten::zeros_like", "aten::new_zeros")
