@@ -277,6 +277,53 @@ NIWAKI_INLINE FloatQuad quad_of(F32x16 v) {
   return __builtin_shufflevector(part, part, kFirst, kFirst + 1, kFirst + 2, kFirst + 3);
 }
 
+// Four floats from each of four places.
+NIWAKI_INLINE F32x16 load_quads(const float* a, const float* b, const float* c, const float* d) {
+  const float* const places[4] = {a, b, c, d};
+  FloatQuad q[4];
+  for (int i = 0; i < 4; ++i) __builtin_memcpy(&q[i], places[i], sizeof(q[i]));
+#if defined(NIWAKI_LANES_AVX512) || defined(NIWAKI_LANES_AVX2)
+  const auto low = __builtin_shufflevector(q[0], q[1], 0, 1, 2, 3, 4, 5, 6, 7);
+  const auto high = __builtin_shufflevector(q[2], q[3], 0, 1, 2, 3, 4, 5, 6, 7);
+#endif
+#if defined(NIWAKI_LANES_AVX512)
+  return {{__builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)}};
+#elif defined(NIWAKI_LANES_AVX2)
+  return {{low, high}};
+#else
+  return {{q[0], q[1], q[2], q[3]}};
+#endif
+}
+
+// Of every quad two elements of a, then two of b.
+template <int kA0, int kA1, int kB0, int kB1>
+NIWAKI_INLINE F32x16 two_of_each(F32x16 a, F32x16 b) {
+#define NIWAKI_QUAD(q) q * 4 + kA0, q * 4 + kA1, kPartLanes + q * 4 + kB0, kPartLanes + q * 4 + kB1
+  F32x16 result;
+  for (int i = 0; i < kParts; ++i) {
+#if defined(NIWAKI_LANES_AVX512)
+    result.part[i] =
+        __builtin_shufflevector(a.part[i], b.part[i], NIWAKI_QUAD(0), NIWAKI_QUAD(1), NIWAKI_QUAD(2), NIWAKI_QUAD(3));
+#elif defined(NIWAKI_LANES_AVX2)
+    result.part[i] = __builtin_shufflevector(a.part[i], b.part[i], NIWAKI_QUAD(0), NIWAKI_QUAD(1));
+#else
+    result.part[i] = __builtin_shufflevector(a.part[i], b.part[i], NIWAKI_QUAD(0));
+#endif
+  }
+  return result;
+#undef NIWAKI_QUAD
+}
+
+// Element j of quad q of vector i becomes element i of quad q of vector j.
+NIWAKI_INLINE void transpose_quads(F32x16 (&v)[4]) {
+  const F32x16 low01 = two_of_each<0, 1, 0, 1>(v[0], v[1]), low23 = two_of_each<0, 1, 0, 1>(v[2], v[3]);
+  const F32x16 high01 = two_of_each<2, 3, 2, 3>(v[0], v[1]), high23 = two_of_each<2, 3, 2, 3>(v[2], v[3]);
+  v[0] = two_of_each<0, 2, 0, 2>(low01, low23);
+  v[1] = two_of_each<1, 3, 1, 3>(low01, low23);
+  v[2] = two_of_each<0, 2, 0, 2>(high01, high23);
+  v[3] = two_of_each<1, 3, 1, 3>(high01, high23);
+}
+
 // Lanes i and i + 8, of these i and i + 4, then i and i + 2, then the last two. `function` takes and gives FloatQuad.
 template <typename Function>
 NIWAKI_INLINE float fold(F32x16 v, const Function& function) {
