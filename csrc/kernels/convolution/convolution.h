@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "base/memory.h"
 #include "base/thread_pool.h"
 #include "kernels/common/window_rows.h"
+#include "kernels/convolution/panel.h"
 #include "kernels/convolution/params.h"
 
 namespace niwaki {
@@ -68,11 +70,41 @@ struct ConvolutionSizes {
   Axes3 before;  // padding in front of each axis, which may be negative; `out` says how much is behind
 };
 
-// Bytes for each thread.
-int64_t convolution_scratch(const ConvolutionWeights& weights, const ConvolutionSizes& sizes, int threads);
+// A convolution at given sizes.
+class ConvolutionPlan {
+ public:
+  // `weights` must outlive it. threads: how many the work is cut for.
+  ConvolutionPlan(const ConvolutionWeights& weights, const ConvolutionSizes& sizes, int threads);
 
-// in: [images, in_channels, in]; out: [images, out_channels, out]. Thread t works in scratch + t * scratch_step, 64-byte aligned.
-void convolution(const ConvolutionWeights& weights, const float* in, float* out, const ConvolutionSizes& sizes, uint8_t* scratch,
-                 int64_t scratch_step, ThreadPool& pool);
+  int64_t scratch_bytes() const;  // for each thread
+
+  // in: [images, in_channels, in]; out: [images, out_channels, out]. Thread t works in scratch + t * scratch_step, 64-byte aligned.
+  void run(const float* in, float* out, uint8_t* scratch, int64_t scratch_step, ThreadPool& pool) const;
+
+ private:
+  // How the work on a phase is cut: its pixels into tiles and, where these are fewer than threads, the channels of a group into parts.
+  struct PhasePlan {
+    PhaseGrid grid;
+    int64_t weights, block_floats;  // see ConvolutionPhase
+    int64_t vectors = 0;            // of 16 pixels
+    int64_t tiles = 0;
+    int64_t tile_floats = 0;    // pixels of the largest tile, in whole vectors
+    int64_t part_channels = 0;  // of whole blocks
+    int64_t parts = 0;
+    int64_t run_bytes = 0, tap_bytes = 0;  // of a tile's TileRuns and TapRuns
+  };
+  void cut(PhasePlan& phase, int threads) const;
+  void run_phase(const PhasePlan& phase, const float* in, float* out, uint8_t* scratch, int64_t scratch_step,
+                 ThreadPool& pool) const;
+  void run_tile(const PhasePlan& phase, int64_t tile, int64_t group, int64_t first, int64_t last, const float* in, float* out,
+                uint8_t* scratch) const;
+  void run_depthwise(const float* in, float* out, uint8_t* scratch, int64_t scratch_step, ThreadPool& pool) const;
+  void fill_with_bias(float* out, ThreadPool& pool) const;
+
+  const ConvolutionWeights& weights_;
+  ConvolutionSizes sizes_;
+  std::vector<PhasePlan> phases_;
+  std::optional<WindowRows> rows_;  // of a depthwise convolution, which has no phases
+};
 
 }  // namespace niwaki

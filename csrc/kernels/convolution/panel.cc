@@ -3,47 +3,6 @@
 #include <algorithm>
 
 namespace niwaki {
-namespace {
-
-int64_t floor_mod(int64_t a, int64_t b) { return (a % b + b) % b; }
-
-// Axes over which a plain convolution does nothing are one long row: a kernel of 1 x 1 sees an image as a line.
-void join_axes(PhaseGrid& grid, const ConvolutionParams& params) {
-  const auto idle = [&](std::size_t i) {
-    return params.kernel[i] == 1 && grid.in_step[i] == 1 && grid.step[i] == 1 && grid.offsets[0][i] == 0 &&
-           grid.in[i] == grid.out[i] && grid.first[i] == 0;
-  };
-  for (std::size_t i = 2; i-- > 0 && idle(2) && idle(i);) {
-    for (Axes3* sizes : {&grid.count, &grid.in, &grid.out}) {
-      (*sizes)[2] *= (*sizes)[i];
-      (*sizes)[i] = 1;
-    }
-  }
-}
-
-}  // namespace
-
-PhaseGrid grid_of(const ConvolutionParams& params, const ConvolutionPhase& phase, const ConvolutionSizes& sizes) {
-  PhaseGrid grid{sizes.images, sizes.out, {0, 0, 0}, {1, 1, 1}, params.stride, sizes.in, sizes.out, {}};
-  if (params.transposed) {
-    grid.step = params.stride;
-    grid.in_step = {1, 1, 1};
-    for (std::size_t i = 0; i < 3; ++i) {
-      grid.first[i] = floor_mod(phase.rest[i] - sizes.before[i], params.stride[i]);
-      grid.count[i] = grid.first[i] < sizes.out[i] ? (sizes.out[i] - grid.first[i] - 1) / params.stride[i] + 1 : 0;
-    }
-  }
-  for (const Axes3& tap : phase.taps) {
-    Axes3 offset;
-    for (std::size_t i = 0; i < 3; ++i) {
-      const int64_t reach = tap[i] * params.dilation[i];
-      offset[i] = params.transposed ? (grid.first[i] + sizes.before[i] - reach) / params.stride[i] : reach - sizes.before[i];
-    }
-    grid.offsets.push_back(offset);
-  }
-  join_axes(grid, params);
-  return grid;
-}
 
 int64_t find_runs(const PhaseGrid& grid, int64_t first, int64_t last, TileRun* runs) {
   const int64_t width = grid.count[2];

@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "kernels/convolution/convolution.h"
+#include "kernels/common/window_rows.h"
 
 namespace niwaki {
 
@@ -19,7 +19,6 @@ struct PhaseGrid {
   std::vector<Axes3> offsets;  // of each tap
   int64_t pixels() const { return images * volume(count); }
 };
-PhaseGrid grid_of(const ConvolutionParams& params, const ConvolutionPhase& phase, const ConvolutionSizes& sizes);
 
 // A piece of a row of outputs in a tile.
 struct TileRun {

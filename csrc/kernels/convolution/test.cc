@@ -76,11 +76,12 @@ std::vector<float> run(const ConvolutionKernel& kernel, const Case& c, const std
                        const std::vector<float>& bias, const std::vector<float>& in, int threads) {
   ThreadPool pool(threads);
   const ConvolutionWeights packed = pack_convolution(kernel, weight.data(), c.has_bias ? bias.data() : nullptr, c.params);
-  const int64_t bytes = round_up(convolution_scratch(packed, c.sizes, threads), 64);
+  const ConvolutionPlan plan(packed, c.sizes, threads);
+  const int64_t bytes = round_up(plan.scratch_bytes(), 64);
   Buffer scratch(static_cast<std::size_t>(bytes * threads + 64));
   std::memset(scratch.data(), 0xff, scratch.size());  // NaN, where something is read that was not written
   std::vector<float> out(static_cast<std::size_t>(c.sizes.images * c.params.out_channels * volume(c.sizes.out)) + 16, -7.0f);
-  convolution(packed, in.data(), out.data(), c.sizes, scratch.data(), bytes, pool);
+  plan.run(in.data(), out.data(), scratch.data(), bytes, pool);
   for (std::size_t i = out.size() - 16; i < out.size(); ++i) CHECK_EQ(out[i], -7.0f);
   for (std::size_t i = static_cast<std::size_t>(bytes * threads); i < scratch.size(); ++i) CHECK_EQ(scratch.data()[i], 0xff);
   out.resize(out.size() - 16);

@@ -34,52 +34,49 @@ std::span<const FloatPoolKernel> float_pool_kernels() {
 
 const FloatPoolKernel& select_float_pool(Isa isa) { return select_kernel(float_pool_kernels(), isa); }
 
-namespace {
+FloatPool::FloatPool(const FloatPoolParams& params)
+    : params_(params),
+      rows_(params.axes, params.function == PoolFunction::max ? -std::numeric_limits<float>::infinity() : 0.0f) {}
 
-WindowRows rows_of(const FloatPoolParams& params) {
-  const bool max = params.function == PoolFunction::max;
-  return WindowRows(params.axes, max ? -std::numeric_limits<float>::infinity() : 0.0f);
+int64_t FloatPool::divisor_bytes() const {
+  return params_.function == PoolFunction::average ? round_up(params_.axes.out[2] * 4, kCacheLine) : 0;
 }
 
+int64_t FloatPool::scratch_bytes() const { return divisor_bytes() + rows_.scratch_bytes(); }
+
 // Elements that the window of output i counts along an axis.
-int64_t counted(const FloatPoolParams& params, std::size_t axis, int64_t i) {
-  const WindowAxes& a = params.axes;
+int64_t FloatPool::counted(std::size_t axis, int64_t i) const {
+  const WindowAxes& a = params_.axes;
   const int64_t start = i * a.stride[axis] - a.before[axis];
-  const int64_t end = std::min(start + a.kernel[axis], a.in[axis] + params.behind[axis]);
-  if (params.count_include_pad) return end - start;
+  const int64_t end = std::min(start + a.kernel[axis], a.in[axis] + params_.behind[axis]);
+  if (params_.count_include_pad) return end - start;
   return std::min(end, a.in[axis]) - std::max<int64_t>(start, 0);
 }
 
-int64_t divisor_floats(const FloatPoolParams& params) { return round_up(params.axes.out[2], 16); }
-
-}  // namespace
-
-int64_t float_pool_scratch(const FloatPoolParams& params) {
-  const int64_t divisors = params.function == PoolFunction::average ? divisor_floats(params) * 4 : 0;
-  return divisors + rows_of(params).scratch_bytes();
+void FloatPool::find_divisors(int64_t index, float* divisors) const {
+  const Axes3& out = params_.axes.out;
+  const int64_t across = counted(0, index / out[2] / out[1]) * counted(1, index / out[2] % out[1]);
+  for (int64_t x = 0; x < divisor_bytes() / 4; ++x) {
+    const int64_t count = across * counted(2, std::min(x, out[2] - 1));
+    divisors[x] = static_cast<float>(params_.divisor != 0 ? params_.divisor : count);
+  }
 }
 
-void float_pool(const FloatPoolKernel& kernel, const float* in, float* out, int64_t planes, const FloatPoolParams& params,
-                uint8_t* scratch, int64_t scratch_step, ThreadPool& pool) {
-  const WindowRows rows = rows_of(params);
-  const WindowAxes& axes = params.axes;
+void FloatPool::run(const FloatPoolKernel& kernel, const float* in, float* out, int64_t planes, uint8_t* scratch,
+                    int64_t scratch_step, ThreadPool& pool) const {
+  const WindowAxes& axes = params_.axes;
   const int64_t in_plane = volume(axes.in), out_plane = volume(axes.out);
-  pool.run(planes * rows.bands(), [&](int64_t task, int thread) {
+  pool.run(planes * rows_.bands(), [&](int64_t task, int thread) {
     uint8_t* memory = scratch + thread * scratch_step;
     auto* divisors = reinterpret_cast<float*>(memory);
-    if (params.function == PoolFunction::average) memory += divisor_floats(params) * 4;
-    const int64_t plane = task / rows.bands();
-    rows.run(in + plane * in_plane, task % rows.bands(), memory, [&](const float* const* taps, int64_t index) {
-      const TapRow row{taps, axes.taps(), divisors, out + plane * out_plane + index, axes.out[2]};
-      if (params.function == PoolFunction::max) return kernel.max_row(row);
-      const int64_t y = index / axes.out[2] % axes.out[1], z = index / axes.out[2] / axes.out[1];
-      const int64_t above = counted(params, 0, z) * counted(params, 1, y);
-      for (int64_t x = 0; x < divisor_floats(params); ++x) {
-        const int64_t count = params.divisor != 0 ? params.divisor : above * counted(params, 2, std::min(x, axes.out[2] - 1));
-        divisors[x] = static_cast<float>(count);
-      }
-      kernel.average_row(row);
-    });
+    const int64_t plane = task / rows_.bands();
+    rows_.run(in + plane * in_plane, task % rows_.bands(), memory + divisor_bytes(),
+              [&](const float* const* taps, int64_t index) {
+                const TapRow row{taps, axes.taps(), divisors, out + plane * out_plane + index, axes.out[2]};
+                if (params_.function == PoolFunction::max) return kernel.max_row(row);
+                find_divisors(index, divisors);
+                kernel.average_row(row);
+              });
   });
 }
 

@@ -37,12 +37,26 @@ struct FloatPoolParams {
   int64_t divisor;         // of all averages; 0: the count
 };
 
-// Bytes for each thread.
-int64_t float_pool_scratch(const FloatPoolParams& params);
+// A pool at given sizes.
+class FloatPool {
+ public:
+  explicit FloatPool(const FloatPoolParams& params);
 
-// in: [planes, axes.in]; out: [planes, axes.out]. Thread t works in scratch + t * scratch_step, 64-byte aligned.
-void float_pool(const FloatPoolKernel& kernel, const float* in, float* out, int64_t planes, const FloatPoolParams& params,
-                uint8_t* scratch, int64_t scratch_step, ThreadPool& pool);
+  int64_t scratch_bytes() const;  // for each thread
+
+  // in: [planes, axes.in]; out: [planes, axes.out]. Thread t works in scratch + t * scratch_step, 64-byte aligned.
+  void run(const FloatPoolKernel& kernel, const float* in, float* out, int64_t planes, uint8_t* scratch, int64_t scratch_step,
+           ThreadPool& pool) const;
+
+ private:
+  int64_t divisor_bytes() const;
+  // What the averages of a row of outputs are divided by; index: its first output in the plane.
+  void find_divisors(int64_t index, float* divisors) const;
+  int64_t counted(std::size_t axis, int64_t i) const;
+
+  FloatPoolParams params_;
+  WindowRows rows_;
+};
 
 // Window i of `out` ones covers elements floor(i * in / out) to ceil((i + 1) * in / out).
 void float_adaptive_pool(const FloatPoolKernel& kernel, PoolFunction function, const float* in, float* out, int64_t planes,

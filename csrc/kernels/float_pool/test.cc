@@ -71,11 +71,12 @@ void check_close(float found, double wanted, double magnitudes, int64_t terms) {
 std::vector<float> run(const FloatPoolKernel& kernel, const FloatPoolParams& params, const std::vector<float>& in, int64_t planes,
                        int threads) {
   ThreadPool pool(threads);
-  const int64_t bytes = round_up(float_pool_scratch(params), 64);
+  const FloatPool float_pool(params);
+  const int64_t bytes = round_up(float_pool.scratch_bytes(), 64);
   Buffer scratch(static_cast<std::size_t>(bytes * threads));
   std::memset(scratch.data(), 0xff, scratch.size());
   std::vector<float> out(static_cast<std::size_t>(planes * volume(params.axes.out)) + 16, -7.0f);
-  float_pool(kernel, in.data(), out.data(), planes, params, scratch.data(), bytes, pool);
+  float_pool.run(kernel, in.data(), out.data(), planes, scratch.data(), bytes, pool);
   for (std::size_t i = out.size() - 16; i < out.size(); ++i) CHECK_EQ(out[i], -7.0f);
   out.resize(out.size() - 16);
   return out;

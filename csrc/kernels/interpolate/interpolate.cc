@@ -77,8 +77,10 @@ std::array<float, 4> cubic_weights(float t) {
   return {far(t + 1.0f), near(t), near(rest), far(rest + 1.0f)};
 }
 
-AxisTaps taps_of(const AxisParams& axis) {
-  AxisTaps taps{axis.mode == Interpolation::linear ? 2 : axis.mode == Interpolation::cubic ? kMostTaps : 1, axis.out, {}, {}};
+int64_t taps_of(Interpolation mode) { return mode == Interpolation::linear ? 2 : mode == Interpolation::cubic ? kMostTaps : 1; }
+
+AxisTaps table_of(const AxisParams& axis) {
+  AxisTaps taps{taps_of(axis.mode), axis.out, {}, {}};
   taps.indices.resize(static_cast<std::size_t>(taps.taps * axis.out));
   taps.weights.resize(taps.indices.size(), 1.0f);
   const auto set = [&](int64_t tap, int64_t i, int64_t index, float weight) {
@@ -108,6 +110,8 @@ AxisTaps taps_of(const AxisParams& axis) {
   return taps;
 }
 
+int64_t row_floats(const InterpolateParams& params) { return round_up(params.out[2], 16); }
+
 }  // namespace
 
 Interpolator::Interpolator(const InterpolateParams& params) : params_(params) {
@@ -115,8 +119,8 @@ Interpolator::Interpolator(const InterpolateParams& params) : params_(params) {
   for (std::size_t i = 0; i < 3; ++i) {
     // An axis that is not there has one element, which is taken as it is.
     const bool missing = static_cast<int>(i) < 3 - params.spatial;
-    axes_[i] = taps_of({missing ? Interpolation::nearest : params.mode, params.in[i], params.out[i], params.align_corners,
-                        params.scales[i], small});
+    axes_[i] = table_of({missing ? Interpolation::nearest : params.mode, params.in[i], params.out[i], params.align_corners,
+                         params.scales[i], small});
   }
 }
 
@@ -126,13 +130,11 @@ int64_t Interpolator::table_bytes() const {
   return static_cast<int64_t>(bytes);
 }
 
-// Rows of the width's interpolation, one for each pair of taps of depth and height, and a row for each tap of the depth.
-int64_t Interpolator::scratch_bytes() const {
-  if (axes_[2].taps == 1) return 0;
-  return (axes_[0].taps * axes_[1].taps + axes_[0].taps) * row_floats() * 4;
+// Rows that were interpolated along the width, one for each pair of taps of depth and height, and a row for each tap of the depth.
+int64_t Interpolator::scratch_bytes(const InterpolateParams& params) {
+  const int64_t taps = taps_of(params.mode), deep = params.spatial == 3 ? taps : 1, high = params.spatial > 1 ? taps : 1;
+  return taps == 1 ? 0 : (deep * high + deep) * row_floats(params) * 4;
 }
-
-int64_t Interpolator::row_floats() const { return round_up(params_.out[2], 16); }
 
 void Interpolator::copy_rows(const float* in, float* out, int64_t begin, int64_t end) const {
   const int64_t width = params_.out[2];
@@ -183,7 +185,7 @@ class Interpolator::WideRows {
 
  private:
   using Held = std::array<int64_t, kMostRows>;
-  float* memory_of(Held::iterator slot) { return memory_ + (slot - held_.begin()) * of_.row_floats(); }
+  float* memory_of(Held::iterator slot) { return memory_ + (slot - held_.begin()) * row_floats(of_.params_); }
 
   const Interpolator& of_;
   const InterpolateKernel& kernel_;
@@ -200,7 +202,7 @@ void Interpolator::blend_rows(const InterpolateKernel& kernel, const float* in, 
   const int64_t width = params_.out[2];
   auto* memory = reinterpret_cast<float*>(scratch);
   WideRows wide_rows(*this, kernel, in, memory);
-  float* high_rows = memory + deep.taps * high.taps * row_floats();
+  float* high_rows = memory + deep.taps * high.taps * row_floats(params_);
   for (int64_t row = begin; row < end; ++row) {
     const int64_t y = row % params_.out[1], z = row / params_.out[1] % params_.out[0],
                   plane = row / params_.out[1] / params_.out[0];
@@ -218,8 +220,9 @@ void Interpolator::blend_rows(const InterpolateKernel& kernel, const float* in, 
     }
     std::array<const float*, kMostTaps> blended;
     for (int64_t i = 0; i < deep.taps; ++i) {
-      kernel.blend_rows({found.data() + i * high.taps, high_weights.data(), high.taps, high_rows + i * row_floats(), width});
-      blended[static_cast<std::size_t>(i)] = high_rows + i * row_floats();
+      kernel.blend_rows(
+          {found.data() + i * high.taps, high_weights.data(), high.taps, high_rows + i * row_floats(params_), width});
+      blended[static_cast<std::size_t>(i)] = high_rows + i * row_floats(params_);
     }
     kernel.blend_rows({blended.data(), deep_weights.data(), deep.taps, to, width});
   }

@@ -57,7 +57,7 @@ class Interpolator {
   explicit Interpolator(const InterpolateParams& params);
 
   int64_t table_bytes() const;
-  int64_t scratch_bytes() const;  // for each thread
+  static int64_t scratch_bytes(const InterpolateParams& params);  // for each thread
 
   // in: [planes, in]; out: [planes, out]. Thread t works in scratch + t * scratch_step, 64-byte aligned.
   void run(const InterpolateKernel& kernel, const float* in, float* out, int64_t planes, uint8_t* scratch, int64_t scratch_step,
@@ -66,7 +66,6 @@ class Interpolator {
  private:
   static constexpr std::size_t kMostRows = kMostTaps * kMostTaps;
   class WideRows;
-  int64_t row_floats() const;
   // Rows [begin, end) of the outputs of all planes.
   void copy_rows(const float* in, float* out, int64_t begin, int64_t end) const;
   void blend_rows(const InterpolateKernel& kernel, const float* in, float* out, int64_t begin, int64_t end,

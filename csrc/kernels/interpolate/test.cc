@@ -16,7 +16,7 @@ std::vector<float> run(const InterpolateKernel& kernel, const InterpolateParams&
                        int64_t planes, int threads) {
   ThreadPool pool(threads);
   const Interpolator interpolator(params);
-  const int64_t bytes = round_up(interpolator.scratch_bytes(), 64);
+  const int64_t bytes = round_up(Interpolator::scratch_bytes(params), 64);
   Buffer scratch(static_cast<std::size_t>(bytes * threads));
   if (bytes > 0) std::memset(scratch.data(), 0xff, scratch.size());
   std::vector<float> out(static_cast<std::size_t>(planes * volume(params.out)) + 16, -7.0f);
