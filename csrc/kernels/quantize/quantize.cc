@@ -12,6 +12,8 @@ namespace niwaki {
     void dequantize(const uint8_t* in, float* const out[4], int64_t pixels, const QuantizeParams& params);            \
     void quantize_rows(const float* in, int64_t row_stride, const RowsParams& rows, uint8_t* bytes,                   \
                        const QuantizeParams& params);                                                                 \
+    void quantize_own_rows(const float* in, int64_t row_stride, const RowsParams& rows, uint8_t* bytes,               \
+                           const QuantizeParams* params);                                                             \
     void dequantize_rows(const uint8_t* bytes, const RowsParams& rows, float* out, int64_t row_stride,                \
                          const QuantizeParams& params);                                                               \
   }
@@ -27,6 +29,7 @@ std::span<const QuantizeKernel> quantize_kernels() {
    quantize_##name::quantize_every_second, \
    quantize_##name::dequantize,            \
    quantize_##name::quantize_rows,         \
+   quantize_##name::quantize_own_rows,     \
    quantize_##name::dequantize_rows},
 #include "kernels/quantize/kernels.inc"
 #undef NIWAKI_QUANTIZE

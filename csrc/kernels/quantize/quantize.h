@@ -27,6 +27,9 @@ struct QuantizeKernel {
   // become means nothing.
   void (*quantize_rows)(const float* in, int64_t row_stride, const RowsParams& rows, uint8_t* bytes,
                         const QuantizeParams& params);
+  // The same with params[i] for row i.
+  void (*quantize_own_rows)(const float* in, int64_t row_stride, const RowsParams& rows, uint8_t* bytes,
+                            const QuantizeParams* params);
   // The inverse. May read whole vectors of 64 bytes, counted from `bytes`, in which a row of the group lies.
   void (*dequantize_rows)(const uint8_t* bytes, const RowsParams& rows, float* out, int64_t row_stride,
                           const QuantizeParams& params);

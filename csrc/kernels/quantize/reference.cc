@@ -34,6 +34,13 @@ void quantize_rows(const float* in, int64_t row_stride, const RowsParams& rows, 
           finish_scalar(in[row * row_stride + c] * params.inverse_scale, params.zero, 0, 255);
 }
 
+void quantize_own_rows(const float* in, int64_t row_stride, const RowsParams& rows, uint8_t* bytes,
+                       const QuantizeParams* params) {
+  const RowsParams one{1, rows.channels, rows.group_stride};
+  for (int64_t row = 0; row < rows.rows; ++row)
+    quantize_rows(in + row * row_stride, row_stride, one, bytes + row * 4, params[row]);
+}
+
 void dequantize_rows(const uint8_t* bytes, const RowsParams& rows, float* out, int64_t row_stride, const QuantizeParams& params) {
   for (int64_t row = 0; row < rows.rows; ++row)
     for (int64_t c = 0; c < rows.channels; ++c)

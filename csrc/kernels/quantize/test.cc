@@ -152,6 +152,13 @@ TEST(quantize_rows_and_back_equal_the_planes) {
         check_same(out, wanted, kernel->name);
         for (int64_t group = 0; group < out.planes.groups(); ++group)
           for (int64_t i = int64_t{rows} * 4; i < out.planes.group_stride; ++i) CHECK_EQ(out.planes.group(group)[i], 0xa5);
+        const RowsParams all{rows, channels, out.planes.group_stride};
+        std::vector<QuantizeParams> own;
+        for (int32_t row = 0; row < rows; ++row) own.push_back(kParams[(row + 1) % 4]);
+        Activation own_out(rows, channels, 1, 1), own_wanted(rows, channels, 1, 1);
+        kernel->quantize_own_rows(values.data(), channels, all, own_out.planes.data, own.data());
+        reference.quantize_own_rows(values.data(), channels, all, own_wanted.planes.data, own.data());
+        check_same(own_out, own_wanted, kernel->name);
         dequantize_rows(*kernel, out.planes, back.data(), params, pool);
         dequantize(reference, wanted.planes, wanted_back.data(), params, pool);
         CHECK(back == wanted_back);
