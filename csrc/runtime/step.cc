@@ -60,11 +60,6 @@ std::unique_ptr<Step> make(const StepMaker& maker) {
     case Op::adaptive_pool:
     case Op::interpolate:
     case Op::grid_sample: return make_windows(maker);
-    case Op::convolution:
-    case Op::pool:
-    case Op::adaptive_pool:
-    case Op::interpolate:
-    case Op::grid_sample: return make_windows(maker);
     case Op::constant: return std::make_unique<ConstantStep>(node.tensor("value"));
     default: break;
   }
