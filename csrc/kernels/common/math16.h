@@ -19,18 +19,27 @@ NIWAKI_INLINE F32x16 polynomial(F32x16 x, float c0, More... more) {
   return polynomial(x, more...) * x + splat(c0);
 }
 
-// ---- powers of e ----
+// ---- powers of 2 and of e ----
 
-// x = power * ln 2 + rest, |rest| at most a little over ln(2) / 2, for |x| < 2^15.
+// x = power * unit + rest, |rest| at most a little over half a unit, for powers of less than 2^22.
 struct PowerAndRest {
   I32x16 power;
   F32x16 rest;
 };
+// A sum with it is rounded to a whole number, which lies in its low bits: 1.5 * 2^23.
+constexpr float kWhole = 12582912.0f;
+NIWAKI_INLINE PowerAndRest split_by_one(F32x16 x) {
+  const F32x16 shifted = x + splat(kWhole);
+  return {bits_of(shifted) - bits_of(splat(kWhole)), x - (shifted - splat(kWhole))};
+}
 NIWAKI_INLINE PowerAndRest split_by_ln2(F32x16 x) {
-  const F32x16 shift = splat(12582912.0f);  // 1.5 * 2^23: a sum with it is rounded to a whole number, which lies in its low bits
-  const F32x16 shifted = x * splat(1.44269504f) + shift, whole = shifted - shift;
+  const F32x16 shifted = x * splat(1.44269504f) + splat(kWhole), whole = shifted - splat(kWhole);
   // ln 2 in two: the first has 9 bits, so its product is exact.
-  return {bits_of(shifted) - bits_of(shift), (x - whole * splat(0.693359375f)) - whole * splat(-2.12194440e-4f)};
+  return {bits_of(shifted) - bits_of(splat(kWhole)), (x - whole * splat(0.693359375f)) - whole * splat(-2.12194440e-4f)};
+}
+// 2^rest
+NIWAKI_INLINE F32x16 exp2_of_rest(F32x16 r) {
+  return splat(1.0f) + r * polynomial(r, 0.6931472f, 0.24022648f, 0.0555036f, 0.009618506f, 0.0013390812f, 0.00015326496f);
 }
 // exp(rest) - 1
 NIWAKI_INLINE F32x16 expm1_of_rest(F32x16 r) {
@@ -46,14 +55,19 @@ NIWAKI_INLINE F32x16 times_power_of_two(F32x16 v, I32x16 power) {
 // What is not a number stays that.
 NIWAKI_INLINE F32x16 bounded(F32x16 x, float low, float high) { return lesser_of(splat(high), greater_of(splat(low), x)); }
 
+// 2^x for x in [-126, 126]
+NIWAKI_INLINE F32x16 exp2_of_small(F32x16 x) {
+  const PowerAndRest s = split_by_one(x);
+  return exp2_of_rest(s.rest) * power_of_two(s.power);
+}
+// 2^x for x up to 127
+NIWAKI_INLINE F32x16 exp2_of_negative(F32x16 x) {
+  const PowerAndRest s = split_by_one(greater_of(splat(-151.0f), x));
+  return times_power_of_two(exp2_of_rest(s.rest), s.power);
+}
 NIWAKI_INLINE F32x16 exp(F32x16 x) {
   const PowerAndRest s = split_by_ln2(bounded(x, -104.0f, 89.0f));  // beyond these it is 0 and infinity
   return times_power_of_two(splat(1.0f) + expm1_of_rest(s.rest), s.power);
-}
-// exp for x in [-87, 88]
-NIWAKI_INLINE F32x16 exp_of_small(F32x16 x) {
-  const PowerAndRest s = split_by_ln2(x);
-  return (splat(1.0f) + expm1_of_rest(s.rest)) * power_of_two(s.power);
 }
 NIWAKI_INLINE F32x16 expm1(F32x16 x) {
   const PowerAndRest s = split_by_ln2(bounded(x, -30.0f, 89.0f));
@@ -102,7 +116,7 @@ NIWAKI_INLINE F32x16 sigmoid(F32x16 x) {
 NIWAKI_INLINE F32x16 tanh(F32x16 x) {
   const F32x16 magnitude = abs(x), square = x * x, one = splat(1.0f);
   const F32x16 p = polynomial(square, -0.33333278f, 0.13331322f, -0.053729363f, 0.020604275f, -0.005665035f);
-  const F32x16 e = exp_of_small(lesser_of(splat(20.0f), magnitude + magnitude));
+  const F32x16 e = exp2_of_small(lesser_of(splat(30.0f), magnitude * splat(2.88539008f)));  // exp(2 |x|); from 10 on tanh is 1
   return with_sign_of(x, select(less(magnitude, splat(0.625f)), x + x * (square * p), one - splat(2.0f) / (e + one)));
 }
 NIWAKI_INLINE F32x16 sinh(F32x16 x) {
@@ -121,17 +135,24 @@ NIWAKI_INLINE F32x16 erf(F32x16 x) {
   const F32x16 magnitude = lesser_of(splat(4.0f), abs(x)), square = magnitude * magnitude;  // erf(4) is 1 - 1.5e-8
   const F32x16 near =
       polynomial(square, 0.12837917f, -0.37612626f, 0.11283579f, -0.026853347f, 0.005187162f, -0.0007997853f, 7.806903e-05f);
-  // 1 - erf = exp of a polynomial, a little below -1 and above -18 here.
-  const F32x16 far = polynomial(magnitude, -1.12852f, -0.63569915f, -0.10528716f, 0.022906234f, -0.0032200405f, 0.00021460291f);
+  // 1 - erf = 2 to the power of a polynomial that lies between -26 and -2 here.
+  const F32x16 far = polynomial(magnitude, -1.6280924f, -0.91718006f, -0.15181838f, 0.032996263f, -0.0046298373f, 0.0003077053f);
   return with_sign_of(
-      x, select(less(magnitude, splat(0.95f)), magnitude + magnitude * near, splat(1.0f) - exp_of_small(magnitude * far)));
+      x, select(less(magnitude, splat(0.95f)), magnitude + magnitude * near, splat(1.0f) - exp2_of_small(magnitude * far)));
 }
 NIWAKI_INLINE F32x16 rsqrt(F32x16 x) { return splat(1.0f) / sqrt(x); }
 
 // ---- activations ----
 
 NIWAKI_INLINE F32x16 silu(F32x16 x) { return x * sigmoid(x); }
-NIWAKI_INLINE F32x16 gelu(F32x16 x) { return x * splat(0.5f) * (splat(1.0f) + erf(x * splat(0.70710678f))); }
+// x times the share of a normal distribution below x. The share below -|x| is 2 to the power of a polynomial, whose leading coefficient is
+// negative: far out it goes to 0 as it should.
+NIWAKI_INLINE F32x16 gelu(F32x16 x) {
+  const F32x16 tail =
+      x * exp2_of_negative(polynomial(abs(x), -0.99999994f, -1.1511085f, -0.45918116f, -0.05257764f, 0.0071805706f,
+                                      -0.00022606702f, -0.00014953759f, 3.1721105e-05f, -2.2001711e-06f));
+  return select(less(splat(0.0f), x), x - tail, tail);
+}
 // x / 2 (1 + tanh(u)) = x sigmoid(2 u)
 NIWAKI_INLINE F32x16 gelu_tanh(F32x16 x) {
   return x * sigmoid(x * (splat(1.5957691f) + splat(0.07135481f) * (x * x)));  // 2 sqrt(2 / pi), and 0.044715 times it
