@@ -55,6 +55,11 @@ std::unique_ptr<Step> make(const StepMaker& maker) {
     case Op::arange:
     case Op::linspace:
     case Op::size: return make_values(maker);
+    case Op::unary:
+    case Op::binary:
+    case Op::where:
+    case Op::cast:
+    case Op::channel_affine: return make_elementwise(maker);
     case Op::convolution:
     case Op::pool:
     case Op::adaptive_pool:
