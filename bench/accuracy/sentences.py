@@ -48,6 +48,7 @@ def load_encoder(data: Path) -> Encoder:
     bert = BertModel(config, add_pooling_layer=False)
     weights = {name: value.float() for name, value in load_file(data / "minilm_l6.safetensors").items()}
     missing, unexpected = bert.load_state_dict(weights, strict=False)
+    unexpected = [name for name in unexpected if not name.startswith("pooler.")]  # not used by sentence encoders
     if unexpected or [name for name in missing if "position_ids" not in name]:
         raise SystemExit(f"{data / 'minilm_l6.safetensors'} does not fit: {missing}, {unexpected}.")
     return Encoder(bert.eval())
