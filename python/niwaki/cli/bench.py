@@ -120,8 +120,8 @@ def measure(
     model = _core.Model.autotuned(graph, shapes, threads=threads) if autotune else _core.Model(graph)
     session = _core.Session(model, threads)
     outputs = [
-        np.empty(shape, dtype)
-        for shape, dtype in zip(session.output_shapes(shapes), session.output_dtypes, strict=True)
+        np.empty(shape, port["dtype"])
+        for shape, port in zip(session.output_shapes(shapes), graph.output_ports, strict=True)
     ]
     addresses = [(array.ctypes.data, array.shape) for array in inputs]
     results = [array.ctypes.data for array in outputs]

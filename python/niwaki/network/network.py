@@ -82,7 +82,7 @@ class Network:
                 begin = time.perf_counter()
                 arguments = [values[number] for number in stage.inputs]
                 session = runner.sessions[index]
-                outputs = stage.module(*arguments) if isinstance(stage, TorchStage) else _run(session, arguments)
+                outputs = stage.module(*arguments) if isinstance(stage, TorchStage) else _run(session, stage, arguments)
                 runner.milliseconds[index] = (time.perf_counter() - begin) * 1e3
                 values.update(zip(stage.outputs, outputs, strict=True))
                 for number in self._frees[index]:
@@ -129,7 +129,7 @@ class Network:
                     model = _core.Model.autotuned(stage.graph, shapes, self.isa, self._threads, seconds)
                     models.append(model)
                     last = index == len(self._stages) - 1
-                    outputs = [] if last else _run(_core.Session(model, self._threads), arguments)
+                    outputs = [] if last else _run(_core.Session(model, self._threads), stage, arguments)
                 values.update(zip(stage.outputs, outputs, strict=bool(outputs)))
         self._models, self._last = models, None
         return self
@@ -275,13 +275,13 @@ def _check_input(tensor: torch.Tensor, info: InputInfo) -> torch.Tensor:
     return tensor
 
 
-def _run(session: _core.Session | None, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+def _run(session: _core.Session | None, stage: NativeStage, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     assert session is not None
     dense = [tensor.contiguous() for tensor in inputs]
     shapes = [tuple(tensor.shape) for tensor in dense]
     outputs = [
-        torch.empty(shape, dtype=DTYPES[dtype])
-        for shape, dtype in zip(session.output_shapes(shapes), session.output_dtypes, strict=True)
+        torch.empty(shape, dtype=DTYPES[port["dtype"]])
+        for shape, port in zip(session.output_shapes(shapes), stage.graph.output_ports, strict=True)
     ]
     session.run(
         [(tensor.data_ptr(), shape) for tensor, shape in zip(dense, shapes, strict=True)],

@@ -108,9 +108,12 @@ def _graph(
             "bias": _bias(bias, weight_scale, input_scale).numpy(),
         }
     graph = Graph()
-    x = graph.add_input("x", channels, 4 if op == "conv2d" else 2)
-    x = graph.add_node("quantize", "quantize", [x], {}, {}, float(input_scale), int(input_zero_point))
-    graph.add_output(graph.add_node(op, op, [x], attributes, arrays, None, None), "y")
+    batch = graph.add_size("batch")
+    dims = [batch, channels] if op == "linear" else [batch, channels, graph.add_size("height"), graph.add_size("width")]
+    x = graph.add_input("x", "float32", dims)
+    (x,) = graph.add_node("quantize", "quantize", [x], {}, {}, [(float(input_scale), int(input_zero_point))])
+    (y,) = graph.add_node(op, op, [x], attributes, arrays)
+    graph.add_output(y, "y")
     return graph
 
 
