@@ -296,6 +296,7 @@ Dim mod(const Dim& a, const Dim& b) {
 Dim min(const Dim& a, const Dim& b) {
   if (a.is_constant() && !b.is_constant()) return min(b, a);
   if (is_constant(b, kMost) || a == b) return a;
+  if (b.is_constant() && b.value() <= 0 && a.never_negative()) return b;
   if (b.is_constant() && has_constant(a, Dim::Kind::min)) return min(a.left(), min(a.right(), b));
   return Dim::combine(Dim::Kind::min, a, b);
 }

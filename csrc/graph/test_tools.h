@@ -96,4 +96,68 @@ struct Images : Net {
   }
 };
 
+struct Input {
+  DType dtype;
+  Sizes shape;
+};
+inline Input f32(Sizes shape) { return {DType::f32, std::move(shape)}; }
+inline Input u8(Sizes shape) { return {DType::u8, std::move(shape)}; }
+inline Input i64(Sizes shape) { return {DType::i64, std::move(shape)}; }
+inline Input boolean(Sizes shape) { return {DType::boolean, std::move(shape)}; }
+
+// What one operator makes of inputs of these sizes, which its graph knows beforehand, or does not.
+class OneOperator {
+ public:
+  OneOperator(const char* op, const std::vector<Input>& inputs, const Attributes& attributes, const Tensors& tensors,
+              bool is_free, std::optional<Quantization> q) {
+    std::vector<Sizes> shapes;
+    std::vector<int> values;
+    for (const Input& input : inputs) {
+      Dims dims;
+      for (const int64_t size : input.shape) {
+        const auto count = net_.graph.sizes().size();
+        dims.push_back(is_free ? net_.graph.add_size("size" + std::to_string(count)) : Dim(size));
+      }
+      shapes.push_back(input.shape);
+      const bool quantized = input.dtype == DType::u8;
+      const int value = net_.graph.add_input("in", quantized ? DType::f32 : input.dtype, std::move(dims));
+      values.push_back(quantized ? net_.add_u8("quantize", {value}) : value);
+    }
+    net_.add(op, values, attributes, tensors, q);
+    const Inferred inferred = infer_shapes(net_.graph, shapes);
+    for (const int output : net_.graph.nodes().back().outputs) {
+      const Value& value = net_.graph.value(output);
+      const Sizes& shape = inferred.shapes[static_cast<size_t>(output)];
+      text_ += (text_.empty() ? "" : " | ") + std::string(dtype_name(value.dtype)) + ": " + text(shape);
+      CHECK_EQ(value.dims.size(), shape.size());
+      // What was known before the sizes were is right.
+      for (size_t i = 0; i < shape.size(); ++i)
+        if (!value.dims[i].is_unknown()) CHECK_EQ(value.dims[i].evaluate(inferred.sizes), shape[i]);
+    }
+  }
+  const std::string& text_of_outputs() const { return text_; }
+
+ private:
+  Net net_;
+  std::string text_;
+};
+
+// "float32: 2 3 | int64: 2 3", the same whether the sizes are free or not, or the refusal.
+inline std::string made(const char* op, const std::vector<Input>& inputs, const Attributes& attributes = {},
+                        const Tensors& tensors = {}, std::optional<Quantization> q = std::nullopt) {
+  std::string known, refused;
+  try {
+    known = OneOperator(op, inputs, attributes, tensors, false, q).text_of_outputs();
+  } catch (const Error& error) {
+    refused = error.what();
+  }
+  try {
+    CHECK_EQ(OneOperator(op, inputs, attributes, tensors, true, q).text_of_outputs(), known);
+  } catch (const Error& error) {
+    if (refused.empty()) fail(op, 0, std::string("is refused where its sizes are free: ") + error.what());
+  }
+  if (!refused.empty()) throw Error(Status::invalid_argument, refused);
+  return known;
+}
+
 }  // namespace niwaki::testing

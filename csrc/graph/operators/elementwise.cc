@@ -138,9 +138,8 @@ OperatorRule table() {
 OperatorRule unary() {
   return {.summary =
               "a function of each element. alpha and beta: slope, threshold, bounds, as torch has them; -inf and inf are bounds, "
-              "too. "
-              "abs, neg, sign, square, relu and clamp take integers as well, logical_not takes bool, isnan, isinf and isfinite "
-              "make it",
+              "too. abs, neg, sign, square, relu and clamp take integers as well, logical_not takes bool, isnan, isinf and "
+              "isfinite make it",
           .inputs = {{"data", kPlain}},
           .attributes = {word("function",
                               {"abs",       "neg",       "sign",     "exp",         "expm1",       "log",        "log1p",
@@ -160,8 +159,7 @@ OperatorRule unary() {
 OperatorRule binary() {
   return {.summary =
               "a function of two elements of the same dtype. div, atan2 and prelu (x where x > 0, else slope * x) take float32, "
-              "eq, ne, "
-              "maximum and minimum bool as well, logical ones bool alone. Comparisons make bool",
+              "eq, ne, maximum and minimum bool as well, logical ones bool alone. Comparisons make bool",
           .inputs = {{"a", kPlain}, {"b", kPlain}},
           .attributes = {word("function",
                               {"add", "sub",     "mul",         "div",        "floor_div",   "trunc_div", "remainder", "fmod",

@@ -8,31 +8,30 @@ namespace {
 
 bool is_open(const Dim& dim) { return dim == Dim(-1); }
 
-// At most one dim of the new shape is -1. Dims that stay as they are at the front and at the end do not count: so a batch of none keeps its
-// shape, where torch asks what -1 is.
+// At most one dim of the new shape is -1: what the others leave. Dims that stay as they are at the front and at the end do not count for it:
+// so a batch of none keeps its shape, where torch asks what -1 is.
 std::vector<Operand> infer_reshape(const Inference& node) {
   const Dims& in = node.input(0).dims;
   Dims out = node.dims("shape");
-  if (std::count_if(out.begin(), out.end(), is_open) > 1) refuse(node.node, "more than one dimension of its shape is -1.");
-  size_t front = 0, end = 0;
-  while (front < std::min(in.size(), out.size()) && in[front] == out[front]) ++front;
-  while (front + end < std::min(in.size(), out.size()) && in[in.size() - 1 - end] == out[out.size() - 1 - end]) ++end;
-  const Dim total = count_of(std::span(in).subspan(front, in.size() - front - end));
   const auto impossible = [&] {
     refuse(node.node, "cannot give the elements of " + text(node, in) + " the shape " + text(node, node.dims("shape")) + ".");
   };
-  Dim known = 1;
-  Dim* open = nullptr;
-  for (size_t i = front; i < out.size() - end; ++i) {
-    if (is_open(out[i])) open = &out[i];
-    else known = known * out[i];
+  const auto open = std::find_if(out.begin(), out.end(), is_open);
+  if (open == out.end()) {
+    if (differ(count_of(in), count_of(out))) impossible();
+    return one(node.input(0).dtype, std::move(out));
   }
-  if (open == nullptr) {
-    if (differ(total, known)) impossible();
-  } else {
-    if (is_zero(known) || (total.is_constant() && known.is_constant() && total.value() % known.value() != 0)) impossible();
-    *open = known == total ? Dim(1) : floor_div(total, known);
-  }
+  if (std::any_of(open + 1, out.end(), is_open)) refuse(node.node, "more than one dimension of its shape is -1.");
+  size_t front = 0, end = 0;
+  const size_t shorter = std::min(in.size(), out.size());
+  while (front < shorter && in[front] == out[front]) ++front;
+  while (front + end < shorter && in[in.size() - 1 - end] == out[out.size() - 1 - end]) ++end;
+  *open = 1;
+  const Dim total = count_of(std::span(in).subspan(front, in.size() - front - end));
+  const Dim others = count_of(std::span<const Dim>(out).subspan(front, out.size() - front - end));
+  const bool are_known = total.is_constant() && others.is_constant();
+  if (are_known && (is_zero(others) || total.value() % others.value() != 0)) impossible();
+  *open = total == others ? Dim(1) : is_zero(others) ? Dim::unknown() : floor_div(total, others);
   return one(node.input(0).dtype, std::move(out));
 }
 

@@ -55,10 +55,11 @@ std::vector<Operand> infer_pad(const Inference& node) {
       refuse(node.node, std::string("pads axis ") + text(static_cast<int64_t>(i)) + ", of " + text(node, size) +
                             " elements, by " + text(node, before) + " and " + text(node, after) + why);
     };
-    if (out[i].is_constant() && out[i].value() < 0) refuse_axis(": more is cut than there is.");
     if (!before.is_constant() || !after.is_constant() || !size.is_constant()) continue;
     const int64_t most = std::max(before.value(), after.value()), least = std::min(before.value(), after.value());
     if (least < 0 && (in.dtype == DType::u8 || mode == "circular")) refuse_axis("; a negative one is for other types and modes.");
+    const int64_t cut = std::max<int64_t>(-before.value(), 0) + std::max<int64_t>(-after.value(), 0);
+    if (cut > size.value() || (cut > 0 && is_zero(out[i]) && mode != "constant")) refuse_axis(": too much is cut.");
     if (most <= 0) continue;
     if (mode == "reflect" && most >= size.value()) refuse_axis("; reflection takes fewer than there are.");
     if (mode == "replicate" && size.value() == 0) refuse_axis(": nothing is there to repeat.");
@@ -150,8 +151,7 @@ OperatorRule slice() {
 OperatorRule pad() {
   return {.summary =
               "elements before and after each axis: [before_0, after_0, before_1, ...]; negative ones cut, but not uint8 values "
-              "and not "
-              "circularly. What is written is value, or for uint8 values q (-1: the zero point)",
+              "and not circularly. What is written is value, or for uint8 values q (-1: the zero point)",
           .inputs = {{"data", kAny, 1}},
           .keeps_scale = true,
           .attributes = {expressions("padding", kAxisPairs, -kInt32, kInt32),
@@ -165,8 +165,7 @@ OperatorRule pad() {
 OperatorRule take() {
   return {.summary =
               "elements of an axis by their indices, as numpy.take. wrap: negative indices count from the end. Others that do "
-              "not exist are "
-              "errors when it runs",
+              "not exist are errors when it runs",
           .inputs = {{"data", kAny, 1}, {"indices", kIndex}},
           .keeps_scale = true,
           .attributes = {axis(), flag("wrap")},

@@ -83,8 +83,7 @@ OperatorRule matmul() {
 OperatorRule attention() {
   return {.summary =
               "softmax(q k' * scale + mask) v, as torch's scaled_dot_product_attention. mask: bool (true takes part) or float32 "
-              "(added); "
-              "causal: query i sees keys 0 to i",
+              "(added); causal: query i sees keys 0 to i",
           .inputs = {{"q", kFloat, 2},
                      {"k", kFloat, 2},
                      {"v", kFloat, 2},

@@ -88,8 +88,7 @@ std::vector<Operand> infer_recurrent(const Inference& inference) {
 OperatorRule recurrent() {
   return {.summary =
               "LSTM, GRU or RNN over the steps of [T, N, I], or [N, T, I] with batch_first; makes y, h_n and, for an LSTM, c_n. "
-              "The width "
-              "of a projection is that of w_hr",
+              "The width of a projection is that of w_hr",
           .inputs = {{"x", kFloat, 3, 3}, {"h0", kFloat, 3, 3, true}, {"c0", kFloat, 3, 3, true}},
           .attributes = {word("kind", {"lstm", "gru", "rnn_tanh", "rnn_relu"}), integers("hidden", 1, 1, kFar * 64),
                          integers("layers", 1, 1, 64, Dims{1}), flag("bidirectional"), flag("batch_first")},

@@ -113,8 +113,7 @@ void check_epsilon(const Inference& node) {
 OperatorRule reduce() {
   return {.summary =
               "over the given axes, all where none is given. norm2: root of the sum of squares; var: with n - correction. sum, "
-              "max and min "
-              "take int64, too, any and all bool",
+              "max and min take int64, too, any and all bool",
           .inputs = {{"data", kPlain}},
           .attributes = {word("function", {"sum", "mean", "max", "min", "prod", "any", "all", "norm2", "sum_abs", "var"}),
                          integers("axes", kAnyCount, 0, kMaxRank - 1, Dims{}), flag("keepdims"), number("correction", 1.0)},

@@ -95,8 +95,7 @@ std::vector<Operand> infer_grid_sample(const Inference& node) {
 OperatorRule convolution() {
   return {.summary =
               "convolution of one to three axes, padding in pairs [before_0, after_0, ...]. weight: [outputs, inputs / groups, "
-              "kernel...], "
-              "transposed: [inputs, outputs / groups, kernel...]",
+              "kernel...], transposed: [inputs, outputs / groups, kernel...]",
           .inputs = {{"data", kFloat, 3, 5}},
           .attributes = {integers("stride", kSpatial, 1, kFar, Dims{1}), expressions("padding", kSpatialPairs, 0, kFar, Dims{0}),
                          integers("dilation", kSpatial, 1, kFar, Dims{1}), integers("groups", 1, 1, kInt32, Dims{1}),
@@ -113,8 +112,7 @@ OperatorRule interpolate() {
   scales.otherwise = std::vector<double>{0.0};
   return {.summary =
               "resizing to the given size, as torch's interpolate; linear: bilinear and trilinear, too. scales: what positions "
-              "are counted "
-              "with, 0 for those of the sizes",
+              "are counted with, 0 for those of the sizes",
           .inputs = {{"data", kFloat, 3, 5}},
           .attributes = {word("mode", {"nearest", "nearest-exact", "linear", "cubic"}), expressions("size", kSpatial, 1, kInt32),
                          flag("align_corners"), std::move(scales)},

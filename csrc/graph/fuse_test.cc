@@ -1,0 +1,224 @@
+// Fusion.
+#include <functional>
+
+#include "graph/test_tools.h"
+
+namespace niwaki {
+namespace {
+
+using namespace testing;
+
+TEST(fuse_clamp_into_the_one_before) {
+  Images s;
+  int v = s.add_u8("conv2d", {s.x}, {{"low", Dims{5}}, {"high", Dims{200}}}, layer({8, 8, 1, 1}));
+  v = s.add_u8("clamp", {v}, {{"low", Dims{10}}});
+  v = s.add_u8("clamp", {v}, {{"high", Dims{100}}});
+  const FusedGraph f = s.fused(v);
+  REQUIRE(f.graph.nodes().size() == 3);
+  CHECK_EQ(f.graph.nodes()[1].integer("low"), 10);
+  CHECK_EQ(f.graph.nodes()[1].integer("high"), 100);
+  CHECK(f.fused[1] == (std::vector<std::string>{"the clamp", "the clamp"}));
+  CHECK_EQ(f.graph.nodes()[1].outputs[0], v);
+  CHECK_EQ(f.graph.value(v).node, 1);
+  CHECK_EQ(f.graph.value(v - 1).node, -2);
+}
+
+TEST(fuse_clamp_not_where_both_are_read) {
+  Images s;
+  const int conv = s.add_u8("conv2d", {s.x}, {}, layer({8, 8, 1, 1}));
+  const int v = s.add_u8("add", {conv, s.add_u8("clamp", {conv}, {{"low", Dims{10}}})});
+  const FusedGraph f = s.fused(v);
+  CHECK_EQ(f.graph.nodes().size(), size_t{5});
+}
+
+TEST(fuse_clamp_into_table_and_away) {
+  Images s;
+  std::vector<uint8_t> table(256);
+  for (int i = 0; i < 256; ++i) table[static_cast<size_t>(i)] = static_cast<uint8_t>(i);
+  int v = s.add_u8("table", {s.x}, {}, {{"table", Tensor::copy_of(DType::u8, {256}, table.data())}});
+  v = s.add_u8("clamp", {v}, {{"low", Dims{3}}, {"high", Dims{9}}});
+  v = s.add_u8("clamp", {v});
+  const FusedGraph f = s.fused(v);
+  REQUIRE(f.graph.nodes().size() == 3);
+  CHECK_EQ(f.graph.nodes()[1].tensor("table").data()[0], 3);
+  CHECK_EQ(f.graph.nodes()[1].tensor("table").data()[200], 9);
+  CHECK_EQ(s.graph.nodes()[1].tensor("table").data()[0], 0);  // the caller's graph is untouched
+}
+
+TEST(fuse_add_into_the_later_layer) {
+  Images s;
+  const int a = s.add_u8("conv2d", {s.x}, {}, layer({8, 8, 1, 1}));
+  const int b = s.add_u8("conv2d", {s.x}, {}, layer({8, 8, 1, 1}));
+  int v = s.add("add", {b, a}, {}, {}, Quantization{0.3f, 7});
+  v = s.add("clamp", {v}, {{"low", Dims{7}}}, {}, Quantization{0.3f, 7});
+  const FusedGraph f = s.fused(v);
+  REQUIRE(f.graph.nodes().size() == 4);
+  const Node& conv = f.graph.nodes()[2];
+  CHECK(conv.inputs == (std::vector<int>{s.x, a}));
+  CHECK_EQ(conv.outputs[0], v);
+  CHECK_EQ(conv.integer("low"), 7);
+  CHECK(f.fused[2] == (std::vector<std::string>{"the add", "the clamp"}));
+  CHECK_EQ(text(infer_shapes(f.graph, std::vector<Sizes>{{2, 8, 3, 3}}).shapes[static_cast<size_t>(v)]), "2 8 3 3");
+}
+
+TEST(fuse_add_into_linear_of_any_rank) {
+  Images s({"batch", "tokens", "8"});
+  const int v = s.add_u8("add", {s.x, s.add_u8("linear", {s.x}, {}, layer({8, 8}))});
+  CHECK_EQ(s.fused(v).graph.nodes().size(), size_t{3});
+}
+
+TEST(fuse_add_refused) {
+  const auto steps = [](auto&& build) {
+    Images s;
+    const int v = build(s);
+    return s.fused(v).graph.nodes().size();
+  };
+  const auto conv = [](Images& s, Attributes attributes = {}, Sizes weight = {8, 8, 1, 1}, float scale = 0.5f) {
+    return s.add_u8("conv2d", {s.x}, std::move(attributes), layer(std::move(weight), 1, 0, scale));
+  };
+  // its own bounds
+  CHECK_EQ(steps([&](Images& s) { return s.add_u8("add", {s.x, conv(s, {{"low", Dims{10}}})}); }), size_t{4});
+  // depthwise
+  CHECK_EQ(steps([&](Images& s) { return s.add_u8("add", {s.x, conv(s, {{"groups", Dims{8}}}, {8, 1, 1, 1})}); }), size_t{4});
+  // twice the same
+  CHECK_EQ(steps([&](Images& s) {
+             const int c = conv(s);
+             return s.add_u8("add", {c, c});
+           }),
+           size_t{4});
+  // someone else reads it
+  CHECK_EQ(steps([&](Images& s) {
+             const int c = conv(s);
+             return s.add_u8("concat", {c, s.add_u8("add", {s.x, c})}, {{"axis", Dims{1}}});
+           }),
+           size_t{5});
+  // a ReLU at zero point 0: nothing but the end of the range
+  CHECK_EQ(steps([&](Images& s) { return s.add_u8("add", {s.x, s.add_u8("clamp", {conv(s)}, {{"low", Dims{0}}})}); }), size_t{4});
+  // a factor that would be too large in the scale of the sum
+  CHECK_EQ(steps([&](Images& s) {
+             const int c = s.add("conv2d", {s.x}, {}, layer({8, 8, 1, 1}, 1, 0, 1e10f), Quantization{1e5f, 0});
+             const int v = s.add("add", {s.x, c}, {}, {}, Quantization{1e-18f, 0});
+             return v;
+           }),
+           size_t{4});
+  // and where nothing hinders
+  CHECK_EQ(steps([&](Images& s) { return s.add_u8("add", {s.x, conv(s)}); }), size_t{3});
+}
+
+TEST(fuse_drops_what_nobody_needs) {
+  Images s;
+  s.add_u8("clamp", {s.add_u8("conv2d", {s.x}, {}, layer({8, 8, 1, 1}))}, {{"low", Dims{3}}});
+  const FusedGraph f = s.fused(s.x);
+  CHECK_EQ(f.graph.nodes().size(), size_t{2});
+  // Both values of a node, or one; what a state becomes.
+  Net net;
+  const int x = net.input("x", DType::f32, {"batch", "4"});
+  const int h = net.graph.add_state("h", floats({1, 4}));
+  net.add("sort", {x}, {{"axis", Dims{1}}});
+  const int best = net.add("topk", {x}, {{"k", Dims{2}}, {"axis", Dims{1}}});
+  net.graph.add_output(best + 1, "where");
+  net.graph.set_state(h, net.add("unary", {h}, {{"function", word("exp")}}));
+  const FusedGraph other = fuse(net.graph);
+  REQUIRE(other.graph.nodes().size() == 2);
+  CHECK(other.graph.nodes()[0].op == Op::topk);
+  CHECK(other.graph.nodes()[1].op == Op::unary);
+  CHECK_EQ(other.graph.value(best + 1).node, 0);
+}
+
+// A float32 network of which `build` makes the output; how many nodes are left.
+size_t nodes_left(const std::function<int(Net&, int)>& build) {
+  Net net;
+  const int x = net.input("x", DType::f32, {"batch", "4", "height", "width"});
+  net.graph.add_output(net.add("unary", {build(net, x)}, {{"function", word("exp")}}), "y");
+  const FusedGraph f = fuse(net.graph);
+  const std::vector<Sizes> inputs = {{2, 4, 6, 5}};
+  CHECK(infer_shapes(f.graph, inputs).shapes.back() == infer_shapes(net.graph, inputs).shapes.back());
+  return f.graph.nodes().size();
+}
+
+TEST(fuse_moves_that_change_nothing) {
+  CHECK_EQ(nodes_left([](Net& net, int x) { return net.add("cast", {x}, {{"dtype", word("float32")}}); }), size_t{1});
+  CHECK_EQ(nodes_left([](Net& net, int x) { return net.add("permute", {x}, {{"axes", Dims{0, 1, 2, 3}}}); }), size_t{1});
+  CHECK_EQ(nodes_left([](Net& net, int x) { return net.add("expand", {x}, {{"shape", Dims{-1, 4, -1, net.size("width")}}}); }),
+           size_t{1});
+  CHECK_EQ(nodes_left([](Net& net, int x) {
+             return net.add("reshape", {x}, {{"shape", Dims{net.size("batch"), 4, -1, net.size("width")}}});
+           }),
+           size_t{1});
+  CHECK_EQ(nodes_left([](Net& net, int x) {
+             return net.add("reshape", {x}, {{"shape", Dims{net.size("batch"), 4, net.size("width"), -1}}});
+           }),
+           size_t{2});
+  CHECK_EQ(nodes_left([](Net& net, int x) {
+             return net.add("cast", {net.add("cast", {x}, {{"dtype", word("int64")}})}, {{"dtype", word("float32")}});
+           }),
+           size_t{3});
+}
+
+TEST(fuse_moves_of_moves) {
+  CHECK_EQ(nodes_left([](Net& net, int x) {
+             const int flat = net.add("reshape", {x}, {{"shape", Dims{net.size("batch"), -1}}});
+             return net.add("reshape", {flat}, {{"shape", Dims{net.size("batch"), 2, -1}}});
+           }),
+           size_t{2});
+  CHECK_EQ(nodes_left([](Net& net, int x) {
+             const int turned = net.add("permute", {x}, {{"axes", Dims{0, 2, 3, 1}}});
+             return net.add("permute", {turned}, {{"axes", Dims{0, 3, 1, 2}}});  // and back
+           }),
+           size_t{1});
+  Net net;
+  const int x = net.input("x", DType::f32, {"batch", "4", "height", "width"});
+  const int turned = net.add("permute", {x}, {{"axes", Dims{1, 2, 3, 0}}}),
+            again = net.add("permute", {turned}, {{"axes", Dims{1, 0, 2, 3}}});
+  net.graph.add_output(again, "y");
+  net.graph.add_output(turned, "z");
+  const FusedGraph f = fuse(net.graph);
+  REQUIRE(f.graph.nodes().size() == 2);  // the first one has a reader outside
+  CHECK(f.graph.nodes()[1].inputs == (std::vector<int>{x}));
+  CHECK(f.graph.nodes()[1].integers("axes") == (std::vector<int64_t>{2, 1, 3, 0}));
+}
+
+TEST(fuse_keeps_making_outputs) {
+  Net net;
+  const int x = net.input("x", DType::f32, {"batch", "4"});
+  net.graph.add_output(net.add("reshape", {x}, {{"shape", Dims{net.size("batch"), 4}}}), "y");
+  const FusedGraph f = fuse(net.graph);
+  REQUIRE(f.graph.nodes().size() == 1);
+  CHECK_EQ(f.graph.nodes()[0].outputs[0], f.graph.outputs()[0].value);
+}
+
+TEST(fuse_quantize_of_dequantize) {
+  const auto steps = [](Quantization first, Quantization second) {
+    Net net;
+    const int x = net.input("x", DType::f32, {"batch", "4"});
+    int v = net.add("quantize", {x}, {}, {}, first);
+    v = net.add("quantize", {net.add("dequantize", {v})}, {}, {}, second);
+    v = net.add("clamp", {v}, {{"low", Dims{3}}}, {}, second);
+    net.graph.add_output(net.add("dequantize", {v}), "y");
+    return fuse(net.graph).graph.nodes().size();
+  };
+  CHECK_EQ(steps({0.1f, 3}, {0.1f, 3}), size_t{3});
+  CHECK_EQ(steps({0.1f, 3}, {0.1f, 4}), size_t{5});
+  CHECK_EQ(steps({0.1f, 3}, {0.2f, 3}), size_t{5});
+  CHECK_EQ(steps({3e38f, 3}, {3e38f, 3}), size_t{5});  // 2 * scale is infinite
+}
+
+TEST(fuse_phases_of_a_first_convolution) {
+  Net net;
+  const int x = net.quantized("x", {"batch", "3", "height", "width"});
+  const int conv = net.add("conv2d", {x}, {{"stride", Dims{2}}, {"padding", Dims{3}}}, layer({8, 3, 7, 7}));
+  net.graph.add_output(conv, "y");
+  const FusedGraph f = fuse(net.graph);
+  REQUIRE(f.graph.nodes().size() == 2);
+  CHECK(f.graph.nodes()[0].has("phases"));
+  CHECK_EQ(f.graph.nodes()[1].integer("stride"), 1);
+  CHECK_EQ(f.graph.value(x).dims[1].value(), 12);
+  for (const Sizes& in : {Sizes{2, 3, 224, 224}, Sizes{1, 3, 33, 46}}) {
+    const std::vector<Sizes> inputs = {in};
+    CHECK(infer_shapes(f.graph, inputs).shapes[static_cast<size_t>(conv)] ==
+          infer_shapes(net.graph, inputs).shapes[static_cast<size_t>(conv)]);
+  }
+}
+
+}  // namespace
+}  // namespace niwaki
