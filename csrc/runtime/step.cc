@@ -60,6 +60,9 @@ std::unique_ptr<Step> make(const StepMaker& maker) {
     case Op::where:
     case Op::cast:
     case Op::channel_affine: return make_elementwise(maker);
+    case Op::matmul:
+    case Op::attention:
+    case Op::dynamic_linear: return make_product(maker);
     case Op::convolution:
     case Op::pool:
     case Op::adaptive_pool:
