@@ -57,13 +57,13 @@ std::vector<Operand> infer_pad(const Inference& node) {
     };
     if (!before.is_constant() || !after.is_constant() || !size.is_constant()) continue;
     const int64_t most = std::max(before.value(), after.value()), least = std::min(before.value(), after.value());
-    if (least < 0 && (in.dtype == DType::u8 || mode == "circular")) refuse_axis("; a negative one is for other types and modes.");
+    if (least < 0 && in.dtype == DType::u8) refuse_axis("; a negative one is for other types.");
     const int64_t cut = std::max<int64_t>(-before.value(), 0) + std::max<int64_t>(-after.value(), 0);
     if (cut > size.value() || (cut > 0 && is_zero(out[i]) && mode != "constant")) refuse_axis(": too much is cut.");
     if (most <= 0) continue;
     if (mode == "reflect" && most >= size.value()) refuse_axis("; reflection takes fewer than there are.");
     if (mode == "replicate" && size.value() == 0) refuse_axis(": nothing is there to repeat.");
-    if (mode == "circular" && most > size.value()) refuse_axis("; circular padding goes around once at most.");
+    if (mode == "circular" && most > size.value() - cut) refuse_axis("; circular padding goes around once at most.");
   }
   return one(in.dtype, std::move(out));
 }
@@ -150,8 +150,8 @@ OperatorRule slice() {
 
 OperatorRule pad() {
   return {.summary =
-              "elements before and after each axis: [before_0, after_0, before_1, ...]; negative ones cut, but not uint8 values "
-              "and not circularly. What is written is value, or for uint8 values q (-1: the zero point)",
+              "elements before and after each axis: [before_0, after_0, before_1, ...]; negative ones cut, but not uint8 values. "
+              "What is written is value, or for uint8 values q (-1: the zero point)",
           .inputs = {{"data", kAny, 1}},
           .keeps_scale = true,
           .attributes = {expressions("padding", kAxisPairs, -kInt32, kInt32),
