@@ -33,15 +33,21 @@ namespace {
 // Steps of depth whose panel stays in the L2 cache; the sums of the others wait in the result.
 constexpr int64_t kDepth = 512;
 
+// Columns that are packed together: a row or two take more of them at once.
+int64_t block_columns(const MatmulKernel& kernel, const MatmulSizes& sizes) {
+  return sizes.rows <= 2 ? 2 * kernel.columns : kernel.columns;
+}
+
 // How the results are cut: pair by pair, block of columns by block of columns, some rows at a time.
 struct Units {
-  int64_t blocks, row_parts, part_rows, count;
+  int64_t columns, blocks, row_parts, part_rows, count;
 
   Units(const MatmulKernel& kernel, const MatmulSizes& sizes, int threads) {
     // Rows that use a panel once it is packed; fewer where threads would have nothing to do.
     constexpr int64_t kMostRows = 128, kLeastRows = 16, kEach = 2;
     const auto pairs = static_cast<int64_t>(sizes.a_offsets.size());
-    blocks = div_up(sizes.columns, kernel.columns);
+    columns = block_columns(kernel, sizes);
+    blocks = div_up(sizes.columns, columns);
     row_parts = div_up(sizes.rows, kMostRows);
     while (pairs * blocks * row_parts < kEach * threads && div_up(sizes.rows, 2 * row_parts) >= kLeastRows) row_parts *= 2;
     part_rows = round_up(div_up(sizes.rows, row_parts), kernel.rows);
@@ -53,7 +59,7 @@ struct Units {
 }  // namespace
 
 int64_t matmul_scratch(const MatmulKernel& kernel, const MatmulSizes& sizes) {
-  return std::min(sizes.depth, kDepth) * kernel.columns * static_cast<int64_t>(sizeof(float));
+  return std::min(sizes.depth, kDepth) * block_columns(kernel, sizes) * static_cast<int64_t>(sizeof(float));
 }
 
 void matmul(const MatmulKernel& kernel, const MatmulSizes& sizes, const float* a, const float* b, float* out, uint8_t* scratch,
@@ -63,11 +69,11 @@ void matmul(const MatmulKernel& kernel, const MatmulSizes& sizes, const float* a
   const auto multiply_unit = [&](int64_t unit, float* panel) {
     const int64_t part = unit % units.row_parts, block = unit / units.row_parts % units.blocks;
     const int64_t pair = unit / units.row_parts / units.blocks;
-    const int64_t row = part * units.part_rows, column = block * kernel.columns;
+    const int64_t row = part * units.part_rows, column = block * units.columns;
     const float* matrix = b + sizes.b_offsets[static_cast<std::size_t>(pair)];
     MatmulTile tile{};
     tile.rows = std::min(units.part_rows, sizes.rows - row);
-    tile.columns = std::min(kernel.columns, sizes.columns - column);
+    tile.columns = std::min(units.columns, sizes.columns - column);
     tile.a_stride = sizes.depth;
     tile.out = out + (pair * sizes.rows + row) * sizes.columns + column;
     tile.out_stride = sizes.columns;
@@ -96,7 +102,7 @@ void matmul(const MatmulKernel& kernel, const MatmulSizes& sizes, const float* a
   // Small products are handed out several at a time.
   constexpr int64_t kLeastProducts = 1 << 15;
   const int64_t products =
-      std::max<int64_t>(1, std::min(units.part_rows, sizes.rows) * std::min(kernel.columns, sizes.columns) * sizes.depth);
+      std::max<int64_t>(1, std::min(units.part_rows, sizes.rows) * std::min(units.columns, sizes.columns) * sizes.depth);
   const int64_t together = div_up(kLeastProducts, products);
   const int64_t tasks = std::min(units.count, std::max<int64_t>(pool.threads(), units.count / together));
   pool.run(tasks, [&](int64_t task, int thread) {

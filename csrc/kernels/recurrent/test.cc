@@ -1,0 +1,209 @@
+#include "kernels/recurrent/recurrent.h"
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "kernels/common/test_planes.h"
+#include "testing/emulation.h"
+
+using namespace niwaki;
+using namespace niwaki::testing;
+
+namespace {
+
+std::size_t at(int64_t index) { return static_cast<std::size_t>(index); }
+
+std::vector<float> random_floats(Random& random, int64_t count, float most = 1.0f) {
+  std::vector<float> values(at(count));
+  for (float& value : values) value = random.real(-most, most);
+  return values;
+}
+
+struct Case {
+  RecurrentParams params;
+  int64_t steps, batch;
+  bool bias = true, states = true;
+};
+
+int64_t gates_of(RecurrentKind kind) { return kind == RecurrentKind::lstm ? 4 : kind == RecurrentKind::gru ? 3 : 1; }
+
+struct Result {
+  std::vector<float> y, h_n, c_n;
+  bool operator==(const Result&) const = default;
+};
+
+// Layers with their tensors, and what torch's formulas make of them in double.
+struct Problem {
+  struct Tensors {
+    std::vector<float> w_ih, w_hh, b_ih, b_hh, w_hr;
+  };
+  Case c;
+  std::vector<Tensors> tensors;
+  std::vector<float> x, h0, c0;
+
+  Problem(const Case& given, Random& random) : c(given) {
+    const RecurrentParams& p = c.params;
+    const int64_t rows = gates_of(p.kind) * p.hidden, states = p.layers * p.directions;
+    for (int64_t i = 0; i < states; ++i) {
+      const int64_t inputs = i < p.directions ? p.inputs : p.directions * p.width();
+      const auto most = 2.0f / std::sqrt(static_cast<float>(inputs + p.width()));
+      tensors.push_back({random_floats(random, rows * inputs, most), random_floats(random, rows * p.width(), most),
+                         random_floats(random, rows), random_floats(random, rows),
+                         random_floats(random, p.projection * p.hidden, most)});
+    }
+    x = random_floats(random, c.steps * c.batch * p.inputs, 2.0f);
+    h0 = random_floats(random, states * c.batch * p.width());
+    c0 = random_floats(random, states * c.batch * p.hidden);
+  }
+
+  Result empty() const {
+    const RecurrentParams& p = c.params;
+    const int64_t states = p.layers * p.directions * c.batch;
+    const float odd = std::numeric_limits<float>::quiet_NaN();
+    return {std::vector<float>(at(c.steps * c.batch * p.directions * p.width()), odd),
+            std::vector<float>(at(states * p.width()), odd),
+            std::vector<float>(at(p.kind == RecurrentKind::lstm ? states * p.hidden : 0), odd)};
+  }
+
+  Result run(Isa isa, int threads) const {
+    std::vector<RecurrentWeights> weights;
+    for (const Tensors& t : tensors)
+      weights.push_back({t.w_ih.data(), t.w_hh.data(), c.bias ? t.b_ih.data() : nullptr, c.bias ? t.b_hh.data() : nullptr,
+                         c.params.projection > 0 ? t.w_hr.data() : nullptr});
+    const Recurrent layers(c.params, weights, isa);
+    Result result = empty();
+    ThreadPool pool(threads);
+    Buffer scratch(at(layers.scratch_bytes(c.steps, c.batch, threads) * threads));
+    std::memset(scratch.data(), 0xff, scratch.size());
+    layers.run({x.data(), c.states ? h0.data() : nullptr, c.states ? c0.data() : nullptr, result.y.data(), result.h_n.data(),
+                result.c_n.data(), c.steps, c.batch},
+               scratch.data(), pool);
+    return result;
+  }
+
+  // One direction of a layer over a sequence of [steps][batch][inputs].
+  void direction(int64_t state, bool reverse, const std::vector<double>& in, int64_t inputs, std::vector<double>& out,
+                 int64_t out_width, int64_t out_at, Result& result) const {
+    const RecurrentParams& p = c.params;
+    const Tensors& t = tensors[at(state)];
+    const int64_t width = p.width(), hidden = p.hidden;
+    const auto sigmoid = [](double v) { return 1.0 / (1.0 + std::exp(-v)); };
+    for (int64_t n = 0; n < c.batch; ++n) {
+      std::vector<double> h(at(width), 0.0), cell(at(hidden), 0.0);
+      for (int64_t i = 0; c.states && i < width; ++i) h[at(i)] = h0[at((state * c.batch + n) * width + i)];
+      for (int64_t i = 0; c.states && i < hidden; ++i) cell[at(i)] = c0[at((state * c.batch + n) * hidden + i)];
+      for (int64_t step = 0; step < c.steps; ++step) {
+        const int64_t time = reverse ? c.steps - 1 - step : step;
+        std::vector<double> units(at(hidden));
+        for (int64_t unit = 0; unit < hidden; ++unit) {
+          double from_in[4], from_hidden[4];
+          for (int64_t gate = 0; gate < gates_of(p.kind); ++gate) {
+            const int64_t row = gate * hidden + unit;
+            from_in[gate] = c.bias ? t.b_ih[at(row)] : 0.0;
+            from_hidden[gate] = c.bias ? t.b_hh[at(row)] : 0.0;
+            for (int64_t k = 0; k < inputs; ++k)
+              from_in[gate] += t.w_ih[at(row * inputs + k)] * in[at((time * c.batch + n) * inputs + k)];
+            for (int64_t k = 0; k < width; ++k) from_hidden[gate] += t.w_hh[at(row * width + k)] * h[at(k)];
+          }
+          const auto sum = [&](int gate) { return from_in[gate] + from_hidden[gate]; };
+          switch (p.kind) {
+            case RecurrentKind::lstm:
+              cell[at(unit)] = sigmoid(sum(1)) * cell[at(unit)] + sigmoid(sum(0)) * std::tanh(sum(2));
+              units[at(unit)] = sigmoid(sum(3)) * std::tanh(cell[at(unit)]);
+              break;
+            case RecurrentKind::gru: {
+              const double fresh = std::tanh(from_in[2] + sigmoid(sum(0)) * from_hidden[2]), update = sigmoid(sum(1));
+              units[at(unit)] = (1.0 - update) * fresh + update * h[at(unit)];
+              break;
+            }
+            case RecurrentKind::rnn_tanh: units[at(unit)] = std::tanh(sum(0)); break;
+            case RecurrentKind::rnn_relu: units[at(unit)] = std::max(sum(0), 0.0); break;
+          }
+        }
+        h = units;
+        if (p.projection > 0) {
+          h.assign(at(width), 0.0);
+          for (int64_t i = 0; i < width; ++i)
+            for (int64_t k = 0; k < hidden; ++k) h[at(i)] += t.w_hr[at(i * hidden + k)] * units[at(k)];
+        }
+        for (int64_t i = 0; i < width; ++i) out[at((time * c.batch + n) * out_width + out_at + i)] = h[at(i)];
+      }
+      for (int64_t i = 0; i < width; ++i) result.h_n[at((state * c.batch + n) * width + i)] = static_cast<float>(h[at(i)]);
+      if (p.kind != RecurrentKind::lstm) continue;
+      for (int64_t i = 0; i < hidden; ++i) result.c_n[at((state * c.batch + n) * hidden + i)] = static_cast<float>(cell[at(i)]);
+    }
+  }
+
+  Result expected() const {
+    const RecurrentParams& p = c.params;
+    Result result = empty();
+    const auto place = [&](int64_t time, int64_t n, int64_t width) {
+      return (p.batch_first ? n * c.steps + time : time * c.batch + n) * width;
+    };
+    std::vector<double> in;
+    for (int64_t i = 0; i < c.steps * c.batch; ++i)
+      for (int64_t k = 0; k < p.inputs; ++k) in.push_back(x[at(place(i / c.batch, i % c.batch, p.inputs) + k)]);
+    const int64_t out_width = p.directions * p.width();
+    for (int64_t layer = 0; layer < p.layers; ++layer) {
+      std::vector<double> out(at(c.steps * c.batch * out_width));
+      for (int64_t d = 0; d < p.directions; ++d)
+        direction(layer * p.directions + d, d == 1, in, layer == 0 ? p.inputs : out_width, out, out_width, d * p.width(), result);
+      in = out;
+    }
+    for (int64_t i = 0; i < c.steps * c.batch; ++i)
+      for (int64_t k = 0; k < out_width; ++k)
+        result.y[at(place(i / c.batch, i % c.batch, out_width) + k)] = static_cast<float>(in[at(i * out_width + k)]);
+    return result;
+  }
+};
+
+void check_near(const std::vector<float>& found, const std::vector<float>& wanted) {
+  CHECK_EQ(found.size(), wanted.size());
+  for (std::size_t i = 0; i < found.size(); ++i) CHECK(std::abs(found[i] - wanted[i]) < 2e-5f * (1.0f + std::abs(wanted[i])));
+}
+
+TEST(recurrent_selection) { check_selection(recurrent_kernels(), select_recurrent); }
+
+TEST(recurrent_layers_equal_their_formulas_and_the_same_bits_everywhere) {
+  Random random(1);
+  using enum RecurrentKind;
+  for (const RecurrentKind kind : {lstm, gru, rnn_tanh, rnn_relu}) {
+    const Case cases[] = {{{kind, 1, 1, 0, 1, 1, false}, 1, 1},
+                          {{kind, 5, 16, 0, 1, 1, false}, 7, 3},
+                          {{kind, 5, 33, 0, 1, 1, true}, 6, 2, true, false},
+                          {{kind, 9, 20, 0, 3, 2, true}, 5, 3},
+                          {{kind, 3, 7, 0, 2, 2, false}, 4, 1, false, false},
+                          {{kind, 2, 5, 0, 4, 1, false}, 300, 1},
+                          {{kind, 40, 100, 0, 1, 2, false}, 3, 300},
+                          {{lstm, 6, 21, 9, 2, 2, true}, 4, 3},
+                          {{lstm, 6, 70, 60, 1, 1, false}, 9, 2, true, false}};
+    for (const Case& c : cases) {
+      if (kind != lstm && c.params.projection > 0) continue;
+      const Problem problem(c, random);
+      const Result first = problem.run(Isa::scalar, 1), wanted = problem.expected();
+      check_near(first.y, wanted.y);
+      check_near(first.h_n, wanted.h_n);
+      check_near(first.c_n, wanted.c_n);
+      for (const Isa isa : swept_isas())
+        for (const int threads : {1, 3}) CHECK(problem.run(isa, threads) == first);
+    }
+  }
+}
+
+// Large sums saturate, and what is not a number stays that and in its row.
+TEST(recurrent_layers_with_odd_numbers) {
+  Random random(2);
+  using enum RecurrentKind;
+  for (const RecurrentKind kind : {lstm, gru, rnn_tanh, rnn_relu}) {
+    Problem problem({{kind, 4, 18, 0, 1, 1, false}, 3, 3}, random);
+    problem.x[4] = std::numeric_limits<float>::quiet_NaN();  // step 0, row 1
+    problem.x[8] = 1e30f;                                    // step 0, row 2
+    for (const Isa isa : swept_isas()) {
+      const Result found = problem.run(isa, 1);
+      for (int64_t i = 0; i < 3 * 18; ++i) CHECK_EQ(std::isnan(found.h_n[at(i)]), i / 18 == 1);
+    }
+  }
+}
+
+}  // namespace
