@@ -63,6 +63,7 @@ std::unique_ptr<Step> make(const StepMaker& maker) {
     case Op::matmul:
     case Op::attention:
     case Op::dynamic_linear: return make_product(maker);
+    case Op::recurrent: return make_recurrent(maker);
     case Op::convolution:
     case Op::pool:
     case Op::adaptive_pool:

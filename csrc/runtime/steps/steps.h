@@ -24,6 +24,7 @@ std::unique_ptr<Step> make_movement(const StepMaker& maker);
 std::unique_ptr<Step> make_values(const StepMaker& maker);       // full, arange, linspace, size
 std::unique_ptr<Step> make_elementwise(const StepMaker& maker);  // unary, binary, where, cast, channel_affine
 std::unique_ptr<Step> make_product(const StepMaker& maker);      // matmul, attention, dynamic_linear
+std::unique_ptr<Step> make_recurrent(const StepMaker& maker);
 std::unique_ptr<Step> make_windows(const StepMaker& maker);      // convolution, pool, adaptive_pool, interpolate, grid_sample
 
 inline const Quantization& quantization(const Graph& graph, int value) { return *graph.value(value).quantization; }
