@@ -1,6 +1,7 @@
 // Kernels chosen by timing: same results, and nothing but the choice differs.
 #include "runtime/autotune.h"
 
+#include "graph/test_tools.h"
 #include "runtime/session.h"
 #include "testing/test.h"
 
@@ -10,8 +11,8 @@ namespace {
 // Two layers that can be dense or sparse, of which the second has few weights, and a grouped one that can only be dense.
 Graph small_network() {
   testing::Random random(5);
-  Graph graph;
-  int v = graph.add_node(Op::quantize, "in", {graph.add_input("x", 8, 4)}, {}, {}, Quantization{0.1f, 128});
+  testing::Net net;
+  int v = net.add("quantize", {net.input("x", DType::f32, {"batch", "8", "height", "width"})}, {}, {}, Quantization{0.1f, 128});
   for (const auto& [name, groups, kept] : {std::tuple{"full", 1, 100}, {"pruned", 1, 10}, {"grouped", 2, 100}}) {
     const int64_t inputs = 8 / groups;
     std::vector<int8_t> weight(static_cast<size_t>(8 * inputs * 9));
@@ -22,16 +23,17 @@ Graph small_network() {
     tensors["weight"] = Tensor::copy_of(DType::i8, {8, inputs, 3, 3}, weight.data());
     tensors["weight_scale"] = Tensor::copy_of(DType::f32, {8}, scale.data());
     tensors["bias"] = Tensor::copy_of(DType::i32, {8}, bias.data());
-    v = graph.add_node("conv2d", name, {v}, {{"padding", {1, 1, 1, 1}}, {"groups", {groups}}}, tensors, Quantization{0.2f, 100});
+    v = net.graph.add_node("conv2d", name, {v}, {{"padding", Dims{1, 1, 1, 1}}, {"groups", Dims{groups}}}, tensors,
+                           {Quantization{0.2f, 100}});
   }
-  graph.add_output(graph.add_node(Op::dequantize, "out", {v}, {}, {}, std::nullopt), "y");
-  return graph;
+  net.graph.add_output(net.add("dequantize", {v}), "y");
+  return net.graph;
 }
 
 std::vector<float> run(std::shared_ptr<const Model> model, const std::vector<float>& x, int64_t size) {
   Session session(std::move(model), 2);
   std::vector<float> y(x.size());
-  float* const target = y.data();
+  void* const target = y.data();
   const Session::Input input{x.data(), {1, 8, size, size}};
   session.run({&input, 1}, {&target, 1});
   return y;
@@ -44,7 +46,7 @@ TEST(autotune_changes_no_result) {
   testing::Random random(6);
   std::vector<float> x(8 * 13 * 13);
   for (float& value : x) value = random.real(-10.0f, 10.0f);
-  const std::vector<std::vector<int64_t>> sizes = {{3, 8, 20, 20}};  // tuned for one size, run at another
+  const std::vector<Sizes> sizes = {{3, 8, 20, 20}};  // tuned for one size, run at another
   for (Isa isa : supported_isas()) {
     const std::shared_ptr<const Model> tuned = autotune(graph, isa, sizes, 2, 0.0);
     const auto plain = std::make_shared<const Model>(graph, isa);
@@ -63,7 +65,7 @@ TEST(autotune_changes_no_result) {
 
 TEST(autotune_refuses_what_cannot_be_timed) {
   const Graph graph = small_network();
-  const std::vector<std::vector<int64_t>> empty = {{0, 8, 20, 20}}, wrong = {{1, 9, 20, 20}};
+  const std::vector<Sizes> empty = {{0, 8, 20, 20}}, wrong = {{1, 9, 20, 20}};
   CHECK_THROWS(autotune(graph, Isa::scalar, empty, 1, 0.0), "An empty batch");
   CHECK_THROWS(autotune(graph, Isa::scalar, wrong, 1, 0.0), "must have the shape");
   CHECK_THROWS(autotune(graph, Isa::scalar, {}, 1, 0.0), "takes 1 inputs, not 0");

@@ -1,4 +1,5 @@
-// A second implementation of docs/architecture.md, "Numbers": plain loops over NCHW arrays, for tests only.
+// A second implementation of docs/architecture.md, "Numbers", and of the operators that move elements: plain loops over row-major arrays, for
+// tests only.
 #pragma once
 
 #include <algorithm>
@@ -11,29 +12,47 @@
 
 namespace niwaki::testing {
 
-struct Array {
-  Shape shape;
-  std::vector<int32_t> q;   // of a u8 value
-  std::vector<float> real;  // of an f32 value
+// Floats and integers alike: double holds all of both.
+struct Values {
+  Sizes shape;
+  std::vector<double> data;
 
+  int64_t dim(size_t axis) const { return shape[axis]; }
+  // Of an image [N, C, H, W].
   size_t index(int64_t n, int64_t c, int64_t y, int64_t x) const {
-    return static_cast<size_t>(((n * shape.channels + c) * shape.height + y) * shape.width + x);
+    return static_cast<size_t>(((n * shape[1] + c) * shape[2] + y) * shape[3] + x);
   }
-  int32_t at(int64_t n, int64_t c, int64_t y, int64_t x) const { return q[index(n, c, y, x)]; }
+  int32_t at(int64_t n, int64_t c, int64_t y, int64_t x) const { return static_cast<int32_t>(data[index(n, c, y, x)]); }
+  int32_t q(size_t i) const { return static_cast<int32_t>(data[i]); }
+
+  // Along one axis: element i of `size` begins at outer * size * inner + i * inner.
+  int64_t outer(size_t axis) const { return product(0, axis); }
+  int64_t inner(size_t axis) const { return product(axis + 1, shape.size()); }
+  int64_t product(size_t begin, size_t end) const {
+    int64_t count = 1;
+    for (size_t i = begin; i < end; ++i) count *= shape[i];
+    return count;
+  }
 };
 
 class Interpreter {
  public:
-  // `graph` is fused: what a residual means depends on it. inputs: one array of floats for each input.
-  Interpreter(const Graph& graph, const std::vector<Array>& inputs) : graph_(graph), arrays_(graph.values().size()) {
-    for (size_t i = 0; i < inputs.size(); ++i) array(graph.inputs()[i].value) = inputs[i];
-    for (const Node& node : graph.nodes()) run(node);
+  // `graph` is fused: what a residual means depends on it. inputs: of the graph's, in order; states: as they are now.
+  Interpreter(const Graph& graph, const std::vector<Values>& inputs, const std::vector<Values>& states = {})
+      : graph_(graph), values_(graph.values().size()) {
+    std::vector<Sizes> sizes;
+    for (const Values& input : inputs) sizes.push_back(input.shape);
+    inferred_ = infer_shapes(graph, sizes);
+    for (size_t i = 0; i < inputs.size(); ++i) value(graph.inputs()[i].value) = inputs[i];
+    for (size_t i = 0; i < states.size(); ++i) value(graph.states()[i].value) = states[i];
+    for (size_t k = 0; k < graph.nodes().size(); ++k) run(graph.nodes()[k], inferred_.attributes[k]);
   }
-  const std::vector<float>& output(size_t i) { return array(graph_.outputs()[i].value).real; }
+  const Values& output(size_t i) { return value(graph_.outputs()[i].value); }
+  const Values& next_state(size_t i) { return value(graph_.states()[i].next); }
 
  private:
-  Array& array(int value) { return arrays_[static_cast<size_t>(value)]; }
-  const Quantization& q(int value) const { return *graph_.value(value).quantization; }
+  Values& value(int index) { return values_[static_cast<size_t>(index)]; }
+  const Quantization& q(int index) const { return *graph_.value(index).quantization; }
 
   // round_half_even(clamp(t)) + zero, within [low, high]
   static int32_t finish(float t, int32_t zero, int64_t low, int64_t high) {
@@ -42,146 +61,207 @@ class Interpreter {
   }
 
   template <typename Function>
-  static void for_each(const Shape& s, const Function& function) {
-    for (int64_t n = 0; n < s.images; ++n)
-      for (int64_t c = 0; c < s.channels; ++c)
-        for (int64_t y = 0; y < s.height; ++y)
-          for (int64_t x = 0; x < s.width; ++x) function(n, c, y, x);
+  static void for_each_pixel(const Values& v, const Function& function) {
+    for (int64_t n = 0; n < v.dim(0); ++n)
+      for (int64_t c = 0; c < v.dim(1); ++c)
+        for (int64_t y = 0; y < v.dim(2); ++y)
+          for (int64_t x = 0; x < v.dim(3); ++x) function(n, c, y, x);
   }
 
-  void run(const Node& node) {
-    std::vector<Shape> shapes;
-    for (int input : node.inputs) shapes.push_back(array(input).shape);
-    Array& out = array(node.output);
-    out.shape = infer_shape(node, shapes);
-    const bool quantized = graph_.value(node.output).quantization.has_value();
-    (quantized ? out.q.resize(static_cast<size_t>(out.shape.elements()))
-               : out.real.resize(static_cast<size_t>(out.shape.elements())));
-    const Array& in = array(node.inputs[0]);
+  void run(const Node& node, const Attributes& attributes) {
+    Values& out = value(node.outputs[0]);
+    out.shape = inferred_.shapes[static_cast<size_t>(node.outputs[0])];
+    out.data.resize(static_cast<size_t>(elements_of(out.shape)));
+    if (node.op == Op::constant) return constant(node.tensor("value"), out);
+    const Values& in = value(node.inputs[0]);
+    if (node.has("phases")) return phases(node, in, out);
     switch (node.op) {
-      case Op::conv2d:
-      case Op::linear: return convolve(node, in, out);
+      case Op::conv2d: return convolve(node, in, out);
+      case Op::linear: return linear(node, in, out);
       case Op::max_pool2d:
       case Op::avg_pool2d: return pool(node, in, out);
       case Op::adaptive_avg_pool2d: return adaptive(node, in, out);
-      case Op::quantize: {
-        const float inverse = 1.0f / q(node.output).scale;
-        for (size_t i = 0; i < out.q.size(); ++i) {
-          const float t = in.real[i] * inverse;
-          out.q[i] = std::isnan(t) ? 0 : finish(t, q(node.output).zero_point, 0, 255);
-        }
-        return;
-      }
-      case Op::dequantize:
-        for (size_t i = 0; i < out.real.size(); ++i)
-          out.real[i] = static_cast<float>(in.q[i] - q(node.inputs[0]).zero_point) * q(node.inputs[0]).scale;
-        return;
-      case Op::reshape: out.q = in.q; return;
-      default:
-        for_each(out.shape, [&](int64_t n, int64_t c, int64_t y, int64_t x) {
-          out.q[out.index(n, c, y, x)] = element(node, in, n, c, y, x);
-        });
-    }
-  }
-
-  int32_t element(const Node& node, const Array& in, int64_t n, int64_t c, int64_t y, int64_t x) {
-    const Quantization &a = q(node.inputs[0]), &out = q(node.output);
-    switch (node.op) {
-      case Op::add: {
-        const Quantization& b = q(node.inputs[1]);
-        const float left = static_cast<float>(in.at(n, c, y, x) - a.zero_point) * (a.scale / out.scale);
-        const float right = static_cast<float>(array(node.inputs[1]).at(n, c, y, x) - b.zero_point) * (b.scale / out.scale);
-        return finish(left + right, out.zero_point, node.integer("low"), node.integer("high"));
-      }
-      case Op::mul: {
-        const Quantization& b = q(node.inputs[1]);
-        const Array& other = array(node.inputs[1]);
-        const bool one = other.shape.height == 1 && other.shape.width == 1;
-        const int32_t product = (in.at(n, c, y, x) - a.zero_point) * (other.at(n, c, one ? 0 : y, one ? 0 : x) - b.zero_point);
-        return finish(static_cast<float>(product) * ((a.scale * b.scale) / out.scale), out.zero_point, node.integer("low"),
-                      node.integer("high"));
-      }
-      case Op::clamp:
-        return static_cast<int32_t>(std::clamp<int64_t>(in.at(n, c, y, x), node.integer("low"), node.integer("high")));
-      case Op::table: return node.tensor("table").data()[in.at(n, c, y, x)];
-      case Op::concat:
-        for (int input : node.inputs) {
-          if (c < array(input).shape.channels) return array(input).at(n, c, y, x);
-          c -= array(input).shape.channels;
-        }
-        return -1;
-      case Op::slice: {
-        int64_t position[3] = {c, y, x};
-        const int64_t sizes[3] = {in.shape.channels, in.shape.height, in.shape.width};
-        const auto axis = static_cast<size_t>(node.integer("axis") - 1);
-        const int64_t start = node.integer("start");
-        position[axis] =
-            std::clamp(start < 0 ? start + sizes[axis] : start, int64_t{0}, sizes[axis]) + position[axis] * node.integer("step");
-        return in.at(n, position[0], position[1], position[2]);
-      }
-      case Op::pad: {
-        const auto& p = node.integers("padding");
-        const int64_t ic = c - p[0], iy = y - p[2], ix = x - p[4];
-        if (ic < 0 || iy < 0 || ix < 0 || ic >= in.shape.channels || iy >= in.shape.height || ix >= in.shape.width)
-          return node.integer("value") < 0 ? a.zero_point : static_cast<int32_t>(node.integer("value"));
-        return in.at(n, ic, iy, ix);
-      }
+      case Op::reshape: out.data = in.data; return;
+      case Op::permute: return permute(node, in, out);
+      case Op::concat: return concat(node, out);
+      case Op::slice: return slice(attributes, in, out);
+      case Op::pad: return pad(node, attributes, in, out);
       case Op::channel_shuffle: {
-        const int64_t groups = node.integer("groups"), size = in.shape.channels / groups;
-        return in.at(n, c % groups * size + c / groups, y, x);
+        const int64_t groups = node.integer("groups"), size = in.dim(1) / groups;
+        return for_each_pixel(out, [&](int64_t n, int64_t c, int64_t y, int64_t x) {
+          out.data[out.index(n, c, y, x)] = in.at(n, c % groups * size + c / groups, y, x);
+        });
       }
-      case Op::upsample_nearest2d: return in.at(n, c, y / node.integers("scale")[0], x / node.integers("scale")[1]);
-      default: return -1;
+      case Op::upsample_nearest2d:
+        return for_each_pixel(out, [&](int64_t n, int64_t c, int64_t y, int64_t x) {
+          out.data[out.index(n, c, y, x)] = in.at(n, c, y / node.integers("scale")[0], x / node.integers("scale")[1]);
+        });
+      default:
+        for (size_t i = 0; i < out.data.size(); ++i) out.data[i] = element(node, in, i);
     }
   }
 
-  void convolve(const Node& node, const Array& in, Array& out) {
-    const auto& w = node.tensor("weight");
-    const int64_t per_group = w.shape()[1], outputs = w.shape()[0];
-    const bool image = node.op == Op::conv2d;
-    const int64_t kh = image ? w.shape()[2] : 1, kw = image ? w.shape()[3] : 1, groups = image ? node.integer("groups") : 1;
-    const int64_t sy = image ? node.integers("stride")[0] : 1, sx = image ? node.integers("stride")[1] : 1;
-    const int64_t dy = image ? node.integers("dilation")[0] : 1, dx = image ? node.integers("dilation")[1] : 1;
-    const int64_t top = image ? node.integers("padding")[0] : 0, left = image ? node.integers("padding")[1] : 0;
-    const Quantization& qx = q(node.inputs[0]);
-    const auto& qy = graph_.value(node.output).quantization;
-    for_each(out.shape, [&](int64_t n, int64_t o, int64_t y, int64_t x) {
-      int32_t acc = node.tensor("bias").as<int32_t>()[o];
-      for (int64_t c = 0; c < per_group; ++c)
-        for (int64_t ky = 0; ky < kh; ++ky)
-          for (int64_t kx = 0; kx < kw; ++kx) {
-            const int64_t iy = y * sy - top + ky * dy, ix = x * sx - left + kx * dx;
-            if (iy < 0 || ix < 0 || iy >= in.shape.height || ix >= in.shape.width) continue;
-            const int32_t weight = w.as<int8_t>()[((o * per_group + c) * kh + ky) * kw + kx];
-            acc += weight * (in.at(n, o / (outputs / groups) * per_group + c, iy, ix) - qx.zero_point);
-          }
-      const float product = qx.scale * node.tensor("weight_scale").as<float>()[o];
-      if (!qy) {
-        out.real[out.index(n, o, y, x)] = static_cast<float>(acc) * product;
-        return;
-      }
-      float t = static_cast<float>(acc) * (product / qy->scale);
-      if (node.inputs.size() > 1) {
-        const Quantization& qr = q(node.inputs[1]);
-        const float residual = static_cast<float>(array(node.inputs[1]).at(n, o, y, x) - qr.zero_point) * (qr.scale / qy->scale);
-        t = t + residual;
-      }
-      out.q[out.index(n, o, y, x)] = finish(t, qy->zero_point, node.integer("low"), node.integer("high"));
+  static void constant(const Tensor& tensor, Values& out) {
+    for (size_t i = 0; i < out.data.size(); ++i) out.data[i] = static_cast<double>(tensor.as<float>()[i]);
+  }
+
+  // graph/phases.h
+  void phases(const Node& node, const Values& in, Values& out) {
+    const auto order = node.integers("phases");
+    const Quantization& made = q(node.outputs[0]);
+    for_each_pixel(out, [&](int64_t n, int64_t i, int64_t y, int64_t x) {
+      const int64_t phase = order[static_cast<size_t>(i)] / in.dim(1), c = order[static_cast<size_t>(i)] % in.dim(1);
+      const int64_t iy = 2 * y + phase / 2, ix = 2 * x + phase % 2;
+      const bool inside = iy < in.dim(2) && ix < in.dim(3);
+      out.data[out.index(n, i, y, x)] = inside ? quantized(in.data[in.index(n, c, iy, ix)], made) : made.zero_point;
     });
   }
 
-  void pool(const Node& node, const Array& in, Array& out) {
-    const auto &kernel = node.integers("kernel"), &stride = node.integers("stride"), &padding = node.integers("padding");
+  static int32_t quantized(double value, const Quantization& to) {
+    const float t = static_cast<float>(value) * (1.0f / to.scale);
+    return std::isnan(t) ? 0 : finish(t, to.zero_point, 0, 255);
+  }
+
+  // Of operators that go element by element.
+  double element(const Node& node, const Values& in, size_t i) {
+    const auto& made = graph_.value(node.outputs[0]).quantization;
+    switch (node.op) {
+      case Op::quantize: return quantized(in.data[i], *made);
+      case Op::dequantize: {
+        const Quantization& a = q(node.inputs[0]);
+        return static_cast<float>(in.q(i) - a.zero_point) * a.scale;
+      }
+      case Op::add: {
+        const Quantization &a = q(node.inputs[0]), &b = q(node.inputs[1]);
+        const float left = static_cast<float>(in.q(i) - a.zero_point) * (a.scale / made->scale);
+        const float right = static_cast<float>(value(node.inputs[1]).q(i) - b.zero_point) * (b.scale / made->scale);
+        return finish(left + right, made->zero_point, node.integer("low"), node.integer("high"));
+      }
+      case Op::mul: {
+        const Quantization &a = q(node.inputs[0]), &b = q(node.inputs[1]);
+        const Values& other = value(node.inputs[1]);
+        const size_t j = other.shape == in.shape ? i : i / static_cast<size_t>(in.dim(2) * in.dim(3));
+        const int32_t product = (in.q(i) - a.zero_point) * (other.q(j) - b.zero_point);
+        return finish(static_cast<float>(product) * ((a.scale * b.scale) / made->scale), made->zero_point, node.integer("low"),
+                      node.integer("high"));
+      }
+      case Op::clamp: return static_cast<double>(std::clamp<int64_t>(in.q(i), node.integer("low"), node.integer("high")));
+      case Op::table: return node.tensor("table").data()[in.q(i)];
+      default: return std::nan("");
+    }
+  }
+
+  void permute(const Node& node, const Values& in, Values& out) {
+    const auto axes = node.integers("axes");
+    for (size_t i = 0; i < out.data.size(); ++i) {
+      int64_t rest = static_cast<int64_t>(i), from = 0;
+      for (size_t axis = axes.size(); axis-- > 0; rest /= out.shape[axis])
+        from += rest % out.shape[axis] * in.inner(static_cast<size_t>(axes[axis]));
+      out.data[i] = in.data[static_cast<size_t>(from)];
+    }
+  }
+
+  void concat(const Node& node, Values& out) {
+    const auto axis = static_cast<size_t>(node.integer("axis"));
+    int64_t before = 0;
+    for (const int input : node.inputs) {
+      const Values& part = value(input);
+      const int64_t run = part.dim(axis) * part.inner(axis), all = out.dim(axis) * out.inner(axis);
+      for (int64_t i = 0; i < part.outer(axis) * run; ++i)
+        out.data[static_cast<size_t>(i / run * all + before * out.inner(axis) + i % run)] = part.data[static_cast<size_t>(i)];
+      before += part.dim(axis);
+    }
+  }
+
+  void slice(const Attributes& attributes, const Values& in, Values& out) {
+    const auto integer = [&](const char* name) { return std::get<Dims>(attributes.at(name)).at(0).value(); };
+    const auto axis = static_cast<size_t>(integer("axis"));
+    const int64_t size = in.dim(axis), given = integer("start"), start = std::clamp(given < 0 ? given + size : given, int64_t{0}, size);
+    const int64_t inner = out.inner(axis), count = out.dim(axis);
+    for (size_t i = 0; i < out.data.size(); ++i) {
+      const int64_t at = static_cast<int64_t>(i), outer = at / inner / count, position = start + at / inner % count * integer("step");
+      out.data[i] = in.data[static_cast<size_t>((outer * size + position) * inner + at % inner)];
+    }
+  }
+
+  void pad(const Node& node, const Attributes& attributes, const Values& in, Values& out) {
+    const Dims& padding = std::get<Dims>(attributes.at("padding"));
+    const auto& quantization = graph_.value(node.outputs[0]).quantization;
+    const double fill = !quantization               ? node.number("value")
+                        : node.integer("q") < 0 ? quantization->zero_point
+                                                    : static_cast<double>(node.integer("q"));
+    for (size_t i = 0; i < out.data.size(); ++i) {
+      int64_t rest = static_cast<int64_t>(i), from = 0;
+      bool inside = true;
+      for (size_t axis = out.shape.size(); axis-- > 0; rest /= out.shape[axis]) {
+        const int64_t at = rest % out.shape[axis] - padding[axis * 2].value();
+        inside = inside && at >= 0 && at < in.shape[axis];
+        from += at * in.inner(axis);
+      }
+      out.data[i] = inside ? in.data[static_cast<size_t>(from)] : fill;
+    }
+  }
+
+  // The sum of a layer as its output. `index`: of the output's element, of output channel o.
+  void finish_layer(const Node& node, Values& out, size_t index, int64_t o, int32_t sum) {
+    const float product = q(node.inputs[0]).scale * node.tensor("weight_scale").as<float>()[o];
+    const auto& made = graph_.value(node.outputs[0]).quantization;
+    if (!made) {
+      out.data[index] = static_cast<float>(sum) * product;
+      return;
+    }
+    float t = static_cast<float>(sum) * (product / made->scale);
+    if (node.inputs.size() > 1) {
+      const Quantization& r = q(node.inputs[1]);
+      const float residual = static_cast<float>(value(node.inputs[1]).q(index) - r.zero_point) * (r.scale / made->scale);
+      t = t + residual;
+    }
+    out.data[index] = finish(t, made->zero_point, node.integer("low"), node.integer("high"));
+  }
+
+  void linear(const Node& node, const Values& in, Values& out) {
+    const Tensor& weight = node.tensor("weight");
+    const int64_t outputs = weight.shape()[0], inputs = weight.shape()[1];
+    for (size_t i = 0; i < out.data.size(); ++i) {
+      const int64_t row = static_cast<int64_t>(i) / outputs, o = static_cast<int64_t>(i) % outputs;
+      int32_t sum = node.tensor("bias").as<int32_t>()[o];
+      for (int64_t c = 0; c < inputs; ++c)
+        sum += weight.as<int8_t>()[o * inputs + c] * (in.q(static_cast<size_t>(row * inputs + c)) - q(node.inputs[0]).zero_point);
+      finish_layer(node, out, i, o, sum);
+    }
+  }
+
+  void convolve(const Node& node, const Values& in, Values& out) {
+    const auto& w = node.tensor("weight");
+    const int64_t outputs = w.shape()[0], per_group = w.shape()[1], kh = w.shape()[2], kw = w.shape()[3];
+    const auto stride = node.integers("stride"), dilation = node.integers("dilation"), padding = node.integers("padding");
+    const int64_t groups = node.integer("groups");
+    for_each_pixel(out, [&](int64_t n, int64_t o, int64_t y, int64_t x) {
+      int32_t sum = node.tensor("bias").as<int32_t>()[o];
+      for (int64_t c = 0; c < per_group; ++c)
+        for (int64_t ky = 0; ky < kh; ++ky)
+          for (int64_t kx = 0; kx < kw; ++kx) {
+            const int64_t iy = y * stride[0] - padding[0] + ky * dilation[0], ix = x * stride[1] - padding[1] + kx * dilation[1];
+            if (iy < 0 || ix < 0 || iy >= in.dim(2) || ix >= in.dim(3)) continue;
+            const int32_t weight = w.as<int8_t>()[((o * per_group + c) * kh + ky) * kw + kx];
+            sum += weight * (in.at(n, o / (outputs / groups) * per_group + c, iy, ix) - q(node.inputs[0]).zero_point);
+          }
+      finish_layer(node, out, out.index(n, o, y, x), o, sum);
+    });
+  }
+
+  void pool(const Node& node, const Values& in, Values& out) {
+    const auto kernel = node.integers("kernel"), stride = node.integers("stride"), padding = node.integers("padding");
     const bool max = node.op == Op::max_pool2d;
     const int64_t dy = max ? node.integers("dilation")[0] : 1, dx = max ? node.integers("dilation")[1] : 1;
-    const Quantization &qx = q(node.inputs[0]), &qy = q(node.output);
-    for_each(out.shape, [&](int64_t n, int64_t c, int64_t y, int64_t x) {
+    const Quantization &qx = q(node.inputs[0]), &qy = q(node.outputs[0]);
+    for_each_pixel(out, [&](int64_t n, int64_t c, int64_t y, int64_t x) {
       int32_t largest = 0, sum = 0, inside = 0, grown = 0;
       for (int64_t ky = 0; ky < kernel[0]; ++ky)
         for (int64_t kx = 0; kx < kernel[1]; ++kx) {
           const int64_t iy = y * stride[0] - padding[0] + ky * dy, ix = x * stride[1] - padding[1] + kx * dx;
-          grown += iy < in.shape.height + padding[2] && ix < in.shape.width + padding[3];
-          if (iy < 0 || ix < 0 || iy >= in.shape.height || ix >= in.shape.width) continue;
+          grown += iy < in.dim(2) + padding[2] && ix < in.dim(3) + padding[3];
+          if (iy < 0 || ix < 0 || iy >= in.dim(2) || ix >= in.dim(3)) continue;
           largest = std::max(largest, in.at(n, c, iy, ix));
           sum += in.at(n, c, iy, ix) - qx.zero_point;
           ++inside;
@@ -194,28 +274,29 @@ class Interpreter {
         const float t = static_cast<float>(sum) * ((qx.scale / qy.scale) / static_cast<float>(divisor));
         result = finish(t, qy.zero_point, node.integer("low"), node.integer("high"));
       }
-      out.q[out.index(n, c, y, x)] = result;
+      out.data[out.index(n, c, y, x)] = result;
     });
   }
 
-  void adaptive(const Node& node, const Array& in, Array& out) {
-    const Quantization &qx = q(node.inputs[0]), &qy = q(node.output);
-    for_each(out.shape, [&](int64_t n, int64_t c, int64_t y, int64_t x) {
-      const auto begin = [](int64_t i, int64_t size, int64_t count) { return i * size / count; };
-      const auto end = [](int64_t i, int64_t size, int64_t count) { return ((i + 1) * size + count - 1) / count; };
+  void adaptive(const Node& node, const Values& in, Values& out) {
+    const Quantization &qx = q(node.inputs[0]), &qy = q(node.outputs[0]);
+    const auto begin = [](int64_t i, int64_t size, int64_t count) { return i * size / count; };
+    const auto end = [](int64_t i, int64_t size, int64_t count) { return ((i + 1) * size + count - 1) / count; };
+    for_each_pixel(out, [&](int64_t n, int64_t c, int64_t y, int64_t x) {
       int32_t sum = 0, count = 0;
-      for (int64_t iy = begin(y, in.shape.height, out.shape.height); iy < end(y, in.shape.height, out.shape.height); ++iy)
-        for (int64_t ix = begin(x, in.shape.width, out.shape.width); ix < end(x, in.shape.width, out.shape.width); ++ix) {
+      for (int64_t iy = begin(y, in.dim(2), out.dim(2)); iy < end(y, in.dim(2), out.dim(2)); ++iy)
+        for (int64_t ix = begin(x, in.dim(3), out.dim(3)); ix < end(x, in.dim(3), out.dim(3)); ++ix) {
           sum += in.at(n, c, iy, ix) - qx.zero_point;
           ++count;
         }
       const float t = static_cast<float>(sum) * ((qx.scale / qy.scale) / static_cast<float>(count));
-      out.q[out.index(n, c, y, x)] = finish(t, qy.zero_point, node.integer("low"), node.integer("high"));
+      out.data[out.index(n, c, y, x)] = finish(t, qy.zero_point, node.integer("low"), node.integer("high"));
     });
   }
 
   const Graph& graph_;
-  std::vector<Array> arrays_;
+  Inferred inferred_;
+  std::vector<Values> values_;
 };
 
 }  // namespace niwaki::testing

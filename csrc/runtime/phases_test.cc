@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "graph/fuse.h"
+#include "graph/test_tools.h"
 #include "runtime/session.h"
 #include "testing/test.h"
 
@@ -14,7 +15,7 @@ namespace {
 
 struct Layer {
   int64_t channels, outputs, kernel_h, kernel_w;
-  std::vector<int64_t> padding;  // top, left, bottom, right
+  Dims padding;  // top, left, bottom, right
 };
 
 // Image -> quantize -> conv2d with stride 2. With `reader` the quantized image is an output, too, and so must stay as it is.
@@ -26,19 +27,17 @@ Graph make_graph(const Layer& layer, bool reader) {
   const std::vector<float> scale(static_cast<size_t>(layer.outputs), 0.002f);
   std::vector<int32_t> bias;
   for (int64_t o = 0; o < layer.outputs; ++o) bias.push_back(random.integer(-500, 500));
-  Graph graph;
-  const int image = graph.add_input("image", layer.channels, 4);
-  const int q = graph.add_node("quantize", "quantize", {image}, {}, {}, Quantization{0.02f, 117});
+  niwaki::testing::Net net;
+  const int image = net.input("image", DType::f32, {"batch", std::to_string(layer.channels), "height", "width"});
+  const int q = net.add("quantize", {image}, {}, {}, Quantization{0.02f, 117});
   Tensors tensors;
   tensors["weight"] = Tensor::copy_of(DType::i8, {layer.outputs, layer.channels, layer.kernel_h, layer.kernel_w}, weight.data());
   tensors["weight_scale"] = Tensor::copy_of(DType::f32, {layer.outputs}, scale.data());
   tensors["bias"] = Tensor::copy_of(DType::i32, {layer.outputs}, bias.data());
-  const int out = graph.add_node("conv2d", "stem", {q},
-                                 {{"stride", {2, 2}}, {"padding", layer.padding}, {"dilation", {1, 1}}, {"groups", {1}}}, tensors,
-                                 Quantization{0.05f, 100});
-  graph.add_output(graph.add_node("dequantize", "floats", {out}, {}, {}, std::nullopt), "out");
-  if (reader) graph.add_output(graph.add_node("dequantize", "image_back", {q}, {}, {}, std::nullopt), "image_back");
-  return graph;
+  const int out = net.add("conv2d", {q}, {{"stride", Dims{2}}, {"padding", layer.padding}}, tensors, Quantization{0.05f, 100});
+  net.graph.add_output(net.add("dequantize", {out}), "out");
+  if (reader) net.graph.add_output(net.add("dequantize", {q}), "image_back");
+  return net.graph;
 }
 
 std::vector<float> run(const Graph& graph, Isa isa, int64_t images, int64_t channels, int64_t height, int64_t width) {
@@ -46,14 +45,10 @@ std::vector<float> run(const Graph& graph, Isa isa, int64_t images, int64_t chan
   Random random(11);
   std::vector<float> in(static_cast<size_t>(images * channels * height * width));
   for (float& value : in) value = random.real(-3.0f, 3.0f);
-  const std::vector<int64_t> sizes{images, channels, height, width};
+  const Sizes sizes{images, channels, height, width};
   std::vector<std::vector<float>> outs;
-  std::vector<float*> addresses;
-  for (const auto& shape : session.output_sizes(std::vector<std::vector<int64_t>>{sizes})) {
-    int64_t elements = 1;
-    for (int64_t size : shape) elements *= size;
-    outs.emplace_back(static_cast<size_t>(elements));
-  }
+  std::vector<void*> addresses;
+  for (const Sizes& shape : session.output_shapes(std::vector<Sizes>{sizes})) outs.emplace_back(static_cast<size_t>(elements_of(shape)));
   for (auto& out : outs) addresses.push_back(out.data());
   session.run(std::vector<Session::Input>{{in.data(), sizes}}, addresses);
   return outs[0];
