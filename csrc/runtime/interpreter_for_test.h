@@ -87,10 +87,12 @@ class Interpreter {
       case Op::slice: return slice(attributes, in, out);
       case Op::pad: return pad(node, attributes, in, out);
       case Op::channel_shuffle: {
-        const int64_t groups = node.integer("groups"), size = in.dim(1) / groups;
-        return for_each_pixel(out, [&](int64_t n, int64_t c, int64_t y, int64_t x) {
-          out.data[out.index(n, c, y, x)] = in.at(n, c % groups * size + c / groups, y, x);
-        });
+        const int64_t groups = node.integer("groups"), size = in.dim(1) / groups, inner = in.inner(1);
+        for (int64_t i = 0; i < static_cast<int64_t>(out.data.size()); ++i) {
+          const int64_t c = i / inner % in.dim(1), from = c % groups * size + c / groups;
+          out.data[static_cast<size_t>(i)] = in.data[static_cast<size_t>(i + (from - c) * inner)];
+        }
+        return;
       }
       case Op::upsample_nearest2d:
         return for_each_pixel(out, [&](int64_t n, int64_t c, int64_t y, int64_t x) {

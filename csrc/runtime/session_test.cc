@@ -72,7 +72,7 @@ TEST(session_inputs_of_unlike_batches) {
 TEST(session_many_sizes_in_turn) {
   Net net;
   const int q = net.add("quantize", {net.input("x", DType::f32, {"batch", "4", "height", "width"})}, {}, {}, kHalf);
-  const int pool = net.add("max_pool2d", {q}, {{"kernel", Dims{2}}}, {}, kHalf);
+  const int pool = net.add("max_pool2d", {q}, {{"kernel", Dims{2}}, {"stride", Dims{2}}}, {}, kHalf);
   net.graph.add_output(net.add("dequantize", {pool}), "y");
   Session session(model_of(net.graph), 1);
   for (int round = 0; round < 2; ++round)
