@@ -94,6 +94,34 @@ NIWAKI_INLINE void store_first(float* to, int64_t count, F32x16 v) { _mm512_mask
 NIWAKI_INLINE void store_first(int32_t* to, int64_t count, I32x16 v) {
   _mm512_mask_storeu_epi32(to, first_lanes(count), reinterpret_cast<__m512i>(v.part[0]));
 }
+#elif defined(NIWAKI_LANES_AVX2)
+NIWAKI_INLINE __m256i first_lanes(int64_t count, int part) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int32_t>(count) - part * 8), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+NIWAKI_INLINE F32x16 load_first(const float* from, int64_t count, float other = 0.0f) {
+  F32x16 result;
+  for (int i = 0; i < kParts; ++i) {
+    const __m256i mask = first_lanes(count, i);
+    result.part[i] = _mm256_blendv_ps(_mm256_set1_ps(other), _mm256_maskload_ps(from + i * 8, mask), _mm256_castsi256_ps(mask));
+  }
+  return result;
+}
+NIWAKI_INLINE I32x16 load_first(const int32_t* from, int64_t count, int32_t other = 0) {
+  I32x16 result;
+  for (int i = 0; i < kParts; ++i) {
+    const __m256i mask = first_lanes(count, i);
+    result.part[i] =
+        reinterpret_cast<IntPart>(_mm256_blendv_epi8(_mm256_set1_epi32(other), _mm256_maskload_epi32(from + i * 8, mask), mask));
+  }
+  return result;
+}
+NIWAKI_INLINE void store_first(float* to, int64_t count, F32x16 v) {
+  for (int i = 0; i < kParts; ++i) _mm256_maskstore_ps(to + i * 8, first_lanes(count, i), v.part[i]);
+}
+NIWAKI_INLINE void store_first(int32_t* to, int64_t count, I32x16 v) {
+  for (int i = 0; i < kParts; ++i)
+    _mm256_maskstore_epi32(to + i * 8, first_lanes(count, i), reinterpret_cast<__m256i>(v.part[i]));
+}
 #else
 template <typename Sixteen, typename T>
 NIWAKI_INLINE Sixteen load_first_parts(const T* from, int64_t count, T other) {

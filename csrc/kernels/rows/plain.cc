@@ -1,0 +1,100 @@
+#include "kernels/rows/plain.h"
+
+#include <limits>
+#include <type_traits>
+
+#include "kernels/common/partition.h"
+
+namespace niwaki {
+namespace {
+
+template <typename T>
+T sum_of(T a, T b) {
+  if constexpr (std::is_integral_v<T>) {  // unsigned, because a signed overflow is undefined
+    using U = std::make_unsigned_t<T>;
+    return static_cast<T>(static_cast<U>(a) + static_cast<U>(b));
+  } else {
+    return a + b;
+  }
+}
+
+template <typename T>
+struct Plain {
+  T start;
+  T (*step)(T, T);
+};
+template <typename T>
+Plain<T> plain(PlainFunction function) {
+  switch (function) {
+    case PlainFunction::max: return {std::numeric_limits<T>::lowest(), [](T a, T b) { return a > b ? a : b; }};
+    case PlainFunction::min: return {std::numeric_limits<T>::max(), [](T a, T b) { return a < b ? a : b; }};
+    case PlainFunction::any: return {0, [](T a, T b) { return static_cast<T>(a | b); }};
+    case PlainFunction::all: return {1, [](T a, T b) { return static_cast<T>(a & b); }};
+    default: return {0, sum_of<T>};
+  }
+}
+
+template <typename T>
+bool before(T a, T b, bool largest) {  // whether a wins over b, which comes first
+  if constexpr (std::is_floating_point_v<T>)
+    if (a != a || b != b) return b == b;
+  return largest ? a > b : a < b;
+}
+
+}  // namespace
+
+template <typename T>
+void reduce_plain(PlainFunction function, const Reduction& reduction, const T* in, T* out, ThreadPool& pool) {
+  const Plain<T> f = plain<T>(function);
+  const Walk kept = reduction.walk(false), gone = reduction.walk(true);
+  const int64_t run = gone.axes > 0 ? gone.size[gone.axes - 1] : 1, step = gone.axes > 0 ? gone.step[gone.axes - 1] : 0;
+  for_each_part(reduction.outputs, 1, reduction.count * int64_t{sizeof(T)}, pool,
+                [&](int64_t begin, int64_t end, int64_t, int64_t) {
+                  for (int64_t output = begin; output < end; ++output) {
+                    const T* x = in + place(kept, output);
+                    T total = f.start;
+                    for (int64_t i = 0; i < reduction.count; i += run)  // along the last axis that goes
+                      for (int64_t k = 0, at = place(gone, i); k < run; ++k) total = f.step(total, x[at + k * step]);
+                    out[output] = total;
+                  }
+                });
+}
+
+template <typename T>
+void arg_reduce(const AxisView& view, bool largest, const T* in, int64_t* out, ThreadPool& pool) {
+  for_each_part(view.outer, view.inner, view.count * int64_t{sizeof(T)}, pool,
+                [&](int64_t begin, int64_t end, int64_t first, int64_t last) {
+                  for (int64_t i = begin; i < end; ++i)
+                    for (int64_t column = first; column < last; ++column) {
+                      const T* x = in + i * view.count * view.inner + column;
+                      int64_t best = 0;
+                      for (int64_t k = 1; k < view.count; ++k)
+                        if (before(x[k * view.inner], x[best * view.inner], largest)) best = k;
+                      out[i * view.inner + column] = best;
+                    }
+                });
+}
+
+template <typename T>
+void cumsum(const AxisView& view, const T* in, T* out, ThreadPool& pool) {
+  for_each_part(view.outer, view.inner, view.count * int64_t{sizeof(T)}, pool,
+                [&](int64_t begin, int64_t end, int64_t first, int64_t last) {
+                  for (int64_t i = begin; i < end; ++i)
+                    for (int64_t k = 0; k < view.count; ++k) {
+                      const int64_t row = (i * view.count + k) * view.inner;
+                      for (int64_t c = first; c < last; ++c)
+                        out[row + c] = k == 0 ? in[row + c] : sum_of(out[row - view.inner + c], in[row + c]);
+                    }
+                });
+}
+
+template void reduce_plain(PlainFunction, const Reduction&, const int64_t*, int64_t*, ThreadPool&);
+template void reduce_plain(PlainFunction, const Reduction&, const int32_t*, int32_t*, ThreadPool&);
+template void reduce_plain(PlainFunction, const Reduction&, const uint8_t*, uint8_t*, ThreadPool&);
+template void arg_reduce(const AxisView&, bool, const float*, int64_t*, ThreadPool&);
+template void arg_reduce(const AxisView&, bool, const int64_t*, int64_t*, ThreadPool&);
+template void arg_reduce(const AxisView&, bool, const int32_t*, int64_t*, ThreadPool&);
+template void cumsum(const AxisView&, const float*, float*, ThreadPool&);
+template void cumsum(const AxisView&, const int64_t*, int64_t*, ThreadPool&);
+
+}  // namespace niwaki

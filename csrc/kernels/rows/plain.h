@@ -1,0 +1,26 @@
+// Operators along axes that have one way to be computed, in plain C++: sums and extremes of integers, any and all of bool, arg_reduce, and
+// cumsum, which adds in order.
+#pragma once
+
+#include <cstdint>
+
+#include "base/thread_pool.h"
+#include "kernels/rows/rows.h"
+
+namespace niwaki {
+
+enum class PlainFunction : uint8_t { sum, max, min, any, all };
+
+// T: int64_t, int32_t; uint8_t, 0 or 1, for any and all. Sums wrap around. max and min have no result of no elements: count must not be 0.
+template <typename T>
+void reduce_plain(PlainFunction function, const Reduction& reduction, const T* in, T* out, ThreadPool& pool);
+
+// Where the largest or the smallest of an axis is: the first of equals, and the first NaN where there is one. T: float, int64_t, int32_t.
+template <typename T>
+void arg_reduce(const AxisView& view, bool largest, const T* in, int64_t* out, ThreadPool& pool);
+
+// T: float, int64_t, which wraps around. `out` may be `in`.
+template <typename T>
+void cumsum(const AxisView& view, const T* in, T* out, ThreadPool& pool);
+
+}  // namespace niwaki

@@ -1,0 +1,93 @@
+#include "kernels/rows/plain.h"
+
+#include <numeric>
+
+#include "kernels/common/test_values.h"
+
+using namespace niwaki;
+using namespace niwaki::testing;
+
+namespace {
+
+using Sizes = std::vector<int64_t>;
+
+TEST(reduce_of_integers_and_bool) {
+  for (const int threads : {1, 3}) {
+    ThreadPool pool(threads);
+    const std::vector<int64_t> x = {1, -2, 3, INT64_MAX, 5, 6, 7, 8, -9, 10, 11, INT64_MIN};  // [2, 3, 2]
+    const auto check = [&](PlainFunction function, const Sizes& gone, const std::vector<int64_t>& wanted) {
+      Output<int64_t> out(std::ssize(wanted));
+      const Reduction reduction = Reduction::of(Sizes{2, 3, 2}, gone);
+      CHECK_EQ(reduction.outputs, out.size());
+      reduce_plain(function, reduction, x.data(), out.data(), pool);
+      for (int64_t i = 0; i < out.size(); ++i) CHECK_EQ(out[i], wanted[static_cast<size_t>(i)]);
+      CHECK(out.guard_intact());
+    };
+    check(PlainFunction::max, {}, {INT64_MAX});
+    check(PlainFunction::min, {0, 2}, {-2, -9, INT64_MIN});
+    check(PlainFunction::max, {2}, {1, INT64_MAX, 6, 8, 10, 11});
+    check(PlainFunction::sum, {1},
+          {9, static_cast<int64_t>(uint64_t{INT64_MAX} + 4), 9, static_cast<int64_t>(uint64_t{1} << 63) + 18});
+    check(PlainFunction::sum, {0}, {8, 6, -6, static_cast<int64_t>(uint64_t{INT64_MAX} + 10), 16, INT64_MIN + 6});
+    const uint8_t bools[] = {0, 0, 1, 0, 1, 1};  // [3, 2]
+    Output<uint8_t> out(3);
+    reduce_plain(PlainFunction::any, Reduction::of(Sizes{3, 2}, Sizes{1}), bools, out.data(), pool);
+    for (int64_t i = 0; i < 3; ++i) CHECK_EQ(out[i], i == 0 ? 0 : 1);
+    reduce_plain(PlainFunction::all, Reduction::of(Sizes{3, 2}, Sizes{1}), bools, out.data(), pool);
+    for (int64_t i = 0; i < 3; ++i) CHECK_EQ(out[i], i == 2 ? 1 : 0);
+    reduce_plain(PlainFunction::all, Reduction::of(Sizes{3, 0}, Sizes{1}), bools, out.data(), pool);
+    for (int64_t i = 0; i < 3; ++i) CHECK_EQ(out[i], 1);
+    Output<int64_t> nothing(1);
+    reduce_plain(PlainFunction::sum, Reduction::of(Sizes{0}, Sizes{}), x.data(), nothing.data(), pool);
+    CHECK_EQ(nothing[0], 0);
+  }
+}
+
+TEST(arg_reduce_takes_the_first_and_not_a_number_wins) {
+  ThreadPool pool(2);
+  const auto best = [&](const std::vector<float>& x, bool largest) {
+    Output<int64_t> out(1);
+    arg_reduce(AxisView{1, std::ssize(x), 1}, largest, x.data(), out.data(), pool);
+    return out[0];
+  };
+  CHECK_EQ(best({1, 5, 2, 5}, true), 1);
+  CHECK_EQ(best({1, 5, 1, 0, 0}, false), 3);
+  CHECK_EQ(best({1, kNaN, 7, kNaN}, true), 1);
+  CHECK_EQ(best({1, kNaN, -kInf}, false), 1);
+  CHECK_EQ(best({kNaN, 3}, true), 0);
+  CHECK_EQ(best({-0.0f, 0.0f}, true), 0);
+  CHECK_EQ(best({-kInf, -kInf}, true), 0);
+  const std::vector<int64_t> x = {4, 1, 4, 9, 2, 9};  // [1, 2, 3] along the middle
+  Output<int64_t> out(3);
+  arg_reduce(AxisView{1, 2, 3}, true, x.data(), out.data(), pool);
+  CHECK_EQ(out[0], 1);
+  CHECK_EQ(out[1], 1);
+  CHECK_EQ(out[2], 1);
+  arg_reduce(AxisView{2, 3, 1}, true, x.data(), out.data(), pool);
+  CHECK_EQ(out[0], 0);
+  CHECK_EQ(out[1], 0);
+}
+
+TEST(cumsum_adds_in_order) {
+  Random random(1);
+  for (const int threads : {1, 3}) {
+    ThreadPool pool(threads);
+    for (const Sizes& s : {Sizes{1, 7, 1}, Sizes{3, 20, 1}, Sizes{2, 9, 50}, Sizes{4, 0, 2}, Sizes{1, 30, 3000}}) {
+      const int64_t count = s[0] * s[1] * s[2];
+      std::vector<float> x = reals(random, count);
+      Output<float> out(count), wanted(count);
+      for (int64_t i = 0; i < count; ++i)
+        wanted.data()[i] = i / s[2] % s[1] == 0 ? x[static_cast<size_t>(i)] : wanted[i - s[2]] + x[static_cast<size_t>(i)];
+      cumsum(AxisView{s[0], s[1], s[2]}, x.data(), out.data(), pool);
+      check_equals(out, wanted, "cumsum");
+      cumsum(AxisView{s[0], s[1], s[2]}, x.data(), x.data(), pool);
+      for (int64_t i = 0; i < count; ++i) CHECK(same(x[static_cast<size_t>(i)], wanted[i]));
+    }
+    const int64_t x[] = {INT64_MAX, 1, 1};
+    Output<int64_t> out(3);
+    cumsum(AxisView{1, 3, 1}, x, out.data(), pool);
+    CHECK_EQ(out[2], INT64_MIN + 1);
+  }
+}
+
+}  // namespace
