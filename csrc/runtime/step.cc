@@ -60,6 +60,15 @@ std::unique_ptr<Step> make(const StepMaker& maker) {
     case Op::where:
     case Op::cast:
     case Op::channel_affine: return make_elementwise(maker);
+    case Op::reduce:
+    case Op::arg_reduce:
+    case Op::cumsum:
+    case Op::softmax:
+    case Op::layer_norm:
+    case Op::rms_norm:
+    case Op::group_norm:
+    case Op::topk:
+    case Op::sort: return make_rows(maker);
     case Op::matmul:
     case Op::attention:
     case Op::dynamic_linear: return make_product(maker);

@@ -89,7 +89,6 @@ void cumsum(const AxisView& view, const T* in, T* out, ThreadPool& pool) {
 }
 
 template void reduce_plain(PlainFunction, const Reduction&, const int64_t*, int64_t*, ThreadPool&);
-template void reduce_plain(PlainFunction, const Reduction&, const int32_t*, int32_t*, ThreadPool&);
 template void reduce_plain(PlainFunction, const Reduction&, const uint8_t*, uint8_t*, ThreadPool&);
 template void arg_reduce(const AxisView&, bool, const float*, int64_t*, ThreadPool&);
 template void arg_reduce(const AxisView&, bool, const int64_t*, int64_t*, ThreadPool&);

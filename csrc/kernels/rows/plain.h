@@ -11,7 +11,7 @@ namespace niwaki {
 
 enum class PlainFunction : uint8_t { sum, max, min, any, all };
 
-// T: int64_t, int32_t; uint8_t, 0 or 1, for any and all. Sums wrap around. max and min have no result of no elements: count must not be 0.
+// T: int64_t, or, for any and all, uint8_t, 0 or 1. Sums wrap around. max and min have no result of no elements: count must not be 0.
 template <typename T>
 void reduce_plain(PlainFunction function, const Reduction& reduction, const T* in, T* out, ThreadPool& pool);
 

@@ -23,9 +23,11 @@ std::unique_ptr<Step> make_end(const StepMaker& maker);  // quantize, dequantize
 std::unique_ptr<Step> make_movement(const StepMaker& maker);
 std::unique_ptr<Step> make_values(const StepMaker& maker);       // full, arange, linspace, size
 std::unique_ptr<Step> make_elementwise(const StepMaker& maker);  // unary, binary, where, cast, channel_affine
-std::unique_ptr<Step> make_product(const StepMaker& maker);      // matmul, attention, dynamic_linear
+// reduce, arg_reduce, cumsum, softmax, layer_norm, rms_norm, group_norm, topk, sort
+std::unique_ptr<Step> make_rows(const StepMaker& maker);
+std::unique_ptr<Step> make_product(const StepMaker& maker);  // matmul, attention, dynamic_linear
 std::unique_ptr<Step> make_recurrent(const StepMaker& maker);
-std::unique_ptr<Step> make_windows(const StepMaker& maker);      // convolution, pool, adaptive_pool, interpolate, grid_sample
+std::unique_ptr<Step> make_windows(const StepMaker& maker);  // convolution, pool, adaptive_pool, interpolate, grid_sample
 
 inline const Quantization& quantization(const Graph& graph, int value) { return *graph.value(value).quantization; }
 inline int32_t narrow(int64_t value) { return static_cast<int32_t>(value); }  // what the graph has checked to fit
