@@ -12,13 +12,15 @@ WindowRows::WindowRows(const WindowAxes& axes, float around) : axes_(axes), arou
   cut_floats_ = (axes.kernel[2] - 1) * axes.dilation[2] / stride + round_up(axes.out[2], 16);
   for (int64_t k = 0; k < axes.kernel[2]; ++k) {
     const int64_t at = k * axes.dilation[2];
-    const auto phase = std::find(phases_.begin(), phases_.end(), at % stride);
-    tap_offsets_.push_back((phase - phases_.begin()) * cut_floats_ + at / stride);
-    if (phase == phases_.end()) phases_.push_back(at % stride);
+    const auto cut = std::ranges::find(cuts_, at % stride, &Cut::phase);
+    tap_offsets_.push_back((cut - cuts_.begin()) * cut_floats_ + at / stride);
+    if (cut != cuts_.end()) continue;
+    const int64_t start = at % stride - axes.before[2];
+    cuts_.push_back({at % stride, start, Inside::of(start, stride, axes.in[2], cut_floats_)});
   }
   band_ = {axes.out[0], axes.out[1]};
   for (int64_t& outputs : band_)
-    while (outputs > 1 && rows_of(band_) * static_cast<int64_t>(phases_.size()) * cut_floats_ * 4 > kBandBytes)
+    while (outputs > 1 && rows_of(band_) * static_cast<int64_t>(cuts_.size()) * cut_floats_ * 4 > kBandBytes)
       outputs = (outputs + 1) / 2;
   for (std::size_t i = 0; i < 2; ++i) bands_[i] = band_[i] > 0 ? div_up(axes.out[i], band_[i]) : 0;
 }
@@ -32,7 +34,7 @@ int64_t WindowRows::rows_of(const std::array<int64_t, 2>& outputs) const {
 
 int64_t WindowRows::scratch_bytes() const {
   // One more row for what lies above and below.
-  return tap_bytes() + (rows_of(band_) * static_cast<int64_t>(phases_.size()) + 1) * cut_floats_ * 4;
+  return tap_bytes() + (rows_of(band_) * static_cast<int64_t>(cuts_.size()) + 1) * cut_floats_ * 4;
 }
 
 WindowRows::Band WindowRows::band_of(int64_t band) const {
@@ -54,10 +56,8 @@ void WindowRows::copy(const float* plane, const Band& band, float* rows) const {
   const int64_t width = axes_.in[2], stride = axes_.stride[2];
   for (int64_t z = band.in_first[0]; z < band.in_last[0]; ++z) {
     for (int64_t y = band.in_first[1]; y < band.in_last[1]; ++y) {
-      for (const int64_t phase : phases_) {
-        const int64_t start = phase - axes_.before[2];
+      for (const auto& [phase, start, inside] : cuts_) {
         const float* from = plane + (z * axes_.in[1] + y) * width + start;
-        const Inside inside = Inside::of(start, stride, width, cut_floats_);
         std::fill_n(to, inside.first, around_);
         if (stride == 1) std::copy(from + inside.first, from + inside.last, to + inside.first);
         else
@@ -70,7 +70,7 @@ void WindowRows::copy(const float* plane, const Band& band, float* rows) const {
 }
 
 void WindowRows::find_taps(const Band& band, const float* rows, int64_t z, int64_t y, const float** taps) const {
-  const int64_t row_floats = cut_floats_ * static_cast<int64_t>(phases_.size());
+  const int64_t row_floats = cut_floats_ * static_cast<int64_t>(cuts_.size());
   for (int64_t kz = 0; kz < axes_.kernel[0]; ++kz) {
     const int64_t in_z = z * axes_.stride[0] + kz * axes_.dilation[0] - axes_.before[0];
     for (int64_t ky = 0; ky < axes_.kernel[1]; ++ky) {

@@ -70,7 +70,13 @@ class WindowRows {
 
   WindowAxes axes_;
   float around_;
-  std::vector<int64_t> phases_;       // where in a row it begins, of each cut of a row that a tap reads
+  // Elements of a row that lie together: those at start + i * stride, of which [inside.first, inside.last) are there.
+  struct Cut {
+    int64_t phase;  // start + before
+    int64_t start;
+    Inside inside;
+  };
+  std::vector<Cut> cuts_;             // that taps read
   std::vector<int64_t> tap_offsets_;  // of each tap of the width, in a row
   int64_t cut_floats_ = 0;
   std::array<int64_t, 2> band_{}, bands_{};  // outputs of a band, and bands

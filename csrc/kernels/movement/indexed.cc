@@ -10,10 +10,11 @@
 namespace niwaki {
 namespace {
 
-[[noreturn]] void refuse_index(const std::string& where, int64_t index, int64_t low, int64_t size) {
+[[noreturn]] void refuse_index(std::string_view where, int64_t index, int64_t low, int64_t size) {
   const std::string range =
       size == 0 ? "there are no elements to take" : "it must be " + std::to_string(low) + " to " + std::to_string(size - 1);
-  throw Error(Status::invalid_argument, where + ": the index " + std::to_string(index) + " is out of range; " + range + ".");
+  throw Error(Status::invalid_argument,
+              std::string(where) + ": the index " + std::to_string(index) + " is out of range; " + range + ".");
 }
 
 template <typename Index>

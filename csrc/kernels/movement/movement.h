@@ -6,7 +6,7 @@
 
 #include <cstdint>
 #include <span>
-#include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -73,7 +73,7 @@ struct TakeParams {
   int64_t count;               // indices
   int64_t element;             // bytes
   bool wrap;                   // -1 is the last one; else it is out of range
-  std::string where;           // the node, for messages
+  std::string_view where;      // the node, for messages
 };
 // out[o, i, :] = data[o, indices[i], :]. Throws Error(invalid_argument) for an index out of range; nothing is read there.
 void take(const void* data, const int32_t* indices, void* out, const TakeParams& params, ThreadPool& pool);
@@ -81,10 +81,10 @@ void take(const void* data, const int64_t* indices, void* out, const TakeParams&
 
 // out[.., i, ..] = data[.., indices[.., i, ..], ..]: torch.gather. Throws like take.
 struct GatherParams {
-  std::vector<int64_t> data, indices;  // sizes; those of `indices` are not larger but along the axis
+  SizeSpan data, indices;  // sizes; those of `indices` are not larger but along the axis
   int axis;
   int64_t element;
-  std::string where;
+  std::string_view where;
 };
 void gather(const void* data, const int64_t* indices, void* out, const GatherParams& params, ThreadPool& pool);
 

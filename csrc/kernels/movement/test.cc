@@ -370,12 +370,13 @@ TEST(movement_indices_out_of_range) {
   ThreadPool pool(2);
   const std::vector<float> data(12, 1.0f);
   std::vector<float> out(6);
+  const Sizes sizes = {4, 3}, shape = {2, 1};
   const int64_t wrong[] = {4, -1, INT64_MAX, INT64_MIN};
   for (const int64_t index : wrong) {
     const std::vector<int64_t> indices = {0, index};
     CHECK_THROWS(take(data.data(), indices.data(), out.data(), {1, 4, 3, 2, 4, false, "emb (take)"}, pool),
                  "emb (take): the index " + std::to_string(index) + " is out of range; it must be 0 to 3.");
-    CHECK_THROWS(gather(data.data(), indices.data(), out.data(), {{4, 3}, {2, 1}, 0, 4, "g (gather)"}, pool),
+    CHECK_THROWS(gather(data.data(), indices.data(), out.data(), {sizes, shape, 0, 4, "g (gather)"}, pool),
                  "g (gather): the index " + std::to_string(index) + " is out of range; it must be 0 to 3.");
   }
   const int32_t low = -5;

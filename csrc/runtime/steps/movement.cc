@@ -203,9 +203,10 @@ class GatherStep : public MovementStep {
 
   void run(const StepCall& call) const override {
     const Array &data = call.in[0], &indices = call.in[1];
-    GatherParams params{data.dims, indices.dims, 0, dtype_bytes(data.dtype), where_};
-    if (data.dims.empty()) params.data = params.indices = {1};
-    else params.axis = axis_of(call.attributes, data.dims.size());
+    static constexpr int64_t kOne[] = {1};  // a value of rank 0 is one of rank 1
+    GatherParams params{kOne, kOne, 0, dtype_bytes(data.dtype), where_};
+    if (!data.dims.empty())
+      params = {data.dims, indices.dims, axis_of(call.attributes, data.dims.size()), dtype_bytes(data.dtype), where_};
     gather(data.data, indices.as<int64_t>(), call.out[0].data, params, call.pool);
   }
 
@@ -213,20 +214,40 @@ class GatherStep : public MovementStep {
   std::string where_;
 };
 
+struct UnfoldSetup : StepSetup {
+  UnfoldParams params;
+};
+
 class UnfoldStep : public MovementStep {
  public:
   UnfoldStep() : MovementStep("unfold") {}
 
-  void run(const StepCall& call) const override {
-    const Sizes& in = call.in[0].dims;
-    const auto kernel = integers(call.attributes, "kernel"), stride = integers(call.attributes, "stride");
-    const auto padding = integers(call.attributes, "padding"), dilation = integers(call.attributes, "dilation");
+  std::unique_ptr<StepSetup> setup(const StepSizes& sizes) const override {
+    const Sizes& in = sizes.in[0].dims;
+    const Sizes kernel = integers(sizes.attributes, "kernel"), stride = integers(sizes.attributes, "stride");
+    const Sizes padding = integers(sizes.attributes, "padding"), dilation = integers(sizes.attributes, "dilation");
     const auto windows = [&](std::size_t i) {
       return (in[2 + i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) / stride[i] + 1;
     };
-    const UnfoldParams params{in[0],     in[1],     in[2],     in[3],      windows(0), windows(1),  kernel[0],
-                              kernel[1], stride[0], stride[1], padding[0], padding[1], dilation[0], dilation[1]};
-    unfold(call.in[0].as<float>(), call.out[0].as<float>(), params, call.pool);
+    auto setup = std::make_unique<UnfoldSetup>();
+    setup->params = {.images = in[0],
+                     .channels = in[1],
+                     .height = in[2],
+                     .width = in[3],
+                     .out_height = windows(0),
+                     .out_width = windows(1),
+                     .kernel_h = kernel[0],
+                     .kernel_w = kernel[1],
+                     .stride_h = stride[0],
+                     .stride_w = stride[1],
+                     .pad_top = padding[0],
+                     .pad_left = padding[1],
+                     .dilation_h = dilation[0],
+                     .dilation_w = dilation[1]};
+    return setup;
+  }
+  void run(const StepCall& call) const override {
+    unfold(call.in[0].as<float>(), call.out[0].as<float>(), static_cast<const UnfoldSetup*>(call.setup)->params, call.pool);
   }
 };
 
