@@ -35,11 +35,13 @@ class Squeezed:
         module: the network, with niwaki.nn layers.
         floats: its layers in float32, by name, as they were before they were rounded.
         reasons: why a layer is as it is, by name.
+        values: values between layers that stay float32, with what 8 bits would cost.
     """
 
     module: nn.Module
     floats: dict[str, nn.Conv2d | nn.Linear]
     reasons: dict[str, str] = field(default_factory=dict)
+    values: dict[str, float] = field(default_factory=dict)
 
 
 def squeeze(
@@ -73,11 +75,11 @@ def squeeze(
         )  # fmt: skip
         if counts is None:
             prune_recurrent(optimized, prune)
-    module, kept_float, floats = quantize_with_reasons(
+    found = quantize_with_reasons(
         optimized, items, quantize, scales=grid.scales if grid is not None else None,
         checkpoint=checkpoint / "rounding" if checkpoint is not None else None, progress=progress,
     )  # fmt: skip
-    return Squeezed(module, floats, {**reasons, **kept_float})
+    return Squeezed(found.module, found.floats, {**reasons, **found.reasons}, found.values)
 
 
 @dataclass(frozen=True)

@@ -426,7 +426,7 @@ def test_pruned_weights_lie_on_the_grid_that_is_stored(per_channel: bool) -> Non
     config = niwaki.PruneConfig(0.5, importance="second_order")
     pruned, _ = prune_with_reasons(net, config, [Batch(0, (x,), {})], finish=grid)
     assert set(grid.scales) == {"3", "8"}
-    module, _, _ = quantize_with_reasons(pruned, x, scales=grid.scales)
+    module = quantize_with_reasons(pruned, x, scales=grid.scales).module
     for name in grid.scales:
         layer = module.get_submodule(name)
         full = layer.weight.flatten(1).any(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.fx import Interpreter, Node
 from torch.nn import functional as F
+from torch.utils import _pytree as pytree
 
 from niwaki.capture import evaluating
 from niwaki.errors import first_sentence
@@ -38,33 +39,66 @@ class FloatRun(Interpreter):
     Args:
         program: the graph.
         floats: the layer in float32 that each of niwaki's stands for.
+        watched: nodes whose values are kept.
+
+    Attributes:
+        program: the graph.
+        seen: the values of the watched nodes in the last call.
     """
 
-    def __init__(self, program: Program, floats: Mapping[Layer, Float]) -> None:
+    def __init__(self, program: Program, floats: Mapping[Layer, Float], watched: Collection[Node] = ()) -> None:
         super().__init__(program.module)
         self.extra_traceback = False
         self.program = program
+        self.seen: dict[Node, Any] = {}
         self._floats = floats
+        self._watched = frozenset(watched)
 
-    def call(self, batch: Batch) -> list[Any]:
+    def call(self, batch: Batch, *, gradients: bool = False) -> list[Any]:
         """Runs a call; returns the leaves of the result.
 
         Raises:
             ValueError: the network does not take it.
         """
+        given = self.program.inputs(batch.copy())
         try:
-            with evaluating(self.program.module):
-                found = self.run(*self.program.inputs(batch.copy()), enable_io_processing=False)
+            with evaluating(self.program.module), torch.set_grad_enabled(gradients):
+                found = self.run(*given, enable_io_processing=False)
         except (TypeError, RuntimeError, IndexError, AssertionError) as error:
             raise ValueError(f"{batch}: the network cannot be run with it: {first_sentence(error)}.") from error
-        return list(torch.utils._pytree.tree_leaves(found))
+        return list(pytree.tree_leaves(found))
+
+    def begin(self, batch: Batch) -> None:
+        """Begins a call that goes on by `step`, node by node."""
+        self.env = {}
+        self.args_iter = iter(self.program.inputs(batch))
+
+    def step(self, node: Node) -> None:
+        """Runs the next node."""
+        self._store(node, self.run_node(node))
+
+    def keep(self, node: Node, made: Any) -> None:
+        """Instead of running the next node, takes something else for what it made."""
+        self._store(node, self.value(node, made))
+
+    def _store(self, node: Node, value: Any) -> None:
+        self.env[node] = value
+        for used in self.user_to_last_uses.get(node, ()):
+            del self.env[used]
+
+    def input_of(self, node: Node) -> torch.Tensor:
+        """The input of a call of a layer, before it runs."""
+        args, _ = self.fetch_args_kwargs_from_env(node)
+        assert isinstance(args[0], torch.Tensor)
+        return args[0]
 
     def run_node(self, n: Node) -> Any:
         layer = self.program.layers.get(n)
-        if layer is None:
-            return self.value(n, super().run_node(n))
-        args, _ = self.fetch_args_kwargs_from_env(n)
-        return self.value(n, self.layer(n, layer, args[0]))
+        made = super().run_node(n) if layer is None else self.layer(n, layer, self.input_of(n))
+        made = self.value(n, made)
+        if n in self._watched:
+            self.seen[n] = made
+        return made
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         # A view asks for the strides that its source had at capture.

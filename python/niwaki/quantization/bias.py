@@ -1,120 +1,124 @@
 """Bias correction: what rounding shifts the mean of a channel by goes into its bias.
 
 As in Nagel et al., "Data-free quantization through weight equalization and bias correction" (2019), with the means
-measured on calibration inputs: https://arxiv.org/abs/1906.04721.
+measured on calibration inputs: https://arxiv.org/abs/1906.04721. Two runs of the graph go side by side, node by node,
+over all inputs: as the network was, and as it will round. Each call is run by itself, whatever its shape.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
-from torch import nn
-from torch.utils import _pytree as pytree
 
-from niwaki.capture import evaluating, shapes_of
-from niwaki.nn.layers import Conv2d, Linear
+from niwaki.capture import evaluating
+from niwaki.lower.types import Types
+from niwaki.nn.layers import Conv2d
 from niwaki.progress import track
+from niwaki.quantization.arithmetic import Float, FloatRun
+from niwaki.quantization.held_out import Cutter
 from niwaki.quantization.inputs import Batch
+from niwaki.quantization.programs import Layer, Program
+from niwaki.quantization.simulate import RoundedRun
 
-# Inputs that means are taken over, and values in them: more make the means hardly better.
+# Inputs that means are taken over, and bytes of values that may be alive at a time.
 _INPUTS = 256
-_VALUES = 1 << 24
-
-Layer = Conv2d | Linear
+_MEMORY = 1 << 30
 
 
 class Kept:
-    """The first batches of a stream, as one batch, for a look at them later."""
+    """The first calls of a stream, for a look at them later."""
 
     def __init__(self) -> None:
-        self._batches: list[Batch] = []
-        self._full = False
+        self.calls: list[Batch] = []
+        self._inputs = 0
 
     def watch(self, stream: Iterable[Batch]) -> Iterator[Batch]:
-        """Yields the batches."""
+        """Yields the calls."""
         for batch in stream:
-            self._keep(batch)
+            if self._inputs < _INPUTS:
+                self.calls.append(batch.copy())
+                self._inputs += batch.inputs
             yield batch
-
-    def _keep(self, batch: Batch) -> None:
-        if self._full or (self._batches and _kind(batch) != _kind(self._batches[0])):
-            return
-        self._batches.append(batch.copy())
-        leaves = [x for b in self._batches for x in _tensors(b)]
-        rows = sum(_tensors(b)[0].shape[0] for b in self._batches) if _kind(batch) is not None else _INPUTS
-        self._full = rows >= _INPUTS or sum(x.numel() for x in leaves) >= _VALUES
-
-    def merged(self) -> Batch:
-        """All of them as one, where their tensors have the inputs along the first dimension; else the first."""
-        first = self._batches[0]
-        if _kind(first) is None:
-            return first
-        leaves, structure = pytree.tree_flatten((first.args, first.kwargs))
-        columns = [pytree.tree_leaves((b.args, b.kwargs)) for b in self._batches]
-        joined = [
-            torch.cat([column[i] for column in columns])[:_INPUTS] if isinstance(leaf, torch.Tensor) else leaf
-            for i, leaf in enumerate(leaves)
-        ]
-        args, kwargs = pytree.tree_unflatten(joined, structure)
-        return Batch(first.number, args, kwargs)
-
-
-def _tensors(batch: Batch) -> list[torch.Tensor]:
-    return [x for x in pytree.tree_leaves((batch.args, batch.kwargs)) if isinstance(x, torch.Tensor)]
-
-
-def _kind(batch: Batch) -> object:
-    """What batches that can be joined have in common; None where the first dimension is not that of the inputs."""
-    tensors = _tensors(batch)
-    lengths = {x.shape[0] if x.dim() > 1 else 0 for x in tensors}
-    if len(lengths) != 1 or lengths == {0}:
-        return None
-    args, kwargs = pytree.tree_map_only(torch.Tensor, lambda x: x[:1], (batch.args, batch.kwargs))
-    return shapes_of(args, kwargs)
 
 
 def correct_biases(
-    model: nn.Module, layers: Mapping[str, Layer], means: Mapping[str, torch.Tensor], batch: Batch, *, progress: bool
+    program: Program,
+    floats: Mapping[Layer, Float],
+    types: Types,
+    calls: Sequence[Batch],
+    cutter: Cutter,
+    *,
+    progress: bool,
 ) -> None:
     """Adds to each bias what the mean of the channel lacks, in the order in which the layers are called.
 
+    A mean that wavers from input to input is trusted less: a few inputs with large outputs would say what is wrong for
+    all others. A layer that is called several times has one bias, for which the first call decides.
+
     Args:
-        model: the quantized network.
-        layers: its layers by name; those without a bias are left as they are.
-        means: float32 [O] by the layer's name: the mean of its output in float32, for the same batch.
-        batch: inputs.
+        program: the graph; it accepts the calls.
+        floats: the layer in float32 that each of niwaki's stands for.
+        types: which values are uint8.
+        calls: inputs; only as many are used as fit into memory, at least one.
+        cutter: of the network, which knows whether rows of a call are inputs of their own.
         progress: shows a progress bar, if stderr is a terminal.
     """
-    steps = track(range(len(layers)), "correcting biases", progress)
-    done: set[str] = set()
+    calls = calls[: max(1, _MEMORY // (2 * program.peak))]
+    before = [FloatRun(program, floats) for _ in calls]
+    now = [RoundedRun(program, floats, types) for _ in calls]
+    for run, call in zip([*before, *now], [*calls, *calls], strict=True):
+        run.begin(call.copy())
+    apart = [cutter.inputs(call) > 1 for call in calls]
+    done: set[Layer] = set()
+    with evaluating(program.module):
+        for node in track(list(program.module.graph.nodes), "correcting biases", progress):
+            if node.op == "output":
+                break
+            for run in before:
+                run.step(node)
+            layer = program.layers.get(node)
+            if layer is None or layer.bias is None or layer in done:
+                for run in now:
+                    run.step(node)
+                continue
+            done.add(layer)
+            found = [run.layer(node, layer, run.input_of(node)) for run in now]
+            lacks = _lacks(layer, [run.env[node] for run in before], found, apart)
+            layer.bias.add_(lacks)
+            # What comes after sees the corrected output, as if the layer had run again.
+            shift = lacks.reshape(-1, 1, 1) if isinstance(layer, Conv2d) else lacks
+            for run, made in zip(now, found, strict=True):
+                run.keep(node, made + shift)
 
-    def correct(layer: nn.Module, _: object, output: torch.Tensor) -> torch.Tensor | None:
-        assert isinstance(layer, (Conv2d, Linear))
-        next(steps, None)
-        # A layer that is called twice has one bias: the first call decides.
-        if layer.name in done or layer.name not in means or layer.bias is None:
-            return None
-        done.add(layer.name)
-        lacks = means[layer.name] - channel_means(layer, output)
-        if not bool(torch.isfinite(lacks).all()):
-            return None
-        layer.bias.add_(lacks)
-        # What comes after sees the corrected output, as if the layer had run again.
-        return output + lacks.reshape(-1, 1, 1) if isinstance(layer, Conv2d) else output + lacks
 
-    hooks = [layer.register_forward_hook(correct) for layer in layers.values()]
-    try:
-        with evaluating(model):
-            model(*batch.copy().args, **batch.copy().kwargs)
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for _ in steps:
-            pass
+def _lacks(
+    layer: Layer, wanted: Sequence[torch.Tensor], found: Sequence[torch.Tensor], apart: Sequence[bool]
+) -> torch.Tensor:
+    """float32 [O]: what the means of the channels lack, less where it wavers between inputs."""
+    means, weights = [], []
+    for a, b, rows in zip(wanted, found, apart, strict=True):
+        change = _by_channel(layer, a - b, rows)  # [inputs, O, positions]
+        means.append(change.mean(2, dtype=torch.float64))
+        weights.append(torch.full((len(change),), float(change.shape[2]), dtype=torch.float64))
+    each, weight = torch.cat(means), torch.cat(weights)
+    weight = weight / weight.sum()
+    mean = (weight[:, None] * each).sum(0)
+    if len(each) == 1:
+        # One input alone: its positions stand for inputs.
+        spread = change[0].double()
+        squared = (spread - mean[:, None]).square().mean(1) / max(1, spread.shape[1] - 1)
+    else:
+        squared = (weight[:, None].square() * (each - mean).square()).sum(0) * len(each) / (len(each) - 1)
+    # James and Stein's estimate of a mean from one that is off by `squared`.
+    trusted = mean * (1 - squared / mean.square().clamp_min(1e-300)).clamp_min(0)
+    return torch.where(trusted.isfinite(), trusted, 0.0).float()
 
 
-def channel_means(layer: Layer, output: torch.Tensor) -> torch.Tensor:
-    """float32 [O]: means of an output over everything but its channels."""
-    rows = output.transpose(0, -3).flatten(1) if isinstance(layer, Conv2d) else output.flatten(0, -2).T
-    return rows.mean(1, dtype=torch.float64).float()
+def _by_channel(layer: Layer, change: torch.Tensor, rows: bool) -> torch.Tensor:
+    """[inputs, O, positions]; one input where the first dimension is something else."""
+    axis = change.dim() - (3 if isinstance(layer, Conv2d) else 1)
+    change = change.movedim(axis, -1)
+    channels = change.shape[-1]
+    split = change.reshape(len(change), -1, channels) if rows and change.dim() > 1 else change.reshape(1, -1, channels)
+    return split.transpose(1, 2)

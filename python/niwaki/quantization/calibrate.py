@@ -20,7 +20,8 @@ from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.inputs import Batch
 from niwaki.quantization.masks import MASKED, masked_values
 from niwaki.quantization.observers import NotFiniteError, Observer, make_observer
-from niwaki.quantization.programs import Layer, Program, Programs
+from niwaki.quantization.programs import Layer, Program, Programs, source_of
+from niwaki.quantization.simulate import eight_bit_values
 
 Range = tuple[float, float]
 _MOVES = {"flatten", "view", "reshape", "max_pool2d"}
@@ -34,28 +35,30 @@ def _not_finite(what: str) -> ValueError:
 
 
 class _Observing(FloatRun):
-    """Walks through the graph and observes every float32 tensor that is no parameter."""
+    """Walks through the graph and observes the values that may become uint8."""
 
-    def __init__(self, program: Program, floats: Mapping[Layer, Float], observe: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        program: Program,
+        floats: Mapping[Layer, Float],
+        wanted: set[Node],
+        observe: Callable[[Node, torch.Tensor], None],
+    ) -> None:
         super().__init__(program, floats)
+        self._wanted = wanted
         self._observe = observe
         self._masked: set[Node] = set()
 
-    def call(self, batch: Batch) -> list[Any]:
+    def call(self, batch: Batch, *, gradients: bool = False) -> list[Any]:
         nodes = [node for node in self.program.module.graph.nodes if node.op == "placeholder"]
         given = dict(zip(nodes, self.program.inputs(batch), strict=True))
         self._masked = masked_values(self.program.module, given)
-        return super().call(batch)
+        return super().call(batch, gradients=gradients)
 
     def value(self, node: Node, value: Any) -> Any:
-        if node.op not in ("output", "get_attr") and isinstance(value, torch.Tensor) and value.dtype == torch.float32:
-            self._observe(origin(node), value[value > MASKED] if node in self._masked else value)
+        if node in self._wanted:
+            self._observe(node, value[value > MASKED] if node in self._masked else value)
         return value
-
-    def layer(self, node: Node, layer: Layer, x: torch.Tensor) -> torch.Tensor:
-        if not bool(torch.isfinite(x).all()):
-            raise _NotFiniteInputError(layer.name)
-        return super().layer(node, layer, x)
 
 
 class _NotFiniteInputError(Exception):
@@ -79,6 +82,7 @@ class Calibration:
         self.floats = floats
         self._config = config
         self.programs = Programs(model)
+        self._wanted: dict[Program, set[Node]] = {}
         self._observers: dict[str, Observer] = {}
         # Of the inputs of layers, where there is no graph.
         self._inputs: dict[Layer, Observer] = {}
@@ -95,20 +99,28 @@ class Calibration:
             if program is None:
                 output = self._run(batch)
             else:
-                output = _Observing(program, self.floats, self._observe).call(batch)
+                if program not in self._wanted:
+                    self._wanted[program] = eight_bit_values(program)
+                output = _Observing(program, self.floats, self._wanted[program], self._observe).call(batch)
         except _NotFiniteInputError as error:
             raise _not_finite(f"the input of layer '{error}'") from error
         for value in output:
             if isinstance(value, torch.Tensor) and value.is_floating_point() and bool(value.isnan().any()):
                 raise _not_finite(f"the network's output for {batch}")
 
-    def _observe(self, name: str, value: torch.Tensor) -> None:
+    def _observe(self, node: Node, value: torch.Tensor) -> None:
+        name = origin(node)
         if name in self._unbounded:
             return
         try:
             self._observers.setdefault(name, make_observer(self._config)).observe(value)
-        except NotFiniteError:
-            # Infinite values are legitimate within; at a layer's input they are an error, and in 8 bits they have none.
+        except NotFiniteError as error:
+            program = self.programs.first
+            calls = program.layers.items() if program is not None else ()
+            read = next((layer for call, layer in calls if origin(source_of(call)) == name), None)
+            if read is not None:
+                raise _NotFiniteInputError(read.name) from error
+            # Infinite values are legitimate where no layer reads them; 8 bits have none.
             self._unbounded.add(name)
 
     def _run(self, batch: Batch) -> list[Any]:
@@ -136,7 +148,7 @@ class Calibration:
         }
 
     def value_ranges(self) -> dict[str, Range]:
-        """The range of every value of the graph. Empty without a graph."""
+        """The range of every value of the graph that may become uint8. Empty without a graph."""
         return {name: observer.range() for name, observer in self.observers().items()}
 
     def layer_ranges(self, values: Mapping[str, Range]) -> dict[Layer, Range]:
@@ -159,7 +171,8 @@ class Calibration:
         """
         program = self.programs.first
         for node, layer in program.layers.items() if program is not None else ():
-            source, names = node.args[0], []
+            source: Any = source_of(node)
+            names = []
             while isinstance(source, Node):
                 names.append(origin(source))
                 source = source.args[0] if short_name(source) in _MOVES else None
@@ -184,7 +197,7 @@ def _in_float(
 
     try:
         for layer in layers:
-            layer.forward = forward_of(layer)  # type: ignore[method-assign]
+            layer.forward = forward_of(layer)  # type: ignore[method-assign,assignment]
         yield
     finally:
         for layer in layers:

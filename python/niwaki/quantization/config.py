@@ -11,7 +11,8 @@ from niwaki.quantization.codebook import CodebookKind
 from niwaki.quantization.weights import WeightRange
 
 Rounding = Literal["auto", "nearest", "second_order", "learned"]
-ObserverName = Literal["mse", "minmax", "percentile", "entropy"]
+ObserverName = Literal["auto", "mse", "minmax", "percentile", "entropy"]
+Precision = Literal["auto", "int8"]
 Activations = Literal["affine", "symmetric"]
 
 
@@ -21,8 +22,9 @@ class QuantizeConfig:
 
     Attributes:
         observer: how the range of an activation follows from the values that calibration saw: 'mse' (least squared
-            error), 'minmax' (all of them), 'percentile' (all but outliers on either side) or 'entropy' (rounded values
-            are distributed most like the values).
+            error), 'minmax' (all of them), 'percentile' (all but outliers on either side), 'entropy' (rounded values
+            are distributed most like the values), or 'auto': for each value 'mse' or 'minmax', whichever costs less at
+            the network's results.
         percentile: for observer='percentile', the percentage of values kept on either side: above 50, at most 100.
         per_channel: weights get a scale per output channel (True), or one per layer.
         weight_range: 'minmax' keeps the largest weight of a channel, 'mse' cuts it off where that makes the error
@@ -41,15 +43,17 @@ class QuantizeConfig:
         equalize: channels are scaled between layers first, so that rounding costs least: see niwaki.equalize.
         activations: 'affine' gives each value the zero point that its range asks for; 'symmetric' the middle, 128, or 0
             where no value is negative.
+        precision: 'auto' leaves in float32 what 8 bits cost too much, values between layers and layers, by errors that
+            are measured on calibration inputs; and gives linear layers whose inputs ask for it a range for each row.
+            'int8': whatever can be in 8 bits is.
         dynamic: names or patterns of linear layers whose inputs are rounded with a range of their own for each row,
-            measured whenever the layer runs, instead of one from calibration; True for all of them. Such a layer stays
-            in torch in a compiled network.
+            measured whenever the layer runs, instead of one from calibration; True for all of them.
         skip: names or patterns ('fc', 'layer1.*') of layers that stay in float32.
         transform: called with each item of the calibration; returns the input (a tensor, tuple or dict). None: taken as
             it is.
     """
 
-    observer: ObserverName = "mse"
+    observer: ObserverName = "auto"
     percentile: float = 99.99
     per_channel: bool = True
     weight_range: WeightRange = "auto"
@@ -60,6 +64,7 @@ class QuantizeConfig:
     correct_bias: bool = True
     equalize: bool = False
     activations: Activations = "affine"
+    precision: Precision = "auto"
     dynamic: bool | tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     transform: Callable[[Any], Any] | None = None
@@ -71,6 +76,7 @@ class QuantizeConfig:
             ("rounding", self.rounding, get_args(Rounding)),
             ("codebook", self.codebook, (None, *get_args(CodebookKind))),
             ("activations", self.activations, get_args(Activations)),
+            ("precision", self.precision, get_args(Precision)),
         ):
             if value not in choices:
                 raise ValueError(

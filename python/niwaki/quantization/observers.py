@@ -13,7 +13,7 @@ from niwaki.quantization.config import QuantizeConfig
 
 BINS = 2048
 # A histogram of so many values of a batch says enough; lowest and highest are always exact.
-SAMPLES = 1 << 18
+SAMPLES = 1 << 16
 
 
 class NotFiniteError(ValueError):
@@ -55,7 +55,13 @@ class Observer(ABC):
         """
         if self.empty:
             raise ValueError("nothing was observed; calibrate with at least one input that is not empty.")
-        low, high = self._range()
+        return self._placed(*self._range())
+
+    def candidates(self) -> dict[str, tuple[float, float]]:
+        """The ranges to choose from by what they cost, by the names of observers: one, where the observer is given."""
+        return {"": self.range()}
+
+    def _placed(self, low: float, high: float) -> tuple[float, float]:
         if not self.symmetric or low >= 0:
             return low, high
         step = max(-low, high) / 127
@@ -180,6 +186,13 @@ class MseObserver(HistogramObserver):
         return np.maximum(error, 0.0), n[0] - n[at]
 
 
+class AutoObserver(MseObserver):
+    """Min-max or least squared error, whichever costs less at the network's results; where nobody says, the latter."""
+
+    def candidates(self) -> dict[str, tuple[float, float]]:
+        return {"minmax": self._placed(self.low, self.high), "mse": self.range()}
+
+
 class EntropyObserver(HistogramObserver):
     """The range whose rounded values are distributed most like the values: the least Kullback-Leibler divergence.
 
@@ -230,7 +243,9 @@ def make_observer(config: QuantizeConfig) -> Observer:
         found = PercentileObserver(config.percentile)
     elif config.observer == "entropy":
         found = EntropyObserver()
-    else:
+    elif config.observer == "mse":
         found = MseObserver()
+    else:
+        found = AutoObserver()
     found.symmetric = config.activations == "symmetric"
     return found

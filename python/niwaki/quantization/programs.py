@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +26,7 @@ _LAYERS = ("niwaki::conv2d", "niwaki::linear", "niwaki::dynamic_linear")
 Layer = Conv2d | Linear
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Program:
     """A graph as it is compiled: canonical, and still fit to be run.
 
@@ -44,11 +46,37 @@ class Program:
         """Whether the graph holds for a call."""
         return _constants(batch) == self.constants and not self.captured.refusal(batch.tensors)
 
+    @functools.cached_property
+    def peak(self) -> int:
+        """The most bytes of values that are alive at once, for the inputs that the graph was captured with."""
+        nodes = list(self.module.graph.nodes)
+        last = {used: node for node in nodes for used in node.all_input_nodes}
+        sizes = {node: 0 if node.op == "get_attr" else _bytes(node.meta.get("val")) for node in nodes}
+        alive = most = 0
+        ends: dict[Node, int] = {}
+        for node in nodes:
+            alive += sizes[node]
+            most = max(most, alive)
+            end = last.get(node, node)
+            ends[end] = ends.get(end, 0) + sizes[node]
+            alive -= ends.pop(node, 0)
+        return max(most, 1)
+
     def inputs(self, batch: Batch) -> list[Any]:
         """What the placeholders are given for a call, in order."""
         spec = self.captured.exported.call_spec.in_spec
         order = spec.child(1).context
         return pytree.tree_leaves((batch.args, {name: batch.kwargs[name] for name in order}))
+
+
+def _bytes(value: Any) -> int:
+    tensors = [x for x in pytree.tree_leaves(value) if isinstance(x, torch.Tensor)]
+    return sum(x.element_size() * math.prod(map(_hint, x.shape)) for x in tensors)
+
+
+def _hint(size: Any) -> int:
+    """What a size was at capture."""
+    return int(size.node.hint or 1) if isinstance(size, torch.SymInt) else int(size)
 
 
 def _constants(batch: Batch) -> tuple[Any, ...]:
@@ -122,3 +150,10 @@ def _program(captured: Captured, model: nn.Module, batch: Batch) -> Program:
         if node.op == "call_function" and operator_name(node) in _LAYERS
     }
     return Program(captured, module, calls, _constants(batch))
+
+
+def source_of(call: Node) -> Node:
+    """The value that the call of a layer reads."""
+    source = call.args[0]
+    assert isinstance(source, Node)
+    return source

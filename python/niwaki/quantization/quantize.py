@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import itertools
+import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -29,15 +31,17 @@ from niwaki.optimization.equalize import EQUALIZED, equalize_with
 from niwaki.optimization.plain_copy import plain_copy
 from niwaki.plain import is_conv2d, is_linear
 from niwaki.progress import track
-from niwaki.quantization.calibrate import Calibration
 from niwaki.quantization.calls import layers_called
 from niwaki.quantization.config import QuantizeConfig
+from niwaki.quantization.held_out import Cutter
 from niwaki.quantization.inputs import Batch, batches, check_calibration
-from niwaki.quantization.ranges import Ranges, attach_ranges
+from niwaki.quantization.numbers import find_numbers, layers_of
 from niwaki.quantization.rounding import round_layers
 from niwaki.quantization.weights import check_reduction
 
 FloatLayer = nn.Conv2d | nn.Linear
+_SKIPPED = "skipped by name"
+_log = logging.getLogger("niwaki")
 
 
 def quantize(
@@ -61,7 +65,24 @@ def quantize(
         TypeError, ValueError: an argument, a layer or an item of the calibration is not fit; says which and why.
         NiwakiError: the network cannot be copied, or has nothing to quantize.
     """
-    return quantize_with_reasons(model, calibration, config, progress=progress)[0]
+    return quantize_with_reasons(model, calibration, config, progress=progress).module
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A quantized network, and what is to be said of it.
+
+    Attributes:
+        module: the network.
+        floats: its layers in float32, by name, as they were before they were rounded.
+        reasons: why a layer is not int8, or how its inputs are rounded, by name.
+        values: values between layers that stay float32, with what 8 bits would cost: the change of a result over it.
+    """
+
+    module: nn.Module
+    floats: dict[str, FloatLayer]
+    reasons: dict[str, str]
+    values: dict[str, float]
 
 
 def quantize_with_reasons(
@@ -72,8 +93,8 @@ def quantize_with_reasons(
     scales: Mapping[str, torch.Tensor] | None = None,
     checkpoint: Folder | None = None,
     progress: bool = True,
-) -> tuple[nn.Module, dict[str, str], dict[str, FloatLayer]]:
-    """As `quantize`. Returns also why a layer stayed in float32, by its name, and the float layers of all names.
+) -> Quantized:
+    """As `quantize`, with what is to be said of it.
 
     `scales` are those of the weights that lie on the int8 grid already, by the layer's name. `checkpoint` is a folder
     that keeps layers whose rounding takes long.
@@ -110,10 +131,7 @@ def quantize_with_reasons(
         if type(part) is nn.LSTM and not matches(name, config.skip) and not has_hooks(part)
     }
     if not swapped and not recurrent:
-        details = "; ".join(f"'{name}': {reason}" for name, reason in itertools.islice(reasons.items(), 3))
-        raise NiwakiError(
-            f"niwaki.quantize: there is no layer to quantize ({details or 'no Conv2d or Linear in the network'})."
-        )
+        _check_rest(copied, reasons)
     scales = dict(scales or {})
     open_layers = {name: layer for name, layer in swapped.items() if name not in scales}
     if any(config.rounds_by_layer(name) for name in open_layers):
@@ -128,13 +146,29 @@ def quantize_with_reasons(
     for name, part in recurrent.items():
         copied = replace_module(copied, part, LSTM(part, bits=config.bits_of(name), name=name).eval())
     result = swap_layers(copied, swapped, tuple(name for name in swapped if config.is_dynamic(name)))
-    _calibrate(result, swapped, itertools.chain([first], stream), config, scales, progress)
-    return result, reasons, floats
+    found = find_numbers(
+        result, {layer: swapped[layer.name] for layer in layers_of(result)}, itertools.chain([first], stream), config,
+        Cutter(model), scales=scales, progress=progress,
+    )  # fmt: skip
+    return Quantized(found.module, floats, {**reasons, **found.layers}, found.values)
+
+
+def _check_rest(model: nn.Module, reasons: Mapping[str, str]) -> None:
+    """A network without a layer for int8 is compiled in float32, if it has weights at all."""
+    details = "; ".join(f"'{name}': {reason}" for name, reason in itertools.islice(reasons.items(), 3))
+    if not any(True for _ in model.parameters()) or (reasons and set(reasons.values()) == {_SKIPPED}):
+        raise NiwakiError(
+            f"niwaki.quantize: there is no layer to quantize ({details or 'no Conv2d or Linear in the network'})."
+        )
+    _log.warning(
+        "niwaki.quantize: nothing is quantized, the network stays in float32 (%s)",
+        details or "no Conv2d, Linear or LSTM in it",
+    )
 
 
 def _why_not(name: str, layer: FloatLayer, config: QuantizeConfig, called: set[int], read: set[int]) -> str:
     if matches(name, config.skip):
-        return "skipped by name"
+        return _SKIPPED
     if not (is_conv2d(layer) or is_linear(layer)):
         return f"{type(layer).__name__} computes something of its own"
     if isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros":
@@ -162,26 +196,3 @@ def swap_layers(model: nn.Module, layers: dict[str, FloatLayer], dynamic: Sequen
         new.name = name
         model = replace_module(model, layer, new.eval())
     return model
-
-
-def _calibrate(
-    model: nn.Module,
-    floats: dict[str, FloatLayer],
-    stream: Iterator[Batch],
-    config: QuantizeConfig,
-    scales: Mapping[str, torch.Tensor],
-    progress: bool,
-) -> None:
-    layers = [module for module in model.modules() if isinstance(module, (Conv2d, Linear))]
-    calibration = Calibration(model, {layer: floats[layer.name] for layer in layers}, config)
-    for batch in stream:
-        calibration.observe(batch)
-    values = calibration.value_ranges()
-    ranges = calibration.layer_ranges(values)
-    for layer in layers:
-        layer.set_from_float(
-            floats[layer.name].weight, floats[layer.name].bias, ranges[layer],
-            per_channel=config.per_channel, weight_range=config.weight_range, bits=config.bits_of(layer.name),
-            scales=scales.get(layer.name),
-        )  # fmt: skip
-    attach_ranges(model, Ranges(calibration.programs.fingerprint, values))

@@ -1,0 +1,257 @@
+"""Chooses how each value is held, by what it costs at the network's results: with which range, and whether in 8 bits.
+
+Costs of single values are estimates (costs.py); what they propose is simulated and measured, and taken back where the
+errors of the results do not fall. Nothing is changed where 8 bits are good enough everywhere.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch.fx import Node
+
+from niwaki.lower.nodes import data_inputs, origin
+from niwaki.lower.types import Types
+from niwaki.nn.layers import Linear
+from niwaki.quantization.costs import Costs, Estimate, Rounding, estimate
+from niwaki.quantization.errors import Check
+from niwaki.quantization.observers import Observer
+from niwaki.quantization.programs import Layer, source_of
+from niwaki.quantization.ranges import Ranges
+from niwaki.quantization.simulate import keeps_numbers, types_of
+
+# Relative errors of a result. Below the first, all is well. A value by itself, and all that are unlike together, may
+# cost so much; a value that a linear layer reads has a range for each row from the third on.
+_FINE, _MUCH, _ROWS = 0.01, 0.015, 0.003
+# A value's parts are unlike where numbers of their own for its channels would cost less by this factor.
+_UNLIKE = 4.0
+# A layer whose input costs more is left in float32, if float32 is what helps.
+_TOO_MUCH = 0.03
+# What is given up for it has to lower the errors to this share.
+_BETTER = 0.9
+# Calls that costs are estimated on.
+_CALLS = 1
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What is chosen for layers, which makes another graph.
+
+    Attributes:
+        dynamic: linear layers whose inputs have a range for each row.
+        exact: layers that stay in float32.
+        costs: by the layer, what 8 bits with one range for all of its input would cost.
+    """
+
+    dynamic: tuple[Layer, ...] = ()
+    exact: tuple[Layer, ...] = ()
+    costs: Mapping[Layer, float] = field(default_factory=dict)
+
+
+class _Groups:
+    """Values that have their numbers in common, for they are made of one another without rounding (union-find)."""
+
+    def __init__(self, types: Types) -> None:
+        self._parent: dict[Node, Node] = {}
+        for node in types.quantized:
+            if keeps_numbers(node, types):
+                for source in data_inputs(node):
+                    self._parent[self.find(node)] = self.find(source)
+
+    def find(self, node: Node) -> Node:
+        while node in self._parent:
+            node = self._parent[node]
+        return node
+
+
+def choose_kinds(check: Check, observers: Mapping[str, Observer], fingerprint: str) -> dict[str, str]:
+    """Which of the ranges that its observer offers each value has: the one that costs least.
+
+    Args:
+        check: calls to measure on, best those that the observers have not seen: what is cut off shows there.
+        observers: of the values, by their names at capture.
+        fingerprint: of the graph.
+    """
+    offered = {name: observer.candidates() for name, observer in observers.items()}
+    kinds = list(dict.fromkeys(itertools.chain.from_iterable(offered.values())))
+    choices = [
+        {name: kind if kind in ranges else next(iter(ranges)) for name, ranges in offered.items()} for kind in kinds
+    ]
+    if len(kinds) < 2:
+        return choices[0] if choices else {}
+    types = [types_of(check.program, ranges_of_kinds(observers, choice, fingerprint)) for choice in choices]
+    found = estimate(check.program, check.floats, check.calls[:_CALLS], check.nodes, types)
+    if found is not None:
+        groups = _Groups(types[0])
+        sums: dict[Node, list[float]] = {}
+        for index, costs in enumerate(found.static):
+            for place, cost in costs.items():
+                sums.setdefault(groups.find(place.node), [0.0] * len(kinds))[index] += float(cost.sum())
+        best = dict(choices[-1])
+        for node in (*types[0].quantized, *types[0].entering):
+            known = sums.get(groups.find(node), [0.0] * len(kinds))
+            # The last kind is what an observer gives by itself: it stays where nothing speaks against it.
+            best[origin(node)] = kinds[min(reversed(range(len(kinds))), key=lambda kind: known[kind])]
+        choices.insert(0, best)
+    return min(choices, key=lambda choice: _total(check.errors(ranges_of_kinds(observers, choice, fingerprint))))
+
+
+def ranges_of_kinds(observers: Mapping[str, Observer], kinds: Mapping[str, str], fingerprint: str) -> Ranges:
+    """The range of each value, of the kind that was chosen for it."""
+    values = {}
+    for name, observer in observers.items():
+        offered = observer.candidates()
+        values[name] = offered.get(kinds.get(name, ""), observer.range())
+    return Ranges(fingerprint, values)
+
+
+def choose_structure(check: Check, ranges: Ranges) -> Structure:
+    """Linear layers whose inputs have a range for each row, and layers that stay in float32."""
+    before = check.errors(ranges)
+    if max(before, default=0.0) <= _FINE:
+        return Structure()
+    types = types_of(check.program, ranges)
+    found = estimate(check.program, check.floats, check.calls[:_CALLS], check.nodes, [types])
+    if found is None:
+        return Structure()
+    dynamic = _rows(check, types, found)
+    if dynamic:
+        after = _changed(check, ranges, dynamic, {})
+        if _total(after) > _BETTER**2 * _total(before):
+            dynamic, after = {}, before
+        before = after
+    exact = {layer: cost for layer, cost in _layers(check, types, found).items() if layer not in dynamic}
+    if exact and _total(_changed(check, ranges, dynamic, exact)) > _BETTER**2 * _total(before):
+        exact = {}
+    return Structure(tuple(dynamic), tuple(exact), {**dynamic, **exact})
+
+
+def _changed(check: Check, ranges: Ranges, dynamic: Mapping[Layer, float], exact: Mapping[Layer, float]) -> list[float]:
+    """The errors if some layers took float32 inputs."""
+    calls = check.program.layers.items()
+    floats = {origin(source_of(call)) for call, layer in calls if layer in dynamic or layer in exact}
+    tried = Ranges(ranges.fingerprint, ranges.values, ranges.floats | floats)
+    return check.errors(tried, dynamic=dynamic, exact=exact)
+
+
+def _read(check: Check, types: Types, found: Estimate) -> dict[Node, tuple[list[Node], Costs, Rounding]]:
+    """Values that layers read: the calls, the cost of rounding the value, and where it is rounded.
+
+    Where each call rounds for itself, the costs are added, and the place is that of the first.
+    """
+    groups = _Groups(types)
+    values: dict[Node, tuple[list[Node], Costs, Rounding]] = {}
+    for call in check.program.layers:
+        source = source_of(call)
+        inside = source in types.quantized
+        place = Rounding(groups.find(source)) if inside else Rounding(source, call)
+        cost = found.static[0].get(place)
+        if cost is None:
+            continue
+        if source not in values:
+            values[source] = ([call], cost, place)
+        else:
+            calls, before, first = values[source]
+            values[source] = ([*calls, call], before if inside else before + cost, first)
+    return values
+
+
+def _rows(check: Check, types: Types, found: Estimate) -> dict[Layer, float]:
+    """Linear layers that are to have a range for each row, with what one range for all would cost."""
+    chosen: dict[Layer, float] = {}
+    for source, (calls, cost, _) in _read(check, types, found).items():
+        layers = {check.program.layers[call] for call in calls}
+        if not all(isinstance(layer, Linear) and not layer.dynamic for layer in layers):
+            continue
+        rows = sum((found.rows[call] for call in calls if call in found.rows), np.zeros_like(cost))
+        # What is computed in 8 bits anyway would have to be computed in float32.
+        least = _MUCH if source in types.quantized else _ROWS
+        if bool(((cost > least**2) & (rows < 0.5 * cost)).any()):
+            chosen |= dict.fromkeys(layers, float(np.sqrt(cost.max())))
+    return chosen
+
+
+def _layers(check: Check, types: Types, found: Estimate) -> dict[Layer, float]:
+    """Layers whose inputs have parts so unlike that no range suits them, with what their rounding costs."""
+    chosen: dict[Layer, float] = {}
+    for _, (calls, cost, place) in _read(check, types, found).items():
+        channels = found.channels.get(place)
+        if channels is None or place not in found.static[0]:
+            continue
+        unlike = found.static[0][place] > _UNLIKE**2 * channels
+        if bool(((cost > _TOO_MUCH**2) & unlike).any()):
+            chosen |= dict.fromkeys((check.program.layers[call] for call in calls), float(np.sqrt(cost.max())))
+    return chosen
+
+
+def choose_floats(check: Check, ranges: Ranges) -> tuple[Ranges, dict[str, float]]:
+    """The ranges with the values that stay float32, and by their names what 8 bits would cost.
+
+    Float32 is proposed for values that cost too much by themselves, and for those of unlike parts (a residual stream
+    with a few large channels, say) that do together.
+    """
+    costs: dict[str, float] = {}
+    before = check.errors(ranges)
+    for _ in range(4):
+        if max(before, default=0.0) <= _FINE:
+            break
+        types = types_of(check.program, ranges)
+        found = estimate(check.program, check.floats, check.calls[:_CALLS], check.nodes, [types])
+        proposed = {} if found is None else _proposed(check, types, found)
+        if not proposed:
+            break
+        tried = Ranges(ranges.fingerprint, ranges.values, ranges.floats | proposed.keys())
+        after = check.errors(tried)
+        if _total(after) > _BETTER**2 * _total(before):
+            break
+        ranges, before, costs = tried, after, {**costs, **proposed}
+    return ranges, costs
+
+
+def _proposed(check: Check, types: Types, found: Estimate) -> dict[str, float]:
+    """Names of values that are better float32, with what 8 bits cost."""
+    groups = _Groups(types)
+    members: dict[Node, list[Node]] = {}
+    for node in types.quantized:
+        members.setdefault(groups.find(node), []).append(node)
+    # A value that layers alone read is rounded for them, whatever it is.
+    places = [
+        place
+        for place in found.static[0]
+        if place.reader is None and not _only_layers(check, members.get(place.node, [place.node]))
+    ]
+    chosen: dict[str, float] = {}
+    everything = sum(found.static[0].values())
+    for place in places:
+        cost = found.static[0][place]
+        if bool(((cost > (2 * _FINE) ** 2) & (cost > 0.5 * everything)).any()):
+            chosen[origin(place.node)] = float(np.sqrt(cost.max()))
+    for result in range(len(np.atleast_1d(everything))):
+        unlike = {
+            place: float(found.static[0][place][result])
+            for place in places
+            if found.static[0][place][result] > _UNLIKE**2 * found.channels[place][result]
+        }
+        left = sum(unlike.values())
+        if left <= _MUCH**2:
+            continue
+        for place, part in sorted(unlike.items(), key=lambda item: -item[1]):
+            if left <= _FINE**2:
+                break
+            name = origin(place.node)
+            chosen[name] = max(chosen.get(name, 0.0), math.sqrt(part))
+            left -= part
+    return chosen
+
+
+def _only_layers(check: Check, group: list[Node]) -> bool:
+    users = {user for node in group for user in node.users}
+    return all(user in check.program.layers or user in group for user in users)
+
+
+def _total(errors: list[float]) -> float:
+    return sum(error**2 for error in errors)

@@ -1,0 +1,233 @@
+"""From a network with empty int8 layers and a stream of inputs to one with scales, ranges and corrected biases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from niwaki.lower.nodes import label, origin
+from niwaki.modules import replace_module
+from niwaki.nn.layers import Conv2d, Linear
+from niwaki.quantization.arithmetic import Float
+from niwaki.quantization.bias import Kept, correct_biases
+from niwaki.quantization.calibrate import Calibration
+from niwaki.quantization.choice import (
+    Structure,
+    choose_floats,
+    choose_kinds,
+    choose_structure,
+    ranges_of_kinds,
+)
+from niwaki.quantization.config import QuantizeConfig
+from niwaki.quantization.errors import Check
+from niwaki.quantization.held_out import Cutter, HeldOut
+from niwaki.quantization.inputs import Batch
+from niwaki.quantization.programs import Layer, Program, Programs
+from niwaki.quantization.ranges import Ranges, attach_ranges
+from niwaki.quantization.simulate import types_of
+
+# Inputs that errors are measured on while numbers are chosen. All values of a network are alive for them at once.
+_CHECKED = 8
+
+
+@dataclass(frozen=True)
+class Found:
+    """What became of a network.
+
+    Attributes:
+        module: the network.
+        layers: why a layer is not what it could be, by its name.
+        values: values between layers that stay float32, by their names for people, with what 8 bits would cost: the
+            change of a result over the result.
+    """
+
+    module: nn.Module
+    layers: dict[str, str] = field(default_factory=dict)
+    values: dict[str, float] = field(default_factory=dict)
+
+
+def find_numbers(
+    model: nn.Module,
+    floats: Mapping[Layer, Float],
+    stream: Iterable[Batch],
+    config: QuantizeConfig,
+    cutter: Cutter,
+    *,
+    scales: Mapping[str, torch.Tensor],
+    progress: bool,
+) -> Found:
+    """Calibrates a network whose layers were swapped.
+
+    Args:
+        model: the network with niwaki.nn layers. It is changed.
+        floats: for each of these, the float32 layer it stands for.
+        stream: inputs.
+        config: the options.
+        cutter: of the network in float32.
+        scales: of weights that lie on the int8 grid already, by the layer's name.
+        progress: shows a progress bar, if stderr is a terminal.
+    """
+    calibration = Calibration(model, floats, config)
+    # What decides between ranges must not have made them.
+    held, kept = HeldOut(cutter, seed=1), Kept()
+    for batch in kept.watch(held.watch(stream)):
+        calibration.observe(batch)
+    program = calibration.programs.first
+    fill = _Filler(floats, config, scales)
+    if program is None:
+        for batch in held.calls:
+            calibration.observe(batch)
+        fill(calibration.layer_ranges({}))
+        attach_ranges(model, Ranges())
+        return Found(model)
+    fill(calibration.layer_ranges(calibration.value_ranges()))
+    calls = _few(program, [*held.calls, *kept.calls], cutter)
+    fingerprint = calibration.programs.fingerprint
+    kinds = choose_kinds(Check(program, floats, calls), calibration.observers(), fingerprint)
+    for batch in held.calls:
+        calibration.observe(batch)
+    ranges = ranges_of_kinds(calibration.observers(), kinds, fingerprint)
+    fill(calibration.layer_ranges(ranges.values))
+    network = Calibrated(model, program, floats, ranges)
+    reasons: dict[str, str] = {}
+    values: dict[str, float] = {}
+    if config.precision == "auto":
+        network, reasons = _restructured(network, calls)
+        network, values = with_floats(network, calls)
+    if config.correct_bias:
+        _correct(network, [call for call in kept.calls if program.accepts(call)], calls, cutter, progress=progress)
+    attach_ranges(network.model, network.ranges)
+    return Found(network.model, reasons, values)
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A network, its graph, and the ranges of the graph's values.
+
+    Attributes:
+        model: with niwaki.nn layers.
+        program: its graph.
+        floats: for each of the layers, the float32 layer it stands for.
+        ranges: of the values.
+    """
+
+    model: nn.Module
+    program: Program
+    floats: Mapping[Layer, Float]
+    ranges: Ranges
+
+    def check(self, calls: Sequence[Batch]) -> Check:
+        """Something to measure errors with."""
+        return Check(self.program, self.floats, calls)
+
+
+class _Filler:
+    """Fills layers with what follows from their float32 weights and the range of their inputs."""
+
+    def __init__(
+        self, floats: Mapping[Layer, Float], config: QuantizeConfig, scales: Mapping[str, torch.Tensor]
+    ) -> None:
+        self._floats, self._config, self._scales = floats, config, scales
+
+    def __call__(self, ranges: Mapping[Layer, tuple[float, float]]) -> None:
+        config = self._config
+        for layer, found in self._floats.items():
+            # Where nobody uses the result of a layer, the graph does not call it, and any range will do.
+            layer.set_from_float(
+                found.weight, found.bias, ranges.get(layer, (0.0, 1.0)), per_channel=config.per_channel,
+                weight_range=config.weight_range, bits=config.bits_of(layer.name), scales=self._scales.get(layer.name),
+            )  # fmt: skip
+
+
+def _few(program: Program, calls: Sequence[Batch], cutter: Cutter) -> list[Batch]:
+    """A few inputs that the graph accepts, of the first calls."""
+    chosen: list[Batch] = []
+    count = 0
+    for call in calls:
+        for piece in cutter.pieces(call, _CHECKED):
+            if count >= _CHECKED:
+                return chosen
+            if program.accepts(piece):
+                chosen.append(piece)
+                count += cutter.inputs(piece)
+    return chosen
+
+
+def _restructured(network: Calibrated, calls: Sequence[Batch]) -> tuple[Calibrated, dict[str, str]]:
+    """The network with the layers that are chosen for it, and by their names why."""
+    structure = choose_structure(network.check(calls), network.ranges)
+    if not structure.dynamic and not structure.exact:
+        return network, {}
+    changed = _apply(network, structure, calls[0])
+    if changed is None:
+        return network, {}
+    says = dict.fromkeys(structure.dynamic, "a range for each row: one for all would cost")
+    says |= dict.fromkeys(structure.exact, "8 bits for its input would cost")
+    return changed, {layer.name: f"{words} {structure.costs[layer]:.1%} of the output" for layer, words in says.items()}
+
+
+def _apply(network: Calibrated, structure: Structure, call: Batch) -> Calibrated | None:
+    """The network with other layers, captured again; None where its graph has changed in other ways, too."""
+    model = network.model
+    for layer in structure.dynamic:
+        assert isinstance(layer, Linear)
+        layer.dynamic = True
+    for layer in structure.exact:
+        exact = network.floats[layer]
+        assert isinstance(exact, nn.Module)
+        model = replace_module(model, layer, exact)
+    programs = Programs(model)
+    program = programs.find(call)
+    names = None if program is None else _renamed(network.program, program)
+    if program is None or names is None:
+        for layer in structure.dynamic:
+            layer.dynamic = False
+        for layer in structure.exact:
+            replace_module(model, network.floats[layer], layer)  # type: ignore[arg-type]
+        return None
+    values = {names[name]: pair for name, pair in network.ranges.values.items() if name in names}
+    ranges = Ranges(programs.fingerprint, values)
+    left = {layer: found for layer, found in network.floats.items() if layer not in structure.exact}
+    return Calibrated(model, program, left, ranges)
+
+
+def _renamed(before: Program, after: Program) -> dict[str, str] | None:
+    """The names of the values of a graph in another one, in which some calls of layers are other operators."""
+    old, new = ([node for node in program.module.graph.nodes if node.op != "get_attr"] for program in (before, after))
+    if len(old) != len(new):
+        return None
+    for a, b in zip(old, new, strict=True):
+        if a not in before.layers and (a.op, a.target) != (b.op, b.target):
+            return None
+    return {origin(a): origin(b) for a, b in zip(old, new, strict=True)}
+
+
+def with_floats(network: Calibrated, calls: Sequence[Batch]) -> tuple[Calibrated, dict[str, float]]:
+    """The network with the values that are better float32; and these by their names for people, with their costs."""
+    ranges, costs = choose_floats(network.check(calls), network.ranges)
+    labels = {origin(node): label(node) for node in network.program.module.graph.nodes}
+    named = {labels[name]: cost for name, cost in sorted(costs.items(), key=lambda item: -item[1])}
+    return Calibrated(network.model, network.program, network.floats, ranges), named
+
+
+def _correct(
+    network: Calibrated, calls: Sequence[Batch], checked: Sequence[Batch], cutter: Cutter, *, progress: bool
+) -> None:
+    """Corrects biases, where that lowers the errors of the network's results."""
+    check = network.check(checked)
+    before = check.errors(network.ranges)
+    biases = {layer: layer.bias.clone() for layer in network.floats if layer.bias is not None}
+    types = types_of(network.program, network.ranges)
+    correct_biases(network.program, network.floats, types, calls, cutter, progress=progress)
+    if sum(error**2 for error in check.errors(network.ranges)) > sum(error**2 for error in before):
+        for layer, bias in biases.items():
+            assert layer.bias is not None
+            layer.bias.copy_(bias)
+
+
+def layers_of(model: nn.Module) -> list[Layer]:
+    """niwaki's layers in a network."""
+    return [part for part in model.modules() if isinstance(part, (Conv2d, Linear))]
