@@ -1,5 +1,7 @@
 #include "kernels/common/window_rows.h"
 
+#include <numeric>
+
 namespace niwaki {
 namespace {
 
@@ -7,16 +9,15 @@ constexpr int64_t kBandBytes = 49152;  // stays in the first cache, or nearly
 
 }  // namespace
 
-WindowRows::WindowRows(const WindowAxes& axes, float around) : axes_(axes), around_(around) {
+WindowRows::WindowRows(const WindowAxes& axes, float around, Outside outside) : axes_(axes), around_(around), outside_(outside) {
   const int64_t stride = axes.stride[2];
   cut_floats_ = (axes.kernel[2] - 1) * axes.dilation[2] / stride + round_up(axes.out[2], 16);
+  const int64_t period = stride / std::gcd(stride, axes.dilation[2]);  // taps until one reads the same cut again
   for (int64_t k = 0; k < axes.kernel[2]; ++k) {
     const int64_t at = k * axes.dilation[2];
-    const auto cut = std::ranges::find(cuts_, at % stride, &Cut::phase);
-    tap_offsets_.push_back((cut - cuts_.begin()) * cut_floats_ + at / stride);
-    if (cut != cuts_.end()) continue;
+    tap_offsets_.push_back(k % period * cut_floats_ + at / stride);
     const int64_t start = at % stride - axes.before[2];
-    cuts_.push_back({at % stride, start, Inside::of(start, stride, axes.in[2], cut_floats_)});
+    if (k < period) cuts_.push_back({start, Inside::of(start, stride, axes.in[2], cut_floats_)});
   }
   band_ = {axes.out[0], axes.out[1]};
   for (int64_t& outputs : band_)
@@ -30,6 +31,13 @@ int64_t WindowRows::rows_of(const std::array<int64_t, 2>& outputs) const {
   for (std::size_t i = 0; i < 2; ++i)
     rows *= std::min(axes_.in[i], (outputs[i] - 1) * axes_.stride[i] + (axes_.kernel[i] - 1) * axes_.dilation[i] + 1);
   return rows;
+}
+
+int64_t WindowRows::tap_bytes() const {
+  int64_t taps = axes_.kernel[2];
+  for (std::size_t i = 0; i < 2; ++i)
+    taps *= outside_ == Outside::seen ? axes_.kernel[i] : std::min(axes_.kernel[i], axes_.in[i]);
+  return round_up(taps * int64_t{sizeof(float*)}, kCacheLine);
 }
 
 int64_t WindowRows::scratch_bytes() const {
@@ -56,7 +64,7 @@ void WindowRows::copy(const float* plane, const Band& band, float* rows) const {
   const int64_t width = axes_.in[2], stride = axes_.stride[2];
   for (int64_t z = band.in_first[0]; z < band.in_last[0]; ++z) {
     for (int64_t y = band.in_first[1]; y < band.in_last[1]; ++y) {
-      for (const auto& [phase, start, inside] : cuts_) {
+      for (const auto& [start, inside] : cuts_) {
         const float* from = plane + (z * axes_.in[1] + y) * width + start;
         std::fill_n(to, inside.first, around_);
         if (stride == 1) std::copy(from + inside.first, from + inside.last, to + inside.first);
@@ -69,17 +77,25 @@ void WindowRows::copy(const float* plane, const Band& band, float* rows) const {
   }
 }
 
-void WindowRows::find_taps(const Band& band, const float* rows, int64_t z, int64_t y, const float** taps) const {
+int64_t WindowRows::find_taps(const Band& band, const float* rows, int64_t z, int64_t y, const float** taps) const {
   const int64_t row_floats = cut_floats_ * static_cast<int64_t>(cuts_.size());
-  for (int64_t kz = 0; kz < axes_.kernel[0]; ++kz) {
+  // Taps of an axis that lie inside; all of them where the others are seen, too.
+  const auto range = [&](std::size_t axis, int64_t output) {
+    if (outside_ == Outside::seen) return Inside{0, axes_.kernel[axis]};
+    return Inside::of(output * axes_.stride[axis] - axes_.before[axis], axes_.dilation[axis], axes_.in[axis], axes_.kernel[axis]);
+  };
+  const Inside deep = range(0, z), high = range(1, y);
+  int64_t count = 0;
+  for (int64_t kz = deep.first; kz < deep.last; ++kz) {
     const int64_t in_z = z * axes_.stride[0] + kz * axes_.dilation[0] - axes_.before[0];
-    for (int64_t ky = 0; ky < axes_.kernel[1]; ++ky) {
+    for (int64_t ky = high.first; ky < high.last; ++ky) {
       const int64_t in_y = y * axes_.stride[1] + ky * axes_.dilation[1] - axes_.before[1];
       const bool inside = in_z >= 0 && in_z < axes_.in[0] && in_y >= 0 && in_y < axes_.in[1];
       const int64_t row = (in_z - band.in_first[0]) * (band.in_last[1] - band.in_first[1]) + in_y - band.in_first[1];
-      for (const int64_t offset : tap_offsets_) *taps++ = inside ? rows + cut_floats_ + row * row_floats + offset : rows;
+      for (const int64_t offset : tap_offsets_) taps[count++] = inside ? rows + cut_floats_ + row * row_floats + offset : rows;
     }
   }
+  return count;
 }
 
 }  // namespace niwaki

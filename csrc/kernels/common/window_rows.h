@@ -16,8 +16,6 @@ using Axes3 = std::array<int64_t, 3>;
 // Tap k of output i reads element i * stride + k * dilation - before. Everything but `before`, which may be negative, is at least 1.
 struct WindowAxes {
   Axes3 in, out, kernel, stride, dilation, before;
-
-  int64_t taps() const { return kernel[0] * kernel[1] * kernel[2]; }
 };
 
 inline int64_t volume(const Axes3& sizes) { return sizes[0] * sizes[1] * sizes[2]; }
@@ -35,14 +33,18 @@ struct Inside {
 // and so do 1, 3, 5, .... A tap of a row of outputs then reads neighbours, wherever it is.
 class WindowRows {
  public:
+  // Taps above and below the plane: seen like those on its left and right, or left out, where that is the same and a large window may have
+  // many of them.
+  enum class Outside : uint8_t { seen, left_out };
+
   // `around`: what windows see outside of the plane.
-  WindowRows(const WindowAxes& axes, float around);
+  WindowRows(const WindowAxes& axes, float around, Outside outside);
 
   int64_t bands() const { return bands_[0] * bands_[1]; }
   int64_t scratch_bytes() const;
 
-  // Calls function(taps, index) for each row of outputs of a band: taps[k][x] is what tap k of output x of the row sees, for x up to the
-  // width rounded up to 16; index is that of the row's first output in the plane of outputs.
+  // Calls function(taps, count, index) for each row of outputs of a band: taps[k][x] is what tap k of output x of the row sees, k < count,
+  // for x up to the width rounded up to 16; index is that of the row's first output in the plane of outputs.
   template <typename Function>
   void run(const float* plane, int64_t band, uint8_t* scratch, const Function& function) const {
     const Band b = band_of(band);
@@ -51,8 +53,8 @@ class WindowRows {
     copy(plane, b, rows);
     for (int64_t z = b.first[0]; z < b.last[0]; ++z) {
       for (int64_t y = b.first[1]; y < b.last[1]; ++y) {
-        find_taps(b, rows, z, y, taps);
-        function(taps, (z * axes_.out[1] + y) * axes_.out[2]);
+        const int64_t count = find_taps(b, rows, z, y, taps);
+        function(taps, count, (z * axes_.out[1] + y) * axes_.out[2]);
       }
     }
   }
@@ -64,15 +66,15 @@ class WindowRows {
   };
   Band band_of(int64_t band) const;
   int64_t rows_of(const std::array<int64_t, 2>& outputs) const;  // that a band of so many outputs may need
-  int64_t tap_bytes() const { return round_up(axes_.taps() * int64_t{sizeof(float*)}, kCacheLine); }
+  int64_t tap_bytes() const;
   void copy(const float* plane, const Band& band, float* rows) const;
-  void find_taps(const Band& band, const float* rows, int64_t z, int64_t y, const float** taps) const;
+  int64_t find_taps(const Band& band, const float* rows, int64_t z, int64_t y, const float** taps) const;
 
   WindowAxes axes_;
   float around_;
+  Outside outside_;
   // Elements of a row that lie together: those at start + i * stride, of which [inside.first, inside.last) are there.
   struct Cut {
-    int64_t phase;  // start + before
     int64_t start;
     Inside inside;
   };

@@ -55,7 +55,7 @@ ConvolutionPlan::ConvolutionPlan(const ConvolutionWeights& weights, const Convol
     : weights_(weights), sizes_(sizes) {
   const ConvolutionParams& p = weights.params;
   if (weights.depthwise) {
-    rows_.emplace(WindowAxes{sizes.in, sizes.out, p.kernel, p.stride, p.dilation, sizes.before}, 0.0f);
+    rows_.emplace(WindowAxes{sizes.in, sizes.out, p.kernel, p.stride, p.dilation, sizes.before}, 0.0f, WindowRows::Outside::seen);
     return;
   }
   for (const ConvolutionPhase& phase : weights.phases) {
@@ -151,7 +151,7 @@ void ConvolutionPlan::run_depthwise(const float* in, float* out, uint8_t* scratc
   pool.run(sizes_.images * out_channels * bands, [&](int64_t task, int thread) {
     const int64_t plane = task / bands, channel = plane % out_channels;
     const float* from = in + (plane / out_channels * weights_.params.in_channels + channel / weights_.out_group()) * in_plane;
-    rows_->run(from, task % bands, scratch + thread * scratch_step, [&](const float* const* seen, int64_t index) {
+    rows_->run(from, task % bands, scratch + thread * scratch_step, [&](const float* const* seen, int64_t, int64_t index) {
       weights_.kernel->multiply_taps({.taps = seen,
                                       .weights = weights_.weights.as<float>() + channel * taps,
                                       .tap_count = taps,

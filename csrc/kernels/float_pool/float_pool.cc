@@ -36,7 +36,8 @@ const FloatPoolKernel& select_float_pool(Isa isa) { return select_kernel(float_p
 
 FloatPool::FloatPool(const FloatPoolParams& params)
     : params_(params),
-      rows_(params.axes, params.function == PoolFunction::max ? -std::numeric_limits<float>::infinity() : 0.0f) {}
+      rows_(params.axes, params.function == PoolFunction::max ? -std::numeric_limits<float>::infinity() : 0.0f,
+            WindowRows::Outside::left_out) {}
 
 int64_t FloatPool::divisor_bytes() const {
   return params_.function == PoolFunction::average ? round_up(params_.axes.out[2] * 4, kCacheLine) : 0;
@@ -71,8 +72,8 @@ void FloatPool::run(const FloatPoolKernel& kernel, const float* in, float* out, 
     auto* divisors = reinterpret_cast<float*>(memory);
     const int64_t plane = task / rows_.bands();
     rows_.run(in + plane * in_plane, task % rows_.bands(), memory + divisor_bytes(),
-              [&](const float* const* taps, int64_t index) {
-                const TapRow row{taps, axes.taps(), divisors, out + plane * out_plane + index, axes.out[2]};
+              [&](const float* const* taps, int64_t count, int64_t index) {
+                const TapRow row{taps, count, divisors, out + plane * out_plane + index, axes.out[2]};
                 if (params_.function == PoolFunction::max) return kernel.max_row(row);
                 find_divisors(index, divisors);
                 kernel.average_row(row);

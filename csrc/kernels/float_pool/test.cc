@@ -139,6 +139,20 @@ TEST(float_pool_of_any_shape) {
   }
 }
 
+// A kernel far larger than the image, nearly all of it in the padding: no memory and no time for what is not there.
+TEST(float_pool_of_a_kernel_larger_than_the_image) {
+  constexpr int64_t kSide = 65535;
+  for (const PoolFunction function : {PoolFunction::max, PoolFunction::average}) {
+    const FloatPoolParams p{function,
+                            {{2, 1, 1}, {1, 1, 1}, {kSide, kSide, 3}, {1, 1, 1}, {1, 1, 1}, {kSide - 2, kSide - 1, 1}},
+                            {0, 0, 1},
+                            false,
+                            0};
+    CHECK(FloatPool(p).scratch_bytes() < 4096);
+    CHECK_EQ(run(select_float_pool(current_isa()), p, {-3.0f, -1.0f}, 1, 1)[0], function == PoolFunction::max ? -1.0f : -2.0f);
+  }
+}
+
 TEST(float_adaptive_pool_of_any_shape) {
   Random random(51);
   for (int round = 0; round < rounds(400); ++round) {
