@@ -35,9 +35,17 @@ std::vector<Operand> infer_reshape(const Inference& node) {
   return one(node.input(0).dtype, std::move(out));
 }
 
-bool local_reshape(const BatchInference& node) {
-  return always(node) && node.out[0].rank() > 0 && node.out[0].dims[0] == node.input(0).dims[0];
+// The first dim of the shape is the number of images, or what is left for it; a constant is right for one number of them alone.
+bool names_images(const BatchInference& node) {
+  const Dim& first = node.node.node.dims("shape")[0];
+  return is_open(first) || !first.is_constant();
 }
+
+bool local_reshape(const BatchInference& node) {
+  return always(node) && names_images(node) && node.out[0].dims[0] == node.input(0).dims[0];
+}
+
+bool local_expand(const BatchInference& node) { return names_images(node) && elementwise(node); }
 
 std::vector<Operand> infer_permute(const Inference& node) {
   const Dims& in = node.input(0).dims;
@@ -145,7 +153,7 @@ OperatorRule expand() {
           .inputs = {{"data", kPlain}},
           .attributes = {expressions("shape", kAnyCount, -1, kInt32)},
           .infer = infer_expand,
-          .batch_local = elementwise};
+          .batch_local = local_expand};
 }
 
 OperatorRule flip() {
