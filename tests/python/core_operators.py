@@ -314,7 +314,7 @@ _UNARY: dict[str, Callable[..., torch.Tensor]] = {
     "log_sigmoid": F.logsigmoid,
     "softplus": lambda x, a, b: F.softplus(x, a, b),
     "threshold": lambda x, a, b: F.threshold(x, a, b),
-    "clamp": lambda x, a, b: x.clamp(a, b) if x.is_floating_point() else x.clamp(int(a), int(b)),
+    "clamp": lambda x, a, b: x.clamp(*(None if math.isinf(end) else x.new_tensor(end).item() for end in (a, b))),
     "leaky_relu": lambda x, a: F.leaky_relu(x, a),
     "elu": lambda x, a: F.elu(x, a),
     "celu": lambda x, a: F.celu(x, a),

@@ -32,19 +32,27 @@ class Builder:
         size: a size of the captured graph as the core has it.
         types: which values are uint8.
         emit: adds the operators of a node whose value somebody needs.
+        number: the same for a number with a fraction that is computed of sizes.
     """
 
     def __init__(
-        self, graph: _core.Graph, size: Callable[[Any], Dim], types: Types, emit: Callable[[Builder, Node], None]
+        self,
+        graph: _core.Graph,
+        size: Callable[[Any], Dim],
+        types: Types,
+        emit: Callable[[Builder, Node], None],
+        number: Callable[[Builder, Node, Any], int],
     ) -> None:
         self.graph = graph
         self.types = types
         self._size = size
         self._emit = emit
+        self._number = number
         self._made: dict[Node, list[int]] = {}
         self._plain: dict[tuple[Node, torch.dtype], int] = {}
         self._quantized: dict[tuple[Node, QParams], int] = {}
         self._constants: dict[Any, int] = {}
+        self._forbidden: set[tuple[Dim, int]] = set()
 
     # Sizes
 
@@ -58,6 +66,13 @@ class Builder:
     def shape(self, node: Node) -> list[Dim]:
         """The shape of a node's tensor."""
         return self.dims(shape_of(node))
+
+    def forbid(self, size: Any, number: int, because: str) -> None:
+        """Refuses inputs for which a size would be this number."""
+        dim = self.dim(size)
+        if (dim, number) not in self._forbidden:
+            self._forbidden.add((dim, number))
+            self.graph.add_guard([[(dim, "!=", number)]], f"{dim} must not be {number}: {because}.")
 
     # Values
 
@@ -110,7 +125,10 @@ class Builder:
         if isinstance(value, Node):
             value = value.meta["val"]
         if isinstance(value, torch.SymInt):
-            return self.cast(node, self.size(value), dtype, torch.int64)
+            return self.cast(node, self.size_value(value), dtype, torch.int64)
+        if isinstance(value, torch.SymFloat):
+            return self.cast(node, self._number(self, node, value.node.expr), dtype, torch.float32)
+        assert isinstance(value, (int, float)), (node.name, value)
         return self.scalar(value, dtype)
 
     # Operators
@@ -165,7 +183,7 @@ class Builder:
             )
         return self._constants[key]
 
-    def size(self, value: Any) -> int:
+    def size_value(self, value: Any) -> int:
         """A size as an int64 value of rank 0."""
         dim = self.dim(value)
         key = ("size", dim)

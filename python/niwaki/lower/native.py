@@ -11,6 +11,7 @@ from niwaki.capture import Captured
 from niwaki.lower.builder import Builder
 from niwaki.lower.dims import SizeMap
 from niwaki.lower.nodes import DTYPES, data_inputs, dtype_of, is_getitem, label, origin, shape_of
+from niwaki.lower.numbers import emit_number
 from niwaki.lower.operators.registry import handler
 from niwaki.lower.partition import Part
 from niwaki.lower.types import Ranges, assign
@@ -42,7 +43,7 @@ def build_graph(
     graph = _core.Graph() if graph is None else graph
     sizes = SizeMap(graph, captured)
     types = assign(part.nodes, ranges, floats)
-    builder = Builder(graph, sizes, types, _emit)
+    builder = Builder(graph, sizes, types, _emit, emit_number)
     for node in part.inputs:
         name = str(node.target) if node.op == "placeholder" else origin(node)
         builder.set(node, graph.add_input(name, DTYPES[dtype_of(node)], builder.dims(shape_of(node))))

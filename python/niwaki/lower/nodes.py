@@ -99,6 +99,17 @@ def axis_of(node: Node, axis: int) -> int:
     return axis % max(rank_of(node), 1)
 
 
+def squeezed_sizes(node: Node) -> list[torch.SymInt]:
+    """The free sizes of the axes that a squeeze asks for: it was captured with other sizes than 1, and leaves these."""
+    if node.op != "call_function" or operator_name(node) != "aten::squeeze":
+        return []
+    source, given = node.args[0], arguments(node).get("dim")
+    assert isinstance(source, Node)
+    dims = range(rank_of(source)) if given is None else [given] if isinstance(given, int) else given
+    sizes = [shape_of(source)[axis_of(source, int(axis))] for axis in dims]
+    return [size for size in sizes if isinstance(size, torch.SymInt)]
+
+
 def size_of(value: Any) -> Any:
     """A size among a call's arguments: a number, or the symbol that a node computes."""
     return value.meta["val"] if isinstance(value, Node) else value

@@ -30,6 +30,7 @@ from niwaki.lower.nodes import (
     short_name,
     values_of,
 )
+from niwaki.lower.numbers import check_number
 from niwaki.lower.operators.registry import refusal
 from niwaki.lower.partition import Part, partition
 from niwaki.lower.structure import Slot, Structure, UndescribableError, describe
@@ -153,12 +154,14 @@ def _refusals(captured: Captured) -> Callable[[Node], str]:
             return reason or (why(node.args[0]) if isinstance(node.args[0], Node) else "")
         made = [size for value in values_of(node) if isinstance(value, torch.Tensor) for size in value.shape]
         read = [source.meta["val"] for source in node.all_input_nodes if makes_sizes(source)]
-        for size in (*made, *read):
-            if isinstance(size, torch.SymInt):
-                try:
+        try:
+            for size in (*made, *read):
+                if isinstance(size, torch.SymInt):
                     sizes(size)
-                except NiwakiError as error:
-                    return f"{operator_name(node)} has a size that is not native: {error}"
+                elif isinstance(size, torch.SymFloat):
+                    check_number(size.node.expr, sizes)
+        except NiwakiError as error:
+            return f"{operator_name(node)} has a size that is not native: {error}"
         return ""
 
     return why

@@ -19,6 +19,7 @@ from niwaki.lower.nodes import (
     rank_of,
     shape_of,
     size_of,
+    squeezed_sizes,
     tensor_of,
 )
 
@@ -109,6 +110,8 @@ def join_reshapes(module: GraphModule, sizes: SizeNodes, node: Node) -> None:
     """x.flatten(2).unsqueeze(-1) is one reshape."""
     between = node.args[0] if operator_name(node) in RESHAPES else None
     if not isinstance(between, Node) or operator_name(between) not in RESHAPES or not is_tensor(between.args[0]):
+        return
+    if squeezed_sizes(between) or squeezed_sizes(node):
         return
     if not is_tensor(node) or not all(sizes.knows(size) for size in shape_of(node)):
         return

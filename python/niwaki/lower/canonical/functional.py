@@ -148,7 +148,10 @@ def _like(graph: Graph, node: Node, value: Node, changed: Node) -> Node:
         value = graph.call_function(_aten.to.dtype, (value, wanted.dtype))
         value.meta["val"] = given.to(wanted.dtype)
         place_within(value, node)
-    return graph.call_function(_aten.expand_as.default, (value, changed))
+    wide = graph.call_function(_aten.expand_as.default, (value, changed))
+    wide.meta["val"] = wanted
+    place_within(wide, node)
+    return graph.call_function(_aten.clone.default, (wide,))  # a tensor of its own, no view of the value
 
 
 def _write_back(graph: Graph, node: Node, view: Node, part: Node) -> Node:

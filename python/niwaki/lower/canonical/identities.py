@@ -10,7 +10,7 @@ from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
 from niwaki.lower.canonical.functional import is_mutable
-from niwaki.lower.nodes import arguments, constant_of, inherit, is_getitem, operator_name, tensor_of
+from niwaki.lower.nodes import arguments, constant_of, inherit, is_getitem, operator_name, squeezed_sizes, tensor_of
 
 _CHECKS = ("aten::_assert", "aten::sym_constrain", "_guards_fn", "_assert", "_check")
 _IDENTITIES = {
@@ -53,7 +53,7 @@ def _identity(node: Node) -> Node | None:
     before, after = tensor_of(source), tensor_of(node)
     if before is None or after is None or before.dtype != after.dtype or before.device != after.device:
         return None
-    if operator_name(node) in _RESHAPES and not _same_shape(before, after):
+    if operator_name(node) in _RESHAPES and (squeezed_sizes(node) or not _same_shape(before, after)):
         return None
     return source
 

@@ -48,8 +48,7 @@ def per_channel(constant: torch.Tensor, node: Node) -> NDArray[np.float64] | Non
 def coefficients(node: Node) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Gain and shift, [C], of a batch norm with running statistics."""
     given = arguments(node)
-    channels = shape_of(data_inputs(node)[0])[1]
-    assert isinstance(channels, int)
+    channels = constant_of(given["running_mean"]).numel()
 
     def vector(name: str, otherwise: float) -> NDArray[np.float64]:
         if given.get(name) is None:

@@ -93,7 +93,7 @@ def _grouped(builder: Builder, node: Node, groups: int, eps: float) -> int:
     value = builder.add("group_norm", node, [builder.plain(source)], {"groups": groups, "eps": eps}, known)
     if known is not None:
         return value
-    return _applied(builder, node, value, [shape_of(source)[1], *[1] * (rank_of(source) - 2)])
+    return _applied(builder, node, value, [-1, *[1] * (rank_of(source) - 2)])
 
 
 @register("aten::instance_norm")
@@ -103,17 +103,16 @@ class InstanceNorm(Operator):
     computes = True
 
     def refusal(self, node: Node) -> str:
-        if not arguments(node)["use_input_stats"]:
-            return has_statistics(node)
-        return "" if isinstance(shape_of(source_of(node))[1], int) else "takes any number of channels"
+        return "" if arguments(node)["use_input_stats"] else has_statistics(node)
 
     def emit(self, builder: Builder, node: Node) -> int:
-        given = arguments(node)
+        given, source = arguments(node), source_of(node)
         if not given["use_input_stats"]:
             return emit_channel_affine(builder, node)
-        channels = shape_of(source_of(node))[1]
-        assert isinstance(channels, int)
-        return _grouped(builder, node, channels, float(given["eps"]))
+        pixels = rank_of(source) - 2
+        attributes = {"axes": pixels, "eps": float(given["eps"])}
+        value = builder.add("layer_norm", node, [builder.plain(source)], attributes)
+        return _applied(builder, node, value, [-1, *[1] * pixels])
 
 
 @register("aten::softmax", "aten::_softmax", "aten::log_softmax", "aten::_log_softmax", "aten::special_softmax")

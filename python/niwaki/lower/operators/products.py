@@ -94,10 +94,7 @@ class Attention(Operator):
             return "drops out"
         if operator_name(node) != "aten::scaled_dot_product_attention" and set(parts_read(node)) - {0}:
             return "is asked for what only training needs"
-        scale, features = given.get("scale"), shape_of(given["query"])[-1]
-        if scale is None and not isinstance(features, int):
-            return "takes any number of features"
-        if not isinstance(scale, (int, float, type(None))):
+        if not isinstance(given.get("scale"), (int, float, type(None))):
             return "takes a scale that it computes"
         return "" if rank_of(given["query"]) >= 2 else "takes vectors"
 
@@ -105,14 +102,17 @@ class Attention(Operator):
         given = arguments(node)
         query, key, value = (given[name] for name in ("query", "key", "value"))
         name = operator_name(node).removeprefix("aten::")
+        features, scale = shape_of(query)[-1], given.get("scale")
         inputs = [builder.plain(query)]
+        if scale is None and isinstance(features, int):
+            scale = 1 / math.sqrt(features)
+        elif scale is None:
+            root = builder.unary(node, "rsqrt", builder.operand(node, features, torch.float32), part="scale")
+            inputs, scale = [builder.binary(node, "mul", inputs[0], root, part="scaled")], 1.0
         inputs += [self._heads(builder, node, source, query, bool(given.get("enable_gqa"))) for source in (key, value)]
         mask = given.get(_ATTENTIONS[name])
         if mask is not None:
             inputs.append(builder.plain(mask))
-        scale = given.get("scale")
-        if scale is None:
-            scale = 1 / math.sqrt(int(shape_of(query)[-1]))
         attributes = {"causal": int(bool(given.get("is_causal"))), "scale": float(scale)}
         result = builder.add("attention", node, inputs, attributes)
         return result if name == "scaled_dot_product_attention" else [result]
@@ -125,7 +125,7 @@ class Attention(Operator):
         if not grouped or rank_of(source) < 3:
             return value
         heads, wanted = shape[-3], shape_of(query)[-3]
-        if not isinstance(heads, int) or not isinstance(wanted, int) or heads == wanted:
+        if isinstance(heads, int) and isinstance(wanted, int) and heads == wanted:
             return value
         times = wanted // heads
         value = builder.reshape(node, value, [*shape[:-2], 1, *shape[-2:]], part="heads")

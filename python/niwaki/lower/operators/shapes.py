@@ -14,10 +14,12 @@ from niwaki.lower.nodes import (
     dtype_of,
     is_constant,
     is_tensor,
+    label,
     operator_name,
     rank_of,
     shape_of,
     size_of,
+    squeezed_sizes,
     tensor_of,
 )
 from niwaki.lower.operators.registry import Operator, register
@@ -67,6 +69,8 @@ class Reshape(Shape):
         return "" if dtype_of(node) == dtype_of(source_of(node)) else "reads the bytes as another type"
 
     def attributes(self, builder: Builder, node: Node) -> tuple[str, dict[str, Any]]:
+        for size in squeezed_sizes(node):
+            builder.forbid(size, 1, f"{label(node)} (squeeze) would leave out a dim of size 1")
         return "reshape", {"shape": builder.shape(node)}
 
 

@@ -1,0 +1,111 @@
+"""Convolutions, pools, interpolation and sampling of float32, against torch, at several sizes."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from lowered import check
+from torch import nn
+from torch.nn import functional as F
+
+
+def images(channels: int, *sizes: tuple[int, ...]) -> list[tuple[torch.Tensor]]:
+    return [(torch.randn(2 + index, channels, *size),) for index, size in enumerate(sizes)]
+
+
+SIZES = {1: ((11,), (8,)), 2: ((11, 7), (8, 12)), 3: ((5, 6, 7), (4, 8, 5))}
+OPTIONS = [
+    {}, {"stride": 2}, {"padding": 1, "bias": False}, {"dilation": 2, "padding": 2}, {"groups": 2},
+    {"groups": 4, "padding": "same"}, {"padding": "same", "dilation": 2}, {"padding": "valid"},
+    {"padding": 1, "padding_mode": "reflect"}, {"padding": 1, "padding_mode": "circular"},
+    {"padding": 2, "padding_mode": "replicate", "stride": 2},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_convolutions(axes: int, options: dict) -> None:
+    layer = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[axes - 1](4, 8, 3, **options)
+    check(layer, *images(4, *SIZES[axes]))
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("options", [{}, {"stride": 2, "output_padding": 1}, {"padding": 1, "groups": 2, "dilation": 2}], ids=str)
+def test_transposed_convolutions(axes: int, options: dict) -> None:
+    layer = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)[axes - 1](4, 6, 3, **options)
+    check(layer, *images(4, *SIZES[axes]))
+
+
+def test_kernels_that_are_not_square() -> None:
+    check(nn.Conv2d(3, 5, (1, 4), stride=(2, 1), padding=(0, 2), dilation=(1, 2)), *images(3, (9, 10), (6, 13)))
+    check(nn.Conv1d(3, 5, 4, padding="same"), *images(3, (9,), (6,)))
+
+
+def test_single_images() -> None:
+    check(nn.Conv2d(3, 5, 3), (torch.randn(3, 8, 9),), (torch.randn(3, 7, 5),))
+    check(lambda x: (F.max_pool2d(x, 2), F.avg_pool2d(x, 2), F.adaptive_avg_pool2d(x, 3)), (torch.randn(3, 8, 9),), (torch.randn(3, 7, 6),))
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_pools(axes: int) -> None:
+    largest = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[axes - 1]
+    average = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[axes - 1]
+    check(
+        lambda x: (largest(x, 2), largest(x, 3, 2, 1), largest(x, 3, 1, 1, dilation=2), largest(x, 3, 2, ceil_mode=True), average(x, 2),
+                   average(x, 3, 2, 1), average(x, 3, 2, 1, ceil_mode=True), average(x, 3, 1, 1, count_include_pad=False),
+                   largest(x, 2, return_indices=True)[0]),
+        *images(3, *((13,), (8,)) if axes == 1 else ((13, 9), (8, 12)) if axes == 2 else ((6, 7, 9), (8, 6, 7))),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_adaptive_pools(axes: int) -> None:
+    average = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)[axes - 1]
+    largest = (F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d)[axes - 1]
+    check(lambda x: (average(x, 1), average(x, 3), largest(x, 2), average(x, 5)), *images(3, *SIZES[axes]))
+    if axes == 2:
+        check(lambda x: (average(x, (None, 2)), average(x, (3, 2))), *images(3, *SIZES[2]))
+
+
+def test_other_pools() -> None:
+    check(lambda x: (F.lp_pool2d(x, 2, 3), F.avg_pool2d(x, 2, divisor_override=3), F.avg_pool2d(x, x.shape[2:]), F.max_pool2d(x, x.shape[2:])),
+          *images(3, (8, 9), (6, 12)))  # fmt: skip
+
+
+MODES = {1: ["nearest", "nearest-exact", "linear"], 2: ["nearest", "nearest-exact", "bilinear", "bicubic"],
+         3: ["nearest", "nearest-exact", "trilinear"]}  # fmt: skip
+
+
+@pytest.mark.parametrize(("axes", "mode"), [(axes, mode) for axes in MODES for mode in MODES[axes]])
+def test_interpolation(axes: int, mode: str) -> None:
+    aligned = [{}] if mode.startswith("nearest") else [{"align_corners": True}, {"align_corners": False}]
+
+    def function(x: torch.Tensor) -> list[torch.Tensor]:
+        found = []
+        for more in aligned:
+            for size in ({"scale_factor": 2}, {"scale_factor": 1.5}, {"scale_factor": 0.5}, {"size": (5, 9, 4)[:axes]}):
+                found.append(F.interpolate(x, mode=mode, **size, **more))
+            found.append(F.interpolate(x, size=[2 * n + 1 for n in x.shape[2:]], mode=mode, **more))
+            found.append(F.interpolate(x, scale_factor=1.7, recompute_scale_factor=True, mode=mode, **more))
+        return found
+
+    check(function, *images(2, *SIZES[axes]))
+
+
+@pytest.mark.parametrize(
+    ("mode", "padding", "aligned"),
+    list(itertools.product(["bilinear", "nearest", "bicubic"], ["zeros", "border", "reflection"], [False, True])),
+)
+def test_sampling(mode: str, padding: str, aligned: bool) -> None:
+    def function(x: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
+        return F.grid_sample(x, grid, mode, padding, aligned)
+
+    calls = [(torch.randn(2, 3, 5, 6), torch.rand(2, 4, 7, 2) * 3 - 1.5), (torch.randn(1, 3, 7, 4), torch.rand(1, 2, 3, 2) * 3 - 1.5)]
+    check(function, *calls)
+
+
+def test_affine_grids() -> None:
+    check(lambda x, t: F.grid_sample(x, F.affine_grid(t, list(x.shape), align_corners=False), align_corners=False),
+          (torch.randn(2, 3, 5, 6), torch.randn(2, 2, 3)))  # fmt: skip
