@@ -71,11 +71,12 @@ def make_graph(layer: Layer, sparsity: float) -> _core.Graph:
     if layer.op == "conv2d":
         attributes.update(stride=[layer.stride] * 2, padding=[layer.padding] * 4, dilation=[1, 1], groups=1)
     graph = _core.Graph()
-    x = graph.add_input("x", layer.inputs, 4 if layer.op == "conv2d" else 2)
-    x = graph.add_node("quantize", "quantize", [x], {}, {}, 1 / 32, 128)
+    sizes = [graph.add_size(name) for name in ("batch", "height", "width")[: 3 if layer.op == "conv2d" else 1]]
+    x = graph.add_input("x", "float32", [sizes[0], layer.inputs, *sizes[1:]])
+    (x,) = graph.add_node("quantize", "quantize", [x], {}, {}, [(1 / 32, 128)])
     scale = float(np.sqrt(reduction * max(1 - sparsity, 0.05))) / 127
-    x = graph.add_node(layer.op, "layer", [x], attributes, tensors, scale, 0)
-    graph.add_output(graph.add_node("dequantize", "dequantize", [x], {}, {}, None, None), "y")
+    (x,) = graph.add_node(layer.op, "layer", [x], attributes, tensors, [(scale, 0)])
+    graph.add_output(*graph.add_node("dequantize", "dequantize", [x], {}, {}), "y")
     return graph
 
 

@@ -6,8 +6,8 @@ import math
 
 import pytest
 import torch
-from lowered import capture, check, in_torch, lower
 from lowered import Of as Module
+from lowered import capture, check, in_torch, lower
 from torch import nn
 from torch.nn import functional as F
 

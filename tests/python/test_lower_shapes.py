@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from lowered import capture, check, in_torch, lower, reference
 from lowered import Of as Module
+from lowered import capture, check, in_torch, lower, reference
 from torch import nn
 from torch.nn import functional as F
 

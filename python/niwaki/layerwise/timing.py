@@ -66,20 +66,21 @@ def _graph(layer: nn.Conv2d | nn.Linear, weight: NDArray[np.int8], shape: tuple[
         "bias": np.zeros(outputs, np.int32),
     }
     if isinstance(layer, nn.Linear):
-        source = graph.add_input("x", shape[-1], 2)
+        source = graph.add_input("x", "float32", [graph.add_size("rows"), shape[-1]])
         attributes: dict[str, int | list[int]] = {}
     else:
         if len(shape) != 4:
             return None
-        source = graph.add_input("x", shape[1], 4, shape[2], shape[3])
+        sizes = [graph.add_size(name, hint=shape[axis]) for name, axis in (("batch", 0), ("height", 2), ("width", 3))]
+        source = graph.add_input("x", "float32", [sizes[0], shape[1], *sizes[1:]])
         attributes = {
             "stride": list(layer.stride), "padding": _padding(layer), "dilation": list(layer.dilation),
             "groups": layer.groups,
         }  # fmt: skip
-    x = graph.add_node("quantize", "x", [source], {}, {}, 0.02, 128)
+    (x,) = graph.add_node("quantize", "x", [source], {}, {}, [(0.02, 128)])
     op = "linear" if isinstance(layer, nn.Linear) else "conv2d"
-    y = graph.add_node(op, "layer", [x], attributes, tensors, 0.02, 128)
-    graph.add_output(graph.add_node("dequantize", "y", [y], {}, {}, None, None), "y")
+    (y,) = graph.add_node(op, "layer", [x], attributes, tensors, [(0.02, 128)])
+    graph.add_output(*graph.add_node("dequantize", "y", [y], {}, {}), "y")
     return graph
 
 

@@ -159,6 +159,8 @@ class Calibration:
         """
         found = {layer: observer.range() for layer, observer in self._inputs.items() if not observer.empty}
         for layer, names in self.sources():
+            if names[0] not in values:
+                continue  # the layer measures the range of its inputs when it runs
             low, high = values[names[0]]
             before = found.get(layer, (low, high))
             found[layer] = (min(low, before[0]), max(high, before[1]))
