@@ -10,7 +10,8 @@ StepSizes sizes_of(const SizedStep& step, int threads) { return {step.in, step.o
 
 }  // namespace
 
-Placement::Placement(const Model& model, std::span<const SizedStep> steps, const std::vector<bool>& whole, int threads)
+Placement::Placement(const Model& model, std::span<const SizedStep> steps, const std::vector<bool>& whole,
+                     const std::vector<bool>& kept, int threads)
     : model_(model),
       steps_(steps),
       whole_(whole),
@@ -19,7 +20,7 @@ Placement::Placement(const Model& model, std::span<const SizedStep> steps, const
       skipped_(steps.size(), false) {
   for (size_t v = 0; v < values_.size(); ++v) values_[v].host = static_cast<int>(v);
   set_lifetimes();
-  place_outside();
+  place_outside(kept);
   for (size_t k = 0; k < steps_.size(); ++k) place_view(k);
   place_leaving();
   for (size_t k = steps_.size(); k-- > 0;) place_parts(k);
@@ -47,17 +48,19 @@ void Placement::set_lifetimes() {
     if (state.next >= 0) at(state.next).leaves = true, at(state.next).last = end;
 }
 
-// What comes from outside of the network.
-void Placement::place_outside() {
+// What comes from outside of the network, and what is there before a run.
+void Placement::place_outside(const std::vector<bool>& kept) {
   const Graph& graph = model_.graph();
   for (size_t i = 0; i < graph.inputs().size(); ++i)
     at(graph.inputs()[i].value).outside = {Place::Where::input, static_cast<int>(i)};
   for (size_t i = 0; i < graph.states().size(); ++i)
     at(graph.states()[i].value).outside = {Place::Where::state, static_cast<int>(i)};
   for (size_t k = 0; k < steps_.size(); ++k) {
-    if (node(k).op != Op::constant) continue;
-    at(node(k).outputs[0]).outside = {Place::Where::constant, node(k).outputs[0]};
-    skipped_[k] = true;
+    const bool constant = node(k).op == Op::constant;
+    for (const int output : node(k).outputs)
+      if (constant || kept[static_cast<size_t>(output)])
+        at(output).outside = {constant ? Place::Where::constant : Place::Where::kept, output};
+    skipped_[k] = constant;
   }
 }
 

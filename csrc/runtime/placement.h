@@ -14,17 +14,19 @@ namespace niwaki {
 
 // Where a value is.
 struct Place {
-  enum class Where : uint8_t { nowhere, arena, input, output, constant, state, next_state };
+  enum class Where : uint8_t { nowhere, arena, input, output, constant, kept, state, next_state };
   Where where = Where::nowhere;
-  int index = 0;            // which input, output or state; of a constant: its value
+  int index = 0;            // which input, output or state; of a constant and of what is kept: the value
   int64_t offset = 0;       // bytes from there
   int64_t image_bytes = 0;  // from one image to the next, where all images of a pass lie there
 };
 
 class Placement {
  public:
-  // steps: of all nodes. whole: of each value, whether it passes from one segment to another and so has a place of its own.
-  Placement(const Model& model, std::span<const SizedStep> steps, const std::vector<bool>& whole, int threads);
+  // steps: of all nodes. whole: of each value, whether it passes from one segment to another and so has a place of its own. kept: of each
+  // value, whether it is made once, when the plan is, and stays.
+  Placement(const Model& model, std::span<const SizedStep> steps, const std::vector<bool>& whole, const std::vector<bool>& kept,
+            int threads);
 
   bool skipped(size_t step) const { return skipped_[step]; }  // nothing to run
 
@@ -54,7 +56,7 @@ class Placement {
   bool free(int value) const { return at(value).host == value && at(value).outside.where == Place::Where::nowhere; }
 
   void set_lifetimes();
-  void place_outside();
+  void place_outside(const std::vector<bool>& kept);
   void attach(int value, int host, int64_t offset);
   void place_view(size_t step);
   void place_leaving();

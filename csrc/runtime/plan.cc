@@ -12,6 +12,8 @@
 namespace niwaki {
 namespace {
 
+// Results that are kept between runs; a network that would have more makes them in every run.
+constexpr int64_t kMaxKept = int64_t{16} << 20;
 constexpr int64_t kMaxBlock = int64_t{1} << 46;  // more than any machine has; keeps sums of sizes far from overflow
 
 size_t at(int value) { return static_cast<size_t>(value); }
@@ -25,15 +27,18 @@ class Planner {
     const auto& nodes = model_.graph().nodes();
     const Inferred& all = plan_.shapes.of(plan_.images);
     for (const Node& node : nodes) plan_.macs.push_back(macs_of(node, all));
-    const Batch batch{model_, all, plan_.macs, plan_.images};
+    find_kept(all);
+    const Batch batch{model_, all, plan_.macs, kept_, plan_.images};
     const std::vector<Segment> segments = plan_.images > 1 ? choose(batch, threads_)
                                                            : std::vector<Segment>{{0, nodes.size(), plan_.images}};
     find_whole(segments);
     for (const Segment& segment : segments) {
       for (size_t k = segment.begin; k < segment.end; ++k) steps_.push_back(size_for(k, std::min(segment.images, plan_.images)));
     }
-    const Placement placement(model_, steps_, plan_.whole, threads_);
+    const Placement placement(model_, steps_, plan_.whole, kept_, threads_);
     for (size_t k = 0; k < nodes.size(); ++k) plan_.skipped.push_back(placement.skipped(k));
+    for (size_t k = 0; k < nodes.size(); ++k)
+      if (!plan_.skipped[k] && is_kept(k)) add_call(k, plan_.images, plan_.once);
     for (const Segment& segment : segments) set_up(segment);
     place(placement);
     copy_rest();
@@ -46,6 +51,23 @@ class Planner {
     for (const int value : node.outputs) out.push_back(inferred.shapes[at(value)]);
     return count_macs(node, in, out);
   }
+
+  // Values that follow from constants and sizes, as masks and positions do.
+  void find_kept(const Inferred& all) {
+    const std::vector<bool> follows = follows_inputs(model_.graph());
+    kept_.assign(follows.size(), false);
+    int64_t bytes = 0;
+    for (const Node& node : model_.graph().nodes()) {
+      if (node.op == Op::constant || follows[at(node.outputs[0])]) continue;
+      for (const int output : node.outputs) {
+        kept_[at(output)] = true;
+        bytes += bytes_of(size_value(model_, output, all));
+      }
+    }
+    if (bytes > kMaxKept) kept_.assign(kept_.size(), false);
+  }
+
+  bool is_kept(size_t k) const { return kept_[at(model_.graph().nodes()[k].outputs[0])]; }
 
   // Which values pass from one segment to another, and for how long they are needed: during all of both.
   void find_whole(const std::vector<Segment>& segments) {
@@ -98,22 +120,24 @@ class Planner {
     for (const int64_t images : rounds) {
       Round round{images, {}};
       for (size_t k = segment.begin; k < segment.end; ++k) {
-        if (plan_.skipped[k]) continue;
-        Call call{k, size_for(k, images), nullptr};
-        if (std::all_of(call.sized.out.begin(), call.sized.out.end(), [](const Array& out) { return out.elements() == 0; })) continue;
-        const StepSizes sizes{call.sized.in, call.sized.out, *call.sized.attributes, threads_};
-        call.setup = model_.steps()[k]->setup(sizes);
-        call.scratch_bytes = round_up(model_.steps()[k]->scratch_bytes(sizes), static_cast<int64_t>(kCacheLine));
-        scratch_ = std::max(scratch_, call.scratch_bytes);
-        if (call.setup) plan_.setup_bytes += call.setup->bytes();
-        round.calls.push_back(std::move(call));
+        if (!plan_.skipped[k] && !is_kept(k)) add_call(k, images, round.calls);
       }
       planned.rounds.push_back(std::move(round));
     }
     plan_.segments.push_back(std::move(planned));
   }
 
-  // The size of a value's block, and of an image of it where all of them lie there.
+  void add_call(size_t k, int64_t images, std::vector<Call>& calls) {
+    Call call{k, size_for(k, images), nullptr};
+    if (std::all_of(call.sized.out.begin(), call.sized.out.end(), [](const Array& out) { return out.elements() == 0; })) return;
+    const StepSizes sizes{call.sized.in, call.sized.out, *call.sized.attributes, threads_};
+    call.setup = model_.steps()[k]->setup(sizes);
+    call.scratch_bytes = round_up(model_.steps()[k]->scratch_bytes(sizes), static_cast<int64_t>(kCacheLine));
+    scratch_ = std::max(scratch_, call.scratch_bytes);
+    if (call.setup) plan_.setup_bytes += call.setup->bytes();
+    calls.push_back(std::move(call));
+  }
+
   Array array_of(int value, int64_t images) {
     Array array = size_value(model_, value, plan_.shapes.of(images));
     set_stride(value, array);
@@ -125,20 +149,26 @@ class Planner {
     std::vector<Place> roots(model_.graph().values().size());
     std::vector<Block> blocks;
     std::vector<int> owners;
+    int64_t kept_bytes = 0;
     for (size_t v = 0; v < roots.size(); ++v) {
       const auto value = static_cast<int>(v);
       if (placement.find(value).first != value) continue;
       roots[v] = placement.outside(value);
+      if (roots[v].where == Place::Where::kept) {
+        roots[v].offset = kept_bytes;
+        kept_bytes += block_of(value, placement).bytes;
+      }
       if (roots[v].where != Place::Where::nowhere || model_.graph().value(value).node < 0) continue;
       blocks.push_back(block_of(value, placement));
       owners.push_back(value);
     }
+    plan_.kept = Buffer(static_cast<size_t>(kept_bytes > 0 ? kept_bytes + kOverread : 0));
+    plan_.setup_bytes += kept_bytes;
     plan_.arena_bytes = scratch + place_blocks(blocks);
     for (size_t i = 0; i < blocks.size(); ++i) roots[at(owners[i])] = {Place::Where::arena, 0, scratch + blocks[i].offset};
     for (size_t v = 0; v < roots.size(); ++v) {
-      if (roots[v].where == Place::Where::nowhere || roots[v].where == Place::Where::constant) continue;
-      const bool outside = roots[v].where != Place::Where::arena;
-      if (plan_.images > 1 && (outside || plan_.whole[v])) roots[v].image_bytes = image_bytes(static_cast<int>(v));
+      const bool batched = roots[v].where == Place::Where::input || roots[v].where == Place::Where::output || plan_.whole[v];
+      if (plan_.images > 1 && batched) roots[v].image_bytes = image_bytes(static_cast<int>(v));
     }
     for (size_t v = 0; v < roots.size(); ++v) {
       const auto [root, offset] = placement.find(static_cast<int>(v));
@@ -184,6 +214,7 @@ class Planner {
   const Model& model_;
   Plan& plan_;
   int threads_;
+  std::vector<bool> kept_;
   std::vector<std::pair<int, int>> lives_;  // of values that pass between segments: steps during which they are needed
   std::vector<int64_t> stride_;             // of other grouped values
   std::vector<SizedStep> steps_;            // for as many images as their segments take at a time

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/memory.h"
 #include "runtime/model.h"
 #include "runtime/placement.h"
 #include "runtime/segments.h"
@@ -45,6 +46,7 @@ struct Plan {
 
   Shapes shapes;           // owns the attributes of the calls
   int64_t images;          // that go through the network together; 1 where it runs as a whole
+  std::vector<Call> once;  // before the first run, in this order: what follows from the sizes alone. Its results lie in `kept`
   std::vector<PlannedSegment> segments;
   std::vector<Place> places;  // of each value
   std::vector<Copy> copies;   // when all segments have run
@@ -52,7 +54,8 @@ struct Plan {
   std::vector<bool> whole;    // of each value: it passes from one segment to another, so its planes hold all images
   std::vector<int64_t> macs;  // of each step
   int64_t arena_bytes = 0;    // the scratch of the threads comes first
-  int64_t setup_bytes = 0;
+  int64_t setup_bytes = 0;    // with those of `kept`
+  Buffer kept;
 };
 
 // `images`: how many of those of `shapes`. `choose`: how many at a time; at most all.

@@ -114,7 +114,7 @@ std::vector<Cut> possible_cuts(const Batch& batch) {
     for (std::size_t v = 0; v < lives.size(); ++v) {
       const auto at = static_cast<int>(step);
       if (lives[v].first < 0 || lives[v].first >= at || lives[v].last < at) continue;  // inputs are there for all segments
-      if (model.constant(static_cast<int>(v)) != nullptr) continue;                    // as constants are
+      if (model.constant(static_cast<int>(v)) != nullptr || batch.kept[v]) continue;   // as these are
       passing = static_cast<int>(v);
       ++count;
     }

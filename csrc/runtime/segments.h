@@ -29,6 +29,7 @@ struct Batch {
   const Model& model;
   const Inferred& inferred;
   const std::vector<int64_t>& macs;  // of each step
+  const std::vector<bool>& kept;     // of each value, whether it is there before a run
   int64_t images;
 };
 

@@ -128,6 +128,8 @@ Session::Prepared& Session::prepare(std::span<const Input> inputs) {
     for (const Input& input : inputs) sizes.push_back(input.sizes);
     auto prepared = plan(std::move(sizes));
     reserve(prepared->arena_bytes);
+    timing_.assign(model_->steps().size(), 0.0);
+    for (Plan& pass : prepared->passes) run_calls(pass, pass.once, 0, {}, {});
     std::list<std::unique_ptr<Prepared>> fresh, old;
     fresh.push_back(std::move(prepared));
     const std::lock_guard lock(mutex_);
@@ -197,7 +199,7 @@ void Session::check_pointers(const Prepared& prepared, std::span<const Input> in
   }
 }
 
-uint8_t* Session::address(const Place& place, int64_t image, std::span<const uint8_t* const> inputs,
+uint8_t* Session::address(Plan& plan, const Place& place, int64_t image, std::span<const uint8_t* const> inputs,
                           std::span<uint8_t* const> outputs) {
   const auto index = static_cast<size_t>(place.index);
   uint8_t* base = nullptr;
@@ -206,6 +208,7 @@ uint8_t* Session::address(const Place& place, int64_t image, std::span<const uin
     case Place::Where::arena: base = arena_.data(); break;
     case Place::Where::input: base = const_cast<uint8_t*>(inputs[index]); break;  // no step writes to it
     case Place::Where::output: base = outputs[index]; break;
+    case Place::Where::kept: base = plan.kept.data(); break;
     case Place::Where::constant: base = const_cast<uint8_t*>(model_->constant(place.index)); break;
     case Place::Where::state: base = states_.current(index); break;
     case Place::Where::next_state: base = states_.next(index); break;
@@ -218,29 +221,30 @@ void Session::run_pass(Plan& plan, std::span<const uint8_t* const> inputs, std::
     int64_t first = 0;
     do {
       const int64_t left = plan.images - first;
-      run_round(plan, left >= planned.segment.images ? planned.rounds.front() : planned.rounds.back(), first, inputs, outputs);
+      Round& round = left >= planned.segment.images ? planned.rounds.front() : planned.rounds.back();
+      run_calls(plan, round.calls, first, inputs, outputs);
       first += planned.segment.images;
     } while (first < plan.images);
   }
   for (const Copy& copy : plan.copies)
     if (copy.bytes > 0)
-      std::memcpy(address(copy.to, 0, inputs, outputs), address(plan.places[static_cast<size_t>(copy.value)], 0, inputs, outputs),
-                  static_cast<size_t>(copy.bytes));
+      std::memcpy(address(plan, copy.to, 0, inputs, outputs),
+                  address(plan, plan.places[static_cast<size_t>(copy.value)], 0, inputs, outputs), static_cast<size_t>(copy.bytes));
 }
 
-void Session::run_round(const Plan& plan, Round& round, int64_t first_image, std::span<const uint8_t* const> inputs,
+void Session::run_calls(Plan& plan, std::span<Call> calls, int64_t first_image, std::span<const uint8_t* const> inputs,
                         std::span<uint8_t* const> outputs) {
   const Graph& graph = model_->graph();
   const auto locate = [&](std::vector<Array>& arrays, const std::vector<int>& values) {
     for (size_t i = 0; i < arrays.size(); ++i) {
       if (values[i] < 0) continue;
-      uint8_t* data = address(plan.places[static_cast<size_t>(values[i])], first_image, inputs, outputs);
+      uint8_t* data = address(plan, plan.places[static_cast<size_t>(values[i])], first_image, inputs, outputs);
       if (arrays[i].grouped()) arrays[i].planes.data = data;
       else arrays[i].data = data;
     }
   };
   auto before = std::chrono::steady_clock::now();
-  for (Call& call : round.calls) {
+  for (Call& call : calls) {
     const Node& node = graph.nodes()[call.step];
     locate(call.sized.in, node.inputs);
     locate(call.sized.out, node.outputs);

@@ -67,9 +67,9 @@ class Session {
   void reserve(int64_t bytes);
   void check_pointers(const Prepared& prepared, std::span<const Input> inputs, std::span<void* const> outputs) const;
   void run_pass(Plan& plan, std::span<const uint8_t* const> inputs, std::span<uint8_t* const> outputs);
-  void run_round(const Plan& plan, Round& round, int64_t first_image, std::span<const uint8_t* const> inputs,
+  void run_calls(Plan& plan, std::span<Call> calls, int64_t first_image, std::span<const uint8_t* const> inputs,
                  std::span<uint8_t* const> outputs);
-  uint8_t* address(const Place& place, int64_t image, std::span<const uint8_t* const> inputs, std::span<uint8_t* const> outputs);
+  uint8_t* address(Plan& plan, const Place& place, int64_t image, std::span<const uint8_t* const> inputs, std::span<uint8_t* const> outputs);
 
   std::shared_ptr<const Model> model_;
   ThreadPool pool_;
