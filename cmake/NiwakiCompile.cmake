@@ -1,12 +1,13 @@
 # Flags, all of them here.
 
+if(MSVC AND NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+  message(FATAL_ERROR "niwaki needs the vector types of GCC and Clang. On Windows, build with clang-cl: -DCMAKE_CXX_COMPILER=clang-cl.")
+endif()
+
 # Warnings, and exact floating point: a product and a sum are two roundings on every machine.
 function(niwaki_compile_options target)
-  if(MSVC)  # and clang-cl, which Windows wheels take: see csrc/base/compiler.h. Untested.
-    target_compile_options(${target} PRIVATE /W4 /wd4068 /utf-8 /fp:precise)
-    if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
-      target_compile_options(${target} PRIVATE /clang:-ffp-contract=off)
-    endif()
+  if(MSVC)  # clang-cl, which Windows wheels take. Untested.
+    target_compile_options(${target} PRIVATE /W4 /wd4068 /utf-8 /fp:precise /clang:-ffp-contract=off)
     return()
   endif()
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -ffp-contract=off)
@@ -48,9 +49,6 @@ function(niwaki_isa_flags)
   foreach(source ${ARGN})
     if(source MATCHES "(x86|arm)_([a-z0-9]+)\\.cc$" AND CMAKE_MATCH_1 STREQUAL "${architecture}")
       set(options -O3 ${flags_${CMAKE_MATCH_2}})
-      if(MSVC AND NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
-        continue()  # the file compiles to nothing
-      endif()
       if(MSVC)
         list(TRANSFORM options PREPEND "/clang:")
       endif()

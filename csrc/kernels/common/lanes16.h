@@ -12,7 +12,7 @@
 #include "kernels/common/inline.h"
 
 #if !defined(__GNUC__)
-#error "Float kernels need the vector types of GCC and Clang."
+#error "Float kernels need the vector types of GCC and Clang. On Windows, build with clang-cl."
 #endif
 #if defined(__aarch64__)
 #include <arm_neon.h>
