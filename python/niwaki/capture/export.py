@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config as symbolic_config
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, ShapeEnv
 from torch.utils import _pytree as pytree
 
 from niwaki.capture.captured import Captured, CapturedInput
@@ -121,25 +121,39 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _free(value: Any) -> Any:
+def _all_free(value: Any) -> Any:
     return dict.fromkeys(range(value.dim()), Dim.AUTO) if isinstance(value, torch.Tensor) else None
+
+
+def _first_free(value: Any) -> Any:
+    return {0: Dim.AUTO} if isinstance(value, torch.Tensor) and value.dim() > 0 else None
 
 
 def _export(
     module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], named: Mapping[str, Any] | None
 ) -> ExportedProgram:
-    """`named`: the arguments whose sizes are free; None where none is."""
-    shapes = None if named is None else pytree.tree_map(_free, dict(named))
+    """`named`: the arguments whose sizes are free; None where none is.
+
+    Where torch.export cannot follow all of them, first dims alone are free, then none: a size that is not free is a
+    number among the inputs' dims, and others are refused.
+    """
+    levels = [] if named is None else [pytree.tree_map(free, dict(named)) for free in (_all_free, _first_free)]
+    first: Exception | None = None
     # A size of 1 is a size like any other: an example of one image does not tie the network to one image.
     oblivious = symbolic_config.patch(backed_size_oblivious=True)
-    try:
-        with evaluating(module), _quiet(), oblivious, FreeSizes():
-            return torch.export.export(module, args, dict(kwargs), dynamic_shapes=shapes, strict=False)
-    except Exception as error:
-        raise NiwakiError(
-            f"torch.export cannot capture {type(module).__name__} as a graph: {first_sentence(error)}. "
-            "Control flow that depends on values and inputs that are not tensors are the usual reasons."
-        ) from error
+    for shapes in (*levels, None):
+        try:
+            with evaluating(module), _quiet(), oblivious, FreeSizes():
+                return torch.export.export(module, args, dict(kwargs), dynamic_shapes=shapes, strict=False)
+        except Exception as error:
+            first = first or error
+            if isinstance(error, GuardOnDataDependentSymNode):
+                break  # it is values that it depends on
+    assert first is not None
+    raise NiwakiError(
+        f"torch.export cannot capture {type(module).__name__} as a graph: {first_sentence(first)}. "
+        "Control flow that depends on values and inputs that are not tensors are the usual reasons."
+    ) from first
 
 
 def _inputs(exported: ExportedProgram) -> tuple[tuple[CapturedInput, ...], ShapeEnv | None]:
