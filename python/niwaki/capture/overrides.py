@@ -31,9 +31,14 @@ class FreeSizes(TorchFunctionMode):
         self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
+        if func is torch.Tensor.contiguous and not kwargs and len(args) == 1:
+            # Whether the tensor lies in memory row by row already is asked of its sizes; a copy asks nothing.
+            return args[0].clone(memory_format=torch.contiguous_format)
         axes = _AVERAGE.get(func) or _LARGEST.get(func)
         if axes:
             given = {**dict(zip(_NAMES[func], args, strict=False)), **kwargs}
+            if func is F.max_pool1d and not given.get("return_indices"):
+                return F.max_pool1d_with_indices(*args, **kwargs)[0]  # max_pool1d is written for the length it is given
             if _covers(given, axes):
                 dims = list(range(-axes, 0))
                 x = given["input"]
