@@ -15,7 +15,6 @@ from torch import nn
 import niwaki
 from niwaki import _core
 
-
 OPERATIONS = {
     "+": operator.add,
     "-": operator.sub,
