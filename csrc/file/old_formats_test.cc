@@ -4,6 +4,8 @@
 
 #include "base/arch.h"
 #include "file/test_tools.h"
+#include "graph/operators.h"
+#include "graph/shapes.h"
 #include "runtime/session.h"
 
 namespace niwaki {
@@ -75,7 +77,8 @@ TEST(file_old_graphs_are_translated) {
   CHECK_EQ(nodes.at("pad")->word("mode"), std::string("constant"));
   const Dims& flat = nodes.at("reshape")->dims("shape");  // [-1] was [all of an image's]
   CHECK(flat.size() == 2 && flat[0] == Dim::size(0) && flat[1].evaluate(Sizes{2, 8, 8}) == 180);
-  for (const Node& node : read_file(old_file("joined")).nodes())
+  const Graph joined = read_file(old_file("joined"));
+  for (const Node& node : joined.nodes())
     if (node.op == Op::concat) CHECK_EQ(node.integer("axis"), int64_t{1});
 }
 
