@@ -65,7 +65,7 @@ class Run {
       sizes_.push_back(check_kind(*inputs_[i], type_of(graph_.inputs()[i]), input_name(i)));
       elements_.push_back(elements_of(sizes_[i], input_name(i)));
     }
-    const std::vector<Sizes> output_sizes = session.session.output_sizes(sizes_);
+    const std::vector<Sizes> output_sizes = session.session.output_shapes(sizes_);
     for (size_t i = 0; i < outputs_.size(); ++i) {
       niwaki_shape& shape = outputs_[i]->shape;
       if (shape.rank == 0 || shape.rank == -1) shape = shape_of(output_sizes[i]);

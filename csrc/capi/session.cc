@@ -64,7 +64,7 @@ niwaki_status niwaki_session_reset(niwaki_session* session) {
   return guarded([&] {
     const auto opened = open_session(session, "niwaki_session_reset");
     const Claim claim(*opened);
-    opened->session.reset_states();
+    opened->session.reset_state();
   });
 }
 
@@ -76,8 +76,8 @@ niwaki_status niwaki_session_get_state(niwaki_session* session, const char* name
     const State& state = state_of(*opened, name, "niwaki_session_get_state");
     if (tensor->shape.rank == 0 || tensor->shape.rank == -1) tensor->shape = shape_of(state.initial.shape());
     check_state(state, *tensor);
-    const std::vector<uint8_t> value = opened->session.state(name);
-    if (!value.empty()) std::memcpy(tensor->data, value.data(), value.size());
+    const Tensor value = opened->session.state(name);
+    if (value.bytes() > 0) std::memcpy(tensor->data, value.data(), static_cast<size_t>(value.bytes()));
   });
 }
 
@@ -90,7 +90,7 @@ niwaki_status niwaki_session_set_state(niwaki_session* session, const char* name
     const State& state = state_of(*opened, name, "niwaki_session_set_state");
     check_state(state, *tensor);
     check_bools(*tensor, static_cast<size_t>(state.initial.elements()), "State '" + state.name + "'");
-    opened->session.set_state(name, tensor->data);
+    opened->session.set_state(name, Tensor::copy_of(state.initial.dtype(), state.initial.shape(), tensor->data));
   });
 }
 

@@ -38,7 +38,7 @@ uint32_t answer(const Graph& graph, Isa isa, int64_t images, int64_t side) {
   for (size_t i = 0; i < data.size(); ++i) inputs.push_back({data[i].data(), shapes[i]});
   std::vector<std::vector<float>> results;
   std::vector<void*> outputs;
-  for (const Sizes& shape : session.output_sizes(shapes)) results.emplace_back(static_cast<size_t>(elements_of(shape)));
+  for (const Sizes& shape : session.output_shapes(shapes)) results.emplace_back(static_cast<size_t>(elements_of(shape)));
   for (auto& result : results) outputs.push_back(result.data());
   session.run(inputs, outputs);
   std::vector<float> all;

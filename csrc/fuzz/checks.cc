@@ -54,7 +54,7 @@ class Runner {
       data.back().fill(random);
     }
     for (size_t i = 0; i < sizes.size(); ++i) inputs.push_back({data[i].data(), sizes[i]});
-    const std::vector<Sizes> shapes = session_.output_sizes(sizes);
+    const std::vector<Sizes> shapes = session_.output_shapes(sizes);
     Answer answer;
     for (size_t i = 0; i < shapes.size(); ++i)
       answer.emplace_back(graph_.value(graph_.outputs()[i].value).dtype, elements_of(shapes[i]));
@@ -62,9 +62,9 @@ class Runner {
     for (Elements& output : answer) outputs.push_back(output.data());
     session_.run(inputs, outputs);
     for (const State& state : graph_.states()) {
-      const std::vector<uint8_t> bytes = session_.state(state.name);
-      answer.emplace_back(state.initial.dtype(), state.initial.elements());
-      std::copy(bytes.begin(), bytes.end(), answer.back().data());
+      const Tensor value = session_.state(state.name);
+      answer.emplace_back(value.dtype(), value.elements());
+      std::copy(value.data(), value.data() + value.bytes(), answer.back().data());
     }
     return answer;
   }
@@ -72,7 +72,7 @@ class Runner {
   // Sizes are planned, however large they are, but nothing runs: there is no data. Without an element in or out it would.
   void plan(std::span<const Sizes> sizes) {
     const auto empty = [](const Sizes& shape) { return elements_of(shape) == 0; };
-    const std::vector<Sizes> shapes = session_.output_sizes(sizes);
+    const std::vector<Sizes> shapes = session_.output_shapes(sizes);
     if (std::all_of(sizes.begin(), sizes.end(), empty) && std::all_of(shapes.begin(), shapes.end(), empty)) return;
     std::vector<Session::Input> inputs;
     for (const Sizes& size : sizes) inputs.push_back({nullptr, size});
@@ -80,7 +80,7 @@ class Runner {
     session_.run(inputs, outputs);
   }
 
-  void reset() { session_.reset_states(); }
+  void reset() { session_.reset_state(); }
 
  private:
   const Graph& graph_;
