@@ -334,7 +334,7 @@ def test_equalization_toml_and_a_checkpoint(
         ["--importance", "second_order"],
         ["--target-threads", "2"],
         ["--target-size", "0.2", "--scope", "local"],
-        ["--recipe", "int8", "--pattern", "block4"],
+        ["--pattern", "block4", "--recipe", "int8"],
         ["--resize", "32"],
     ],
 )

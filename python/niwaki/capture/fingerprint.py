@@ -14,11 +14,13 @@ def fingerprint(exported: ExportedProgram) -> str:
     """Sixteen hexadecimal digits that follow from operators, their names and their order, not from sizes or weights."""
     numbers: dict[Node, int] = {}
     lines: list[str] = []
-    for number, node in enumerate(exported.graph.nodes):
-        numbers[node] = number
+    for node in exported.graph.nodes:
         value = node.meta.get("val")
+        if node.op == "placeholder" and not isinstance(value, torch.Tensor):
+            continue  # a number among the arguments, which may as well be left to its default
+        numbers[node] = len(numbers)
         name = node.name if isinstance(value, (torch.Tensor, tuple, list)) else ""
-        args = torch.fx.node.map_arg((node.args, node.kwargs), lambda source: f"%{numbers[source]}")
+        args = torch.fx.node.map_arg((node.args, node.kwargs), lambda source: f"%{numbers.get(source, source.name)}")
         lines.append(f"{node.op} {name} {_target(node)} {args if node.op != 'placeholder' else ''}")
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 

@@ -73,6 +73,7 @@ def compile_captured(
     captured: Captured, ranges: Ranges, source: str, *, threads: int | None = None, isa: str | None = None
 ) -> Network:
     """Compiles a graph that has been captured already; `source` is the name of the module's class."""
+    ranges.check(captured.fingerprint, source)
     program = build_program(captured, ranges, source)
     signature = signature_of(captured, program)
     for stage in program.stages:

@@ -11,6 +11,7 @@ from niwaki import _core
 from niwaki.report.text import align, format_bytes
 
 _WORDS = ("producer", "source")
+_UNLIMITED = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class Contents:
         outputs: names of the results.
         output_values: the value that each result is.
         metadata: what made it, and from what.
-        nodes: for each operator: op, name, inputs (values), output (a value), attributes, scale, zero_point, and
-            tensors: {name: {dtype, shape, zeros, bytes, form, offset, checksum}}, of which `bytes`, `form` and `offset`
+        nodes: for each operator: op, name, inputs and outputs (values), attributes, quantizations and dtypes of the
+            outputs, and tensors: {name: {dtype, shape, zeros, bytes, form, offset, checksum}}, of which `bytes`, `form` and `offset`
             are as in the file, and `checksum` is the payload's, found right.
     """
 
@@ -71,7 +72,9 @@ class Contents:
             "parameters": self.parameters,
             "zeros": self.zeros,
             "metadata": {key: value for key, value in self.metadata.items() if key in _WORDS},
-            "inputs": [{"name": name, "shape": list(shape)} for name, shape in self.inputs],
+            "inputs": [_plain(port) for port in self.inputs],
+            "sizes": [_plain(size) for size in self.sizes],
+            "guards": list(self.guards),
             "outputs": [
                 {"name": name, "value": value} for name, value in zip(self.outputs, self.output_values, strict=True)
             ],
@@ -104,8 +107,12 @@ class Contents:
         words = ", ".join(self.metadata[key] for key in _WORDS if self.metadata.get(key))
         parts = ", ".join(f"{part} {checksum}" for part, checksum in self.checksums.items())
         inputs = (
-            f"{value} {name} [{', '.join('any' if size is None else str(size) for size in shape)}]"
-            for value, (name, shape) in enumerate(self.inputs)
+            f"{port['value']} {port['name']} {port['dtype']} [{', '.join(map(str, port['dims']))}]"
+            for port in self.inputs
+        )
+        sizes = (
+            f"{size['name']} {size['low']} to {'any' if size['high'] == _UNLIMITED else size['high']}"
+            for size in self.sizes
         )
         outputs = (f"{value} {name}" for name, value in zip(self.outputs, self.output_values, strict=True))
         return [
@@ -113,16 +120,18 @@ class Contents:
             f"format {self.version}, all checksums right; CRC-32C: {parts}",
             f"inputs: {', '.join(inputs)}",
             f"outputs: {', '.join(outputs)}",
+            *([f"free sizes: {', '.join(sizes)}"] if self.sizes else []),
         ]
 
     def _layers(self) -> str:
         rows = []
         for node in self.nodes:
             weight = node["tensors"].get("weight")
+            quantization = node["quantizations"][0]
             size = sum(tensor["bytes"] for tensor in node["tensors"].values())
             rows.append(
                 (
-                    str(node["output"]),
+                    " ".join(map(str, node["outputs"])),
                     node["name"],
                     node["op"],
                     "x".join(map(str, weight["shape"])) if weight else "",
@@ -130,8 +139,8 @@ class Contents:
                     f"{weight['zeros']:.1%}" if weight else "",
                     format_bytes(size) if size else "",
                     weight["checksum"] if weight else "",
-                    "float32" if node["scale"] is None else f"{node['scale']:.4g}",
-                    "" if node["zero_point"] is None else str(node["zero_point"]),
+                    node["dtypes"][0] if quantization is None else f"{quantization[0]:.4g}",
+                    "" if quantization is None else str(quantization[1]),
                     " ".join(map(str, node["inputs"])),
                 )
             )
@@ -169,7 +178,7 @@ def inspect(path: str | os.PathLike[str]) -> Contents:
         sizes=tuple(graph.sizes),
         guards=tuple(graph.guards),
         outputs=tuple(graph.outputs),
-        output_values=tuple(graph.output_values),
+        output_values=tuple(port["value"] for port in graph.output_ports),
         metadata=dict(graph.metadata),
         nodes=tuple(nodes),
     )
