@@ -21,6 +21,20 @@ function(niwaki_compile_options target)
   endif()
 endfunction()
 
+# Code that runs once for a file or a new set of sizes, and the plain references of kernels, which run where there is nothing better: small
+# rather than fast. Of two megabytes that is one.
+function(niwaki_small_code)
+  if(MSVC OR CMAKE_BUILD_TYPE STREQUAL "Debug")
+    return()
+  endif()
+  foreach(source ${ARGN})
+    if(source MATCHES "csrc/(graph|capi)/" OR source MATCHES "csrc/file/[a-z_]*(reader|writer|words)\\.cc$" OR
+       source MATCHES "csrc/kernels/(elementwise|rows|grid_sample|interpolate|float_pool|attention|matmul|recurrent)/reference\\.cc$")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-Os")
+    endif()
+  endforeach()
+endfunction()
+
 # A file's name says which instructions it may use: x86_<isa>.cc, arm_<isa>.cc, or <part>_x86_<isa>.cc. Files of another
 # architecture compile to nothing: they begin with an #if.
 function(niwaki_isa_flags)

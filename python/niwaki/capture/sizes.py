@@ -9,6 +9,7 @@ from typing import Any
 import sympy
 import torch
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
 from niwaki.errors import NiwakiError
 
@@ -173,11 +174,25 @@ def guards_of(env: ShapeEnv, sizes: Mapping[str, FreeSize]) -> tuple[Guard, ...]
     for guard in env.guards:
         expression = env.simplify(guard.expr)
         for part in expression.args if isinstance(expression, sympy.And) else (expression,):
-            if part in (sympy.true, True) or (part.is_Relational and _within(part, sizes)):
+            if part in (sympy.true, True) or _always(part, sizes) or (part.is_Relational and _within(part, sizes)):
                 continue
             cases = tuple(tuple(_comparison(each) for each in _parts(case, sympy.And)) for case in _cases(part))
             found.setdefault(str(part), Guard(cases, _message(part, sizes)))
     return tuple(found.values())
+
+
+def _always(expression: Any, sizes: Mapping[str, FreeSize]) -> bool:
+    """Whether it holds for all sizes from 1 on: what torch asks about memory. Layers check by themselves what 0 would do."""
+    ranges = {
+        symbol: ValueRanges(max(1, sizes[str(symbol)].low), sizes[str(symbol)].high)
+        for symbol in expression.free_symbols
+        if str(symbol) in sizes and sizes[str(symbol)].high >= 1
+    }
+    try:
+        found = bound_sympy(expression, ranges)
+    except Exception:  # a form that it does not know
+        return False
+    return bool(found.is_singleton() and found.lower in (sympy.true, True))
 
 
 def _cases(expression: Any) -> tuple[Any, ...]:
