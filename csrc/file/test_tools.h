@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -94,20 +95,88 @@ inline Tensors layer(const Tensor& weight) {
           {"bias", Tensor::copy_of(DType::i32, {weight.shape()[0]}, bias.data())}};
 }
 
+// An input of images, whose sizes are "batch", "height" and "width".
+inline int add_image(Graph& graph, const std::string& name, int64_t channels) {
+  return graph.add_input(name, DType::f32,
+                         {graph.add_size("batch"), Dim(channels), graph.add_size("height", 1, INT64_MAX, 9),
+                          graph.add_size("width", 1, INT64_MAX, 9)});
+}
+
 inline Graph small_graph() {
   Graph graph;
   graph.metadata = {{"made by", "a test"}, {"note", ""}};
   const Quantization q{0.05f, 3};
-  int v = graph.add_node(Op::quantize, "in", {graph.add_input("image", 6, 4)}, {}, {}, q);
-  v = graph.add_node(Op::conv2d, "first", {v}, {{"padding", {1}}}, layer(weights({5, 6, 3, 3}, 20, true, 1)),
-                     Quantization{0.1f, 200});
-  v = graph.add_node(Op::conv2d, "second", {v}, {}, layer(weights({7, 5, 1, 1}, 30, false, 2)), Quantization{0.2f, 0});
-  v = graph.add_node(Op::adaptive_avg_pool2d, "pool", {v}, {{"size", {1, 1}}}, {}, Quantization{0.2f, 0});
-  v = graph.add_node(Op::reshape, "flat", {v}, {{"shape", {-1}}}, {}, Quantization{0.2f, 0});
-  const int extra = graph.add_input("extra", 7, 2);  // an input after nodes: its value gets another number in the file
-  v = graph.add_node(Op::add, "sum", {v, graph.add_node(Op::quantize, "in2", {extra}, {}, {}, q)}, {}, {}, Quantization{0.3f, 9});
-  v = graph.add_node(Op::linear, "last", {v}, {}, layer(weights({3, 7}, 100, false, 3)), std::nullopt);
+  int v = graph.add_node(Op::quantize, "in", {add_image(graph, "image", 6)}, {}, {}, {q});
+  v = graph.add_node(Op::conv2d, "first", {v}, {{"padding", Dims{1}}}, layer(weights({5, 6, 3, 3}, 20, true, 1)),
+                     {Quantization{0.1f, 200}});
+  v = graph.add_node(Op::conv2d, "second", {v}, {}, layer(weights({7, 5, 1, 1}, 30, false, 2)), {Quantization{0.2f, 0}});
+  v = graph.add_node(Op::adaptive_avg_pool2d, "pool", {v}, {{"size", Dims{1, 1}}}, {}, {Quantization{0.2f, 0}});
+  v = graph.add_node(Op::reshape, "flat", {v}, {{"shape", Dims{Dim::size(0), 7}}}, {}, {Quantization{0.2f, 0}});
+  // An input after nodes: its value gets another number in the file.
+  const int extra = graph.add_input("extra", DType::f32, {Dim::size(0), 7});
+  v = graph.add_node(Op::add, "sum", {v, graph.add_node(Op::quantize, "in2", {extra}, {}, {}, {q})}, {}, {},
+                     {Quantization{0.3f, 9}});
+  v = graph.add_node(Op::linear, "last", {v}, {}, layer(weights({3, 7}, 100, false, 3)));
   graph.add_output(v, "scores");
+  return graph;
+}
+
+template <typename T>
+Tensor tensor_of(DType dtype, std::vector<int64_t> shape, std::vector<T> values) {
+  return Tensor::copy_of(dtype, std::move(shape), values.data());
+}
+
+// What the graph above has not: inputs of every type, expressions, a guard, a state, several outputs, constants of every type and rank.
+inline Graph token_graph() {
+  Graph graph;
+  const Dim batch = graph.add_size("batch", 0, 64, 1), length = graph.add_size("length", 2, 512, 16);
+  const int ids = graph.add_input("ids", DType::i64, {batch, length}),
+            mask = graph.add_input("mask", DType::boolean, {batch, length});
+  const int kinds = graph.add_input("kinds", DType::i32, {batch, length});
+  const int extra = graph.add_input("extra", DType::f32, {batch, max(length * 2 - 3, floor_div(length, 2) + mod(batch, 5)), 4});
+  const int state = graph.add_state("seen", tensor_of<float>(DType::f32, {4}, {1, 2, 3, 4}));
+  graph.add_guard({{{{mod(length, 2), Relation::equal, 0}, {0, Relation::less, batch}}, {{length, Relation::less_equal, 8}}},
+                   "Input 'ids': its length must be even, or at most 8."});
+  graph.add_guard({{{{min(batch, length), Relation::not_equal, 63}}}, "Inputs of 63 sentences are not taken."});
+  const auto constant = [&](const char* name, Tensor value) {
+    return graph.add_node(Op::constant, name, {}, {}, {{"value", std::move(value)}});
+  };
+  const auto unary = [&](const char* name, int of, const char* function) {
+    return graph.add_node(Op::unary, name, {of}, {{"function", std::string(function)}}, {});
+  };
+  const auto binary = [&](const char* name, int a, int b, const char* function) {
+    return graph.add_node(Op::binary, name, {a, b}, {{"function", std::string(function)}}, {});
+  };
+  const int table = constant("table", tensor_of<float>(DType::f32, {3, 4}, {0, 1, 2, 3, -1, -2, -3, -4, 0.5, 0.25, 0.125, 9}));
+  int v = graph.add_node(Op::take, "embedding", {table, ids}, {{"axis", Dims{0}}}, {});
+  const int masked = constant("masked", tensor_of<float>(DType::f32, {}, {-7.5f}));
+  const int seen = graph.add_node(Op::reshape, "mask.columns", {mask}, {{"shape", Dims{batch, length, 1}}}, {});
+  v = graph.add_node(Op::where, "masking", {seen, v, masked}, {}, {});
+  const int part = graph.add_node(Op::slice, "part", {extra}, {{"axis", Dims{1}}, {"end", Dims{length}}}, {});
+  const int rows = graph.add_node(Op::slice, "rows", {v}, {{"axis", Dims{1}}, {"end", Dims{max(length * 2 - 3, 0)}}}, {});
+  const int top = graph.add_node(Op::topk, "top", {v}, {{"k", Dims{2}}, {"axis", Dims{2}}}, {});
+  const int sums = graph.add_node(Op::reduce, "sums", {v}, {{"function", std::string("sum")}, {"axes", Dims{0, 1}}}, {});
+  graph.set_state(state, binary("see", state, unary("squash", sums, "tanh"), "add"));
+  const int places =
+      graph.add_node(Op::arange, "places", {}, {{"start", Dims{0}}, {"end", Dims{length}}, {"dtype", std::string("int64")}}, {});
+  const int same = constant("kind", tensor_of<int32_t>(DType::i32, {1}, {-3}));
+  const int far = constant("far", tensor_of<int64_t>(DType::i64, {1}, {INT64_MIN + 1}));
+  const int flags = constant("flags", tensor_of<uint8_t>(DType::boolean, {1, 1, 1, 1, 1, 1, 2, 1}, {1, 0}));
+  const int nothing = constant("nothing", tensor_of<float>(DType::f32, {0, 3}, {}));
+  const int empty = graph.add_node(
+      Op::full, "empty", {},
+      {{"shape", Dims{batch, 0}}, {"dtype", std::string("float32")}, {"value", std::vector<double>{-INFINITY}}}, {});
+  graph.add_output(rows, "rows");
+  graph.add_output(part, "part");
+  graph.add_output(top, "values");
+  graph.add_output(top + 1, "indices");
+  graph.add_output(binary("later", places, far, "maximum"), "places");
+  graph.add_output(binary("alike", kinds, same, "eq"), "alike");
+  graph.add_output(flags, "flags");
+  graph.add_output(nothing, "nothing");
+  graph.add_output(empty, "empty");
+  graph.add_output(graph.add_node(Op::size, "count", {}, {{"value", Dims{batch * length}}}, {}), "count");
+  graph.add_output(ids, "ids");
   return graph;
 }
 
@@ -125,10 +194,12 @@ inline Graph coded_graph() {
   };
   std::vector<int8_t> four(64);
   for (int8_t& value : four) value = static_cast<int8_t>(random.integer(0, 3) * 40 - 60);
-  int v = graph.add_node(Op::quantize, "in", {graph.add_input("x", 32, 2)}, {}, {}, q);
-  v = graph.add_node(Op::linear, "dense", {v}, {}, layer(skewed(8, 32, 0)), Quantization{0.1f, 100});
-  v = graph.add_node(Op::linear, "book", {v}, {}, layer(Tensor::copy_of(DType::i8, {8, 8}, four.data())), Quantization{0.1f, 9});
-  v = graph.add_node(Op::linear, "masked", {v}, {}, layer(skewed(200, 8, 80)), std::nullopt);
+  const int x = graph.add_input("x", DType::f32, {graph.add_size("batch"), 32});
+  int v = graph.add_node(Op::quantize, "in", {x}, {}, {}, {q});
+  v = graph.add_node(Op::linear, "dense", {v}, {}, layer(skewed(8, 32, 0)), {Quantization{0.1f, 100}});
+  v = graph.add_node(Op::linear, "book", {v}, {}, layer(Tensor::copy_of(DType::i8, {8, 8}, four.data())),
+                     {Quantization{0.1f, 9}});
+  v = graph.add_node(Op::linear, "masked", {v}, {}, layer(skewed(200, 8, 80)));
   graph.add_output(v, "y");
   return graph;
 }
