@@ -21,7 +21,7 @@ struct Life {
 
   // The first status that is not ok.
   niwaki_status go(const niwaki_options& options) {
-    const niwaki_shape shapes[] = {{4, {2, 3, 9, 11}}, {2, {2, 5, 0, 0}}};
+    const niwaki_shape shapes[] = {{4, {2, 3, 9, 11}}, {2, {2, 5}}};
     niwaki_shape shape;
     niwaki_port port;
     niwaki_layer layer;

@@ -15,6 +15,9 @@ TEST(capi_bad_arguments) {
   niwaki_port port;
   niwaki_shape shape;
   niwaki_layer layer;
+  niwaki_size size;
+  niwaki_state state;
+  niwaki_tensor tensor{};
   const char* text;
   size_t count;
   const void* data = file().data();
@@ -32,20 +35,31 @@ TEST(capi_bad_arguments) {
   REFUSED(niwaki_session_create(nullptr, nullptr, &session), "model is NULL");
   REFUSED(niwaki_session_create(opened.model, nullptr, nullptr), "session is NULL");
   REFUSED(niwaki_model_counts(nullptr, &count, &count), "model is NULL");
-  REFUSED(niwaki_model_input(opened.model, 2, &port), "there is no 2; the model has 2");
-  REFUSED(niwaki_model_output(opened.model, 9, &port), "there is no 9");
+  REFUSED(niwaki_model_input(opened.model, 2, &port), "there is no input 2; the network has 2");
+  REFUSED(niwaki_model_output(opened.model, 9, &port), "there is no output 9");
   REFUSED(niwaki_model_input(opened.model, 0, nullptr), "port is NULL");
   REFUSED(niwaki_model_output(nullptr, 0, &port), "model is NULL");
   REFUSED(niwaki_model_metadata(opened.model, "nothing", &text), "no 'nothing'");
   REFUSED(niwaki_model_metadata(opened.model, nullptr, &text), "key is NULL");
   REFUSED(niwaki_model_metadata(opened.model, "source", nullptr), "value is NULL");
   REFUSED(niwaki_model_isa(nullptr, &text), "model is NULL");
-  const niwaki_shape one = {4, {1, 3, 9, 11}}, two[] = {one, {2, {1, 5, 0, 0}}}, five[] = {one, {5, {1, 1, 1, 1}}};
+  const niwaki_shape one = {4, {1, 3, 9, 11}}, two[] = {one, {2, {1, 5}}}, nine[] = {one, {9, {1, 1, 1, 1}}};
   REFUSED(niwaki_model_output_shape(opened.model, two, 1, 0, &shape), "has 2 inputs, not 1");
   REFUSED(niwaki_model_output_shape(opened.model, two, SIZE_MAX, 0, &shape), "has 2 inputs, not 18446744073709551615");
-  REFUSED(niwaki_model_output_shape(opened.model, two, 2, 2, &shape), "there is no 2");
-  REFUSED(niwaki_model_output_shape(opened.model, five, 2, 0, &shape), "Input 1: the rank of its shape must be 2 or 4, not 5");
+  REFUSED(niwaki_model_output_shape(opened.model, two, 2, 2, &shape), "there is no output 2");
+  REFUSED(niwaki_model_output_shape(opened.model, nine, 2, 0, &shape),
+          "'extra': the rank of its shape must be from 0 to 8, not 9");
   REFUSED(niwaki_model_output_shape(opened.model, nullptr, 2, 0, &shape), "inputs is NULL");
+  REFUSED(niwaki_model_size_count(opened.model, nullptr), "count is NULL");
+  REFUSED(niwaki_model_size(opened.model, 3, &size), "there is no free size 3; the network has 3");
+  REFUSED(niwaki_model_size(opened.model, 0, nullptr), "size is NULL");
+  REFUSED(niwaki_model_state_count(opened.model, nullptr), "count is NULL");
+  REFUSED(niwaki_model_state(opened.model, 0, &state), "there is no state 0; the network has 0");
+  REFUSED(niwaki_model_state(opened.model, 0, nullptr), "state is NULL");
+  REFUSED(niwaki_session_get_state(opened.session, "h", nullptr), "tensor is NULL");
+  REFUSED(niwaki_session_set_state(opened.session, "h", nullptr), "tensor is NULL");
+  REFUSED(niwaki_session_get_state(opened.session, nullptr, &tensor), "name is NULL");
+  REFUSED(niwaki_session_set_state(opened.session, "h", &tensor), "no state 'h'; it has none");
   REFUSED(niwaki_session_layer_count(nullptr, &count), "session is NULL");
   REFUSED(niwaki_session_layer(opened.session, 999, &layer), "there is no layer 999");
   REFUSED(niwaki_session_layer(opened.session, 0, nullptr), "layer is NULL");
@@ -77,12 +91,13 @@ TEST(capi_bad_arguments) {
   refused([](Arrays& a) { a.inputs[0].shape.sizes[2] = INT64_MAX; }, "too large", __LINE__);
   refused([](Arrays& a) { a.inputs[0].shape.rank = 3; }, "image", __LINE__);
   refused([](Arrays& a) { a.inputs[0].shape.rank = -1; }, "rank", __LINE__);
+  refused([](Arrays& a) { a.inputs[0].type = NIWAKI_INT64; }, "Input 'image': float32 is expected, not int64", __LINE__);
+  refused([](Arrays& a) { a.outputs[0].layout = NIWAKI_NHWC; }, "the layout of outputs", __LINE__);
   refused([](Arrays& a) { a.inputs[1].shape.sizes[0] = 3; }, "", __LINE__);
-  refused([](Arrays& a) { a.inputs[0].type = static_cast<niwaki_type>(7); }, "its type is neither", __LINE__);
+  refused([](Arrays& a) { a.inputs[0].type = static_cast<niwaki_type>(7); }, "its type is no niwaki_type", __LINE__);
   refused([](Arrays& a) { a.inputs[0].layout = static_cast<niwaki_layout>(7); }, "its layout is neither", __LINE__);
-  refused([](Arrays& a) { a.outputs[0].type = NIWAKI_UINT8; }, "outputs are NIWAKI_FLOAT32", __LINE__);
-  refused([](Arrays& a) { a.outputs[0].shape = {2, {2, 11, 0, 0}}; }, "its shape is [2, 10] for these inputs, not [2, 11]",
-          __LINE__);
+  refused([](Arrays& a) { a.outputs[0].type = NIWAKI_UINT8; }, "'scores': float32 is expected, not uint8", __LINE__);
+  refused([](Arrays& a) { a.outputs[0].shape = {2, {2, 11}}; }, "its shape is [2, 10] for these inputs, not [2, 11]", __LINE__);
 }
 
 // Every call that takes a handle, with all else right.
@@ -112,6 +127,26 @@ const Call kCalls[] = {
        niwaki_port port;
        return niwaki_model_output(as_model(h), 0, &port);
      }},
+    {"niwaki_model_size_count", "model",
+     [](void* h) {
+       size_t count;
+       return niwaki_model_size_count(as_model(h), &count);
+     }},
+    {"niwaki_model_size", "model",
+     [](void* h) {
+       niwaki_size size;
+       return niwaki_model_size(as_model(h), 0, &size);
+     }},
+    {"niwaki_model_state_count", "model",
+     [](void* h) {
+       size_t count;
+       return niwaki_model_state_count(as_model(h), &count);
+     }},
+    {"niwaki_model_state", "model",
+     [](void* h) {
+       niwaki_state state;
+       return niwaki_model_state(as_model(h), 0, &state);
+     }},
     {"niwaki_model_metadata", "model",
      [](void* h) {
        const char* value;
@@ -124,7 +159,7 @@ const Call kCalls[] = {
      }},
     {"niwaki_model_output_shape", "model",
      [](void* h) {
-       const niwaki_shape inputs[] = {{4, {1, 3, 9, 11}}, {2, {1, 5, 0, 0}}};
+       const niwaki_shape inputs[] = {{4, {1, 3, 9, 11}}, {2, {1, 5}}};
        niwaki_shape shape;
        return niwaki_model_output_shape(as_model(h), inputs, 2, 0, &shape);
      }},
@@ -138,6 +173,17 @@ const Call kCalls[] = {
      [](void* h) {
        Arrays arrays;
        return arrays.run(as_session(h));
+     }},
+    {"niwaki_session_reset", "session", [](void* h) { return niwaki_session_reset(as_session(h)); }},
+    {"niwaki_session_get_state", "session",
+     [](void* h) {
+       niwaki_tensor tensor{};
+       return niwaki_session_get_state(as_session(h), "h", &tensor);
+     }},
+    {"niwaki_session_set_state", "session",
+     [](void* h) {
+       const niwaki_tensor tensor{};
+       return niwaki_session_set_state(as_session(h), "h", &tensor);
      }},
     {"niwaki_session_layer_count", "session",
      [](void* h) {

@@ -46,7 +46,9 @@ niwaki_status niwaki_session_create(const niwaki_model* model, const niwaki_opti
   return guarded([&] {
     auto opened = open_model(model, "niwaki_session_create");
     expect(session, "niwaki_session_create", "session");
-    auto created = std::make_shared<OpenSession>(std::move(opened), checked(options, "niwaki_session_create"));
+    const Options chosen = checked(options, "niwaki_session_create");
+    const AllocatorScope scope(chosen.allocator);
+    auto created = std::make_shared<OpenSession>(std::move(opened), chosen);
     *session = reinterpret_cast<niwaki_session*>(add_handle(Kind::session, std::move(created)));
   });
 }
