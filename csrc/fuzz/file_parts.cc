@@ -43,11 +43,6 @@ void append(Bytes& bytes, std::span<const uint8_t> more) {
   if (!more.empty()) std::memcpy(bytes.data() + at, more.data(), more.size());
 }
 
-void put_varint(Bytes& bytes, uint64_t value) {
-  for (; value >= 0x80; value >>= 7) bytes.push_back(static_cast<uint8_t>(value | 0x80));
-  bytes.push_back(static_cast<uint8_t>(value));
-}
-
 std::optional<uint64_t> get_varint(std::span<const uint8_t> bytes, size_t& at) {
   uint64_t value = 0;
   for (int shift = 0; shift < 64 && at < bytes.size(); shift += 7) {
@@ -110,6 +105,11 @@ void seal_tensors(Bytes& file, size_t begin, size_t size, uint64_t tensors) {
 }
 
 }  // namespace
+
+void put_varint(Bytes& bytes, uint64_t value) {
+  for (; value >= 0x80; value >>= 7) bytes.push_back(static_cast<uint8_t>(value | 0x80));
+  bytes.push_back(static_cast<uint8_t>(value));
+}
 
 std::optional<FileParts> take_apart(std::span<const uint8_t> file) {
   if (file.size() < kHeader || std::memcmp(file.data(), kMagic, 8) != 0) return std::nullopt;

@@ -25,6 +25,8 @@ struct FileParts {
 std::optional<FileParts> take_apart(std::span<const uint8_t> file);
 Bytes put_together(const FileParts& parts);
 
+void put_varint(Bytes& bytes, uint64_t value);
+
 // Makes the checksums of a file of any version right where it lies, as far as its sizes make sense.
 void seal(Bytes& file);
 

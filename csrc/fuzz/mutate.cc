@@ -1,5 +1,6 @@
 // How libFuzzer changes a file: usually one part of it, after which sizes and checksums are made right.
 #include <cstring>
+#include <iterator>
 #include <random>
 
 #include "fuzz/file_parts.h"
@@ -20,6 +21,57 @@ void mutate(Bytes& bytes) {
   const size_t size = bytes.size();
   bytes.resize(size + kGrowth);
   bytes.resize(LLVMFuzzerMutate(bytes.data(), size, bytes.size()));
+}
+
+// A number that is likely to be too much for somebody, in place of the one at `at`, or of what is taken for one.
+void mutate_number(Bytes& bytes, Random& random) {
+  constexpr uint64_t kNumbers[] = {0,           1,
+                                   2,           3,
+                                   127,         128,
+                                   65535,       65536,
+                                   0x7fffffff,  0x80000000,
+                                   0xffffffff,  0xfffffffe,
+                                   0x100000000, uint64_t{1} << 40,
+                                   INT64_MAX,   UINT64_MAX - 1,
+                                   UINT64_MAX};
+  if (bytes.empty()) return;
+  const size_t at = below(random, bytes.size());
+  size_t end = at;
+  while (end + 1 < bytes.size() && bytes[end] >= 0x80) ++end;
+  Bytes number;
+  niwaki::fuzz::put_varint(number, kNumbers[below(random, std::size(kNumbers))]);
+  bytes.erase(bytes.begin() + static_cast<std::ptrdiff_t>(at), bytes.begin() + static_cast<std::ptrdiff_t>(end) + 1);
+  bytes.insert(bytes.begin() + static_cast<std::ptrdiff_t>(at), number.begin(), number.end());
+}
+
+// An expression of free sizes.
+void append_expression(Bytes& bytes, Random& random, int depth) {
+  const size_t code = depth == 0 ? below(random, 2) : below(random, 9);
+  bytes.push_back(static_cast<uint8_t>(code));
+  if (code < 2)
+    return niwaki::fuzz::put_varint(bytes, code == 0 && below(random, 8) == 0 ? UINT64_MAX - below(random, 2) : below(random, 4));
+  append_expression(bytes, random, depth - 1);
+  append_expression(bytes, random, depth - 1);
+}
+
+// Puts an expression where a constant or a size of another one may stand: two bytes, of which the first is 0 or 1.
+void mutate_expression(Bytes& bytes, Random& random) {
+  if (bytes.size() < 2) return;
+  const size_t from = below(random, bytes.size() - 1);
+  size_t at = from;
+  while (at + 2 < bytes.size() && bytes[at] > 1) ++at;
+  Bytes expression;
+  append_expression(expression, random, static_cast<int>(below(random, 4)));
+  const auto place = bytes.begin() + static_cast<std::ptrdiff_t>(at);
+  bytes.insert(bytes.erase(place, place + 2), expression.begin(), expression.end());
+}
+
+void mutate_graph(Bytes& graph, Random& random) {
+  switch (below(random, 4)) {
+    case 0: return mutate_number(graph, random);
+    case 1: return mutate_expression(graph, random);
+    default: return mutate(graph);
+  }
 }
 
 void mutate_tensors(FileParts& parts, Random& random) {
@@ -56,7 +108,7 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max
     return give(bytes, data, size, max_size);
   }
   if (kind < 13) {
-    mutate(parts->graph);
+    mutate_graph(parts->graph, random);
   } else {
     mutate_tensors(*parts, random);
   }

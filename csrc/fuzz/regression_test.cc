@@ -18,12 +18,13 @@ void check(std::span<const uint8_t> bytes, const std::string& what) {
     if (!wrong.empty()) testing::fail(__FILE__, __LINE__, what + ": " + wrong);
 }
 
-TEST(fuzz_files_that_were_found) {
+TEST(fuzz_files_that_were_found_and_old_ones) {
   int count = 0;
-  for (const auto& entry : fs::directory_iterator(fs::path(NIWAKI_TEST_DATA) / "fuzz")) {
-    check(read_all(entry.path().string()), entry.path().filename().string());
-    ++count;
-  }
+  for (const char* folder : {"fuzz", "formats"})
+    for (const auto& entry : fs::directory_iterator(fs::path(NIWAKI_TEST_DATA) / folder)) {
+      check(read_all(entry.path().string()), entry.path().filename().string());
+      ++count;
+    }
   CHECK(count > 0);
 }
 
@@ -31,7 +32,7 @@ Graph graph_of(const std::vector<uint8_t>& bytes) { return read_memory(bytes); }
 
 TEST(fuzz_parts_make_the_file_again) {
   Folder folder;
-  for (const Graph& graph : {small_graph(), coded_graph()}) {
+  for (const Graph& graph : {small_graph(), token_graph(), coded_graph()}) {
     write_file(graph, folder.file("a.niwaki"));
     const auto bytes = read_all(folder.file("a.niwaki"));
     const auto parts = fuzz::take_apart(bytes);
@@ -46,9 +47,9 @@ TEST(fuzz_parts_make_the_file_again) {
 }
 
 // Every bit of the graph and of the table, with checksums that are right: what is accepted runs, the same on all instruction sets.
-TEST(fuzz_every_flipped_bit_runs_or_is_refused) {
+void check_every_bit(const Graph& graph) {
   Folder folder;
-  write_file(small_graph(), folder.file("a.niwaki"));
+  write_file(graph, folder.file("a.niwaki"));
   auto bytes = read_all(folder.file("a.niwaki"));
   const size_t end = bytes.size();
   for (size_t i = 64; i < end; ++i)
@@ -61,6 +62,9 @@ TEST(fuzz_every_flipped_bit_runs_or_is_refused) {
         testing::fail(__FILE__, __LINE__, "byte " + std::to_string(i) + ", bit " + std::to_string(bit) + ": " + wrong);
     }
 }
+
+TEST(fuzz_every_flipped_bit_runs_or_is_refused) { check_every_bit(small_graph()); }
+TEST(fuzz_every_flipped_bit_of_tokens_runs_or_is_refused) { check_every_bit(token_graph()); }
 
 }  // namespace
 }  // namespace niwaki

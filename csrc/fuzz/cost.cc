@@ -1,0 +1,57 @@
+#include "fuzz/cost.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "graph/shapes.h"
+
+namespace niwaki::fuzz {
+namespace {
+
+constexpr double kMostValues = 1 << 22;  // elements of all values of a run
+constexpr double kMostWork = 3'000'000;  // products, comparisons and copies of a run
+
+// A uint8 value is held in groups of four channels, and in rows that begin on a cache line.
+double elements(const Sizes& shape) {
+  double count = 1;
+  for (const int64_t size : shape) count *= static_cast<double>(size);
+  return 4 * count + 64;
+}
+
+// What a pool looks at for each of its results: its kernel, but no more than the image, or a part of the image.
+double window(const Node& node, const Sizes& in, const Sizes& out) {
+  double count = 1;
+  if (node.has("kernel")) {
+    const auto kernel = node.integers("kernel");
+    for (size_t i = 0; i < kernel.size() && i + 2 < in.size(); ++i) count *= static_cast<double>(std::min(kernel[i], in[i + 2]));
+  } else if (node.op == Op::adaptive_avg_pool2d || node.op == Op::adaptive_pool) {
+    for (size_t i = 2; i < in.size(); ++i)
+      count *= static_cast<double>(in[i]) / static_cast<double>(std::max<int64_t>(out[i], 1)) + 2;
+  }
+  return count;
+}
+
+double work_of(const Node& node, std::span<const Sizes> in, std::span<const Sizes> out) {
+  double work = 2 * static_cast<double>(count_macs(node, in, out));
+  for (const Sizes& shape : in) work += elements(shape);
+  for (const Sizes& shape : out) work += elements(shape) * (in.empty() ? 1 : window(node, in[0], shape));
+  for (const auto& [name, tensor] : node.tensors) work += static_cast<double>(tensor.elements());
+  return work;
+}
+
+}  // namespace
+
+bool affordable(const Graph& graph, std::span<const Sizes> inputs) {
+  const Inferred inferred = infer_shapes(graph, inputs);
+  double values = 0, work = 0;
+  for (const Sizes& shape : inferred.shapes) values += elements(shape);
+  for (const Node& node : graph.nodes()) {
+    std::vector<Sizes> in, out;
+    for (const int value : node.inputs) in.push_back(value < 0 ? Sizes{} : inferred.shapes[static_cast<size_t>(value)]);
+    for (const int value : node.outputs) out.push_back(inferred.shapes[static_cast<size_t>(value)]);
+    work += work_of(node, in, out);
+  }
+  return values <= kMostValues && work <= kMostWork;
+}
+
+}  // namespace niwaki::fuzz
