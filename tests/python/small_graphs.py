@@ -8,7 +8,7 @@ import numpy as np
 
 from niwaki import _core
 
-Attributes = Mapping[str, int | Sequence[int]]
+Attributes = Mapping[str, "int | float | str | _core.Dim | Sequence[int | _core.Dim]"]
 
 
 class Chain:
@@ -18,8 +18,11 @@ class Chain:
         self.graph = _core.Graph()
         self.graph.metadata = {"source": "a test", **metadata}
         self.random = np.random.default_rng(seed)
-        image = self.graph.add_input("image", channels, rank, *((size, size) if rank == 4 else ()))
-        self.last = self.add("quantize", inputs=[image])
+        self.batch = self.graph.add_size("batch", 0, 2**31 - 1, 1)
+        sides = [self.graph.add_size(name, 1, 2**31 - 1, size) for name in ("height", "width")] if rank == 4 else []
+        self.last = self.add(
+            "quantize", inputs=[self.graph.add_input("image", "float32", [self.batch, channels, *sides])]
+        )
 
     def add(
         self,
@@ -30,9 +33,9 @@ class Chain:
         **tensors: np.ndarray,
     ) -> int:
         number = len(self.graph.nodes())
-        quantized = (None, None) if op == "dequantize" else (0.05, 128)
+        quantizations = [] if op == "dequantize" else [(0.05, 128)]
         chosen = [self.last] if inputs is None else inputs
-        self.last = self.graph.add_node(op, f"{op}.{number}", chosen, attributes or {}, tensors, *quantized)
+        (self.last,) = self.graph.add_node(op, f"{op}.{number}", chosen, attributes or {}, tensors, quantizations)
         return self.last
 
     def layer(
@@ -120,7 +123,7 @@ def joined() -> _core.Graph:
     first = chain.last
     left = chain.layer(chain.weight(5, 4, 1, 1))
     right = chain.layer(chain.weight(8, 4, 3, 3), {"padding": [1, 1, 1, 1], "groups": 1}, inputs=[first])
-    chain.add("concat", inputs=[left, right, first])
+    chain.add("concat", {"axis": 1}, inputs=[left, right, first])
     joined = chain.last
     chain.add("mul", inputs=[joined, chain.add("adaptive_avg_pool2d", {"size": [1, 1]})])
     chain.add("add", {"low": 128}, inputs=[chain.last, joined])
@@ -133,13 +136,13 @@ def shapes() -> _core.Graph:
     chain.add("avg_pool2d", {"kernel": [2, 3], "count_include_pad": 0, "padding": [0, 1, 0, 1]})
     chain.add("channel_shuffle", {"groups": 2})
     chain.add("upsample_nearest2d", {"scale": [2, 1]})
-    chain.add("pad", {"padding": [1, 0, 0, 2, 1, 1], "value": 7})
+    chain.add("pad", {"padding": [0, 0, 1, 0, 0, 2, 1, 1], "mode": "constant", "q": 7})
     chain.add("slice", {"axis": 1, "start": -6, "step": 2})
     chain.add("slice", {"axis": 3, "end": -1})
     chain.add("clamp", {"low": 100, "high": 200})
     chain.add("table", table=chain.random.integers(0, 256, 256, dtype=np.uint8))
-    chain.add("reshape", {"shape": [-1, 5, 1]})
-    chain.add("reshape", {"shape": [-1]})
+    chain.add("reshape", {"shape": [chain.batch, -1, 5, 1]})
+    chain.add("reshape", {"shape": [chain.batch, -1]})
     return chain.finish()
 
 
@@ -148,13 +151,65 @@ def phases() -> _core.Graph:
     chain = Chain(10, size=14)
     chain.layer(chain.weight(8, 3, 7, 7), {"padding": [3, 3, 3, 3], "stride": [2, 2]})
     chain.add("adaptive_avg_pool2d", {"size": [1, 1]})
-    flat = chain.add("reshape", {"shape": [8]})
-    extra = chain.add("quantize", inputs=[chain.graph.add_input("extra", 8, 2)])
+    flat = chain.add("reshape", {"shape": [chain.batch, 8]})
+    extra = chain.add("quantize", inputs=[chain.graph.add_input("extra", "float32", [chain.batch, 8])])
     chain.layer(chain.weight(8, 8), inputs=[flat, extra])
     return chain.finish()
 
 
+def tokens() -> _core.Graph:
+    """Types, ranks, expressions, a guard, a state, nodes with several outputs: what images have none of."""
+    graph = _core.Graph()
+    random = np.random.default_rng(11)
+    batch, length = graph.add_size("batch", 1, 64, 2), graph.add_size("length", 2, 128)
+    ids, mask = graph.add_input("ids", "int64", [batch, length]), graph.add_input("mask", "bool", [batch, length])
+    kinds = graph.add_input("kinds", "int32", [batch, length])
+    shifted = graph.add_input("shifted", "float32", [batch, _core.Dim.max(length - 3, 1) // 2 + batch % 4, 4])
+    seen = graph.add_state("seen", np.arange(4, dtype=np.float32))
+    graph.add_guard(
+        [[(length % 2, "==", 0)], [(length, "<=", 8), (batch, "!=", length)]], "Input 'ids': an odd length."
+    )
+
+    def add(
+        op: str, inputs: Sequence[int] = (), /, tensor: np.ndarray | None = None, **attributes: object
+    ) -> list[int]:
+        name = f"{op}.{len(graph.nodes())}"
+        return graph.add_node(op, name, inputs, attributes, {} if tensor is None else {"value": tensor})
+
+    (table,) = add("constant", tensor=random.standard_normal((9, 4)).astype(np.float32))
+    (taken,) = add("take", [table, ids], axis=0)
+    (columns,) = add("reshape", [mask], shape=[batch, length, 1])
+    (never,) = add("constant", tensor=np.array(-np.inf, dtype=np.float32))
+    (kept,) = add("where", [columns, taken, never])
+    (chances,) = add("softmax", [kept], axis=1)
+    values, places = add("topk", [chances], k=2, axis=1)
+    (sums,) = add("reduce", [shifted], function="sum", axes=[0, 1])
+    graph.set_state(seen, add("binary", [seen, sums], function="add")[0])
+    (numbers,) = add("arange", start=0, end=length, dtype="int64")
+    (far,) = add("constant", tensor=np.array([-(2**63), 2**63 - 1], dtype=np.int64)[:1])
+    (flags,) = add("constant", tensor=np.array([True, False]).reshape(1, 1, 1, 2, 1, 1, 1, 1))
+    (nothing,) = add("constant", tensor=np.zeros((0, 3), dtype=np.int32))
+    (wide,) = add("cast", [kinds], dtype="float32")
+    (half,) = add("unary", [wide], function="clamp", alpha=-1.5, beta=float("inf"))
+    outputs = {"values": values, "places": places, "later": add("binary", [numbers, far], function="maximum")[0]}
+    for name, value in (outputs | {"flags": flags, "nothing": nothing, "half": half, "mask": mask}).items():
+        graph.add_output(value, name)
+    return graph
+
+
 GRAPHS: dict[str, Callable[[], _core.Graph]] = {
     make.__name__: make
-    for make in (dense, block_mask, bit_mask, codebook, huffman, huffman_masks, depthwise, joined, shapes, phases)
+    for make in (
+        dense,
+        block_mask,
+        bit_mask,
+        codebook,
+        huffman,
+        huffman_masks,
+        depthwise,
+        joined,
+        shapes,
+        phases,
+        tokens,
+    )
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from pathlib import Path
 
 import file_reader
@@ -14,6 +15,16 @@ from torch import nn
 import niwaki
 from niwaki import _core
 
+OPERATIONS = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "//": operator.floordiv,
+    "%": operator.mod,
+    "min": min,
+    "max": max,
+}
+
 
 @pytest.fixture
 def tensors(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, np.ndarray]]:
@@ -21,27 +32,61 @@ def tensors(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, np.ndarray]]:
     added: list[dict[str, np.ndarray]] = []
     add_node = _core.Graph.add_node
 
-    def spy(self, op, name, inputs, attributes, tensors, scale, zero_point) -> int:
-        value = add_node(self, op, name, inputs, attributes, tensors, scale, zero_point)
+    def spy(self, op, name, inputs, attributes, tensors, *quantizations) -> list[int]:
+        values = add_node(self, op, name, inputs, attributes, tensors, *quantizations)
         added.append({key: np.array(tensor) for key, tensor in tensors.items()})
-        return value
+        return values
 
     monkeypatch.setattr(_core.Graph, "add_node", spy)
     return added
 
 
+def evaluate(expression: file_reader.Expression, sizes: dict[str, int]) -> int:
+    """What it is where the free sizes are these."""
+    if isinstance(expression, int):
+        return expression
+    if isinstance(expression, str):
+        return sizes[expression]
+    operation, left, right = expression
+    numbers = evaluate(left, sizes), evaluate(right, sizes)
+    return int(OPERATIONS[operation](*numbers))
+
+
+def same_number(found: file_reader.Expression, wanted: int | _core.Dim, sizes: dict[str, int]) -> bool:
+    """An integer or an expression against what the core says."""
+    return evaluate(found, sizes) == (wanted if isinstance(wanted, int) else wanted.evaluate(list(sizes.values())))
+
+
+def check_attribute(found: object, wanted: object, sizes: dict[str, int]) -> None:
+    if isinstance(wanted, str):
+        assert found == wanted
+        return
+    listed = list(wanted) if isinstance(wanted, (list, tuple)) else [wanted]
+    assert isinstance(found, list) and len(found) == len(listed)
+    for one, other in zip(found, listed, strict=True):
+        assert one == other if isinstance(other, float) else same_number(one, other, sizes)
+
+
 def check(path: Path, graph: _core.Graph, tensors: list[dict[str, np.ndarray]]) -> file_reader.ReadFile:
     """Everything in the file against what the core says of the graph, and the tensors that went in."""
     found = file_reader.read(path.read_bytes())
+    sizes = {size["name"]: 7 + 3 * place for place, size in enumerate(graph.sizes)}
     assert found.metadata == dict(graph.metadata)
-    assert [name for name, *_ in found.inputs] == graph.inputs
+    assert found.sizes == [(size["name"], size["low"], size["high"], size["hint"]) for size in graph.sizes]
+    assert [(name, kind) for name, kind, _ in found.inputs] == [(p["name"], p["dtype"]) for p in graph.input_ports]
+    for (_, _, dims), port in zip(found.inputs, graph.input_ports, strict=True):
+        assert len(dims) == len(port["dims"])
+        for dim, wanted in zip(dims, port["dims"], strict=True):
+            assert wanted is None or (dim == wanted if isinstance(wanted, str) else same_number(dim, wanted, sizes))
     assert [name for _, name in found.outputs] == graph.outputs
     nodes = graph.nodes()
     assert len(found.nodes) == len(nodes) == len(tensors)
     for read, node, wanted in zip(found.nodes, nodes, tensors, strict=True):
         assert (read.op, read.name) == (node["op"], node["name"])
-        assert read.attributes == {name: list(values) for name, values in node["attributes"].items()}
-        assert read.scale == node["scale"] and read.zero_point == node["zero_point"]
+        assert read.attributes.keys() == node["attributes"].keys()
+        for name, attribute in node["attributes"].items():
+            check_attribute(read.attributes[name], attribute, sizes)
+        assert read.outputs == list(node["quantizations"])
         assert read.tensors.keys() == wanted.keys() == node["tensors"].keys()
         for name, tensor in wanted.items():
             assert read.tensors[name].dtype == tensor.dtype, name
