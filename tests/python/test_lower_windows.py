@@ -108,4 +108,4 @@ def test_sampling(mode: str, padding: str, aligned: bool) -> None:
 
 def test_affine_grids() -> None:
     check(lambda x, t: F.grid_sample(x, F.affine_grid(t, list(x.shape), align_corners=False), align_corners=False),
-          (torch.randn(2, 3, 5, 6), torch.randn(2, 2, 3)))  # fmt: skip
+          (torch.randn(2, 3, 5, 6), torch.randn(2, 2, 3)), (torch.randn(1, 3, 5, 6), torch.randn(1, 2, 3)))  # fmt: skip

@@ -35,6 +35,8 @@ class FreeSizes(TorchFunctionMode):
         axes = _AVERAGE.get(func) or _LARGEST.get(func)
         if axes:
             given = {**dict(zip(_NAMES[func], args, strict=False)), **kwargs}
+            if func is F.max_pool1d and not given.get("return_indices"):
+                return F.max_pool1d_with_indices(*args, **kwargs)[0]  # max_pool1d is written for the length it is given
             if _covers(given, axes):
                 dims = list(range(-axes, 0))
                 x = given["input"]

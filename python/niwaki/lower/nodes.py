@@ -60,7 +60,7 @@ def is_tensor(value: Any) -> bool:
 
 def makes_sizes(node: Node) -> bool:
     """Whether the node computes with sizes alone: its result is a number, or several."""
-    if node.op != "call_function" or "val" not in node.meta:
+    if node.op not in ("call_function", "placeholder") or "val" not in node.meta:
         return False
     leaves = pytree.tree_leaves(node.meta["val"])
     return bool(leaves) and all(isinstance(leaf, (int, float, bool, *_SYMBOLIC)) for leaf in leaves)

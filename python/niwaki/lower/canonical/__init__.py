@@ -16,7 +16,7 @@ from niwaki.lower.canonical.forms import (
 from niwaki.lower.canonical.functional import make_functional
 from niwaki.lower.canonical.identities import drop_checks, drop_identities, fold_constants
 from niwaki.lower.canonical.regions import inline_regions
-from niwaki.lower.canonical.sizes import SizeNodes
+from niwaki.lower.canonical.sizes import SizeNodes, without_guards
 
 __all__ = ["SizeNodes", "canonicalize"]
 
@@ -27,6 +27,14 @@ def canonicalize(module: GraphModule) -> None:
     Raises:
         NiwakiError: a tensor is changed in place in a way that cannot be said otherwise.
     """
+    with without_guards(module) as sure:
+        _rewrite(module, composed=sure)
+    module.graph.lint()
+    module.recompile()
+
+
+def _rewrite(module: GraphModule, *, composed: bool) -> None:
+    """`composed`: operators may become what torch composes them of."""
     sizes = SizeNodes.of(module)
     inline_regions(module)
     drop_checks(module)
@@ -35,14 +43,13 @@ def canonicalize(module: GraphModule) -> None:
     drop_identities(module)
     fold_constants(module)
     _each(module, sizes, channel_shuffles)
-    expand(module)
+    if composed:
+        expand(module)
     drop_identities(module)
     fold_constants(module)
     for rewrite in (split_parts, views_reshape, join_reshapes, pads_within):
         _each(module, sizes, rewrite)
     module.graph.eliminate_dead_code()
-    module.graph.lint()
-    module.recompile()
 
 
 def _each(module: GraphModule, sizes: SizeNodes, rewrite: Rewrite) -> None:

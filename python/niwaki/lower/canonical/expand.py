@@ -58,14 +58,11 @@ def _pieces(node: Node, table: dict[Any, Any]) -> GraphModule | None:
         args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda source: stand_in[source])
         return target(*args, **kwargs)
 
-    guards = len(mode.shape_env.guards) if mode.shape_env is not None else 0
     try:
         with mode, torch.no_grad(), symbolic_config.patch(backed_size_oblivious=True):
             pieces = make_fx(call, decomposition_table=table, _allow_non_fake_inputs=True)(*values)
-    except Exception:  # whatever a decomposition does not allow: the node stays as it is
+    except Exception:  # it asks for a free size, or for something else that it does not get: the node stays as it is
         return None
-    if mode.shape_env is not None and len(mode.shape_env.guards) != guards:
-        return None  # it asked for a size, and would be another one at other sizes
     make_functional(pieces)
     drop_identities(pieces)
     return pieces

@@ -67,10 +67,27 @@ def _viewed(node: Node) -> Node | None:
     if not isinstance(source, Node) or not node.target._schema.returns:
         return None
     if operator_name(node) in ("aten::reshape", "aten::contiguous", "aten::flatten"):
-        value = tensor_of(source)  # else these copy
-        return source if value is not None and value.is_contiguous() else None
+        return source if _is_contiguous(source) else None  # else these copy
     alias = node.target._schema.returns[0].alias_info
     return source if alias is not None and not alias.is_write else None
+
+
+def _is_contiguous(node: Node) -> bool:
+    """Whether a tensor lies in memory row by row, as far as that is written; asks nothing of free sizes."""
+    value = tensor_of(node)
+    if value is None:
+        return False
+    wanted: Any = 1
+    for size, stride in zip(reversed(value.shape), reversed(value.stride()), strict=True):
+        if not isinstance(size, int) or size != 1:
+            if _expression(stride) != _expression(wanted):
+                return False
+            wanted = wanted * size
+    return True
+
+
+def _expression(size: Any) -> Any:
+    return size.node.expr if isinstance(size, torch.SymInt) else size
 
 
 def _root(node: Node) -> Node:

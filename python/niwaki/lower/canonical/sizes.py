@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import sympy
@@ -11,9 +13,25 @@ from torch.fx.proxy import GraphAppendingTracer
 from torch.utils._sympy.interp import sympy_interp
 from torch.utils._sympy.reference import PythonReferenceAnalysis
 
-from niwaki.lower.nodes import tensor_of
+from niwaki.lower.nodes import is_tensor, tensor_of
 
 SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
+
+
+@contextlib.contextmanager
+def without_guards(module: GraphModule) -> Iterator[bool]:
+    """Whoever asks for the value of a free size within raises: the answer would hold for the example's sizes alone.
+
+    Gives whether it is so; older versions of torch cannot tell.
+    """
+    sizes = (size for node in module.graph.nodes if is_tensor(node) for size in node.meta["val"].shape)
+    free = next((size for size in sizes if isinstance(size, torch.SymInt)), None)
+    if free is None:
+        yield True
+        return
+    raising = getattr(free.node.shape_env, "error_on_new_guards", None)
+    with contextlib.nullcontext() if raising is None else raising():
+        yield raising is not None
 
 
 class SizeNodes:
