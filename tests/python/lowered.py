@@ -26,7 +26,7 @@ Call = tuple[Any, ...]
 
 
 class Of(nn.Module):
-    """A module of a function; `parts` are modules, parameters and buffers that it uses as attributes of its first argument."""
+    """A module of a function, which gets the module itself first where it has parts: modules, parameters, buffers."""
 
     def __init__(self, function: Callable[..., Any], **parts: Any) -> None:
         super().__init__()

@@ -41,7 +41,17 @@ def test_functions_of_sines(function) -> None:
 
 def test_functions_of_what_is_no_finite_number() -> None:
     x = torch.tensor([math.nan, math.inf, -math.inf, 0.0, -0.0, 1e-40, 3.0])
-    for function in (torch.exp, torch.tanh, torch.sigmoid, torch.relu, F.gelu, F.silu, torch.abs, torch.sqrt, torch.erf):
+    for function in (
+        torch.exp,
+        torch.tanh,
+        torch.sigmoid,
+        torch.relu,
+        F.gelu,
+        F.silu,
+        torch.abs,
+        torch.sqrt,
+        torch.erf,
+    ):
         check(function, (x,))
 
 
@@ -49,8 +59,10 @@ def test_functions_with_numbers() -> None:
     check(
         lambda x: (
             F.leaky_relu(x, 0.3), F.elu(x, 1.7), F.celu(x, 0.6), F.softplus(x, 2.0, 3.0), F.hardshrink(x, 0.8),
-            F.softshrink(x, 0.2), F.threshold(x, 0.1, -3.0), F.hardtanh(x, -0.5, 2.0), x.clamp(min=-1), x.clamp(max=0.5),
-            x.clamp(-0.3, 0.9), F.gelu(x, approximate="tanh"), torch.round(x, decimals=2), torch.round(x * 100, decimals=-1),
+            F.softshrink(x, 0.2), F.threshold(x, 0.1, -3.0), F.hardtanh(x, -0.5, 2.0), x.clamp(min=-1),
+            x.clamp(max=0.5),
+            x.clamp(-0.3, 0.9), F.gelu(x, approximate="tanh"), torch.round(x, decimals=2), torch.round(x * 100,
+                decimals=-1),
         ),
         (numbers(2, 9),), (numbers(5, 4),),
     )  # fmt: skip
@@ -79,7 +91,8 @@ PAIRS = [torch.add, torch.sub, torch.mul, torch.div, torch.maximum, torch.minimu
 @pytest.mark.parametrize("function", PAIRS, ids=lambda function: function.__name__)
 def test_pairs_broadcast(function) -> None:
     check(
-        lambda a, b: (function(a, b), function(a, b[:1]), function(a[0], b), function(a[:, :1], b[0]), function(a, b.sum()),
+        lambda a, b: (function(a, b), function(a, b[:1]), function(a[0], b), function(a[:, :1], b[0]), function(a,
+            b.sum()),
                       function(a[0, :, :1], b)),
         (numbers(2, 3, 4), numbers(2, 3, 4) + 0.1), (numbers(5, 1, 7), numbers(5, 1, 7) + 0.1),
     )  # fmt: skip
@@ -143,7 +156,8 @@ def test_where_and_masked_fill() -> None:
 def test_added_products_and_mixtures() -> None:
     x, y = numbers(3, 4), numbers(3, 4)
     check(lambda x, y: (torch.addcmul(x, y, y, value=0.5), torch.addcdiv(x, y, y.abs() + 1), torch.lerp(x, y, 0.3),
-                        torch.add(x, y, alpha=2), torch.sub(x, y, alpha=0.5), torch.clamp(x, y - 1, y + 1)), (x, y))  # fmt: skip
+                        torch.add(x, y, alpha=2), torch.sub(x, y, alpha=0.5), torch.clamp(x, y - 1, y + 1)), (x,
+                            y))  # fmt: skip
 
 
 def test_casts() -> None:

@@ -18,8 +18,10 @@ def numbers(*shape: int) -> torch.Tensor:
 def test_products_of_all_ranks() -> None:
     x, y = numbers(2, 3, 4), numbers(2, 3, 4)
     check(
-        lambda x, y: (x @ y.mT, torch.bmm(x, y.mT), x[0] @ y[0].t(), torch.mm(x[0], y[0].t()), x @ y[0, 0], x[0, 0] @ y.mT,
-                      torch.dot(x[0, 0], y[0, 0]), torch.mv(x[0], y[0, 0]), x[:, None] @ y.mT, torch.outer(x[0, 0], y[0, 0]),
+        lambda x, y: (x @ y.mT, torch.bmm(x, y.mT), x[0] @ y[0].t(), torch.mm(x[0], y[0].t()), x @ y[0, 0], x[0,
+            0] @ y.mT,
+                      torch.dot(x[0, 0], y[0, 0]), torch.mv(x[0], y[0, 0]), x[:, None] @ y.mT, torch.outer(x[0, 0],
+                          y[0, 0]),
                       torch.inner(x, y[0, 0])),
         (x, y), (numbers(3, 5, 4), numbers(3, 5, 4)),
     )  # fmt: skip
@@ -34,7 +36,8 @@ def test_products_that_are_added() -> None:
     )  # fmt: skip
 
 
-EINSUMS = ["bij,bkj->bik", "bij,bkj->bki", "bij,bij->b", "bij,bij->bij", "bij,ckj->bcik", "bij,kj->bik", "bij->bji", "bij->i",
+EINSUMS = ["bij,bkj->bik", "bij,bkj->bki", "bij,bij->b", "bij,bij->bij", "bij,ckj->bcik", "bij,kj->bik", "bij->bji",
+           "bij->i",
            "bij,bik->bjk", "bij,bik,bil->bjkl", "bij,bkj->"]  # fmt: skip
 
 
@@ -79,7 +82,8 @@ def test_attention_to_nothing() -> None:
     q = numbers(1, 1, 3, 4)
     seen = torch.tensor([[True, False, True], [False, False, False], [True, True, True]])
     check(lambda q, m: (F.scaled_dot_product_attention(q, q, q, attn_mask=m),
-                        F.scaled_dot_product_attention(q, q, q, attn_mask=torch.where(m, 0.0, -math.inf))), (q, seen))  # fmt: skip
+                        F.scaled_dot_product_attention(q, q, q, attn_mask=torch.where(m, 0.0, -math.inf))), (q,
+                            seen))  # fmt: skip
 
 
 def test_heads_that_share_keys() -> None:

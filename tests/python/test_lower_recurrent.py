@@ -9,7 +9,8 @@ from torch import nn
 
 KINDS = [nn.LSTM, nn.GRU, nn.RNN]
 OPTIONS = [
-    {}, {"num_layers": 2, "bidirectional": True}, {"batch_first": True, "bias": False}, {"num_layers": 3, "dropout": 0.5},
+    {}, {"num_layers": 2, "bidirectional": True}, {"batch_first": True, "bias": False}, {"num_layers": 3,
+        "dropout": 0.5},
     {"bidirectional": True, "batch_first": True},
 ]  # fmt: skip
 

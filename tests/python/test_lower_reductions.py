@@ -20,25 +20,33 @@ REDUCED = {
     "sum": lambda x: (x.sum(), x.sum(1), x.sum((0, 2)), x.sum(-1, keepdim=True), x.sum((1, 2, 3), keepdim=True)),
     "sums of other types": lambda x: ((x > 0).sum(), (x > 0).sum(1), x.long().sum((1, 2)), x.int().sum(-1)),
     "mean": lambda x: (x.mean(), x.mean(1), x.mean((2, 3)), x.mean((-1, -2), keepdim=True), (x > 0).float().mean(0)),
-    "extremes": lambda x: (x.max(), x.min(), x.amax(1), x.amin((2, 3), keepdim=True), x.long().amax(1), x.aminmax(dim=1)),
+    "extremes": lambda x: (x.max(), x.min(), x.amax(1), x.amin((2, 3), keepdim=True), x.long().amax(1),
+                           x.aminmax(dim=1)),
     "extremes and places": lambda x: (*x.max(1), *x.min(-1, keepdim=True), *x.long().max(1)),
-    "places": lambda x: (x.argmax(), x.argmin(1), x.argmax(-1, keepdim=True), x.long().argmax(1), x.argmax(keepdim=True)),
+    "places": lambda x: (x.argmax(), x.argmin(1), x.argmax(-1, keepdim=True), x.long().argmax(1),
+                         x.argmax(keepdim=True)),
     "products": lambda x: (x.prod(1), x.prod(-1, keepdim=True), x[0, 0].prod()),
-    "any and all": lambda x: ((x > 2).any(), (x > 0).all(1), (x > 1).any(-1, keepdim=True), x.long().any(1), (x > 0).all((1, 2)),
+    "any and all": lambda x: ((x > 2).any(), (x > 0).all(1), (x > 1).any(-1, keepdim=True), x.long().any(1),
+                              (x > 0).all((1, 2)),
                               (x > 0).amax(1), torch.count_nonzero(x > 0, 1)),
     "norms": lambda x: (x.norm(), x.norm(dim=1), torch.linalg.vector_norm(x, 1, (2, 3)), F.normalize(x, dim=1),
                         x.norm(p=3, dim=1, keepdim=True), torch.linalg.vector_norm(x, math.inf, 1),
-                        torch.linalg.vector_norm(x, -math.inf, 1), torch.linalg.vector_norm(x, 0, 1), x.flatten(1).norm(dim=1)),
-    "variances": lambda x: (x.var(1), x.var((2, 3), unbiased=False), x.std(1, keepdim=True), x.var(correction=2), *torch.var_mean(x, 1),
+                        torch.linalg.vector_norm(x, -math.inf, 1), torch.linalg.vector_norm(x, 0, 1),
+                        x.flatten(1).norm(dim=1)),
+    "variances": lambda x: (x.var(1), x.var((2, 3), unbiased=False), x.std(1, keepdim=True), x.var(correction=2),
+                            *torch.var_mean(x, 1),
                             torch.std(x, (0, 1), correction=0)),
     "sums so far": lambda x: (x.cumsum(1), x.cumsum(-1), (x > 0).cumsum(2), x.long().cumsum(0), x[0, 0, 0].cumsum(0)),
     "logsumexp": lambda x: (x.logsumexp(1), x.logsumexp((2, 3), keepdim=True), (x * 100).logsumexp(-1)),
-    "softmax": lambda x: (x.softmax(1), x.softmax(-1), x.log_softmax(1), F.softmin(x, 2), F.softmax(x.long(), 1, dtype=torch.float32),
+    "softmax": lambda x: (x.softmax(1), x.softmax(-1), x.log_softmax(1), F.softmin(x, 2), F.softmax(x.long(), 1,
+        dtype=torch.float32),
                           (x * 50).softmax(-1), x[0, 0, 0, 0].softmax(0)),
     "top k": lambda x: (*x.topk(3, 1), *x.topk(2, 1, largest=False), *x.topk(x.shape[1] - 2, 1)),
-    "sort": lambda x: (*x.sort(1), *x.sort(1, descending=True), x.argsort(1), x.msort(), *torch.sort((x * 2).long(), 1)),
+    "sort": lambda x: (*x.sort(1), *x.sort(1, descending=True), x.argsort(1), x.msort(), *torch.sort((x * 2).long(),
+        1)),
     "cosine similarity": lambda x: (F.cosine_similarity(x, x.flip(1), dim=1), torch.logsumexp(x, 1)),
-    "layer norm": lambda x: (F.layer_norm(x.permute(0, 2, 3, 1), (6,)), F.layer_norm(x.transpose(1, 3), (6,), eps=1e-3)),
+    "layer norm": lambda x: (F.layer_norm(x.permute(0, 2, 3, 1), (6,)), F.layer_norm(x.transpose(1, 3), (6,),
+        eps=1e-3)),
     "group norm": lambda x: (F.group_norm(x, 3), F.group_norm(x.flatten(2), 2), F.group_norm(x, 6, eps=1e-2)),
     "rms norm": lambda x: F.rms_norm(x.movedim(1, -1), (6,)),
 }  # fmt: skip
@@ -51,7 +59,8 @@ def test_reductions(name: str) -> None:
 
 
 def test_reductions_of_single_numbers() -> None:
-    check(lambda x: (x.sum(0).sum(), x.mean().mean(), x.sum().max(), x.sum().norm(), x.sum().softmax(0), x.max().argmax()),
+    check(lambda x: (x.sum(0).sum(), x.mean().mean(), x.sum().max(), x.sum().norm(), x.sum().softmax(0),
+                     x.max().argmax()),
           (torch.randn(5),), (torch.randn(3),))  # fmt: skip
 
 
@@ -68,13 +77,17 @@ def test_not_a_number_wins() -> None:
 
 
 NORMS = [
-    (nn.LayerNorm(6), (2, 5, 6), (3, 1, 6)), (nn.LayerNorm((4, 6)), (2, 4, 6), (3, 4, 6)), (nn.LayerNorm(6, bias=False), (2, 6), (5, 6)),
+    (nn.LayerNorm(6), (2, 5, 6), (3, 1, 6)), (nn.LayerNorm((4, 6)), (2, 4, 6), (3, 4, 6)), (nn.LayerNorm(6,
+        bias=False), (2, 6), (5, 6)),
     (nn.LayerNorm(6, elementwise_affine=False), (2, 3, 6), (1, 2, 6)), (nn.RMSNorm(6), (2, 3, 6), (1, 2, 6)),
-    (nn.GroupNorm(2, 6), (2, 6, 4, 5), (1, 6, 3, 3)), (nn.GroupNorm(3, 6), (2, 6, 7), (3, 6, 2)), (nn.GroupNorm(2, 6, affine=False), (2, 6, 4), (3, 6, 4)),
+    (nn.GroupNorm(2, 6), (2, 6, 4, 5), (1, 6, 3, 3)), (nn.GroupNorm(3, 6), (2, 6, 7), (3, 6, 2)), (nn.GroupNorm(2, 6,
+        affine=False), (2, 6, 4), (3, 6, 4)),
     (nn.InstanceNorm1d(6, affine=True), (2, 6, 8), (3, 6, 5)), (nn.InstanceNorm2d(6), (2, 6, 4, 5), (1, 6, 3, 3)),
     (nn.InstanceNorm2d(6, affine=True, track_running_stats=True), (2, 6, 4, 5), (1, 6, 3, 3)),
-    (nn.BatchNorm1d(6), (2, 6), (5, 6)), (nn.BatchNorm1d(6), (2, 6, 7), (3, 6, 4)), (nn.BatchNorm2d(6), (2, 6, 4, 5), (1, 6, 3, 3)),
-    (nn.BatchNorm3d(6, affine=False), (2, 6, 4, 5, 3), (1, 6, 3, 3, 2)), (nn.LocalResponseNorm(3), (2, 6, 4, 5), (1, 6, 3, 3)),
+    (nn.BatchNorm1d(6), (2, 6), (5, 6)), (nn.BatchNorm1d(6), (2, 6, 7), (3, 6, 4)), (nn.BatchNorm2d(6), (2, 6, 4, 5),
+        (1, 6, 3, 3)),
+    (nn.BatchNorm3d(6, affine=False), (2, 6, 4, 5, 3), (1, 6, 3, 3, 2)), (nn.LocalResponseNorm(3), (2, 6, 4, 5), (1, 6,
+        3, 3)),
 ]  # fmt: skip
 
 

@@ -22,29 +22,38 @@ def images(*shapes: tuple[int, ...]) -> list[tuple[torch.Tensor]]:
 
 SHAPED = {
     "reshape": lambda x: (x.reshape(x.shape[0], 2, 3, -1), x.view(-1), x.flatten(1, 2), x.reshape(-1, 1, x.shape[-1])),
-    "squeeze": lambda x: (x[:, :1].squeeze(1), x.unsqueeze(0).squeeze(0), x[..., None], x.unsqueeze(-2), x[None, :, None]),
+    "squeeze": lambda x: (x[:, :1].squeeze(1), x.unsqueeze(0).squeeze(0), x[..., None], x.unsqueeze(-2), x[None, :,
+        None]),
     "unflatten": lambda x: (x.unflatten(1, (2, 3)), x.view_as(x), x.ravel(), torch.atleast_3d(x[0, 0])),
-    "permute": lambda x: (x.permute(2, 0, 3, 1), x.transpose(1, -1), x.mT, x[0, 0].t(), x.movedim(1, -1), x.swapaxes(0, 2)),
-    "more orders": lambda x: (x.movedim((0, 1), (2, 3)), torch.rot90(x, 1, (2, 3)), x[0].T if x[0].dim() == 2 else x[0, 0].T),
+    "permute": lambda x: (x.permute(2, 0, 3, 1), x.transpose(1, -1), x.mT, x[0, 0].t(), x.movedim(1, -1), x.swapaxes(0,
+        2)),
+    "more orders": lambda x: (x.movedim((0, 1), (2, 3)), torch.rot90(x, 1, (2, 3)), x[0].T if x[0].dim() == 2 else x[0,
+        0].T),
     "expand": lambda x: (x[:, :1].expand(-1, 5, -1, -1), x[:1, :1].expand_as(x), x.broadcast_to(2, *x.shape)),
-    "cat": lambda x: (torch.cat([x, x * 2], 1), torch.cat([x, x], -1), torch.stack([x, -x], 1), torch.stack([x, x], -1)),
-    "other cats": lambda x: (torch.hstack([x, x]), torch.vstack([x, x]), torch.cat([x, x > 0], 1), torch.dstack([x, x])),
+    "cat": lambda x: (torch.cat([x, x * 2], 1), torch.cat([x, x], -1), torch.stack([x, -x], 1), torch.stack([x, x],
+        -1)),
+    "other cats": lambda x: (torch.hstack([x, x]), torch.vstack([x, x]), torch.cat([x, x > 0], 1),
+                             torch.dstack([x, x])),
     "split": lambda x: (*x.split(4, 1), *x.split([1, 5], 1), *x.unbind(1), *x.tensor_split(2, 1)),
     "chunk": lambda x: (*x.chunk(2, 1), *x.chunk(4, 1), *x.chunk(2, -1)),
-    "slice": lambda x: (x[:, 1:4], x[:, ::2], x[..., 1:], x[:, -2:], x[:, :, :-1], x[0], x[:, -1], x.narrow(1, 2, 3), x[-1:, 5:]),
+    "slice": lambda x: (x[:, 1:4], x[:, ::2], x[..., 1:], x[:, -2:], x[:, :, :-1], x[0], x[:, -1], x.narrow(1, 2, 3),
+                        x[-1:, 5:]),
     "half": lambda x: (x[:, :, : x.shape[2] // 2], x[:, :, x.shape[2] // 2 :], x.select(1, 2)),
     "repeat": lambda x: (x.repeat(1, 2, 1, 3), x.tile(2), x.repeat(2, 1, 1, 1, 1), x.repeat_interleave(3, 1)),
-    "flip": lambda x: (x.flip(1), x.flip((0, -1)), torch.fliplr(x), x.roll(1, 1), x.roll((1, -2), (2, 3)), x.roll(7, 2)),
+    "flip": lambda x: (x.flip(1), x.flip((0, -1)), torch.fliplr(x), x.roll(1, 1), x.roll((1, -2), (2, 3)), x.roll(7,
+        2)),
     "roll by a size": lambda x: x.roll(x.shape[2] // 2, 2),
     "meshgrid": lambda x: torch.meshgrid(torch.arange(x.shape[2]), torch.arange(x.shape[3]), indexing="ij"),
-    "triangles": lambda x: (x.tril(), x.triu(1), x.tril(-1), torch.ones(x.shape[2], x.shape[2], dtype=torch.bool).triu(1)),
+    "triangles": lambda x: (x.tril(), x.triu(1), x.tril(-1), torch.ones(x.shape[2], x.shape[2],
+        dtype=torch.bool).triu(1)),
     "glu": lambda x: (F.glu(x, 1), x.chunk(2, 1)[0] * x.chunk(2, 1)[1]),
     "pixel shuffle": lambda x: (F.pixel_shuffle(torch.cat([x, x], 1), 2), F.channel_shuffle(x, 3)),
     "shuffle by views": lambda x: x.view(x.shape[0], 2, 3, *x.shape[2:]).transpose(1, 2).reshape(x.shape),
     "zeros and the like": lambda x: (torch.zeros(x.shape[2], 3), torch.ones_like(x), x.new_full((2, x.shape[3]), 1.5),
                                      torch.full_like(x, -2, dtype=torch.long), torch.zeros_like(x, dtype=torch.bool),
                                      x.new_zeros(x.shape[:2]), torch.empty_like(x).fill_(2), torch.full((), 3)),
-    "ranges": lambda x: (torch.arange(x.shape[2]), torch.arange(1, x.shape[2] + 3, 2), torch.arange(x.shape[2] - 1, -1, -1),
+    "ranges": lambda x: (torch.arange(x.shape[2]), torch.arange(1, x.shape[2] + 3, 2), torch.arange(x.shape[2] - 1, -1,
+        -1),
                          torch.arange(x.shape[2], dtype=torch.float32), torch.arange(0, 1, 0.25) + x[0, 0, 0, 0],
                          torch.eye(x.shape[2])),
     "scalar tensors": lambda x: x * torch.tensor(2.5) + torch.tensor([1, 2]).sum() + torch.scalar_tensor(3),
@@ -70,11 +79,14 @@ def test_squeezed_sizes_must_not_be_one() -> None:
 
 
 def test_linspace() -> None:
-    check(lambda x: torch.linspace(0, 2, x.shape[1]) * x + torch.linspace(-1, 1, 5, dtype=torch.float32), (numbers(2, 5),))
+    check(
+        lambda x: torch.linspace(0, 2, x.shape[1]) * x + torch.linspace(-1, 1, 5, dtype=torch.float32), (numbers(2, 5),)
+    )
 
 
 PADS = [
-    ("constant", (1, 2), 0.0), ("constant", (1, 0, 2, 3), -1.5), ("constant", (0, 0, 1, 1, 2, 0), 1.0), ("constant", (-1, 2, 1, -1), 0.0),
+    ("constant", (1, 2), 0.0), ("constant", (1, 0, 2, 3), -1.5), ("constant", (0, 0, 1, 1, 2, 0), 1.0), ("constant",
+        (-1, 2, 1, -1), 0.0),
     ("reflect", (1, 2, 2, 0), 0.0), ("replicate", (3, 1, 0, 2), 0.0), ("circular", (1, 2, 2, 1), 0.0),
 ]  # fmt: skip
 
@@ -114,7 +126,8 @@ def test_lookups() -> None:
 def test_gather_and_indices_of_several_axes() -> None:
     x, i = numbers(4, 5, 6), torch.randint(0, 4, (4, 3))
     check(
-        lambda x, i: (x.gather(1, i[..., None].expand(-1, -1, 6)), x[i, i], x[:, i, i], x[i, :, i], x[:, :, i], x[i[:1], 1],
+        lambda x, i: (x.gather(1, i[..., None].expand(-1, -1, 6)), x[i, i], x[:, i, i], x[i, :, i], x[:, :, i],
+                      x[i[:1], 1],
                       x[torch.arange(x.shape[0]), i[:, 0]], x[..., [0, 2]], x[torch.arange(4)[:, None], i]),
         (x, i),
     )  # fmt: skip
@@ -134,7 +147,9 @@ def test_ids_outside_of_a_table_are_refused_when_it_runs() -> None:
         stage.graph.run(torch.tensor([[0, 5]]))
     for index in (5, -6):
         with reference():
-            (stage,) = lower(capture(Module(lambda m, i: m.table[i, i % 2], table=numbers(5, 2)), (torch.tensor([1]),))).stages
+            (stage,) = lower(
+                capture(Module(lambda m, i: m.table[i, i % 2], table=numbers(5, 2)), (torch.tensor([1]),))
+            ).stages
         with pytest.raises(ValueError, match="index"):
             stage.graph.run(torch.tensor([index]))
 
@@ -201,7 +216,6 @@ def test_regions_without_gradients_or_autocasting() -> None:
         with torch.no_grad():
             y = x * 2
         with torch.autocast("cpu", enabled=False):
-            y = y.float() + x.mean()
-        return y
+            return y.float() + x.mean()
 
     check(function, *images((2, 3), (4, 5)))

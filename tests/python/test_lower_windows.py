@@ -32,7 +32,9 @@ def test_convolutions(axes: int, options: dict) -> None:
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
-@pytest.mark.parametrize("options", [{}, {"stride": 2, "output_padding": 1}, {"padding": 1, "groups": 2, "dilation": 2}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"stride": 2, "output_padding": 1}, {"padding": 1, "groups": 2, "dilation": 2}], ids=str
+)
 def test_transposed_convolutions(axes: int, options: dict) -> None:
     layer = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)[axes - 1](4, 6, 3, **options)
     check(layer, *images(4, *SIZES[axes]))
@@ -45,7 +47,11 @@ def test_kernels_that_are_not_square() -> None:
 
 def test_single_images() -> None:
     check(nn.Conv2d(3, 5, 3), (torch.randn(3, 8, 9),), (torch.randn(3, 7, 5),))
-    check(lambda x: (F.max_pool2d(x, 2), F.avg_pool2d(x, 2), F.adaptive_avg_pool2d(x, 3)), (torch.randn(3, 8, 9),), (torch.randn(3, 7, 6),))
+    check(
+        lambda x: (F.max_pool2d(x, 2), F.avg_pool2d(x, 2), F.adaptive_avg_pool2d(x, 3)),
+        (torch.randn(3, 8, 9),),
+        (torch.randn(3, 7, 6),),
+    )
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
@@ -53,8 +59,10 @@ def test_pools(axes: int) -> None:
     largest = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[axes - 1]
     average = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[axes - 1]
     check(
-        lambda x: (largest(x, 2), largest(x, 3, 2, 1), largest(x, 3, 1, 1, dilation=2), largest(x, 3, 2, ceil_mode=True), average(x, 2),
-                   average(x, 3, 2, 1), average(x, 3, 2, 1, ceil_mode=True), average(x, 3, 1, 1, count_include_pad=False),
+        lambda x: (largest(x, 2), largest(x, 3, 2, 1), largest(x, 3, 1, 1, dilation=2), largest(x, 3, 2,
+            ceil_mode=True), average(x, 2),
+                   average(x, 3, 2, 1), average(x, 3, 2, 1, ceil_mode=True), average(x, 3, 1, 1,
+                       count_include_pad=False),
                    largest(x, 2, return_indices=True)[0]),
         *images(3, *((13,), (8,)) if axes == 1 else ((13, 9), (8, 12)) if axes == 2 else ((6, 7, 9), (8, 6, 7))),
     )  # fmt: skip
@@ -70,7 +78,8 @@ def test_adaptive_pools(axes: int) -> None:
 
 
 def test_other_pools() -> None:
-    check(lambda x: (F.lp_pool2d(x, 2, 3), F.avg_pool2d(x, 2, divisor_override=3), F.avg_pool2d(x, x.shape[2:]), F.max_pool2d(x, x.shape[2:])),
+    check(lambda x: (F.lp_pool2d(x, 2, 3), F.avg_pool2d(x, 2, divisor_override=3), F.avg_pool2d(x, x.shape[2:]),
+                     F.max_pool2d(x, x.shape[2:])),
           *images(3, (8, 9), (6, 12)))  # fmt: skip
 
 
@@ -102,7 +111,10 @@ def test_sampling(mode: str, padding: str, aligned: bool) -> None:
     def function(x: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
         return F.grid_sample(x, grid, mode, padding, aligned)
 
-    calls = [(torch.randn(2, 3, 5, 6), torch.rand(2, 4, 7, 2) * 3 - 1.5), (torch.randn(1, 3, 7, 4), torch.rand(1, 2, 3, 2) * 3 - 1.5)]
+    calls = [
+        (torch.randn(2, 3, 5, 6), torch.rand(2, 4, 7, 2) * 3 - 1.5),
+        (torch.randn(1, 3, 7, 4), torch.rand(1, 2, 3, 2) * 3 - 1.5),
+    ]
     check(function, *calls)
 
 

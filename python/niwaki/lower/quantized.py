@@ -30,4 +30,5 @@ class QParams:
     def table(self, reals: torch.Tensor) -> NDArray[np.uint8]:
         """The nearest q of each of 256 numbers. What is not a number becomes the lowest, as `quantize` has it."""
         steps = np.nan_to_num(np.rint(reals.double().numpy() / self.scale), nan=-math.inf) + self.zero_point
-        return np.clip(steps, 0, 255).astype(np.uint8)
+        table: NDArray[np.uint8] = np.clip(steps, 0, 255).astype(np.uint8)
+        return table

@@ -8,7 +8,6 @@ import torch
 from torch._decomp import core_aten_decompositions
 from torch._guards import detect_fake_mode
 from torch.fx import GraphModule, Node
-from torch.fx.experimental import _config as symbolic_config
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
@@ -28,6 +27,11 @@ def expand(module: GraphModule) -> None:
             if pieces is not None and not any(refusal(piece) for piece in pieces.graph.nodes if _computes(piece)):
                 _insert(module, node, pieces)
     module.graph.eliminate_dead_code()
+
+
+def _sizes_of_one_are_like_others() -> Any:
+    config: Any = torch.fx.experimental._config
+    return config.patch(backed_size_oblivious=True)
 
 
 def _name(target: Any) -> str:
@@ -59,7 +63,7 @@ def _pieces(node: Node, table: dict[Any, Any]) -> GraphModule | None:
         return target(*args, **kwargs)
 
     try:
-        with mode, torch.no_grad(), symbolic_config.patch(backed_size_oblivious=True):
+        with mode, torch.no_grad(), _sizes_of_one_are_like_others():
             pieces = make_fx(call, decomposition_table=table, _allow_non_fake_inputs=True)(*values)
     except Exception:  # it asks for a free size, or for something else that it does not get: the node stays as it is
         return None

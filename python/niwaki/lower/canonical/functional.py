@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from niwaki.lower.nodes import is_constant, label, operator_name, place_within, 
 _aten = torch.ops.aten
 
 # Of a view: how a changed part is written back into the tensor that it shows. (view's arguments but the first)
-_INVERSES = {
+_INVERSES: dict[str, Callable[..., Any]] = {
     "aten::slice": lambda base, part, *rest: (_aten.slice_scatter.default, (base, part, *rest)),
     "aten::select": lambda base, part, *rest: (_aten.select_scatter.default, (base, part, *rest)),
     "aten::narrow": lambda base, part, dim, start, length: (

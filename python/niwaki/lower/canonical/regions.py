@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch.fx import GraphModule, Node
 
@@ -39,8 +41,8 @@ def _inline(module: GraphModule, node: Node) -> None:
     assert region is not None
     nested: GraphModule = constant_of(region[0])
     given = iter(region[1])
-    copies: dict[Node, object] = {}
-    results: object = ()
+    copies: dict[Node, Any] = {}
+    results: Any = ()
     with module.graph.inserting_before(node):
         for inner in nested.graph.nodes:
             if inner.op == "placeholder":
@@ -48,7 +50,7 @@ def _inline(module: GraphModule, node: Node) -> None:
             elif inner.op == "output":
                 results = torch.fx.node.map_arg(inner.args[0], lambda source: copies[source])
             else:
-                copy = module.graph.node_copy(inner, lambda source: copies[source])  # type: ignore[arg-type, return-value]
+                copy = module.graph.node_copy(inner, lambda source: copies[source])
                 if inner.op == "get_attr":
                     name = f"_{region[0].target}_{inner.target}".replace(".", "_")
                     setattr(module, name, constant_of(inner))
@@ -56,8 +58,8 @@ def _inline(module: GraphModule, node: Node) -> None:
                 place_within(copy, node)
                 copy.meta.update(inner.meta)
                 copies[inner] = copy
-    parts = results if isinstance(results, (tuple, list)) else (results,)
+    parts: Any = results if isinstance(results, (tuple, list)) else (results,)
     for user in list(node.users):
         if is_getitem(user):
-            user.replace_all_uses_with(parts[user.args[1]])  # type: ignore[index, arg-type]
+            user.replace_all_uses_with(parts[user.args[1]])
             module.graph.erase_node(user)

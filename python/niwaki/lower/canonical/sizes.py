@@ -93,11 +93,11 @@ class SizeNodes:
                 first.meta["val"] = first.target(*args, **kwargs)  # type: ignore[operator]
         return node
 
-    def _symbol(self, symbol: sympy.Symbol) -> Proxy:
+    def _symbol(self, symbol: sympy.Symbol) -> Any:
         source, axis, times = self._sources[symbol]
         node = self._graph.call_function(torch.ops.aten.sym_size.int, (source, axis))
         node.meta["val"] = source.meta["val"].shape[axis]
-        proxy = Proxy(node, GraphAppendingTracer(self._graph))
+        proxy: Any = Proxy(node, GraphAppendingTracer(self._graph))
         return proxy if times == 1 else proxy // times
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,10 +36,10 @@ def operands(node: Node) -> tuple[object, object]:
     return first, second
 
 
-def common_type(a: object, b: object) -> torch.dtype:
+def common_type(a: Any, b: Any) -> torch.dtype:
     """The type in which torch computes with two values."""
 
-    def sample(value: object) -> object:
+    def sample(value: Any) -> Any:
         if isinstance(value, Node):
             value = value.meta["val"]
         if isinstance(value, torch.SymInt):
@@ -47,7 +48,8 @@ def common_type(a: object, b: object) -> torch.dtype:
             return torch.empty([1] * value.dim(), dtype=value.dtype)
         return value
 
-    return torch.result_type(sample(a), sample(b))  # type: ignore[arg-type]
+    dtype: torch.dtype = torch.result_type(sample(a), sample(b))
+    return dtype
 
 
 def same_shape(a: Node, b: Node) -> bool:
@@ -249,11 +251,11 @@ class Power(Binary):
         dtype = dtype_of(node)
         x = builder.operand(node, base, dtype)
         known = self._exponent(node)
-        functions = {2: "square", 0.5: "sqrt", -0.5: "rsqrt", -1: "reciprocal"}
+        functions: dict[object, str] = {2: "square", 0.5: "sqrt", -0.5: "rsqrt", -1: "reciprocal"}
         if known == 1:
             return x
         if known in functions:
-            return builder.unary(node, functions[known], x)  # type: ignore[index]
+            return builder.unary(node, functions[known], x)
         if known == 3:
             return builder.binary(node, "mul", builder.binary(node, "mul", x, x, part="square"), x)
         return builder.binary(node, "pow", x, builder.operand(node, exponent, dtype))
@@ -262,11 +264,11 @@ class Power(Binary):
 @register("aten::hypot")
 class Hypotenuse(Binary):
     def emit(self, builder: Builder, node: Node) -> int:
-        squares = [
+        a, b = (
             builder.unary(node, "square", builder.operand(node, side, torch.float32), part="square")
             for side in operands(node)
-        ]
-        return builder.unary(node, "sqrt", builder.binary(node, "add", *squares, part="sum"))
+        )
+        return builder.unary(node, "sqrt", builder.binary(node, "add", a, b, part="sum"))
 
 
 _COMPARISONS = {
@@ -307,8 +309,8 @@ class Logic(Operator):
     def emit(self, builder: Builder, node: Node) -> int:
         left, right = operands(node)
         function = _LOGIC[operator_name(node).removeprefix("aten::")]
-        pair = [builder.operand(node, side, torch.bool) for side in (left, right)]
-        return builder.binary(node, function, *pair)
+        a, b = (builder.operand(node, side, torch.bool) for side in (left, right))
+        return builder.binary(node, function, a, b)
 
 
 @register("aten::where", "aten::masked_fill")

@@ -29,7 +29,7 @@ from niwaki.lower.operators.unary import source_of
 def _known(node: Node) -> dict[str, NDArray[np.float32]] | None:
     """Weight and bias, as far as there are any; None where one of them is computed while the network runs."""
     given = arguments(node)
-    named = {name: given.get(name) for name in ("weight", "bias") if isinstance(given.get(name), Node)}
+    named: dict[str, Node] = {name: given[name] for name in ("weight", "bias") if isinstance(given.get(name), Node)}
     if not all(is_constant(source) for source in named.values()):
         return None
     return {name: np.ascontiguousarray(constant_of(source).to(torch.float32).numpy()) for name, source in named.items()}

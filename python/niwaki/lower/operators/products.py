@@ -34,7 +34,8 @@ class MatMul(Operator):
         return [side for side in list(arguments(node).values())[:2] if isinstance(side, Node)]
 
     def emit(self, builder: Builder, node: Node) -> int:
-        return matmul(builder, node, *(builder.plain(side) for side in self._sides(node)))
+        a, b = (builder.plain(side) for side in self._sides(node))
+        return matmul(builder, node, a, b)
 
 
 @register("aten::addmm", "aten::baddbmm", "aten::addmv")

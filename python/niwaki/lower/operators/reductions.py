@@ -136,8 +136,8 @@ class MaxMin(Operator):
         function = operator_name(node).removeprefix("aten::")
         if overload_name(node) == "other":
             dtype = dtype_of(node)
-            pair = [builder.operand(node, side, dtype) for side in node.args[:2]]
-            return builder.binary(node, f"{function}imum", *pair)
+            a, b = (builder.operand(node, side, dtype) for side in node.args[:2])
+            return builder.binary(node, f"{function}imum", a, b)
         if overload_name(node) != "dim":
             return _extreme(builder, node, function)
         source = source_of(node)
