@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import nn
 
+from niwaki.budget.accuracy import Accuracy
 from niwaki.budget.run import compress_to
 from niwaki.budget.target import Target
 from niwaki.checkpoint import Folder, check_folder
@@ -21,16 +21,18 @@ from niwaki.pipeline import squeeze
 from niwaki.pruning.config import PruneConfig, check_sparsity
 from niwaki.pruning.select import n_of_m
 from niwaki.quantization.config import QuantizeConfig
-from niwaki.quantization.inputs import batches, check_calibration
+from niwaki.quantization.held_out import Cutter, HeldOut
+from niwaki.quantization.inputs import Batch, batches, check_calibration
 from niwaki.recipes.recipe import Recipe
 from niwaki.recipes.run import run_recipe
 from niwaki.report import Report
 from niwaki.report.make import report_of, report_of_target
+from niwaki.report.measures import Sample
 
 _PRUNE = ("pattern", "scope", "importance")
 _QUANTIZE = (
     "observer", "percentile", "per_channel", "weight_range", "weight_bits", "codebook", "codebook_entries", "rounding",
-    "correct_bias", "equalize", "activations", "dynamic",
+    "correct_bias", "equalize", "activations", "precision", "dynamic",
 )  # fmt: skip
 
 
@@ -83,7 +85,7 @@ def compress(
         progress: shows a progress bar, if stderr is a terminal.
         options: single options of PruneConfig (pattern, scope, importance) and QuantizeConfig (observer, percentile,
             per_channel, weight_range, weight_bits, codebook, codebook_entries, rounding, correct_bias, equalize,
-            activations, dynamic).
+            activations, precision, dynamic).
 
     Returns:
         The compressed network, a module that takes and returns what `model` does, and a report, which prints as a
@@ -104,40 +106,39 @@ def compress(
         )  # fmt: skip
     if target is not None:
         _check_target(target, sparsity, prune, options)
-    if evaluate is not None and not callable(evaluate):
-        raise TypeError("niwaki.compress: evaluate must be a function of a network, which returns per cent.")
     pattern = options.pop("pattern", "block4") if target is not None else "block4"
     prune_config, quantize_config = _configs(sparsity, transform, skip, prune, quantize, options)
     if optimize is not None and not isinstance(optimize, OptimizeConfig):
         raise TypeError(f"niwaki.compress: optimize must be an OptimizeConfig, not {type(optimize).__name__}.")
-    items = check_calibration(calibration)
-    # The first item is needed twice, and a generator gives it once.
-    items = items if hasattr(items, "__len__") and hasattr(items, "__getitem__") else _Replayed(items)
     _check_prune(prune_config)
     folder = None if checkpoint is None else check_folder(checkpoint, "niwaki.compress")
-    twice = target is not None or (prune_config is not None and prune_config.importance == "second_order")
-    if twice and isinstance(items, _Replayed):
-        items = list(items)  # it is walked through twice
-    first = next(batches(items, quantize_config.transform, model)).copy()
+    items = check_calibration(calibration)
+    # The report's errors are measured on inputs that have decided nothing.
+    held = HeldOut(Cutter(model))
+    stream = _Replayed(held.watch(batches(items, quantize_config.transform, model)), items)
+    first = next(iter(stream.taken())).copy()
+    accuracy = None if evaluate is None else Accuracy(evaluate, model)
     optimized = run_optimize(model, optimize, args=first.args, kwargs=first.kwargs)
     # Before long work. The layers' names are those of the optimized network.
     check_names(optimized, quantize_config.patterns, "niwaki.compress")
     if quantize_config.equalize:
-        taken = items.taken() if isinstance(items, _Replayed) else items
-        optimized = equalize_with(
-            optimized, equalization_calls(taken, quantize_config, model), quantize_config, progress=progress
-        )
+        calls = equalization_calls(stream.taken(), quantize_config, model)
+        optimized = equalize_with(optimized, calls, quantize_config, progress=progress)
         quantize_config = dataclasses.replace(quantize_config, equalize=False)
     if target is not None:
         outcome = compress_to(
-            model, optimized, list(items), target=target, pattern=pattern, skip=skip, quantize=quantize_config,
-            bits_given="weight_bits" in options or quantize is not None, evaluate=evaluate, checkpoint=folder,
+            model, optimized, list(stream), target=target, pattern=pattern, skip=skip, quantize=quantize_config,
+            bits_given="weight_bits" in options or quantize is not None, accuracy=accuracy, checkpoint=folder,
             progress=progress,
         )  # fmt: skip
-        return outcome.candidate.squeezed.module, report_of_target(model, optimized, outcome, first, target)
-    squeezed = squeeze(optimized, items, prune_config, quantize_config, checkpoint=folder, progress=progress)
-    accuracies = (None, None) if evaluate is None else (evaluate(squeezed.module), evaluate(model))
-    return squeezed.module, report_of(model, optimized, squeezed, first, accuracies)
+        return outcome.candidate.squeezed.module, report_of_target(
+            model, optimized, outcome, Sample.of(held, first), target
+        )
+    # Second order walks through it twice.
+    twice = prune_config is not None and prune_config.importance == "second_order"
+    walked = list(stream) if twice else stream
+    squeezed = squeeze(optimized, walked, prune_config, quantize_config, checkpoint=folder, progress=progress)
+    return squeezed.module, report_of(model, optimized, squeezed, Sample.of(held, first), accuracy)
 
 
 def _check_recipe(others: dict[str, Any]) -> None:
@@ -181,26 +182,31 @@ def _check_prune(config: PruneConfig | None) -> None:
 
 
 class _Replayed:
-    """An iterable whose first item can be looked at before one walks through it."""
+    """A stream whose first calls can be looked at before one walks through it.
 
-    def __init__(self, items: Any) -> None:
+    Args:
+        stream: the calls.
+        items: what they are made of; its length, if it has any, is about that of the stream.
+    """
+
+    def __init__(self, stream: Iterator[Batch], items: Any) -> None:
         self._count = len(items) if hasattr(items, "__len__") else None
-        self._rest = iter(items)
-        self._head: list[Any] = list(itertools.islice(self._rest, 1))
+        self._rest = stream
+        self._head: list[Batch] = []
 
     def __len__(self) -> int:
         if self._count is None:
             raise TypeError("an iterator has no length")
         return self._count
 
-    def taken(self) -> Iterator[Any]:
-        """A look at the first items, as many as are asked for; these are kept."""
+    def taken(self) -> Iterator[Batch]:
+        """A look at the first calls, as many as are asked for; these are kept."""
         yield from self._head
-        for item in self._rest:
-            self._head.append(item)
-            yield item
+        for batch in self._rest:
+            self._head.append(batch)
+            yield batch
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Batch]:
         yield from self._head
         # What is handed out is not kept: a calibration set may be larger than memory.
         yield from self._rest

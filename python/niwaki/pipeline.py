@@ -12,16 +12,19 @@ from typing import Any
 
 from torch import nn
 
-from niwaki.capture import evaluating
+from niwaki.capture import capture
 from niwaki.errors import NiwakiError
-from niwaki.network.compilation import compile
+from niwaki.network.compilation import compile_captured
+from niwaki.network.network import Network
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.prune import prune_with_reasons
 from niwaki.pruning.recurrent import prune_recurrent
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.grid import Grid
 from niwaki.quantization.inputs import Batch, batches
+from niwaki.quantization.programs import Program, program_of
 from niwaki.quantization.quantize import quantize_with_reasons
+from niwaki.quantization.ranges import ranges_of
 
 # Calls of a network: the median of this many, after a few that are not counted.
 _CALLS, _WARM = 15, 3
@@ -97,31 +100,53 @@ class Measured:
     why: str = ""
 
 
-def measure_file(module: nn.Module, example: Batch, *, threads: int | None = None) -> Measured:
-    """Writes a compressed network into a file and looks at its size; times it, too, where `threads` are given."""
-    if example.kwargs:
-        return Measured(None, None, "its inputs go by name, and niwaki.compile takes them by position")
+@dataclass(frozen=True)
+class Built:
+    """What a compressed network becomes.
+
+    Attributes:
+        network: compiled; None where it can't be.
+        program: its graph, for those who look at single values.
+        why: it cannot be compiled.
+    """
+
+    network: Network | None
+    program: Program | None = None
+    why: str = ""
+
+
+def build(module: nn.Module, example: Batch, *, threads: int = 1) -> Built:
+    """Compiles a compressed network for inputs like an example's."""
+    copied = example.copy()
     try:
-        with evaluating(module):
-            network = compile(module, example.args, threads=threads or 1)
+        captured = capture(module, copied.args, copied.kwargs)
+        program = program_of(captured, module, example)
+        network = compile_captured(captured, ranges_of(module), type(module).__name__, threads=threads)
     except (NiwakiError, TypeError, ValueError) as error:
-        return Measured(None, None, str(error))
-    milliseconds = time_network(network, example.args) if threads is not None else None
+        return Built(None, None, str(error))
+    return Built(network, program)
+
+
+def measure_file(built: Built, example: Batch, *, threads: int | None = None) -> Measured:
+    """Writes a network into a file and looks at its size; times a call, too, where `threads` are given."""
+    if built.network is None:
+        return Measured(None, None, built.why)
+    milliseconds = time_network(built.network, example) if threads is not None else None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.niwaki"
         try:
-            network.save(path)
+            built.network.save(path)
         except NiwakiError as error:
             return Measured(None, milliseconds, str(error).removeprefix(f"{path}: "))
         return Measured(path.stat().st_size, milliseconds)
 
 
-def time_network(network: Callable[..., Any], args: tuple[Any, ...]) -> float:
+def time_network(network: Callable[..., Any], example: Batch) -> float:
     """Milliseconds of a call, the median."""
     times = []
     for call in range(_WARM + _CALLS):
         begin = time.perf_counter()
-        network(*args)
+        network(*example.args, **example.kwargs)
         if call >= _WARM:
             times.append((time.perf_counter() - begin) * 1e3)
     return statistics.median(times)

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
+from niwaki.budget.accuracy import Accuracy
 from niwaki.budget.measure import Measurement
 from niwaki.budget.options import Option
-from niwaki.budget.search import Candidate, Evaluate, Search, check_accuracy
+from niwaki.budget.search import Candidate, Search
 from niwaki.budget.target import Target
 from niwaki.errors import NiwakiError
-from niwaki.layerwise.sensitivity import pieces
 from niwaki.modules import bake_parametrizations, copy_model, matches, named_layers
 from niwaki.plain import is_conv2d, is_linear
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.targets import find_targets
 from niwaki.quantization.config import QuantizeConfig
-from niwaki.quantization.inputs import batches
+from niwaki.quantization.held_out import Cutter
+from niwaki.quantization.inputs import Batch
 
 # Bits to choose from where a file's size counts; times are those of int8, whatever the bits.
 BITS = (8, 6, 5, 4, 3)
@@ -52,14 +52,14 @@ class Outcome:
 def compress_to(
     model: nn.Module,
     optimized: nn.Module,
-    items: Sequence[Any],
+    calls: Sequence[Batch],
     *,
     target: Target,
     pattern: str,
     skip: tuple[str, ...],
     quantize: QuantizeConfig,
     bits_given: bool,
-    evaluate: Evaluate | None,
+    accuracy: Accuracy | None,
     checkpoint: Path | None = None,
     progress: bool,
 ) -> Outcome:
@@ -68,26 +68,24 @@ def compress_to(
     Args:
         model: the caller's network, for the accuracy to compare with.
         optimized: what niwaki.optimize returned.
-        items: calibration, a list.
+        calls: calibration.
         target: the limits.
         pattern, skip: of pruning.
         quantize: all options but the bits.
         bits_given: the bits of `quantize` are the caller's, and stay.
-        evaluate: a network to its accuracy in per cent.
+        accuracy: what tells the accuracy of a network, in per cent.
         checkpoint: a folder that keeps what was measured and built.
         progress: shows progress bars, if stderr is a terminal.
     """
-    if target.accuracy_drop is not None and evaluate is None:
+    if target.accuracy_drop is not None and accuracy is None:
         raise TypeError(
             "niwaki.compress: a target of accuracy_drop needs evaluate=, a function that takes a network and returns "
             "its accuracy in per cent."
         )
-    reference = check_accuracy(evaluate(model)) if evaluate is not None else None
     prune = PruneConfig(0.0, pattern=pattern, importance="second_order", skip=skip)
     baked = copy_model(optimized).eval()
     bake_parametrizations(baked)
     prunable, _ = find_targets(baked, prune)
-    calls = list(batches(items, quantize.transform, model))
     quantized = _quantizable(baked, quantize)
     if not quantized:
         raise NiwakiError("niwaki.compress: every layer is skipped, so there is nothing to fit into the target.")
@@ -103,14 +101,16 @@ def compress_to(
         checkpoint=checkpoint / "measured" if checkpoint is not None else None, progress=progress,
     )  # fmt: skip
     search = Search(
-        optimized, items, next(iter(pieces(calls[0], 1))), prune=prune, quantize=quantize, measurement=measurement,
-        target=target, float_bytes=4 * sum(parameter.numel() for parameter in model.parameters()),
+        optimized, calls, next(Cutter(model).pieces(calls[0], 1)), prune=prune, quantize=quantize,
+        measurement=measurement, target=target,
+        float_bytes=4 * sum(parameter.numel() for parameter in model.parameters()),
         checkpoint=checkpoint, progress=progress,
     )  # fmt: skip
-    candidate = search.run(evaluate, reference)
+    candidate = search.run(accuracy)
     first = next((other for other in search.built[1:] if other is not candidate), candidate)
     return Outcome(
-        candidate, search.built[0], tuple(search.built), search.curve(), reference,
+        candidate, search.built[0], tuple(search.built), search.curve(),
+        None if accuracy is None else accuracy.reference,
         _put_back(first, candidate) if target.accuracy_drop is not None else {},
         {layer.name: layer.measured for layer in measurement.layers},
     )  # fmt: skip

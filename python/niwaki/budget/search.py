@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,17 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from niwaki.budget.accuracy import Accuracy
 from niwaki.budget.knapsack import choose
 from niwaki.budget.measure import Measurement
 from niwaki.budget.options import LayerOptions, Option
 from niwaki.budget.target import Target
 from niwaki.checkpoint import Checkpoint, digest_of
 from niwaki.errors import NiwakiError
-from niwaki.pipeline import Measured, Squeezed, measure_file, squeeze
+from niwaki.pipeline import Measured, Squeezed, build, measure_file, squeeze
 from niwaki.pruning.config import PruneConfig
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.inputs import Batch
-
-Evaluate = Callable[[nn.Module], float]
 
 # Networks that are built for one limit, and for an accuracy, at most.
 _BUILDS, _EVALUATIONS = 5, 6
@@ -159,7 +158,8 @@ class Search:
         state = known.load("measured") if known is not None else None
         if state is not None:
             return Measured(**state)
-        measured = measure_file(squeezed.module, self._example, threads=self._threads)
+        built = build(squeezed.module, self._example, threads=self._threads or 1)
+        measured = measure_file(built, self._example, threads=self._threads)
         if known is not None:
             known.save("measured", dataclasses.asdict(measured))
         return measured
@@ -204,8 +204,8 @@ class Search:
         over = [(part + rest) / limit for part, rest, limit in zip(estimate, self._rest(), self._limits, strict=True)]
         return over.index(max(over))
 
-    def run(self, evaluate: Evaluate | None, reference: float | None) -> Candidate:
-        """The network to return.
+    def run(self, accuracy: Accuracy | None) -> Candidate:
+        """The network to return; the best one by its accuracy, where there is something to tell it.
 
         Raises:
             NiwakiError: no network meets the target; says what the nearest one takes.
@@ -222,23 +222,22 @@ class Search:
                     )
         else:
             found = self.smallest()
-        if evaluate is None:
+        if accuracy is None:
             return found
-        assert reference is not None
-        found = self.evaluated(found, evaluate)
+        found = self.evaluated(found, accuracy)
         drop = self._target.accuracy_drop
         if drop is None:
             if found is not self.dense:
-                self.dense = self.evaluated(self.dense, evaluate)  # for the plot of size against accuracy
+                self.dense = self.evaluated(self.dense, accuracy)  # for the plot of size against accuracy
             return found
-        if self._kept(found, reference):
+        if self._kept(found, accuracy.reference):
             return found
-        return self._put_back(found, evaluate, reference)
+        return self._put_back(found, accuracy)
 
-    def evaluated(self, candidate: Candidate, evaluate: Evaluate) -> Candidate:
-        """The same with its accuracy."""
-        accuracy = check_accuracy(evaluate(candidate.squeezed.module))
-        known = dataclasses.replace(candidate, accuracy=accuracy)
+    def evaluated(self, candidate: Candidate, accuracy: Accuracy) -> Candidate:
+        """The same with the accuracy of what it is compiled to."""
+        module = candidate.squeezed.module
+        known = dataclasses.replace(candidate, accuracy=accuracy.of(module, build(module, self._example).network))
         self.built[self.built.index(candidate)] = known
         return known
 
@@ -246,10 +245,11 @@ class Search:
         assert candidate.accuracy is not None and self._target.accuracy_drop is not None
         return reference - candidate.accuracy <= self._target.accuracy_drop + 1e-9
 
-    def _put_back(self, found: Candidate, evaluate: Evaluate, reference: float) -> Candidate:
+    def _put_back(self, found: Candidate, accuracy: Accuracy) -> Candidate:
         """Gives layers back what costs most, until the accuracy is kept: larger budgets, by bisection."""
+        reference = accuracy.reference
         low, high = self._true(found), self._true(self.dense)
-        dense = self.evaluated(self.dense, evaluate)
+        dense = self.evaluated(self.dense, accuracy)
         if not self._kept(dense, reference):
             assert dense.accuracy is not None
             raise NiwakiError(
@@ -266,7 +266,7 @@ class Search:
                 low = middle
                 continue
             if candidate.accuracy is None:
-                candidate = self.evaluated(candidate, evaluate)
+                candidate = self.evaluated(candidate, accuracy)
             if self._kept(candidate, reference):
                 best, high = candidate, self._true(candidate)
             else:
@@ -306,20 +306,3 @@ class Search:
             return found
         finally:
             self._target = target
-
-
-def check_accuracy(value: Any) -> float:
-    """The accuracy that evaluate= gave.
-
-    Raises:
-        TypeError, ValueError: it is no number of per cent.
-    """
-    try:
-        accuracy = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(
-            f"niwaki.compress: evaluate must return the accuracy in per cent, a number, not {type(value).__name__}."
-        ) from None
-    if not math.isfinite(accuracy) or not -1e-9 <= accuracy <= 100 + 1e-6:
-        raise ValueError(f"niwaki.compress: evaluate must return the accuracy in per cent, 0 to 100, not {accuracy}.")
-    return accuracy

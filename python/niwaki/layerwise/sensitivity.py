@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from niwaki.capture import evaluating
 from niwaki.progress import track
+from niwaki.quantization.held_out import Cutter
 from niwaki.quantization.inputs import Batch
 
 _log = logging.getLogger("niwaki")
@@ -64,7 +65,7 @@ def sensitivities(
         with evaluating(model), torch.enable_grad():
             for layer in layers:
                 layer.weight.requires_grad_(True)
-            for piece in track(list(_some(batches, inputs)), "measuring sensitivities", progress):
+            for piece in track(list(_some(model, batches, inputs)), "measuring sensitivities", progress):
                 output = model(*piece.args, **piece.kwargs)
                 loss, rows = _probe(output, generator)
                 loss.backward()
@@ -90,16 +91,16 @@ def sensitivities(
     return found
 
 
-def _some(batches: Iterable[Batch], inputs: int) -> Iterator[Batch]:
+def _some(model: nn.Module, batches: Iterable[Batch], inputs: int) -> Iterator[Batch]:
     """Pieces of batches until there are `inputs` of them."""
+    cutter = Cutter(model)
     count = 0
     for batch in batches:
-        for piece in pieces(batch, _AT_ONCE):
+        for piece in cutter.pieces(batch, _AT_ONCE):
             if count >= inputs:
                 return
-            yield piece
-            tensors = [x for x in pytree.tree_leaves((piece.args, piece.kwargs)) if isinstance(x, torch.Tensor)]
-            count += tensors[0].shape[0] if tensors[0].dim() else 1
+            yield piece.copy()
+            count += piece.inputs
 
 
 def _add(total: torch.Tensor, layer: nn.Module, gradient: torch.Tensor) -> None:
@@ -121,16 +122,3 @@ def _probe(output: Any, generator: torch.Generator) -> tuple[torch.Tensor, int]:
             signs = signs - signs.float().mean(1, keepdim=True)
         total = total + (leaf * signs).sum()
     return total, leaves[0].shape[0] if leaves[0].dim() else 1
-
-
-def pieces(batch: Batch, size: int) -> Iterator[Batch]:
-    """The batch in parts of `size` inputs, where all of its tensors have the inputs along their first dimension."""
-    leaves, structure = pytree.tree_flatten((batch.args, batch.kwargs))
-    lengths = {x.shape[0] if x.dim() else 0 for x in leaves if isinstance(x, torch.Tensor)}
-    if len(lengths) != 1 or lengths == {0}:
-        yield batch.copy()
-        return
-    for begin in range(0, lengths.pop(), size):
-        part = [x[begin : begin + size] if isinstance(x, torch.Tensor) else x for x in leaves]
-        args, kwargs = pytree.tree_unflatten(part, structure)
-        yield Batch(batch.number, args, kwargs).copy()

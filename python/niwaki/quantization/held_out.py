@@ -129,15 +129,15 @@ class HeldOut:
         room = MOST - self.inputs
         if room <= 0:
             return block
-        if len(block) == 1:
-            (batch,) = block
-            count = self._cutter.inputs(batch)
-            order = torch.randperm(count, generator=self._generator)
-            taken = min(count // _ONE_OF, room)
-            self.calls.append(self._cutter.rows(batch, order[:taken].sort().values))
-            return [self._cutter.rows(batch, order[taken:].sort().values)]
-        # The first call of all is the example that graphs are captured for.
-        begin = int(first)
+        sizes = [self._cutter.inputs(batch) for batch in block]
+        # The first call of all is the example that graphs are captured for; of it, some inputs may be held out.
+        begin = int(first and len(block) > 1)
         chosen = begin + int(torch.randint(len(block) - begin, (), generator=self._generator))
-        self.calls.append(block[chosen])
-        return [batch for index, batch in enumerate(block) if index != chosen]
+        taken = min(max(1, sum(sizes) // _ONE_OF), sizes[chosen], room)
+        if taken == sizes[chosen]:
+            self.calls.append(block[chosen])
+            return [batch for index, batch in enumerate(block) if index != chosen]
+        order = torch.randperm(sizes[chosen], generator=self._generator)
+        self.calls.append(self._cutter.rows(block[chosen], order[:taken].sort().values))
+        block[chosen] = self._cutter.rows(block[chosen], order[taken:].sort().values)
+        return block

@@ -135,11 +135,12 @@ class Programs:
         self.fingerprint = captured.fingerprint
         if len(self._found) >= _KEPT:
             self._found.pop()
-        self._found.append(_program(captured, self._model, batch))
+        self._found.append(program_of(captured, self._model, batch))
         return self._found[-1]
 
 
-def _program(captured: Captured, model: nn.Module, batch: Batch) -> Program:
+def program_of(captured: Captured, model: nn.Module, batch: Batch) -> Program:
+    """The graph of a network with niwaki's layers that was captured for a call."""
     module = captured.program()
     name_nodes(module)
     canonicalize(module)

@@ -14,16 +14,19 @@ import numpy as np
 import torch
 from torch import nn
 
+from niwaki.budget.accuracy import Accuracy
 from niwaki.checkpoint import Checkpoint, Folder
 from niwaki.modules import check_model, named_layers
 from niwaki.optimization.equalize import equalization_calls, equalize_with
 from niwaki.optimization.optimize import optimize
 from niwaki.pipeline import Squeezed
+from niwaki.quantization.held_out import Cutter, HeldOut
 from niwaki.quantization.inputs import Batch, batches, check_calibration
 from niwaki.recipes.load import load_recipe
 from niwaki.recipes.recipe import Recipe
 from niwaki.report import Report
 from niwaki.report.make import report_of
+from niwaki.report.measures import Sample
 from niwaki.training.joint import JointTraining
 from niwaki.training.loop import distillation, train
 
@@ -96,7 +99,10 @@ def _trained(model: nn.Module, calibration: Any, options: _Training) -> tuple[nn
     recipe, evaluate, progress = options.recipe, options.evaluate, options.progress
     quantize = recipe.quantize
     assert recipe.finetune is not None
-    inputs = _joined(list(batches(check_calibration(calibration), quantize.transform, model)))
+    accuracy = None if evaluate is None else Accuracy(evaluate, model)
+    held = HeldOut(Cutter(model))
+    calls = batches(check_calibration(calibration), quantize.transform, model)
+    inputs = _joined(list(held.watch(calls)))
     plain = dataclasses.replace(quantize, transform=None)
     order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(recipe.seed))
     chosen = list(inputs[order[:_CALIBRATION]].split(_PIECE))
@@ -118,8 +124,8 @@ def _trained(model: nn.Module, calibration: Any, options: _Training) -> tuple[nn
     if quantize.equalize:
         folded = equalize_with(folded, equalization_calls(chosen, plain, model), plain, progress=progress)
     squeezed = Squeezed(module, dict(named_layers(folded)), joint.reasons)
-    accuracies = (None, None) if evaluate is None else (evaluate(module), evaluate(model))
-    return module, report_of(model, folded, squeezed, Batch(0, (chosen[0],), {}), accuracies)
+    sample = Sample.of(held, Batch(0, (chosen[0],), {}))
+    return module, report_of(model, folded, squeezed, sample, accuracy)
 
 
 def _joined(calls: list[Batch]) -> torch.Tensor:

@@ -9,16 +9,15 @@ import torch
 from torch import nn
 
 from niwaki._core import stored_weight
+from niwaki.budget.accuracy import Accuracy
 from niwaki.budget.run import Outcome
 from niwaki.budget.search import Candidate
 from niwaki.budget.target import Target
-from niwaki.layerwise.sensitivity import pieces
 from niwaki.nn.layers import Conv2d, Linear
 from niwaki.nn.lstm import LSTM
-from niwaki.pipeline import Squeezed, measure_file
-from niwaki.quantization.inputs import Batch
+from niwaki.pipeline import Squeezed, build, measure_file
 from niwaki.quantization.weights import relative_error
-from niwaki.report.measures import Measures, histogram, measure_outputs
+from niwaki.report.measures import Measures, Sample, histogram, measure
 from niwaki.report.report import Report
 from niwaki.report.rows import LayerReport, NetworkReport, Point
 
@@ -26,11 +25,7 @@ Float = nn.Conv2d | nn.Linear
 
 
 def report_of(
-    model: nn.Module,
-    optimized: nn.Module,
-    squeezed: Squeezed,
-    batch: Batch,
-    accuracies: tuple[float | None, float | None] = (None, None),
+    model: nn.Module, optimized: nn.Module, squeezed: Squeezed, sample: Sample, accuracy: Accuracy | None = None
 ) -> Report:
     """The report of a network that was compressed by given options.
 
@@ -38,24 +33,32 @@ def report_of(
         model: what the caller gave.
         optimized: the same after niwaki.optimize.
         squeezed: the compressed network.
-        batch: of calibration inputs: errors are measured on them.
-        accuracies: now and in float32, per cent.
+        sample: inputs that errors are measured on.
+        accuracy: what tells the accuracy of a network, if anything.
     """
-    measures = measure_outputs(optimized, squeezed.module, batch)
+    example = sample.example(model)
+    built = build(squeezed.module, example)
+    measures = measure(model, optimized, squeezed.module, built, sample)
     # What is called the size is that of the file, so it is written.
-    file = measure_file(squeezed.module, next(iter(pieces(batch, 1))))
+    file = measure_file(built, example)
     network = NetworkReport(
         file_bytes=file.bytes, parameter_bytes=_parameter_bytes(model), output_error=measures.network_error,
-        accuracy=accuracies[0], float_accuracy=accuracies[1], no_file=file.why,
+        inputs=sample.inputs, held_out=sample.held_out, values=tuple(squeezed.values.items()), no_file=file.why,
+        accuracy=None if accuracy is None else accuracy.of(squeezed.module, built.network),
+        float_accuracy=None if accuracy is None else accuracy.reference,
     )  # fmt: skip
     return Report(_rows(optimized, squeezed, squeezed.reasons, measures), network)
 
 
-def report_of_target(model: nn.Module, optimized: nn.Module, outcome: Outcome, batch: Batch, target: Target) -> Report:
+def report_of_target(
+    model: nn.Module, optimized: nn.Module, outcome: Outcome, sample: Sample, target: Target
+) -> Report:
     """The report of a network that was brought to a target."""
     squeezed, measured = outcome.candidate.squeezed, outcome.candidate.measured
-    measures = measure_outputs(optimized, squeezed.module, batch)
+    built = build(squeezed.module, sample.example(model))
+    measures = measure(model, optimized, squeezed.module, built, sample)
     network = NetworkReport(
+        inputs=sample.inputs, held_out=sample.held_out, values=tuple(squeezed.values.items()),
         file_bytes=measured.bytes, parameter_bytes=_parameter_bytes(model), milliseconds=measured.milliseconds,
         threads=target.threads if measured.milliseconds is not None else None, output_error=measures.network_error,
         accuracy=outcome.candidate.accuracy, float_accuracy=outcome.reference, target=target.words(),

@@ -9,50 +9,107 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.fx import Node
 from torch.utils import _pytree as pytree
 
 from niwaki.capture import evaluating
-from niwaki.layerwise.sensitivity import pieces, sensitivities
+from niwaki.layerwise.sensitivity import sensitivities
 from niwaki.nn.layers import Conv2d, Linear
+from niwaki.pipeline import Built
+from niwaki.quantization.held_out import Cutter, HeldOut
 from niwaki.quantization.inputs import Batch
+from niwaki.quantization.programs import Layer
+from niwaki.quantization.ranges import ranges_of
+from niwaki.quantization.simulate import RoundedRun, types_of
 from niwaki.report.rows import BINS, Histogram
 
-# Inputs that errors and sensitivities are measured on.
+# Inputs that single layers and sensitivities are measured on: all activations of a network are alive for them.
 _INPUTS = 16
 
 Float = nn.Conv2d | nn.Linear
 
 
 @dataclass(frozen=True)
+class Sample:
+    """Inputs that errors are measured on.
+
+    Attributes:
+        calls: of the network, at least one.
+        inputs: how many inputs they hold.
+        held_out: whether nothing was decided by them.
+    """
+
+    calls: tuple[Batch, ...]
+    inputs: int
+    held_out: bool
+
+    @classmethod
+    def of(cls, held: HeldOut, first: Batch) -> Sample:
+        """What was held out; the first call of calibration, where nothing was."""
+        if held.calls:
+            return cls(tuple(held.calls), held.inputs, True)
+        return cls((first,), first.inputs, False)
+
+    def example(self, model: nn.Module) -> Batch:
+        """A call with one input, where the network takes that."""
+        return next(Cutter(model).pieces(self.calls[0], 1))
+
+
+@dataclass(frozen=True)
 class Measures:
-    """By name of the layer: errors of the outputs and sensitivities; and the error of the network's outputs."""
+    """By name of the layer: errors of the outputs and sensitivities; and the largest error of the network's outputs."""
 
     output_errors: dict[str, float] = field(default_factory=dict)
     sensitivity: dict[str, float] = field(default_factory=dict)
     network_error: float | None = None
 
 
-def measure_outputs(before: nn.Module, after: nn.Module, batch: Batch) -> Measures:
-    """Compares a compressed network with what it was, layer by layer, on the first inputs of a batch.
+def measure(model: nn.Module, optimized: nn.Module, module: nn.Module, built: Built, sample: Sample) -> Measures:
+    """Compares a network as it will run with what it was.
 
     Args:
-        before: float32, optimized. Its parameters may be told to require gradients, and are told off again.
-        after: the same with niwaki.nn layers.
-        batch: of calibration.
+        model: as the caller gave it.
+        optimized: the same after niwaki.optimize. Its parameters may be told to require gradients, and are told off
+            again.
+        module: compressed.
+        built: what it is compiled to.
+        sample: inputs.
     """
-    part = next(iter(pieces(batch, _INPUTS)))
-    floats = {name: layer for name, layer in before.named_modules() if isinstance(layer, (nn.Conv2d, nn.Linear))}
-    smalls: dict[str, nn.Module] = {
-        layer.name: layer for layer in after.modules() if isinstance(layer, (Conv2d, Linear))
-    }
-    wanted, reference = _outputs(before, floats, part)
-    found, answer = _outputs(after, smalls, part)
+    floats = {name: layer for name, layer in optimized.named_modules() if isinstance(layer, (nn.Conv2d, nn.Linear))}
+    part = next(Cutter(model).pieces(sample.calls[0], _INPUTS))
+    wanted, reference = _outputs(optimized, floats, part)
     errors = {}
-    for name, value in found.items():
+    for name, value in _rounded_outputs(module, built, part).items():
         other = wanted.get(name)
         if other is not None and other.shape == value.shape and float(other.norm()) > 0:
             errors[name] = float((value - other).norm() / other.norm())
-    return Measures(errors, _sensitivity(before, floats, wanted, reference, part), _relative(answer, reference))
+    network = module if built.network is None else built.network
+    return Measures(errors, _sensitivity(optimized, floats, wanted, reference, part), _error(model, network, sample))
+
+
+def _error(model: nn.Module, network: Any, sample: Sample) -> float | None:
+    """The largest of the errors of a network's outputs; None where none is a float32 tensor, or all are zero."""
+    change: dict[int, float] = {}
+    size: dict[int, float] = {}
+    for call in sample.calls:
+        answers = []
+        for each in (model, network):
+            copied = call.copy()
+            with evaluating(model), evaluating(network) if isinstance(network, nn.Module) else torch.no_grad():
+                answers.append(pytree.tree_leaves(each(*copied.args, **copied.kwargs)))
+        for index, (a, b) in enumerate(zip(*answers, strict=False)):
+            if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) and a.shape == b.shape:
+                if not a.is_floating_point():
+                    continue
+                change[index] = change.get(index, 0.0) + _square(b.double() - a.double())
+                size[index] = size.get(index, 0.0) + _square(a.double())
+    found = [math.sqrt(change[index] / size[index]) for index in size if size[index] > 0]
+    return max(found, default=None)
+
+
+def _square(x: torch.Tensor) -> float:
+    """The sum of squares, without what is infinite on purpose."""
+    return float(x.nan_to_num(0.0, 0.0, 0.0).square().sum())
 
 
 def _outputs(model: nn.Module, layers: Mapping[str, nn.Module], batch: Batch) -> tuple[dict[str, torch.Tensor], Any]:
@@ -73,6 +130,30 @@ def _outputs(model: nn.Module, layers: Mapping[str, nn.Module], batch: Batch) ->
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _rounded_outputs(module: nn.Module, built: Built, batch: Batch) -> dict[str, torch.Tensor]:
+    """What each layer gives when it first runs in the compiled network, which does not show it: it is simulated."""
+    program = built.program
+    if program is None or not program.accepts(batch):
+        layers = {part.name: part for part in module.modules() if isinstance(part, (Conv2d, Linear))}
+        return _outputs(module, layers, batch)[0]
+    run = _LayerOutputs(program, {}, types_of(program, ranges_of(module)))
+    run.call(batch)
+    return run.outputs
+
+
+class _LayerOutputs(RoundedRun):
+    """Keeps what layers give when they first run, before it is rounded and bounded."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.outputs: dict[str, torch.Tensor] = {}
+
+    def layer(self, node: Node, layer: Layer, x: torch.Tensor) -> torch.Tensor:
+        made = super().layer(node, layer, x)
+        self.outputs.setdefault(layer.name, made)
+        return made
 
 
 def _sensitivity(
@@ -98,17 +179,6 @@ def _sensitivity(
         energy = output.double().square().mean(others)
         found[name] = math.sqrt(float((jacobian.double() * energy).sum())) / size
     return found
-
-
-def _relative(answer: Any, reference: Any) -> float | None:
-    pairs = [
-        (a, b)
-        for a, b in zip(pytree.tree_leaves(answer), pytree.tree_leaves(reference), strict=False)
-        if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) and a.shape == b.shape and a.is_floating_point()
-    ]
-    norm = math.sqrt(sum(float(b.double().square().sum()) for _, b in pairs))
-    change = math.sqrt(sum(float((a.double() - b.double()).square().sum()) for a, b in pairs))
-    return change / norm if norm > 0 else None
 
 
 def histogram(before: torch.Tensor, after: torch.Tensor) -> Histogram | None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _NOTE = (
     "Bytes are those of weights, scales and biases as they lie in the file. Errors are relative norms: of the change "
-    "of the weights, and of the outputs on calibration inputs, with all layers before as they are now. Sensitivity is "
+    "of the weights, and of the outputs, with all layers before as they are now. Sensitivity is "
     "how far the network's outputs would move, relative to their norm, if the layer were lost."
 )
 

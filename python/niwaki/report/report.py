@@ -145,7 +145,19 @@ class Report(Sequence[LayerReport]):
             found.append(("file", "none, see report.network.no_file"))
         found.append(("zeros", f"{self.zeros:.1%}"))
         if known.output_error is not None:
-            found.append(("error of the outputs", f"{known.output_error:.1%}"))
+            where = (
+                ""
+                if known.inputs is None
+                else f" on {known.inputs} {'held-out' if known.held_out else 'of these'} inputs"
+            )
+            found.append(("error of the outputs", f"{known.output_error:.1%}{where}"))
+        if known.values:
+            found.append(
+                (
+                    "values in float32",
+                    ", ".join(name for name, _ in known.values[:3]) + ", ..." * (len(known.values) > 3),
+                )
+            )
         if known.accuracy is not None:
             drop = "" if known.drop is None else f" ({-known.drop:+.2f} points)"
             found.append(("accuracy", f"{known.accuracy:.2f} %{drop}"))

@@ -41,8 +41,8 @@ class LayerReport:
         reason: why the layer is held as it is; empty where there is nothing to explain.
         bits: of its weights: 2 to 8, or 32 in float32. A codebook counts the bits of its whole numbers.
         shape: of its weights: outputs, inputs (of a group), kernel height and width.
-        output_error: norm of the change of the layer's outputs over their norm, on calibration inputs, with all layers
-            before it as they are now; None where it was not measured.
+        output_error: norm of the change of the layer's outputs over their norm, with all layers before it as they are
+            now, on the inputs of the network's error; None where it was not measured.
         sensitivity: how far the network's outputs would move, relative to their norm, if the outputs of this layer were
             lost, to first order (squared Jacobian times mean square, by random signs); None where it was not measured.
         weights: histograms of the weights before and after; None where there are none.
@@ -104,7 +104,13 @@ class NetworkReport:
         parameter_bytes: of all parameters in float32.
         milliseconds: of a call with one input, on `threads` threads of the machine where it was compressed.
         threads: see milliseconds.
-        output_error: norm of the change of the network's outputs over their norm, on calibration inputs.
+        output_error: norm of the change of an output over its norm, of the network as it is compiled, on inputs that
+            decided nothing; of several outputs, the largest.
+        inputs: on how many inputs it was measured.
+        held_out: whether these were held out: no range, weight or choice follows from them. Where there are fewer than
+            eight inputs, none are.
+        values: names of values between layers that stay float32, with what 8 bits would cost: an estimate of the change
+            of an output over its norm.
         accuracy, float_accuracy: per cent, now and in float32.
         target: what was asked for, in words.
         recipe: its name.
@@ -117,6 +123,9 @@ class NetworkReport:
     milliseconds: float | None = None
     threads: int | None = None
     output_error: float | None = None
+    inputs: int | None = None
+    held_out: bool = False
+    values: tuple[tuple[str, float], ...] = ()
     accuracy: float | None = None
     float_accuracy: float | None = None
     target: str = ""
