@@ -119,14 +119,14 @@ def test_only_the_c_api_is_exported(prefix: Path) -> None:
 
 
 def test_a_static_program_stays_small(prefix: Path, tmp_path: Path) -> None:
-    """What the static library adds to a C++ program with all kernels, stripped: at most 1.5 MB."""
+    """What the static library adds to a C++ program with all kernels, stripped: at most 2.75 MB (docs/c-api.md says why)."""
     library = next(prefix.glob("lib*/**/libniwaki.a"))
     flags = ["-O2", "-s", "-Wl,--gc-sections", "-pthread"]
     (tmp_path / "empty.cc").write_text('#include <cstdio>\nint main() { std::puts("x"); }\n')
     call(tool("c++"), *flags, tmp_path / "empty.cc", "-o", tmp_path / "empty")
     source = ROOT / "examples" / "cpp" / "classify.cc"
     call(tool("c++"), "-std=c++17", *flags, source, f"-I{prefix}/include", library, "-o", tmp_path / "full")
-    assert (tmp_path / "full").stat().st_size - (tmp_path / "empty").stat().st_size <= 1_500_000
+    assert (tmp_path / "full").stat().st_size - (tmp_path / "empty").stat().st_size <= 2_750_000
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +178,7 @@ def test_run_refuses(runner: Path, network, tmp_path: Path) -> None:
         (2, [path, "--expect", "a", "--expect", "b"], "the network has 1 output"),
         (3, ["missing.niwaki"], "there is no such file"),
         (3, [tmp_path / "bad.niwaki"], "cut short"),
-        (3, [path, "--size", "1"], "kernel"),
+        (3, [path, "--size", "1"], "height"),
     ]:
         assert words in call(runner, *arguments, code=code)
     assert "usage: niwaki-run" in call(runner, "--help")

@@ -138,7 +138,11 @@ def test_relu_before_a_sum() -> None:
 
 
 def test_functions_in_a_row_are_one_table() -> None:
-    net = compiled(Function(lambda x: torch.tanh(x * 2 + 1).square()).eval(), images())
+    class Functions(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.tanh(x * 2 + 1).square()
+
+    net = compiled(nn.Sequential(nn.Conv2d(3, 8, 3), Functions(), nn.Conv2d(8, 4, 1)).eval(), images())
     assert [step.op for step in net.plan].count("table") == 1
 
 
@@ -250,11 +254,12 @@ def test_factor_per_channel_captured_with_one_pixel() -> None:
         assert steps_off(net(x), model(x)) <= 5
 
 
-def test_view_into_a_changed_tensor_is_refused() -> None:
+def test_a_view_of_a_tensor_that_is_changed_sees_the_change() -> None:
     def function(x: torch.Tensor) -> torch.Tensor:
         part = x[:, :4]
         x.relu_()
         return part + 1
 
-    with pytest.raises(niwaki.NiwakiError, match=r"relu_ changes a tensor in place while another view"):
-        compiled(Function(function).eval(), images())
+    model, x = Function(function).eval(), images()
+    with torch.no_grad():
+        assert cosine(compiled(model, x)(x), model(x)) > 0.999

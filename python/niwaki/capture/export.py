@@ -24,6 +24,9 @@ from niwaki.capture.sizes import Expression, FreeSize, Guard, expression_of, gua
 from niwaki.errors import NiwakiError, first_sentence
 
 
+_ROUNDING = 0.01
+
+
 def capture(
     module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None, *, free: bool = True
 ) -> Captured:
@@ -57,7 +60,7 @@ def capture(
             exported = wider
             inputs, sizes, guards = _conditions(exported)
     if free:
-        guards = _without_ones(module, args, kwargs, inputs, guards, exported)
+        guards = _without_ones(module, args, kwargs, inputs, sizes, guards, exported)
     parameters = tuple(name for name, kind in _positional(module) if kind is not inspect.Parameter.VAR_POSITIONAL)
     return Captured(
         exported, inputs, sizes, guards, parameters, named, variadic, _keywords(module), fingerprint(exported)
@@ -209,11 +212,16 @@ def _answers(module: nn.Module, exported: ExportedProgram, args: tuple[Any, ...]
 
 
 def _alike(wanted: Any, found: Any) -> bool:
+    """Whether they are the same but for rounding, also that of layers in int8."""
     if not isinstance(wanted, torch.Tensor):
         return bool(wanted == found)
     if not isinstance(found, torch.Tensor) or wanted.shape != found.shape or wanted.dtype != found.dtype:
         return False
-    return torch.allclose(wanted, found, rtol=1e-3, atol=1e-5, equal_nan=True)
+    if not wanted.is_floating_point():
+        return torch.equal(wanted, found)
+    same = (wanted == found) | (wanted.isnan() & found.isnan())  # infinities, too
+    change = (wanted.double() - found.double()).masked_fill(same, 0).norm()
+    return bool(change <= _ROUNDING * wanted.double().nan_to_num(0, 0, 0).norm() + 1e-6)
 
 
 def _without_ones(
@@ -221,40 +229,30 @@ def _without_ones(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     inputs: Sequence[CapturedInput],
+    sizes: Mapping[str, FreeSize],
     guards: tuple[Guard, ...],
     exported: ExportedProgram,
 ) -> tuple[Guard, ...]:
-    """Without the guards that only keep sizes from being 1, where the graph gives the module's answer for 1, too.
+    """Without the guards that only keep a size from being 1, where the graph gives the module's answer for 1, too.
 
     torch asks whether a size is 1 to know how tensors lie in memory, and a network's code may ask it, too. Which of
     the two it was, a run shows.
     """
-    ones = [guard for guard in guards if not guard.holds(_Ones())]
-    symbols = {
-        str(symbol)
-        for guard in ones
-        for case in guard.cases
-        for comparison in case
-        for side in (comparison.left, comparison.right)
-        if not isinstance(side, int)
-        for symbol in side.free_symbols
-    }
-    if not symbols or any(comparison.relation != "!=" for guard in ones for case in guard.cases for comparison in case):
-        return guards
+    hints = {symbol: size.hint for symbol, size in sizes.items()}
     leaves, structure = pytree.tree_flatten((args, dict(kwargs)))
-    position = iter(inputs)
-    small = [
-        _resized(leaf, next(position).dims, symbols, 1) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves
-    ]
-    few, by_name = pytree.tree_unflatten(small, structure)
-    return tuple(guard for guard in guards if guard not in ones) if _answers(module, exported, few, by_name) else guards
-
-
-class _Ones(dict[str, int]):
-    """Every size is 1."""
-
-    def __missing__(self, key: str) -> int:
-        return 1
+    for symbol in sizes:
+        ones = [guard for guard in guards if guard.holds(hints) and not guard.holds(hints | {symbol: 1})]
+        if not ones or any(each.relation != "!=" for guard in ones for case in guard.cases for each in case):
+            continue
+        position = iter(inputs)
+        small = [
+            _resized(leaf, next(position).dims, {symbol}, 1) if isinstance(leaf, torch.Tensor) else leaf
+            for leaf in leaves
+        ]
+        few, by_name = pytree.tree_unflatten(small, structure)
+        if _answers(module, exported, few, by_name):
+            guards = tuple(guard for guard in guards if guard not in ones)
+    return guards
 
 
 def _resized(tensor: torch.Tensor, dims: tuple[Expression, ...], symbols: set[str], size: int) -> torch.Tensor:
