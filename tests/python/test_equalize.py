@@ -81,7 +81,6 @@ def test_the_answers_stay(x: torch.Tensor, make: Callable[[], nn.Module]) -> Non
 @pytest.mark.parametrize(("make", "options", "share"), [
     (plain, {}, 0.5),
     (plain, {"weight_bits": 4, "rounding": "nearest", "per_channel": False}, 0.9),
-    (plain, {"weight_bits": 4, "rounding": "second_order"}, 0.9),
     (Branches, {}, 0.7),
     (Branches, {"weight_bits": 4, "rounding": "nearest", "per_channel": False}, 0.6),
 ])  # fmt: skip
