@@ -162,7 +162,7 @@ class Recurrent(nn.Module):
 @pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}, {"bias": False}])
 def test_the_weights_of_an_lstm_are_quantized_and_pruned(options: dict[str, Any]) -> None:
     net = Recurrent(**options).eval()
-    x = torch.randn(16, 7, 16)
+    x = torch.randn(64, 7, 16)
     small, report = niwaki.compress(net, x)
     assert type(small.lstm) is niwaki.nn.LSTM and small.lstm.weight_ih_l0.dtype == torch.int8
     row = report[0]
