@@ -48,7 +48,7 @@ class Operator:
 
     def emit(self, builder: Builder, node: Node) -> int | Sequence[int]:
         """Adds the operator to the graph; returns the value or values that it makes."""
-        raise NotImplementedError(type(self).__name__)
+        raise AssertionError(f"{type(self).__name__} has no such form")
 
     def quantizable(self, node: Node) -> bool:
         """Whether this call has a form that reads and makes uint8."""
@@ -56,7 +56,7 @@ class Operator:
 
     def emit_u8(self, builder: Builder, node: Node) -> int:
         """Adds that form to the graph; returns the value that it makes."""
-        raise NotImplementedError(type(self).__name__)
+        raise AssertionError(f"{type(self).__name__} has no such form")
 
     def unary(self, node: Node) -> bool:
         """Whether this call is a function of each element of one input alone: a table, where that is uint8."""
