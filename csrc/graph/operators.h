@@ -87,6 +87,7 @@ struct BatchInference {
   const Inference& node;
   std::span<const Operand> out;
   const std::vector<bool>& batched;  // of each input; false where it is not given
+  bool shape_follows;                // the first dim of the attribute `shape` is the number of images, whatever that is
 
   const Operand& input(size_t index) const { return node.input(index); }
 };

@@ -316,7 +316,7 @@ class BatchCheck {
       batched_[static_cast<size_t>(value)] = true;
     }
     const Inference inference{node, inferred_.attributes[index], in, {}, {}, {}};
-    return rule.batch_local({inference, out, batched});
+    return rule.batch_local({inference, out, batched, follows == Follows::as_first_dim});
   }
 
   const Graph& graph_;

@@ -35,11 +35,8 @@ std::vector<Operand> infer_reshape(const Inference& node) {
   return one(node.input(0).dtype, std::move(out));
 }
 
-// The first dim of the shape is the number of images, or what is left for it; a constant is right for one number of them alone.
-bool names_images(const BatchInference& node) {
-  const Dim& first = node.node.node.dims("shape")[0];
-  return is_open(first) || !first.is_constant();
-}
+// The first dim of the shape is the number of images, or what is left for it; another one is right for one number of them alone.
+bool names_images(const BatchInference& node) { return node.shape_follows || is_open(node.node.dims("shape")[0]); }
 
 bool local_reshape(const BatchInference& node) {
   return always(node) && names_images(node) && node.out[0].dims[0] == node.input(0).dims[0];

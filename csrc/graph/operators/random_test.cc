@@ -165,11 +165,12 @@ class RandomNet {
 
   Tensors tensors(const OperatorRule& rule, bool wild) {
     Tensors made;
+    const int64_t outputs = random_.integer(1, 5);  // the first dim of all: of a weight and of its scales
     for (const TensorRule& tensor : rule.tensors) {
       if (tensor.optional && random_.integer(0, 1) == 0) continue;
       Sizes shape;
       const int rank = tensor.rank >= 0 ? tensor.rank : random_.integer(0, 5);
-      for (int axis = 0; axis < rank; ++axis) shape.push_back(random_.integer(1, 5));
+      for (int axis = 0; axis < rank; ++axis) shape.push_back(axis == 0 ? outputs : random_.integer(1, 5));
       if (wild && rank > 1)
         shape[static_cast<size_t>(random_.integer(0, rank - 1))] = 0, shape[static_cast<size_t>(random_.integer(0, rank - 1))] =
                                                                           random_.integer(0, INT32_MAX - 1);
