@@ -201,6 +201,25 @@ def test_residual_streams_stay_float32() -> None:
         assert bool(node.quantizations) == (node.op in ("quantize", "table", "clamp") or node.name in ("a", "a_2"))
 
 
+class Block(nn.Module):
+    """A permuted layer norm that a convolution and a sum read: the sum gets it as it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.conv = nn.LayerNorm(3), nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return x + self.conv(x)
+
+
+def test_float32_values_are_rounded_for_those_who_read_uint8_alone() -> None:
+    small, ranges = quantized(Block(), *images())
+    with reference():
+        (stage,) = lower(capture(small, *images()[:1]), ranges).stages
+    assert stage.graph.ops() == ["permute", "layer_norm", "permute", "quantize", "conv2d", "binary"]
+
+
 def scales(graph: Graph, op: str) -> list[tuple[float, int]]:
     return [node.quantizations[0] for node in graph.nodes if node.op == op and node.quantizations]
 
