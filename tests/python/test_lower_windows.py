@@ -129,7 +129,7 @@ def test_sizes_that_are_rounded() -> None:
         height, width = x.shape[2:]
         return (
             F.interpolate(x, size=(math.ceil(height / 2), math.floor(width / 3))),
-            F.interpolate(x, size=(math.ceil(height * 1.3), int(width * 1.7))),
+            F.interpolate(x, size=(math.ceil(height * 1.3), math.floor(width * 1.7))),
         )
 
     check(function, *images(2, (8, 9), (7, 12), (13, 10)))
