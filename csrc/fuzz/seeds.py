@@ -1,32 +1,28 @@
-"""Writes the files that fuzzing starts from: small networks with every operator and coding, and one of format 1.
+"""Writes the files that fuzzing starts from: small networks with every operator and coding, and files of old formats.
 
 python csrc/fuzz/seeds.py FOLDER
 """
 
 from __future__ import annotations
 
-import re
+import shutil
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "python"))
 
-from small_graphs import GRAPHS  # noqa: E402
-
-
-def version_1() -> bytes:
-    """What the writer of the first version made: csrc/file/version1.inc holds its bytes for the C++ tests."""
-    text = (ROOT / "csrc" / "file" / "version1.inc").read_text(encoding="utf-8")
-    return bytes(int(word, 16) for word in re.findall(r"0x([0-9a-f]{2})", text))
+import plain_graphs  # noqa: E402
+import small_graphs  # noqa: E402
 
 
 def main() -> None:
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    for name, make in GRAPHS.items():
+    for name, make in (small_graphs.GRAPHS | plain_graphs.GRAPHS).items():
         make().save(str(folder / f"{name}.niwaki"))
-    (folder / "version1.niwaki").write_bytes(version_1())
+    for old in (ROOT / "tests" / "data" / "formats").glob("*.niwaki"):
+        shutil.copy(old, folder / f"old-{old.name}")
 
 
 if __name__ == "__main__":

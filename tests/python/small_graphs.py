@@ -1,4 +1,4 @@
-"""Small graphs of every operator and every way in which a file stores weights, made with the native core alone."""
+"""Small graphs of every uint8 operator and every way in which a file stores weights."""
 
 from __future__ import annotations
 
@@ -157,59 +157,7 @@ def phases() -> _core.Graph:
     return chain.finish()
 
 
-def tokens() -> _core.Graph:
-    """Types, ranks, expressions, a guard, a state, nodes with several outputs: what images have none of."""
-    graph = _core.Graph()
-    random = np.random.default_rng(11)
-    batch, length = graph.add_size("batch", 1, 64, 2), graph.add_size("length", 2, 128)
-    ids, mask = graph.add_input("ids", "int64", [batch, length]), graph.add_input("mask", "bool", [batch, length])
-    kinds = graph.add_input("kinds", "int32", [batch, length])
-    shifted = graph.add_input("shifted", "float32", [batch, _core.Dim.max(length - 3, 1) // 2 + batch % 4, 4])
-    seen = graph.add_state("seen", np.arange(4, dtype=np.float32))
-    graph.add_guard(
-        [[(length % 2, "==", 0)], [(length, "<=", 8), (batch, "!=", length)]], "Input 'ids': an odd length."
-    )
-
-    def add(
-        op: str, inputs: Sequence[int] = (), /, tensor: np.ndarray | None = None, **attributes: object
-    ) -> list[int]:
-        name = f"{op}.{len(graph.nodes())}"
-        return graph.add_node(op, name, inputs, attributes, {} if tensor is None else {"value": tensor})
-
-    (table,) = add("constant", tensor=random.standard_normal((9, 4)).astype(np.float32))
-    (taken,) = add("take", [table, ids], axis=0)
-    (columns,) = add("reshape", [mask], shape=[batch, length, 1])
-    (never,) = add("constant", tensor=np.array(-np.inf, dtype=np.float32))
-    (kept,) = add("where", [columns, taken, never])
-    (chances,) = add("softmax", [kept], axis=1)
-    values, places = add("topk", [chances], k=2, axis=1)
-    (sums,) = add("reduce", [shifted], function="sum", axes=[0, 1])
-    graph.set_state(seen, add("binary", [seen, sums], function="add")[0])
-    (numbers,) = add("arange", start=0, end=length, dtype="int64")
-    (far,) = add("constant", tensor=np.array([-(2**63), 2**63 - 1], dtype=np.int64)[:1])
-    (flags,) = add("constant", tensor=np.array([True, False]).reshape(1, 1, 1, 2, 1, 1, 1, 1))
-    (nothing,) = add("constant", tensor=np.zeros((0, 3), dtype=np.int32))
-    (wide,) = add("cast", [kinds], dtype="float32")
-    (half,) = add("unary", [wide], function="clamp", alpha=-1.5, beta=float("inf"))
-    outputs = {"values": values, "places": places, "later": add("binary", [numbers, far], function="maximum")[0]}
-    for name, value in (outputs | {"flags": flags, "nothing": nothing, "half": half, "mask": mask}).items():
-        graph.add_output(value, name)
-    return graph
-
-
 GRAPHS: dict[str, Callable[[], _core.Graph]] = {
     make.__name__: make
-    for make in (
-        dense,
-        block_mask,
-        bit_mask,
-        codebook,
-        huffman,
-        huffman_masks,
-        depthwise,
-        joined,
-        shapes,
-        phases,
-        tokens,
-    )
+    for make in (dense, block_mask, bit_mask, codebook, huffman, huffman_masks, depthwise, joined, shapes, phases)
 }
