@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from niwaki import _core
-from niwaki.lower.operators.registry import Operator, known_operators
+from niwaki.lower.operators.registry import known_operators
 
 PAGE = Path(__file__).with_name("operators.md")
 INTRODUCTION = """\
@@ -57,7 +57,7 @@ def page() -> str:
     native: dict[str, list[str]] = {}
     for name in sorted(operators):
         namespace, _, short = name.partition("::")
-        native.setdefault(namespace, []).append(f"**{short}**" if type(operators[name]).emit_u8 is not Operator.emit_u8 else short)
+        native.setdefault(namespace, []).append(f"**{short}**" if operators[name].has_u8(name) else short)
     lines = [INTRODUCTION]
     lines += [f"{namespace}: {', '.join(names)}.\n" for namespace, names in sorted(native.items())]
     lines.append(CORE)

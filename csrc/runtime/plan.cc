@@ -18,7 +18,7 @@ constexpr int64_t kMaxBlock = int64_t{1} << 46;  // more than any machine has; k
 
 size_t at(int value) { return static_cast<size_t>(value); }
 
-// Before anything lies anywhere: segments, and which values pass between them.
+// Segments first, then the steps as large as their segments have them, where these lie, and what they set up.
 class Planner {
  public:
   Planner(const Model& model, Plan& plan, int threads) : model_(model), plan_(plan), threads_(threads) {}
@@ -84,7 +84,7 @@ class Planner {
     plan_.whole.assign(values, false);
     lives_.assign(values, {-1, -1});
     for (size_t v = 0; v < values; ++v) {
-      if (made[v] == nullptr || needed[v] == nullptr || needed[v] == made[v] || model_.axes()[v] < 0) continue;
+      if (made[v] == nullptr || needed[v] == nullptr || needed[v] == made[v] || model_.axes()[v] < 0 || kept_[v]) continue;
       plan_.whole[v] = true;
       lives_[v] = {static_cast<int>(made[v]->begin), static_cast<int>(needed[v]->end) - 1};
     }
@@ -138,12 +138,6 @@ class Planner {
     calls.push_back(std::move(call));
   }
 
-  Array array_of(int value, int64_t images) {
-    Array array = size_value(model_, value, plan_.shapes.of(images));
-    set_stride(value, array);
-    return array;
-  }
-
   void place(const Placement& placement) {
     const int64_t scratch = scratch_ * threads_;
     std::vector<Place> roots(model_.graph().values().size());
@@ -182,7 +176,7 @@ class Planner {
     const Node& node = model_.graph().nodes()[at(model_.graph().value(value).node)];
     const SizedStep& step = steps_[at(model_.graph().value(value).node)];
     Array array = step.out[at(model_.graph().value(value).index)];
-    if (plan_.whole[v]) array = array_of(value, plan_.images);
+    if (plan_.whole[v]) array = size_value(model_, value, plan_.shapes.of(plan_.images));
     const int64_t bytes = bytes_of(array);
     if (bytes > kMaxBlock) throw Error(Status::out_of_memory, describe(node) + ": its output needs " + std::to_string(bytes) + " bytes.");
     const int64_t lines = std::max<int64_t>(round_up(bytes, static_cast<int64_t>(kCacheLine)), kCacheLine);

@@ -185,6 +185,30 @@ TEST(session_in_place_only_where_nobody_looks) {
   }
 }
 
+// Positions, of which a part leaves, too, next to what follows from the input.
+TEST(session_makes_once_what_follows_from_sizes) {
+  Net net;
+  const int x = net.input("x", DType::f32, {"rows", "1"});
+  const Dim rows = net.size("rows");
+  const int positions = net.add("arange", {}, {{"start", Dims{0}}, {"end", Dims{rows}}, {"step", Dims{1}}, {"dtype", testing::word("float32")}});
+  const int column = net.add("reshape", {positions}, {{"shape", Dims{rows, 1}}});
+  const int turned = net.add("flip", {column}, {{"axes", Dims{0}}});
+  net.graph.add_output(net.add("concat", {x, turned}, {{"axis", Dims{1}}}), "joined");
+  net.graph.add_output(positions, "positions");
+  Session session(model_of(net.graph), 1);
+  for (const int64_t n : {3, 5, 3, 0, 5}) {
+    for (int run = 0; run < 2; ++run) {
+      const auto out = testing::run(session, {ramp({n, 1}, 10.0)});
+      CHECK(out[1].data == ramp({n}).data);
+      for (int64_t i = 0; i < n; ++i) {
+        CHECK_EQ(out[0].data[static_cast<size_t>(i * 2)], 10.0 + static_cast<double>(i));
+        CHECK_EQ(out[0].data[static_cast<size_t>(i * 2 + 1)], static_cast<double>(n - 1 - i));
+      }
+    }
+    CHECK_EQ(session.milliseconds()[0], 0.0);  // the positions were there
+  }
+}
+
 TEST(session_answers_others_while_it_runs) {
   Net net;
   const int q = net.add("quantize", {net.input("x", DType::f32, {"batch", "4", "height", "8"})}, {}, {}, kHalf);

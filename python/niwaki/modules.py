@@ -206,3 +206,17 @@ def check_names(model: nn.Module, patterns: Mapping[str, Iterable[str]], where: 
                     f"{where}: {option} pattern '{pattern}' matches no {kind}; "
                     f"close names are {', '.join(repr(name) for name in close) or '(there are none)'}."
                 )
+
+
+def keep_frozen(network: nn.Module, model: nn.Module) -> None:
+    """Freezes those parameters of a copy that are frozen in the original; a network frozen as a whole is to be trained.
+
+    Parameters that the original lacks, such as a bias that a batch norm left, follow their layer's weight.
+    """
+    known = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    plain = ((name.replace("parametrizations.weight.original", "weight").removesuffix("_orig"), name) for name in known)
+    known |= {name: known[own] for name, own in list(plain)}
+    whole = not any(known.values())
+    for name, parameter in network.named_parameters():
+        weight = f"{name.rpartition('.')[0]}.weight"
+        parameter.requires_grad_(whole or known.get(name, known.get(weight, True)))

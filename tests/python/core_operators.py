@@ -115,20 +115,35 @@ def _as_pairs(a: Attributes) -> Attributes:
     return {**a, "padding": [top, bottom, left, right]}
 
 
-def _real(x: torch.Tensor, read: Quantization) -> torch.Tensor:
-    return x.double() - read[1]
+def _average(sums: torch.Tensor, counts: torch.Tensor, read: Quantization, made: Quantization, a: Attributes) -> Any:
+    return _round(sums.round().float() * ((_f32(read[0]) / _f32(made[0])) / counts.round().float()), made, a)
 
 
 @_operator("avg_pool2d")
 def _avg_pool2d(x: Values, a: Attributes, t: Any, read: Any, made: Any) -> torch.Tensor:
-    steps = _pool_average(_real(x[0], read[0]), _as_pairs(a))
-    return _round((steps * (read[0][0] / made[0])).float(), made, a)
+    top, left, bottom, right = a.get("padding", [0, 0, 0, 0])
+    ends = (left, right, top, bottom)
+    assert (top, left) == (bottom, right)
+
+    def total(values: torch.Tensor, padding: Sequence[int] = (top, left)) -> torch.Tensor:
+        return F.avg_pool2d(values, a["kernel"], a["stride"], padding, bool(a["ceil_mode"]), divisor_override=1)
+
+    ones = torch.ones(1, 1, *x[0].shape[2:], dtype=torch.float64)
+    counts = total(F.pad(ones, ends, value=1.0), (0, 0)) if a["count_include_pad"] else total(ones)
+    if a["divisor"]:
+        counts = torch.full_like(counts, a["divisor"])
+    return _average(total(x[0].double() - read[0][1]), counts, read[0], made, a)
 
 
 @_operator("adaptive_avg_pool2d")
 def _adaptive_avg_pool2d(x: Values, a: Attributes, t: Any, read: Any, made: Any) -> torch.Tensor:
-    steps = F.adaptive_avg_pool2d(_real(x[0], read[0]), a["size"])
-    return _round((steps * (read[0][0] / made[0])).float(), made, a)
+    rows, columns = (
+        torch.tensor([-(-(i + 1) * size // n) - i * size // n for i in range(n)], dtype=torch.float64)
+        for size, n in zip(x[0].shape[2:], a["size"], strict=True)
+    )
+    counts = rows[:, None] * columns
+    means = F.adaptive_avg_pool2d(x[0].double() - read[0][1], a["size"])
+    return _average(means * counts, counts, read[0], made, a)
 
 
 @_operator("add")

@@ -6,6 +6,9 @@ defined to compute.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,11 +18,15 @@ from unittest import mock
 import torch
 from core_reference import Graph
 from torch import nn
+from torch.fx import GraphModule, Interpreter, Node
 from torch.utils import _pytree as pytree
 
+import niwaki.nn
 from niwaki import _core
 from niwaki.capture import Captured, capture
 from niwaki.lower import NativeStage, Program, build_program
+from niwaki.lower.canonical import canonicalize
+from niwaki.lower.nodes import name_nodes, origin
 from niwaki.quantization import Ranges
 
 Call = tuple[Any, ...]
@@ -82,6 +89,79 @@ def _run_core(graph: _core.Graph, inputs: Sequence[torch.Tensor]) -> list[torch.
         [tensor.data_ptr() for tensor in outputs],
     )
     return outputs
+
+
+def quantized(module: nn.Module, *calls: Call) -> tuple[nn.Module, Ranges]:
+    """The module with int8 layers, and the ranges of its values in these calls: lowest and highest."""
+    module = copy.deepcopy(module).eval()
+    layers = {name: part for name, part in module.named_modules() if isinstance(part, (nn.Conv2d, nn.Linear))}
+    seen: dict[str, list[float]] = {name: [] for name in layers}
+    for name, part in layers.items():
+        part.register_forward_pre_hook(lambda _, given, name=name: seen[name].extend(map(float, given[0].aminmax())))
+    with torch.no_grad():
+        for call in calls:
+            module(*call)
+    for name, part in layers.items():
+        kind = niwaki.nn.Conv2d if isinstance(part, nn.Conv2d) else niwaki.nn.Linear
+        owner, _, attribute = name.rpartition(".")
+        new = kind.from_float(part, (min(seen[name]), max(seen[name])), name=name)
+        setattr(module.get_submodule(owner), attribute, new)
+    captured = capture(module, calls[0])
+    program = captured.program()
+    name_nodes(program)
+    canonicalize(program)
+    found: dict[str, tuple[float, float]] = {}
+    with torch.no_grad():
+        for call in calls:
+            _Observing(program, found).run(*call, enable_io_processing=False)
+    return module, Ranges(captured.fingerprint, found)
+
+
+class _Observing(Interpreter):
+    """Remembers the lowest and the highest element of each value."""
+
+    def __init__(self, program: GraphModule, found: dict[str, tuple[float, float]]) -> None:
+        super().__init__(program)
+        self._found = found
+
+    def run_node(self, n: Node) -> Any:
+        value = super().run_node(n)
+        if isinstance(value, torch.Tensor) and value.dtype == torch.float32 and value.numel():
+            low, high = self._found.get(origin(n), (math.inf, -math.inf))
+            self._found[origin(n)] = min(low, float(value.min())), max(high, float(value.max()))
+        return value
+
+
+def check_u8(module: nn.Module, *calls: Call, floats: Sequence[str] = (), error: float = 0.03) -> Graph:
+    """Quantized by its ranges in the calls and lowered, the module gives the bits that its graph is defined to give.
+
+    Args:
+        module: whose float32 values, if any, do not depend on how the last bits of float32 turn out.
+        calls: inputs, at several sizes.
+        floats: names of values that stay float32.
+        error: relative, allowed against the module in float32.
+
+    Returns:
+        The graph of core_reference.py.
+    """
+    small, ranges = quantized(module, *calls)
+    ranges = dataclasses.replace(ranges, floats=frozenset(floats))
+    captured = capture(small, calls[0])
+    with reference():
+        program = lower(captured, ranges)
+    other = lower(captured, ranges)
+    (stage,) = program.stages
+    for call in calls:
+        found = run(program, call)
+        assert all(torch.equal(a, b) for a, b in zip(found, run(other, call), strict=True))
+        with torch.no_grad():
+            wanted = pytree.tree_leaves(module.eval()(*call))
+        for a, b in zip(found, wanted, strict=True):
+            assert a.shape == b.shape
+            assert float((a - b).norm() / b.norm().clamp_min(1e-9)) <= error
+    graph = stage.graph
+    assert isinstance(graph, Graph)
+    return graph
 
 
 def in_torch(program: Program) -> list[str]:

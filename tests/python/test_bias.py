@@ -60,7 +60,7 @@ def channel_means(y: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("observer", ["mse", "minmax"])
 def test_means_of_all_layers_are_those_of_float32(observer: str) -> None:
-    net, x = make_net(), torch.randn(160, 3, 7, 7)
+    net, x = make_net(), torch.rand(160, 3, 7, 7)
     off, on = (
         niwaki.quantize(net, x.split(16), niwaki.QuantizeConfig(correct_bias=flag, observer=observer, **COARSE))
         for flag in (False, True)
@@ -69,7 +69,7 @@ def test_means_of_all_layers_are_those_of_float32(observer: str) -> None:
     means, found, corrected = wanted(net, batch), answers(off, batch), answers(on, batch)
     for name, value in means.items():
         off_by, left = (float((channel_means(each[name]) - channel_means(value)).norm()) for each in (found, corrected))
-        assert left < 0.5 * off_by, name
+        assert left < 0.35 * off_by, name
     assert torch.equal(on[0].weight, off[0].weight)
 
 

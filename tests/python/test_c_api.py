@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,11 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import plain_graphs
 import pytest
 import torch
 from torch import nn
 
 import niwaki
+from niwaki import _core
 
 ROOT = Path(__file__).parents[2]
 MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.2, 0.3)
@@ -154,6 +157,74 @@ def test_run_answers_and_checks(runner: Path, network, tmp_path: Path) -> None:
     assert sum(layer["macs"] for layer in result["layers"]) == sum(step.macs for step in net.plan)
     table = call(runner, path, "--layers", "--rounds", 0)
     assert all(step.kernel in table for step in net.plan) and "1x3x20x24" in table
+
+
+@pytest.fixture(scope="module")
+def sentences(tmp_path_factory: pytest.TempPathFactory) -> tuple[_core.Graph, Path]:
+    """A network of int64, int32, bool and float32 inputs and outputs, with a state."""
+    graph = plain_graphs.GRAPHS["tokens"]()
+    path = tmp_path_factory.mktemp("sentences") / "tokens.niwaki"
+    graph.save(str(path))
+    return graph, path
+
+
+def sentence_inputs() -> list[np.ndarray]:
+    random = np.random.default_rng(4)
+    ids, kinds = random.integers(0, 9, (3, 8)), random.integers(-4, 4, (3, 8), dtype=np.int32)
+    return [ids, random.random((3, 8)) < 0.6, kinds, random.standard_normal((3, 5, 4)).astype(np.float32)]
+
+
+def test_run_takes_arrays_of_any_type(runner: Path, sentences: tuple[_core.Graph, Path], tmp_path: Path) -> None:
+    graph, path = sentences
+    arrays = sentence_inputs()
+    session = _core.Session(_core.Model(graph))
+    shapes = session.output_shapes([array.shape for array in arrays])
+    answers = [np.zeros(shape, port["dtype"]) for shape, port in zip(shapes, graph.output_ports, strict=True)]
+    session.run([(array.ctypes.data, array.shape) for array in arrays], [answer.ctypes.data for answer in answers])
+    command: list[object] = [path, "--rounds", 0]
+    for place, array in enumerate(arrays):
+        np.save(tmp_path / f"x{place}.npy", array)
+        command += ["--input", tmp_path / f"x{place}.npy"]
+    for place, answer in enumerate(answers):
+        np.save(tmp_path / f"y{place}.npy", answer)
+        command += ["--expect", tmp_path / f"y{place}.npy", "--save", tmp_path / f"z{place}.npy"]
+    assert "as expected: largest difference 0," in call(runner, *command)
+    for place, answer in enumerate(answers):
+        np.testing.assert_array_equal(np.load(tmp_path / f"z{place}.npy"), answer, strict=True)
+    arrays[0].astype("<i8").tofile(tmp_path / "x0.raw")  # raw elements need their sizes from somewhere else
+    raw = [tmp_path / "x0.raw" if word == tmp_path / "x0.npy" else word for word in command]
+    call(runner, *raw, "--batch", 3, "--size", "length=8")
+
+
+def test_run_knows_free_sizes(runner: Path, sentences: tuple[_core.Graph, Path], tmp_path: Path) -> None:
+    path = tmp_path / "axes.niwaki"
+    plain_graphs.GRAPHS["axes"]().save(str(path))
+    result = json.loads(call(runner, path, "--json", "--rounds", 1, "--size", "length=4", "--size", "batch=3"))
+    assert result["shapes"] == [[3, 4, 6], [3, 4]]
+    np.save(tmp_path / "x.npy", np.zeros((2, 4, 6)))
+    np.save(tmp_path / "turned.npy", np.asfortranarray(np.zeros((2, 4, 6), np.float32)))
+    np.save(tmp_path / "x32.npy", np.zeros((2, 4, 6), np.float32))
+    (tmp_path / "short.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:9])
+    (tmp_path / "no.npy").write_bytes(b"no array")
+    for code, arguments, words in [
+        (2, ["--size", "length=x"], "'x' is not a whole number"),
+        (2, ["--size", "width=4"], "no free size 'width', but batch, length"),
+        (3, ["--size", "length=0"], "length"),
+        (2, ["--input", tmp_path / "x.npy", "--input", "n"], "'<f8'; float32 ('<f4') is expected"),
+        (2, ["--input", tmp_path / "turned.npy", "--input", "n"], "not in row-major order"),
+        (2, ["--input", tmp_path / "short.npy", "--input", "n"], "cut short"),
+        (2, ["--input", tmp_path / "no.npy", "--input", "n"], "is no .npy file"),
+        (2, ["--input", tmp_path / "x32.npy", "--input", "n"], "n cannot be opened"),
+    ]:
+        assert words in call(runner, path, *arguments, code=code)
+    assert "'shifted' follow from free sizes" in call(runner, sentences[1], "--size", "length=4", code=2)
+
+
+def test_the_library_names_its_abi(prefix: Path) -> None:
+    header = (prefix / "include" / "niwaki" / "niwaki.h").read_text()
+    (version,) = re.findall(r"#define NIWAKI_ABI_VERSION (\d+)", header)
+    library = next(prefix.glob("lib*/**/libniwaki.so"))
+    assert f"[libniwaki.so.{version}]" in call(tool("readelf"), "-d", library)
 
 
 def test_peak_memory_of_a_resnet50(runner: Path, network_file: Callable[[str], Path]) -> None:

@@ -219,3 +219,17 @@ def test_regions_without_gradients_or_autocasting() -> None:
             return y.float() + x.mean()
 
     check(function, *images((2, 3), (4, 5)))
+
+
+def test_parts_in_torch_run_at_any_size() -> None:
+    linear = nn.Linear(5, 5)
+
+    def function(m: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        y = m.linear(x)
+        z = y.cumprod(1)[:, : x.shape[1] // 2]  # not native
+        z = torch.cat([z, z.new_zeros(x.shape[0], 3, 5)], 1).cumprod(0) + torch.arange(x.shape[1] // 2 + 3)[:, None]
+        return m.linear(z.reshape(-1, 5)).softmax(-1), y.cumprod(1).reshape(x.shape[0], -1), x
+
+    program = check(function, *images((2, 6, 5), (3, 9, 5), (1, 4, 5)), linear=linear, whole=False)
+    assert [reason for reason in in_torch(program) if "cumprod" in reason]
+    assert len(program.stages) == 3

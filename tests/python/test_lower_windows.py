@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -121,3 +122,14 @@ def test_sampling(mode: str, padding: str, aligned: bool) -> None:
 def test_affine_grids() -> None:
     check(lambda x, t: F.grid_sample(x, F.affine_grid(t, list(x.shape), align_corners=False), align_corners=False),
           (torch.randn(2, 3, 5, 6), torch.randn(2, 2, 3)), (torch.randn(1, 3, 5, 6), torch.randn(1, 2, 3)))  # fmt: skip
+
+
+def test_sizes_that_are_rounded() -> None:
+    def function(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        height, width = x.shape[2:]
+        return (
+            F.interpolate(x, size=(math.ceil(height / 2), math.floor(width / 3))),
+            F.interpolate(x, size=(math.ceil(height * 1.3), math.floor(width * 1.7))),
+        )
+
+    check(function, *images(2, (8, 9), (7, 12), (13, 10)))

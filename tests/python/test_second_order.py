@@ -76,6 +76,22 @@ def test_moments_are_means_and_covariances_over_batches() -> None:
     assert sampled.cross(rows).abs().max() == 0
 
 
+@pytest.mark.parametrize("centered", [True, False])
+def test_moments_of_inputs_that_vary_little_around_large_means(centered: bool) -> None:
+    layer = nn.Linear(8, 4)
+    x = [300 + 0.05 * torch.randn(500, 8) for _ in range(3)]
+    r = [-200 + 0.05 * torch.randn(500, 8) for _ in range(3)]
+    found = moments(layer, x, r, centered=centered)
+    both = [torch.cat(parts).T.double() for parts in (x, r)]
+    now, before = [each - each.mean(1, keepdim=True) for each in both] if centered else both
+    rows = torch.eye(8)[None]
+    for got, wanted in ((found.covariance.times(rows), now @ now.T), (found.cross(rows), before @ now.T)):
+        wanted = wanted / now.shape[1]
+        allowed = 0.02 * 0.05**2 if centered else 1e-6 * 300**2
+        assert float((got[0].double() - wanted).abs().max()) < allowed
+    assert torch.allclose(found.mean[0].double(), both[0].mean(1), rtol=1e-7)
+
+
 @KINDS
 def test_solve_is_the_least_squares_solution_on_the_support(kind: type[Gram]) -> None:
     x = correlated(400, 12)
@@ -156,6 +172,26 @@ def test_walk_gives_each_layer_what_it_gets_in_both_networks() -> None:
 
     Walk(net, batches).run(visit)
     assert names == ["0", "3", "5", "8"]
+
+
+def test_walk_shows_a_shared_layer_what_it_gets_in_all_of_its_calls() -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(6, 6)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.fc(100 * F.relu_(self.fc(x)))
+
+    net = Shared().eval()
+    batches = [Batch(i, (torch.randn(n, 6),), {}) for i, n in enumerate((4, 2))]
+    visits = []
+    Walk(net, batches).run(visits.append)
+    (seen,) = visits
+    with torch.no_grad():
+        wanted = [*(b.args[0] for b in batches), *(100 * F.relu(net.fc(b.args[0])) for b in batches)]
+    for parts in (seen.inputs, seen.references):
+        assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(parts, wanted, strict=True))
 
 
 def test_walk_takes_as_many_batches_as_fit() -> None:

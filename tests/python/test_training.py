@@ -71,6 +71,24 @@ def test_what_was_trained_is_what_runs(x: torch.Tensor, learned: bool, bits: int
     assert float((compiled(x) - wanted).abs().mean()) < 3e-2 * float(wanted.abs().max())
 
 
+@pytest.mark.parametrize("fold", [True, False])
+def test_frozen_parameters_and_dropout_stay(x: torch.Tensor, fold: bool) -> None:
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.5), nn.Conv2d(8, 8, 3), nn.Flatten(),
+        nn.Linear(8 * 16, 4),
+    ).eval()  # fmt: skip
+    net[0].requires_grad_(False)
+    net[4].bias.requires_grad_(False)
+    prepared = niwaki.prepare(net, x, fold_batch_norm=fold, progress=False)
+    flags = {name: parameter.requires_grad for name, parameter in prepared.named_parameters()}
+    assert not flags["0.parametrizations.weight.original"] and not flags["4.bias"]
+    assert flags["4.parametrizations.weight.original"] and flags["6.bias"]
+    assert not flags.get("0.bias", False)  # what is left of the batch norm follows the weight
+    assert sum(isinstance(part, nn.Dropout) for part in prepared.modules()) == 1
+    frozen = niwaki.prepare(make_net().requires_grad_(False), x, progress=False)
+    assert all(parameter.requires_grad for parameter in frozen.parameters())
+
+
 @pytest.mark.parametrize("learned", [False, True])
 def test_zeros_stay_zeros(x: torch.Tensor, learned: bool) -> None:
     pruned = niwaki.prune(make_net(), sparsity=0.5, pattern="unstructured")

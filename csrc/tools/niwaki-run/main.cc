@@ -23,7 +23,11 @@ niwaki::Sizes input_sizes(const Options& options, const niwaki_port& port) {
   niwaki::Sizes sizes = niwaki::sizes(port.expected);
   for (size_t axis = 0; axis < sizes.size(); ++axis) {
     const niwaki_dim& dim = port.dims[axis];
-    if (dim.name == nullptr) continue;
+    if (dim.name == nullptr) {
+      if (dim.low == dim.high) continue;
+      throw UsageError(std::string("the sizes of input '") + port.name +
+                       "' follow from free sizes; give it as a .npy file (--input).");
+    }
     const bool image = sizes.size() == 4 && axis >= 2;
     if (axis == 0) sizes[axis] = options.batch;
     if (sizes[axis] < 0) sizes[axis] = image ? 224 : 1;

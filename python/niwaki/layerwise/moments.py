@@ -117,33 +117,41 @@ def moments(
 
 
 class _Sums:
-    """Adds up the products of inputs."""
+    """Adds up the products of inputs, less a constant near their means.
+
+    In float32, E[x x'] - m m' is nothing but rounding where inputs vary little around large means: 300 +- 0.05, say.
+    """
 
     def __init__(self, groups: int, size: int, same: bool) -> None:
         self._same = same
         self._second = torch.zeros(groups, size, size)
         self._cross = self._second if same else torch.zeros(groups, size, size)
         self._mean, self._reference_mean = torch.zeros(2, groups, size, dtype=torch.float64).unbind(0)
+        self._shift = self._reference_shift = torch.zeros(groups, size)
         self._count = 0
 
     def add(self, x: torch.Tensor, r: torch.Tensor) -> None:
         """Inputs and references, [G, K, columns]."""
+        if not self._count:
+            self._shift = x.mean(2, dtype=torch.float64).float()
+            self._reference_shift = self._shift if self._same else r.mean(2, dtype=torch.float64).float()
         self._count += x.shape[2]
+        x = x - self._shift[:, :, None]
         self._second.baddbmm_(x, x.transpose(1, 2))
-        self._mean += x.sum(2)
+        self._mean += x.sum(2, dtype=torch.float64)
         if not self._same:
+            r = r - self._reference_shift[:, :, None]
             self._cross.baddbmm_(r, x.transpose(1, 2))
-            self._reference_mean += r.sum(2)
+            self._reference_mean += r.sum(2, dtype=torch.float64)
 
     def moments(self, centered: bool) -> Moments:
         count = max(1, self._count)
-        mean = self._mean / count
-        reference_mean = mean if self._same else self._reference_mean / count
-        covariance = Dense(_centered(self._second / count, mean, mean, centered))
-        crossed = covariance
-        if not self._same:
-            crossed = Dense(_centered(self._cross / count, reference_mean, mean, centered))
-        return Moments(covariance, crossed.times, mean.float(), reference_mean.float())
+        now = (self._mean / count, self._shift.double())
+        before = now if self._same else (self._reference_mean / count, self._reference_shift.double())
+        covariance = Dense(_moved(self._second / count, now, now, centered))
+        crossed = covariance if self._same else Dense(_moved(self._cross / count, before, now, centered))
+        means = [(mean + shift).float() for mean, shift in (now, before)]
+        return Moments(covariance, crossed.times, *means)
 
 
 class _Samples:
@@ -192,10 +200,21 @@ def _total(layer: nn.Conv2d | nn.Linear, inputs: Sequence[torch.Tensor]) -> int:
     return sum(_places(layer, x) * (x.shape[0] if x.dim() == 4 and image else 1) for x in inputs)
 
 
-def _centered(second: torch.Tensor, left: torch.Tensor, right: torch.Tensor, centered: bool) -> torch.Tensor:
-    if not centered:
-        return second
-    return second.sub_((left[:, :, None] * right[:, None, :]).float())
+def _moved(
+    second: torch.Tensor,
+    left: tuple[torch.Tensor, torch.Tensor],
+    right: tuple[torch.Tensor, torch.Tensor],
+    centered: bool,
+) -> torch.Tensor:
+    """E[a b'] of inputs from that of inputs less a shift, or without the means' share.
+
+    `left` and `right` are the mean of what the shift left, and the shift, [G, K] each.
+    """
+    (mean, shift), (other_mean, other_shift) = left, right
+    if centered:
+        return second.sub_((mean[:, :, None] * other_mean[:, None, :]).float())
+    whole = (mean + shift)[:, :, None] * (other_mean + other_shift)[:, None, :]
+    return second.add_((whole - mean[:, :, None] * other_mean[:, None, :]).float())
 
 
 def _places(layer: nn.Conv2d | nn.Linear, x: torch.Tensor) -> int:

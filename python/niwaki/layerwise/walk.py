@@ -32,13 +32,14 @@ _LAYERS = (*_CONV, _LINEAR)
 
 @dataclass(frozen=True)
 class Visit:
-    """One call of a layer.
+    """A layer that is about to run for the first time.
 
     Attributes:
         name: the layer's name in the network.
         layer: the layer itself; its weight and bias may be replaced in place.
-        inputs: of each batch, as the layer has them now.
-        references: of each batch, what the layer got in the network as it was before the walk.
+        inputs: of each batch, as the layer has them now. After them, of a layer that is called several times, those of
+            its later calls: as they were before the walk, for the network has not come so far.
+        references: what the layer got in the network as it was before the walk, in the same order.
         weight, bias: of the layer as it was before the walk.
     """
 
@@ -117,14 +118,16 @@ class Walk:
         before: list[dict[str, Any]] = [{} for _ in self.batches] if reference else now
         seen: set[int] = set()
         with evaluating(self._model):
+            later = self._later_calls(modules)
             for step, node in enumerate(track(nodes[0], what, progress)):
                 layer = layer_of(node, modules)
                 if layer is not None and id(layer[1]) not in seen:
                     seen.add(id(layer[1]))
                     weight, bias = originals[id(layer[1])]
                     source = _source(node)
-                    inputs = [values[source] for values in now]
-                    references = [values[source] for values in before]
+                    more = later.get(id(layer[1]), [])
+                    inputs = [*(values[source] for values in now), *more]
+                    references = [*(values[source] for values in before), *more] if reference else inputs
                     visit(Visit(layer[0], layer[1], inputs, references, weight, bias))
                 for index, batch in enumerate(self.batches):
                     here = nodes[index][step]
@@ -134,6 +137,23 @@ class Walk:
                     for name in last.get(node.name, ()):
                         now[index].pop(name, None)
                         before[index].pop(name, None)
+
+    def _later_calls(self, modules: Mapping[str, nn.Module]) -> dict[int, list[torch.Tensor]]:
+        """The inputs of layers from their second calls on, of all batches, by the layer. Runs where there are any."""
+        nodes = list(self._graphs[0].graph.nodes)
+        called = [None if layer is None else id(layer[1]) for layer in (layer_of(node, modules) for node in nodes)]
+        later = {node.name for i, node in enumerate(nodes) if called[i] is not None and called[i] in called[:i]}
+        found: dict[int, list[torch.Tensor]] = {}
+        last = _last_uses(nodes)
+        for index, batch in enumerate(self.batches if later else ()):
+            values: dict[str, Any] = {}
+            for key, node in zip(called, self._graphs[index].graph.nodes, strict=True):
+                if node.name in later and key is not None:
+                    found.setdefault(key, []).append(values[_source(node)].clone())
+                values[node.name] = self._value(node, index, values, batch, None)
+                for name in last.get(node.name, ()):
+                    values.pop(name, None)
+        return found
 
     def _value(
         self, node: Node, index: int, values: dict[str, Any], batch: Batch, originals: dict[int, Any] | None

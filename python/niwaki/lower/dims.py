@@ -80,27 +80,35 @@ class SizeMap:
             if known is None:
                 raise NiwakiError(f"The size {expression} depends on values, and not on the sizes of the inputs alone.")
             return known
-        if isinstance(expression, (functions.TruncToInt, functions.FloorToInt)):
-            return self._scaled(expression.args[0])
+        if isinstance(expression, (functions.TruncToInt, functions.FloorToInt, functions.CeilToInt)):
+            return self._rounded(expression.args[0], up=isinstance(expression, functions.CeilToInt))
         combine = next((function for kinds, function in _OPERATIONS.items() if isinstance(expression, kinds)), None)
         if combine is None:
             raise NiwakiError(f"A size is computed in a way that is not supported: {expression}.")
         return combine([self._of(part) for part in expression.args])
 
-    def _scaled(self, product: Any) -> CoreDim:
-        """A size times a number with a fraction, rounded down, as interpolation by a factor has it."""
+    def _rounded(self, number: Any, *, up: bool) -> CoreDim:
+        """A quotient of sizes, or a size times a number with a fraction, as a whole number."""
+        if isinstance(number, functions.IntTrueDiv):
+            a, b = (self._of(part) for part in number.args)
+        else:
+            a, b = self._scaled(number, up=up)
+        return 0 - (0 - a) // b if up else a // b
+
+    def _scaled(self, product: Any, *, up: bool) -> tuple[CoreDim, int]:
+        """A size times a number with a fraction, as interpolation by a factor has it: as a quotient."""
         factor, rest = product.as_independent(*product.free_symbols, as_Add=False)
         if not isinstance(rest, functions.ToFloat) or not factor.is_number or factor <= 0:
             raise NiwakiError(f"A size is computed in a way that is not supported: {product}.")
         fraction = Fraction(float(factor)).limit_denominator(4096)
-        sizes = np.arange(_MOST_SCALED + 1)
+        sizes = np.arange(_MOST_SCALED + 1) * (-1 if up else 1)
         if not np.array_equal(sizes * fraction.numerator // fraction.denominator, np.floor(sizes * float(factor))):
             raise NiwakiError(f"A size is computed with a factor that is not supported: {float(factor)}.")
         size = self._of(rest.args[0])
         if not isinstance(size, int):
             message = f"{rest.args[0]} must be at most {_MOST_SCALED} to be scaled by {float(factor)}."
             self._graph.add_guard([[(size, "<=", _MOST_SCALED)]], message)
-        return size * fraction.numerator // fraction.denominator
+        return size * fraction.numerator, fraction.denominator
 
 
 def _fold(function: Callable[[CoreDim, CoreDim], CoreDim]) -> Callable[[list[CoreDim]], CoreDim]:

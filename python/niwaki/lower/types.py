@@ -152,7 +152,9 @@ class _Choice:
         able |= natural
         chosen: set[Node] = set()
         for node in reversed(self._nodes):
-            if node in able and any(self._wants(user, node, chosen) for user in node.users):
+            # A float32 value is rounded early only where nobody reads it as it is.
+            wanted = any if node in natural else all
+            if node in able and node.users and wanted(self._wants(user, node, chosen) for user in node.users):
                 chosen.add(node)
         return chosen
 

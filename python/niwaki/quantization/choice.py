@@ -17,7 +17,7 @@ from torch.fx import Node
 from niwaki.lower.nodes import data_inputs, origin
 from niwaki.lower.types import Types
 from niwaki.nn.layers import Linear
-from niwaki.quantization.costs import Costs, Estimate, Rounding, estimate
+from niwaki.quantization.costs import Costs, Estimate, Rounding
 from niwaki.quantization.errors import Check
 from niwaki.quantization.observers import Observer
 from niwaki.quantization.programs import Layer, source_of
@@ -25,16 +25,14 @@ from niwaki.quantization.ranges import Ranges
 from niwaki.quantization.simulate import keeps_numbers, types_of
 
 # Relative errors of a result. Below the first, all is well. A value by itself, and all that are unlike together, may
-# cost so much; a value that a linear layer reads has a range for each row from the third on.
-_FINE, _MUCH, _ROWS = 0.01, 0.015, 0.003
+# cost so much; from the third on, ranges for rows pay for what a linear layer reads, where they cost so much less.
+_FINE, _MUCH, _ROWS, _APART = 0.01, 0.015, 0.003, 0.5
 # A value's parts are unlike where numbers of their own for its channels would cost less by this factor.
 _UNLIKE = 4.0
 # A layer whose input costs more is left in float32, if float32 is what helps.
 _TOO_MUCH = 0.03
 # What is given up for it has to lower the errors to this share.
 _BETTER = 0.9
-# Calls that costs are estimated on.
-_CALLS = 1
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ def choose_kinds(check: Check, observers: Mapping[str, Observer], fingerprint: s
     if len(kinds) < 2:
         return choices[0] if choices else {}
     types = [types_of(check.program, ranges_of_kinds(observers, choice, fingerprint)) for choice in choices]
-    found = estimate(check.program, check.floats, check.calls[:_CALLS], check.nodes, types)
+    found = check.estimates(types)
     if found is not None:
         groups = _Groups(types[0])
         sums: dict[Node, list[float]] = {}
@@ -114,8 +112,7 @@ def choose_structure(check: Check, ranges: Ranges) -> Structure:
     before = check.errors(ranges)
     if max(before, default=0.0) <= _FINE:
         return Structure()
-    types = types_of(check.program, ranges)
-    found = estimate(check.program, check.floats, check.calls[:_CALLS], check.nodes, [types])
+    types, found = check.costs(ranges)
     if found is None:
         return Structure()
     dynamic = _rows(check, types, found)
@@ -170,7 +167,8 @@ def _rows(check: Check, types: Types, found: Estimate) -> dict[Layer, float]:
         rows = sum((found.rows[call] for call in calls if call in found.rows), np.zeros_like(cost))
         # What is computed in 8 bits anyway would have to be computed in float32.
         least = _MUCH if source in types.quantized else _ROWS
-        if bool(((cost > least**2) & (rows < 0.5 * cost)).any()):
+        much = cost - rows > (_FINE if source not in types.quantized else _MUCH) ** 2
+        if bool((much | ((cost > least**2) & (rows < _APART**2 * cost))).any()):
             chosen |= dict.fromkeys(layers, float(np.sqrt(cost.max())))
     return chosen
 
@@ -199,8 +197,7 @@ def choose_floats(check: Check, ranges: Ranges) -> tuple[Ranges, dict[str, float
     for _ in range(4):
         if max(before, default=0.0) <= _FINE:
             break
-        types = types_of(check.program, ranges)
-        found = estimate(check.program, check.floats, check.calls[:_CALLS], check.nodes, [types])
+        types, found = check.costs(ranges)
         proposed = {} if found is None else _proposed(check, types, found)
         if not proposed:
             break

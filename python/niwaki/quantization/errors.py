@@ -7,7 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 import torch
 
+from niwaki.lower.types import Types
 from niwaki.quantization.arithmetic import Float, FloatRun
+from niwaki.quantization.costs import Estimate, estimate
 from niwaki.quantization.inputs import Batch
 from niwaki.quantization.programs import Layer, Program
 from niwaki.quantization.ranges import Ranges
@@ -20,7 +22,7 @@ class Check:
     Args:
         program: the graph; it accepts the calls.
         floats: the float32 layer of each of niwaki's.
-        calls: inputs.
+        calls: inputs; few, for all values of a call are alive at once where costs are estimated.
 
     Attributes:
         nodes: whose values are compared.
@@ -30,6 +32,7 @@ class Check:
         self.program, self.floats, self.calls = program, floats, list(calls)
         self.nodes = measured_nodes(program)
         self._wanted = [self._answers(FloatRun(program, floats, self.nodes), call) for call in self.calls]
+        self._known: tuple[Ranges, Types, Estimate | None] | None = None
 
     def _answers(self, run: FloatRun, call: Batch) -> list[torch.Tensor]:
         run.call(call)
@@ -54,6 +57,17 @@ class Check:
                 change[index] += _square(a - b)
                 size[index] += _square(a)
         return [math.sqrt(a / b) if b > 0 else 0.0 for a, b in zip(change, size, strict=True)]
+
+    def estimates(self, kinds: Sequence[Types]) -> Estimate | None:
+        """What single roundings cost, for several assignments; None where the network has no gradient."""
+        return estimate(self.program, self.floats, self.calls, self.nodes, kinds)
+
+    def costs(self, ranges: Ranges) -> tuple[Types, Estimate | None]:
+        """The types that follow from ranges, and what single roundings cost with them."""
+        if self._known is None or self._known[0] is not ranges:
+            types = types_of(self.program, ranges)
+            self._known = ranges, types, self.estimates([types])
+        return self._known[1:]
 
 
 def _square(x: torch.Tensor) -> float:

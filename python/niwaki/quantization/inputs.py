@@ -122,10 +122,13 @@ class _Reader:
         batch = self._call(number, where, item)
         _check(where, batch)
         try:
-            inspect.signature(self._model.forward).bind(*batch.args, **batch.kwargs)
+            bound = inspect.signature(self._model.forward).bind(*batch.args, **batch.kwargs)
         except TypeError as error:
             raise ValueError(f"{where}: the network cannot be called with it: {error}.") from None
-        return batch
+        # In the order of forward, which that of graphs follows.
+        order = [name for name in bound.arguments if name in batch.kwargs]
+        named = {name: batch.kwargs[name] for name in [*order, *batch.kwargs]}
+        return Batch(batch.number, batch.args, named)
 
     def _call(self, number: int, where: str, item: Any) -> Batch:
         whole = self._transform is not None

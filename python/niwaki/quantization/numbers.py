@@ -84,44 +84,40 @@ def find_numbers(
         attach_ranges(model, Ranges())
         return Found(model)
     fill(calibration.layer_ranges(calibration.value_ranges()))
-    calls = _few(program, [*held.calls, *kept.calls], cutter)
+    calls = few_calls(program, [*held.calls, *kept.calls], cutter)
     fingerprint = calibration.programs.fingerprint
-    kinds = choose_kinds(Check(program, floats, calls), calibration.observers(), fingerprint)
+    check = Check(program, floats, calls)
+    kinds = choose_kinds(check, calibration.observers(), fingerprint)
     for batch in held.calls:
         calibration.observe(batch)
     ranges = ranges_of_kinds(calibration.observers(), kinds, fingerprint)
     fill(calibration.layer_ranges(ranges.values))
-    network = Calibrated(model, program, floats, ranges)
+    network = Calibrated(model, check, ranges)
     reasons: dict[str, str] = {}
     values: dict[str, float] = {}
     if config.precision == "auto":
-        network, reasons = _restructured(network, calls)
-        network, values = with_floats(network, calls)
+        network, reasons = _restructured(network)
+        network, values = with_floats(network)
     if config.correct_bias:
-        _correct(network, [call for call in kept.calls if program.accepts(call)], calls, cutter, progress=progress)
+        accepted = [call for call in kept.calls if network.check.program.accepts(call)]
+        _correct(network, accepted or calls, cutter, progress=progress)
     attach_ranges(network.model, network.ranges)
     return Found(network.model, reasons, values)
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A network, its graph, and the ranges of the graph's values.
+    """A network, something to measure its errors with, and the ranges of its graph's values.
 
     Attributes:
         model: with niwaki.nn layers.
-        program: its graph.
-        floats: for each of the layers, the float32 layer it stands for.
+        check: of its graph.
         ranges: of the values.
     """
 
     model: nn.Module
-    program: Program
-    floats: Mapping[Layer, Float]
+    check: Check
     ranges: Ranges
-
-    def check(self, calls: Sequence[Batch]) -> Check:
-        """Something to measure errors with."""
-        return Check(self.program, self.floats, calls)
 
 
 class _Filler:
@@ -142,7 +138,7 @@ class _Filler:
             )  # fmt: skip
 
 
-def _few(program: Program, calls: Sequence[Batch], cutter: Cutter) -> list[Batch]:
+def few_calls(program: Program, calls: Sequence[Batch], cutter: Cutter) -> list[Batch]:
     """A few inputs that the graph accepts, of the first calls."""
     chosen: list[Batch] = []
     count = 0
@@ -153,15 +149,15 @@ def _few(program: Program, calls: Sequence[Batch], cutter: Cutter) -> list[Batch
             if program.accepts(piece):
                 chosen.append(piece)
                 count += cutter.inputs(piece)
-    return chosen
+    return chosen or [call for call in calls if program.accepts(call)][:1]
 
 
-def _restructured(network: Calibrated, calls: Sequence[Batch]) -> tuple[Calibrated, dict[str, str]]:
+def _restructured(network: Calibrated) -> tuple[Calibrated, dict[str, str]]:
     """The network with the layers that are chosen for it, and by their names why."""
-    structure = choose_structure(network.check(calls), network.ranges)
+    structure = choose_structure(network.check, network.ranges)
     if not structure.dynamic and not structure.exact:
         return network, {}
-    changed = _apply(network, structure, calls[0])
+    changed = _apply(network, structure)
     if changed is None:
         return network, {}
     says = dict.fromkeys(structure.dynamic, "a range for each row: one for all would cost")
@@ -169,29 +165,29 @@ def _restructured(network: Calibrated, calls: Sequence[Batch]) -> tuple[Calibrat
     return changed, {layer.name: f"{words} {structure.costs[layer]:.1%} of the output" for layer, words in says.items()}
 
 
-def _apply(network: Calibrated, structure: Structure, call: Batch) -> Calibrated | None:
+def _apply(network: Calibrated, structure: Structure) -> Calibrated | None:
     """The network with other layers, captured again; None where its graph has changed in other ways, too."""
-    model = network.model
+    model, check = network.model, network.check
     for layer in structure.dynamic:
         assert isinstance(layer, Linear)
         layer.dynamic = True
     for layer in structure.exact:
-        exact = network.floats[layer]
+        exact = check.floats[layer]
         assert isinstance(exact, nn.Module)
         model = replace_module(model, layer, exact)
     programs = Programs(model)
-    program = programs.find(call)
-    names = None if program is None else _renamed(network.program, program)
+    program = programs.find(check.calls[0])
+    names = None if program is None else _renamed(check.program, program)
     if program is None or names is None:
         for layer in structure.dynamic:
             layer.dynamic = False
         for layer in structure.exact:
-            replace_module(model, network.floats[layer], layer)  # type: ignore[arg-type]
+            replace_module(model, check.floats[layer], layer)  # type: ignore[arg-type]
         return None
     values = {names[name]: pair for name, pair in network.ranges.values.items() if name in names}
     ranges = Ranges(programs.fingerprint, values)
-    left = {layer: found for layer, found in network.floats.items() if layer not in structure.exact}
-    return Calibrated(model, program, left, ranges)
+    left = {layer: found for layer, found in check.floats.items() if layer not in structure.exact}
+    return Calibrated(model, Check(program, left, check.calls), ranges)
 
 
 def _renamed(before: Program, after: Program) -> dict[str, str] | None:
@@ -205,23 +201,21 @@ def _renamed(before: Program, after: Program) -> dict[str, str] | None:
     return {origin(a): origin(b) for a, b in zip(old, new, strict=True)}
 
 
-def with_floats(network: Calibrated, calls: Sequence[Batch]) -> tuple[Calibrated, dict[str, float]]:
+def with_floats(network: Calibrated) -> tuple[Calibrated, dict[str, float]]:
     """The network with the values that are better float32; and these by their names for people, with their costs."""
-    ranges, costs = choose_floats(network.check(calls), network.ranges)
-    labels = {origin(node): label(node) for node in network.program.module.graph.nodes}
+    ranges, costs = choose_floats(network.check, network.ranges)
+    labels = {origin(node): label(node) for node in network.check.program.module.graph.nodes}
     named = {labels[name]: cost for name, cost in sorted(costs.items(), key=lambda item: -item[1])}
-    return Calibrated(network.model, network.program, network.floats, ranges), named
+    return Calibrated(network.model, network.check, ranges), named
 
 
-def _correct(
-    network: Calibrated, calls: Sequence[Batch], checked: Sequence[Batch], cutter: Cutter, *, progress: bool
-) -> None:
+def _correct(network: Calibrated, calls: Sequence[Batch], cutter: Cutter, *, progress: bool) -> None:
     """Corrects biases, where that lowers the errors of the network's results."""
-    check = network.check(checked)
+    check = network.check
     before = check.errors(network.ranges)
-    biases = {layer: layer.bias.clone() for layer in network.floats if layer.bias is not None}
-    types = types_of(network.program, network.ranges)
-    correct_biases(network.program, network.floats, types, calls, cutter, progress=progress)
+    biases = {layer: layer.bias.clone() for layer in check.floats if layer.bias is not None}
+    types = types_of(check.program, network.ranges)
+    correct_biases(check.program, check.floats, types, calls, cutter, progress=progress)
     if sum(error**2 for error in check.errors(network.ranges)) > sum(error**2 for error in before):
         for layer, bias in biases.items():
             assert layer.bias is not None

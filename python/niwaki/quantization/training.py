@@ -11,7 +11,14 @@ from torch.nn.utils import parametrize
 
 from niwaki.errors import NiwakiError
 from niwaki.layerwise.levels import Uniform
-from niwaki.modules import check_model, config_or_default, copy_model, named_layers, replace_module
+from niwaki.modules import (
+    check_model,
+    config_or_default,
+    copy_model,
+    keep_frozen,
+    named_layers,
+    replace_module,
+)  # fmt: skip
 from niwaki.nn.layers import Conv2d, Linear
 from niwaki.optimization.equalize import equalization_calls, equalize_with
 from niwaki.optimization.fold import BatchNorm, fold_shift, what_remains
@@ -19,10 +26,14 @@ from niwaki.optimization.optimize import OptimizeConfig, optimize
 from niwaki.optimization.pairs import find_pairs
 from niwaki.progress import track
 from niwaki.pruning.mask import set_mask
+from niwaki.quantization.bias import Kept
 from niwaki.quantization.calibrate import Calibration
 from niwaki.quantization.config import QuantizeConfig
+from niwaki.quantization.errors import Check
 from niwaki.quantization.fake import FoldedQuantizer, InputQuantizer, RowQuantizer, WeightQuantizer, fold_factor
+from niwaki.quantization.held_out import Cutter
 from niwaki.quantization.inputs import batches, check_calibration
+from niwaki.quantization.numbers import Calibrated, few_calls, with_floats
 from niwaki.quantization.quantize import quantize, swap_layers
 from niwaki.quantization.ranges import Ranges, attach_ranges
 
@@ -81,18 +92,19 @@ def prepare(
     items = check_calibration(calibration)
     items = items if hasattr(items, "__len__") and hasattr(items, "__getitem__") else list(items)
     first = next(batches(items, config.transform, model)).copy()
-    folded = optimize(model, args=first.args, kwargs=first.kwargs)
+    # Dropout is for training, and a frozen parameter stays frozen.
+    folded = optimize(model, OptimizeConfig(remove_dropout=False), args=first.args, kwargs=first.kwargs)
     if config.equalize:
         folded = equalize_with(folded, equalization_calls(items, config, model), config, progress=progress)
     quantized = quantize(folded, items, _nearest(config), progress=progress)
     found = {part.name: part for part in quantized.modules() if isinstance(part, (Conv2d, Linear))}
     prepared, norms = folded, {}
     if not fold_batch_norm:
-        plain = OptimizeConfig(fold_batch_norm=False, remove_dead_channels=False)
+        plain = OptimizeConfig(fold_batch_norm=False, remove_dropout=False, remove_dead_channels=False)
         prepared = optimize(model, plain, args=first.args, kwargs=first.kwargs)
         pairs, _ = find_pairs(prepared, first.args, first.kwargs)
         norms = {id(layer): norm for layer, norm in pairs if what_remains(norm) is not None}
-    prepared.requires_grad_(True)
+    keep_frozen(prepared, model)
     for name, layer in list(named_layers(prepared)):
         if name in found and found[name].weight.shape == layer.weight.shape:
             _attach(layer, found[name], norms.get(id(layer)), config, learned_steps, float(momentum))
@@ -213,11 +225,18 @@ def convert(
     for part in parts:
         _fill(part, layers[part.name])
     if calibration is not None:
-        observed = Calibration(model, {part: layers[part.name] for part in parts}, config)
+        floats = {part: layers[part.name] for part in parts}
+        observed, kept = Calibration(model, floats, config), Kept()
         items = track(check_calibration(calibration), "calibrating", progress)
-        for batch in batches(items, config.transform, prepared):
+        for batch in kept.watch(batches(items, config.transform, prepared)):
             observed.observe(batch)
-        attach_ranges(model, Ranges(observed.programs.fingerprint, _trained(observed)))
+        ranges = Ranges(observed.programs.fingerprint, _trained(observed))
+        program = observed.programs.first
+        if program is not None and config.precision == "auto":
+            calls = few_calls(program, kept.calls, Cutter(prepared))
+            network, _ = with_floats(Calibrated(model, Check(program, floats, calls), ranges))
+            ranges = network.ranges
+        attach_ranges(model, ranges)
     return model
 
 

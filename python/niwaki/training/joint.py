@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from niwaki.modules import check_model
+from niwaki.modules import check_model, keep_frozen
 from niwaki.optimization.equalize import equalization_calls, equalize_with
 from niwaki.optimization.optimize import OptimizeConfig, optimize
 from niwaki.pruning.config import PruneConfig
@@ -137,13 +137,15 @@ class JointTraining:
     def __iter__(self) -> Iterator[Phase]:
         transform = self._quantize.transform if self._quantize is not None else None
         first = next(batches(self._items, transform, self._model)).copy()
-        network = optimize(self._model, self._optimize, args=first.args, kwargs=first.kwargs)
+        # Dropout is for training.
+        plain = dataclasses.replace(self._optimize or OptimizeConfig(), remove_dropout=False)
+        network = optimize(self._model, plain, args=first.args, kwargs=first.kwargs)
         quantize = self._quantize
         if quantize is not None and quantize.equalize:
             calls = equalization_calls(self._items, quantize, self._model)
             network = follow_first(equalize_with(network, calls, quantize, progress=self._progress))
             quantize = dataclasses.replace(quantize, equalize=False)
-        network.requires_grad_(True)
+        keep_frozen(network, self._model)
         rounded = quantize is not None and quantize.codebook is None
         late = round(self._config.quantize_share * self._steps) if rounded else 0
         early = self._steps - late

@@ -18,10 +18,11 @@ _IDENTITIES = {
     "aten::dropout", "aten::feature_dropout", "aten::alpha_dropout", "aten::feature_alpha_dropout", "aten::to",
     "aten::_to_copy", "aten::type_as", "aten::positive", "aten::_conj", "aten::resolve_conj", "aten::resolve_neg",
     "aten::expand", "aten::expand_as", "aten::view", "aten::reshape", "aten::view_as", "aten::repeat", "aten::tile",
-    "aten::squeeze", "aten::flatten",
+    "aten::squeeze", "aten::flatten", "aten::slice",
 }  # fmt: skip
 _RESHAPES = {"aten::expand", "aten::expand_as", "aten::view", "aten::reshape", "aten::view_as", "aten::repeat",
              "aten::tile", "aten::squeeze", "aten::flatten"}  # fmt: skip
+_END = 2**63 - 1  # what torch writes where a slice has no end
 _LARGEST = 1 << 20  # elements of a constant that is larger than what it is computed from
 
 
@@ -55,7 +56,16 @@ def _identity(node: Node) -> Node | None:
         return None
     if operator_name(node) in _RESHAPES and (squeezed_sizes(node) or not _same_shape(before, after)):
         return None
+    if operator_name(node) == "aten::slice" and not _takes_all(node):
+        return None
     return source
+
+
+def _takes_all(node: Node) -> bool:
+    """Whether a slice is x[:]."""
+    given = arguments(node)
+    to_the_end = given["end"] is None or (isinstance(given["end"], int) and given["end"] == _END)
+    return given["start"] in (None, 0) and given["step"] == 1 and to_the_end
 
 
 def _same_shape(a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -77,6 +77,7 @@ def has_statistics(node: Node) -> str:
 class BatchNorm(Operator):
     computes = True
     bounds = True
+    only_float = ("aten::_native_batch_norm_legit_no_training", "aten::native_batch_norm", "aten::cudnn_batch_norm")
 
     def refusal(self, node: Node) -> str:
         if arguments(node).get("training"):
@@ -84,7 +85,7 @@ class BatchNorm(Operator):
         return has_statistics(node)
 
     def quantizable(self, node: Node) -> bool:
-        return operator_name(node) == "aten::batch_norm" and rank_of(node) in (2, 4)
+        return operator_name(node) not in self.only_float and rank_of(node) in (2, 4)
 
     def emit_u8(self, builder: Builder, node: Node) -> int:
         return emit_affine(builder, node, *coefficients(node))

@@ -53,8 +53,10 @@ def common_type(a: Any, b: Any) -> torch.dtype:
 
 
 def same_shape(a: Node, b: Node) -> bool:
-    """Whether two shapes are written alike."""
-    return _plain(a) == _plain(b)
+    """Whether two shapes are the same where neither is broadcast: what is written otherwise was found to be equal."""
+    x, y = _plain(a), _plain(b)
+    pairs = zip(x, y, strict=False)
+    return len(x) == len(y) and all(m == n or not (isinstance(m, int) or isinstance(n, int)) for m, n in pairs)
 
 
 def _plain(node: Node) -> list[object]:

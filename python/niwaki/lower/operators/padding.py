@@ -26,6 +26,7 @@ class Pad(Operator):
     """A uint8 form has the pad of images with a constant: zero is exact, and what lies far below becomes the lowest."""
 
     keeps = True
+    only_float = tuple(f"aten::{name}" for name in _MODES if _MODES[name] != "constant")
 
     @staticmethod
     def mode(node: Node) -> str:

@@ -89,6 +89,7 @@ def _without_batch(builder: Builder, node: Node, value: int) -> int:
 @register("aten::max_pool1d", "aten::max_pool2d", "aten::max_pool3d")
 class MaxPool(_Pool):
     keeps = True
+    only_float = ("aten::max_pool1d", "aten::max_pool3d")
 
     def emit_u8(self, builder: Builder, node: Node) -> int:
         qparams = builder.types.qparams(node)
@@ -105,6 +106,7 @@ class MaxPoolWithIndices(_Pool):
 class AvgPool(_Pool):
     function = "average"
     bounds = True
+    only_float = ("aten::avg_pool1d", "aten::avg_pool3d")
 
     def extra(self, node: Node) -> dict[str, Any]:
         given = arguments(node)
@@ -150,6 +152,7 @@ class _Adaptive(Operator):
 )  # fmt: skip
 class AdaptiveAvgPool(_Adaptive):
     bounds = True
+    only_float = ("aten::adaptive_avg_pool1d", "aten::adaptive_avg_pool3d", "aten::_adaptive_avg_pool3d")
 
     def quantizable(self, node: Node) -> bool:
         return _axes(node) == 2 and rank_of(node) == 4

@@ -30,6 +30,9 @@ class Operator:
     computes = False
     """Whether it is worth leaving torch for where the network has parts that stay there."""
 
+    only_float: tuple[str, ...] = ()
+    """Those of its operators that have no uint8 form, where it has one for others."""
+
     layer = False
     """Whether it always reads uint8: a convolution or linear layer with int8 weights."""
 
@@ -57,6 +60,10 @@ class Operator:
     def emit_u8(self, builder: Builder, node: Node) -> int:
         """Adds that form to the graph; returns the value that it makes."""
         raise AssertionError(f"{type(self).__name__} has no such form")
+
+    def has_u8(self, name: str) -> bool:
+        """Whether some calls of the operator of this name have that form."""
+        return type(self).emit_u8 is not Operator.emit_u8 and name not in self.only_float
 
     def unary(self, node: Node) -> bool:
         """Whether this call is a function of each element of one input alone: a table, where that is uint8."""

@@ -25,6 +25,10 @@ _MODES = {
 class Interpolate(Shape):
     """Each pixel a whole number of times has a uint8 form: [N, C, H, W], nearest."""
 
+    only_float = tuple(
+        f"aten::{name}" for name in _MODES if not name.endswith("2d") or not _MODES[name].startswith("nearest")
+    )
+
     def refusal(self, node: Node) -> str:
         if dtype_of(node) != torch.float32:
             return f"works on {dtype_of(node)}"

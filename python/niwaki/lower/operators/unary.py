@@ -104,6 +104,8 @@ def source_of(node: Node) -> Node:
 class Function(Unary):
     """Those that are one function of niwaki's."""
 
+    only_float = ("aten::isnan", "aten::isinf", "aten::isfinite")
+
     def refusal(self, node: Node) -> str:
         numbers = self._numbers(node)
         if not all(isinstance(number, (int, float)) for number in numbers):
