@@ -6,6 +6,7 @@
 #include "file/test_tools.h"
 #include "fuzz/checks.h"
 #include "fuzz/file_parts.h"
+#include "testing/emulation.h"
 #include "testing/test.h"
 
 namespace niwaki {
@@ -46,14 +47,15 @@ TEST(fuzz_parts_make_the_file_again) {
   }
 }
 
-// Every bit of the graph and of the table, with checksums that are right: what is accepted runs, the same on all instruction sets.
+// Every bit of the graph and of the table (one of each byte under an emulator), with checksums that are right: what is accepted runs, the same
+// on all instruction sets.
 void check_every_bit(const Graph& graph) {
   Folder folder;
   write_file(graph, folder.file("a.niwaki"));
   auto bytes = read_all(folder.file("a.niwaki"));
   const size_t end = bytes.size();
   for (size_t i = 64; i < end; ++i)
-    for (int bit = 0; bit < 8; ++bit) {
+    for (int bit = emulated() ? static_cast<int>(i % 8) : 0; bit < 8; bit += emulated() ? 8 : 1) {
       auto changed = bytes;
       changed[i] ^= static_cast<uint8_t>(1 << bit);
       fuzz::seal(changed);
