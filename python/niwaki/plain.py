@@ -45,7 +45,10 @@ def same_padding(
     """
     ends: list[int] = []
     for k, s, d, size in zip(kernel_size, stride, dilation, shape, strict=True):
-        whole = max(0, (-(-size // s) - 1) * s + d * (k - 1) + 1 - size)
+        reach = d * (k - 1) + 1
+        whole = ((size + s - 1) // s - 1) * s + reach - size
+        if reach < s:  # else it never is, and a size that is being captured stays a shorter expression
+            whole = max(0, whole)
         ends = [whole // 2, whole - whole // 2, *ends]
     return ends
 

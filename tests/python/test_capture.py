@@ -138,6 +138,25 @@ def test_a_branch_on_one_is_held_and_a_question_about_memory_is_not() -> None:
         assert not captured.refusal([torch.randn(1, 1, 8)]) and not captured.refusal([torch.randn(4, 9, 8)])
 
 
+def test_images_of_one_pixel_are_taken_where_the_network_takes_them() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.MaxPool2d(3, 2), nn.Conv2d(8, 8, 1), nn.Flatten(2))
+    captured = capture(net.eval(), (torch.randn(1, 3, 12, 10),))
+    for size in (5, 6, 7, 20):  # 5 and 6 leave one pixel, of which torch asks how it lies in memory
+        assert not captured.refusal([torch.randn(2, 3, size, 6)])
+
+
+@pytest.mark.parametrize("ask", [
+    lambda y: y.mean(1) if y.shape[2] == 1 else y.amax(1),
+    lambda y: y.squeeze(2),
+    lambda y: y.squeeze(),
+])  # fmt: skip
+def test_what_depends_on_a_size_of_one_is_refused(ask: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    conv = nn.Conv2d(3, 8, 3, bias=False)  # asks, too, before
+    captured = capture(Function(lambda m, x: ask(F.max_pool2d(m.conv(x), 2)), conv=conv), (torch.randn(2, 3, 12, 10),))
+    assert not captured.refusal([torch.randn(3, 3, 9, 9)])
+    assert "height//2) must be other than 2" in captured.refusal([torch.randn(2, 3, 4, 9)])
+
+
 def test_the_fingerprint_is_that_of_the_graph() -> None:
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
     prints = {capture(layer, (torch.randn(shape),)).fingerprint for shape in [(1, 5, 8), (3, 5, 8), (2, 1, 8)]}

@@ -58,7 +58,8 @@ def test_few_samples_are_kept_and_give_what_their_covariance_gives(monkeypatch: 
     rows = torch.randn(1, 3, 1152)
     assert torch.allclose(found.covariance.times(rows), wanted.covariance.times(rows), atol=1e-3)
     assert torch.allclose(found.cross(rows), wanted.cross(rows), atol=1e-3)
-    assert torch.allclose(found.mean, wanted.mean) and torch.allclose(found.reference_mean, wanted.reference_mean)
+    for mean, exact in [(found.mean, wanted.mean), (found.reference_mean, wanted.reference_mean)]:
+        assert torch.allclose(mean, exact, atol=1e-6)  # some are next to nothing
 
 
 def test_a_layer_too_wide_for_a_matrix_takes_fewer_samples(monkeypatch: pytest.MonkeyPatch) -> None:

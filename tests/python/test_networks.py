@@ -18,13 +18,8 @@ from niwaki._core import isas
 
 NAMES = (
     "resnet18",
-    "resnet34",
-    "resnet50",
-    "resnet101",
     "resnext50_32x4d",
-    "wide_resnet50_2",
     "vgg11",
-    "vgg16_bn",
     "mobilenet_v2",
     "squeezenet1_1",
     "densenet121",

@@ -6,13 +6,16 @@ import contextlib
 import inspect
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import nn
+from torch._dynamo import config as dynamo_config
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config as symbolic_config
+from torch.fx.experimental import proxy_tensor
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, ShapeEnv
 from torch.utils import _pytree as pytree
 
@@ -20,11 +23,22 @@ from niwaki.capture.captured import Captured, CapturedInput
 from niwaki.capture.evaluating import evaluating
 from niwaki.capture.fingerprint import fingerprint
 from niwaki.capture.overrides import FreeSizes
-from niwaki.capture.sizes import Expression, FreeSize, Guard, expression_of, guards_of, name_sizes
+from niwaki.capture.questions import Questions, squeezed
+from niwaki.capture.sizes import (
+    Expression,
+    FreeSize,
+    Guard,
+    evaluate,
+    expression_of,
+    guards_from,
+    guards_of,
+    name_sizes,
+)
 from niwaki.errors import NiwakiError, first_sentence
 
 
 _ROUNDING = 0.01
+_SEARCHED = 64  # sizes up to here, or twice the example's, are tried to find one that a guard excludes
 
 
 def capture(
@@ -51,16 +65,20 @@ def capture(
     kwargs = {name: named[name] for name in named if name in (kwargs or {})} | {
         name: value for name, value in (kwargs or {}).items() if name not in named
     }
-    exported = _export(module, args, kwargs, named if free else None)
-    inputs, sizes, guards = _conditions(exported)
+    wider = _of_two_images(module, args, kwargs) if free else None
+    exported, own = wider or _export(module, args, kwargs, named if free else None)
+    inputs, sizes, guards = _conditions(exported, own)
     pinned = [symbol for symbol, size in sizes.items() if size.hint == 1 and not _allows_two(symbol, sizes, guards)]
     if free and pinned:
-        wider = _of_two(module, args, kwargs, inputs, set(pinned))
+        wider = _of_two(module, args, kwargs, inputs, sizes, set(pinned))
         if wider is not None:
-            exported = wider
-            inputs, sizes, guards = _conditions(exported)
+            exported, own = wider
+            inputs, sizes, guards = _conditions(exported, own)
     if free:
-        guards = _without_ones(module, args, kwargs, inputs, sizes, guards, exported)
+        guards = _without_unlike(module, args, kwargs, inputs, sizes, guards, exported)
+    env = _inputs(exported)[1]
+    if env is not None:
+        guards += guards_from(squeezed(exported.graph), env, sizes)
     parameters = tuple(name for name, kind in _positional(module) if kind is not inspect.Parameter.VAR_POSITIONAL)
     return Captured(
         exported, inputs, sizes, guards, parameters, named, variadic, _keywords(module), fingerprint(exported)
@@ -68,11 +86,13 @@ def capture(
 
 
 def _conditions(
-    exported: ExportedProgram,
+    exported: ExportedProgram, own: Questions
 ) -> tuple[tuple[CapturedInput, ...], dict[str, FreeSize], tuple[Guard, ...]]:
     inputs, env = _inputs(exported)
     sizes = name_sizes([(info.name, info.dims) for info in inputs], exported.range_constraints, env)
-    return inputs, sizes, guards_of(env, sizes) if env is not None else ()
+    if env is None:
+        return inputs, sizes, ()
+    return inputs, sizes, guards_of(env, sizes, own.conditions if own.complete else None)
 
 
 def shapes_of(args: Any, kwargs: Any = None) -> tuple[Any, ...]:
@@ -124,6 +144,19 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
+@contextlib.contextmanager
+def _settings() -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        # A size of 1 is a size like any other: an example of one image does not tie the network to one image.
+        stack.enter_context(symbolic_config.patch(backed_size_oblivious=True))
+        # To know a tensor again costs more than to infer its sizes once more, where sizes are expressions.
+        stack.enter_context(dynamo_config.patch(fake_tensor_cache_enabled=False))
+        # How tensors lie in memory, which nobody reads, takes a third of the time.
+        if hasattr(proxy_tensor, "_extract_tensor_metadata"):
+            stack.enter_context(mock.patch.object(proxy_tensor, "_extract_tensor_metadata", lambda *_, **__: None))
+        yield
+
+
 def _all_free(value: Any) -> Any:
     return dict.fromkeys(range(value.dim()), Dim.AUTO) if isinstance(value, torch.Tensor) else None
 
@@ -134,20 +167,18 @@ def _first_free(value: Any) -> Any:
 
 def _export(
     module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], named: Mapping[str, Any] | None
-) -> ExportedProgram:
-    """`named`: the arguments whose sizes are free; None where none is.
+) -> tuple[ExportedProgram, Questions]:
+    """The graph, and what the module's code asked of sizes.
 
-    Where torch.export cannot follow all of them, first dims alone are free, then none: a size that is not free is a
-    number among the inputs' dims, and others are refused.
+    `named`: the arguments whose sizes are free; None where none is. Where torch.export cannot follow all of them, first
+    dims alone are free, then none: a size that is not free is a number among the inputs' dims, and others are refused.
     """
     levels = [] if named is None else [pytree.tree_map(free, dict(named)) for free in (_all_free, _first_free)]
     first: Exception | None = None
-    # A size of 1 is a size like any other: an example of one image does not tie the network to one image.
-    oblivious = symbolic_config.patch(backed_size_oblivious=True)
     for shapes in (*levels, None):
         try:
-            with evaluating(module), _quiet(), oblivious, FreeSizes():
-                return torch.export.export(module, args, dict(kwargs), dynamic_shapes=shapes, strict=False)
+            with evaluating(module), _quiet(), _settings(), Questions() as own, FreeSizes():
+                return torch.export.export(module, args, dict(kwargs), dynamic_shapes=shapes, strict=False), own
         except Exception as error:
             first = first or error
             if isinstance(error, GuardOnDataDependentSymNode):
@@ -177,26 +208,44 @@ def _allows_two(symbol: str, sizes: Mapping[str, FreeSize], guards: Sequence[Gua
     return sizes[symbol].high > 2 and all(guard.holds(hints) for guard in guards)
 
 
+def _of_two_images(
+    module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[ExportedProgram, Questions] | None:
+    """A capture for two of an example of one, which most networks' code takes for what it is."""
+    tensors = [leaf for leaf in pytree.tree_leaves((args, dict(kwargs))) if isinstance(leaf, torch.Tensor)]
+    if not tensors or any(tensor.dim() < 2 or len(tensor) != 1 for tensor in tensors):
+        return None
+    return _wider(module, args, kwargs, lambda tensor: torch.cat([tensor, tensor]))
+
+
 def _of_two(
     module: nn.Module,
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     inputs: Sequence[CapturedInput],
+    sizes: Mapping[str, FreeSize],
     pinned: set[str],
-) -> ExportedProgram | None:
-    """A capture for examples in which sizes of 1 that tie the graph to 1 are 2; None where that is another network."""
-    leaves, structure = pytree.tree_flatten((args, dict(kwargs)))
+) -> tuple[ExportedProgram, Questions] | None:
+    """A capture for examples in which sizes of 1 that tie the graph to 1 are 2."""
     position = iter(inputs)
-    wide = [
-        _resized(leaf, next(position).dims, pinned, 2) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves
-    ]
+    twos = {symbol: 2 if symbol in pinned else size.hint for symbol, size in sizes.items()}
+    return _wider(module, args, kwargs, lambda tensor: _resized(tensor, next(position).dims, twos))
+
+
+def _wider(
+    module: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    widen: Callable[[torch.Tensor], torch.Tensor],
+) -> tuple[ExportedProgram, Questions] | None:
+    """A capture for a wider example; None where that is another network."""
+    wide = pytree.tree_map(lambda leaf: widen(leaf) if isinstance(leaf, torch.Tensor) else leaf, (args, dict(kwargs)))
     try:
-        many, by_name = pytree.tree_unflatten(wide, structure)
-        named, _ = _bind(module, many, by_name)
-        exported = _export(module, many, by_name, named)
+        named, _ = _bind(module, *wide)
+        traced = _export(module, *wide, named)
     except (NiwakiError, TypeError):
         return None
-    return exported if _answers(module, exported, args, kwargs) else None
+    return traced if _answers(module, traced[0], args, kwargs) else None
 
 
 def _answers(module: nn.Module, exported: ExportedProgram, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
@@ -224,7 +273,7 @@ def _alike(wanted: Any, found: Any) -> bool:
     return bool(change <= _ROUNDING * wanted.double().nan_to_num(0, 0, 0).norm() + 1e-6)
 
 
-def _without_ones(
+def _without_unlike(
     module: nn.Module,
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
@@ -233,31 +282,42 @@ def _without_ones(
     guards: tuple[Guard, ...],
     exported: ExportedProgram,
 ) -> tuple[Guard, ...]:
-    """Without the guards that only keep a size from being 1, where the graph gives the module's answer for 1, too.
+    """Without the guards that only keep sizes from being a number, where the graph gives the module's answer for it.
 
     torch asks whether a size is 1 to know how tensors lie in memory, and a network's code may ask it, too. Which of
     the two it was, a run shows.
     """
-    hints = {symbol: size.hint for symbol, size in sizes.items()}
     leaves, structure = pytree.tree_flatten((args, dict(kwargs)))
-    for symbol in sizes:
-        ones = [guard for guard in guards if guard.holds(hints) and not guard.holds(hints | {symbol: 1})]
-        if not ones or any(each.relation != "!=" for guard in ones for case in guard.cases for each in case):
+    for guard in guards:
+        excluded = _excluded(guard, guards, sizes)
+        if guard not in guards or excluded is None:
             continue
         position = iter(inputs)
-        small = [
-            _resized(leaf, next(position).dims, {symbol}, 1) if isinstance(leaf, torch.Tensor) else leaf
-            for leaf in leaves
-        ]
-        few, by_name = pytree.tree_unflatten(small, structure)
-        if _answers(module, exported, few, by_name):
-            guards = tuple(guard for guard in guards if guard not in ones)
+        resized = [_resized(x, next(position).dims, excluded) if isinstance(x, torch.Tensor) else x for x in leaves]
+        other, by_name = pytree.tree_unflatten(resized, structure)
+        if _answers(module, exported, other, by_name):
+            guards = tuple(each for each in guards if each.holds(excluded))
     return guards
 
 
-def _resized(tensor: torch.Tensor, dims: tuple[Expression, ...], symbols: set[str], size: int) -> torch.Tensor:
-    """The first elements along the dims that have these symbols, repeated where there are fewer than `size`."""
+def _excluded(guard: Guard, guards: Sequence[Guard], sizes: Mapping[str, FreeSize]) -> dict[str, int] | None:
+    """Sizes near those of the example that guards of this kind alone exclude, among them this one."""
+    if not guard.only_unlike:
+        return None
+    hints = {symbol: size.hint for symbol, size in sizes.items()}
+    others = [each for each in guards if not each.only_unlike]
+    for symbol in guard.symbols:
+        for size in range(max(1, sizes[symbol].low), min(sizes[symbol].high, max(2 * hints[symbol], _SEARCHED)) + 1):
+            tried = hints | {symbol: size}
+            if not guard.holds(tried) and all(each.holds(tried) for each in others):
+                return tried
+    return None
+
+
+def _resized(tensor: torch.Tensor, dims: tuple[Expression, ...], sizes: Mapping[str, int]) -> torch.Tensor:
+    """A tensor of other sizes: its first elements along each axis, from the start again where there are too few."""
     for axis, dim in enumerate(dims):
-        if not isinstance(dim, int) and dim.is_Symbol and str(dim) in symbols:
-            tensor = torch.cat([tensor.narrow(axis, 0, 1)] * size, axis)
+        size = evaluate(dim, sizes)
+        if size != tensor.shape[axis]:
+            tensor = tensor.index_select(axis, torch.arange(size) % tensor.shape[axis])
     return tensor.contiguous()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +79,17 @@ class Guard:
     def holds(self, sizes: Mapping[str, int]) -> bool:
         """Whether it is true for these sizes."""
         return any(all(comparison.holds(sizes) for comparison in case) for case in self.cases)
+
+    @property
+    def only_unlike(self) -> bool:
+        """Whether all that it asks is that numbers are unlike."""
+        return all(comparison.relation == "!=" for case in self.cases for comparison in case)
+
+    @property
+    def symbols(self) -> list[str]:
+        """Those that it is about."""
+        sides = [side for case in self.cases for each in case for side in (each.left, each.right)]
+        return sorted({str(symbol) for side in sides if not isinstance(side, int) for symbol in side.free_symbols})
 
 
 def expression_of(size: Any) -> Expression:
@@ -164,15 +175,30 @@ def _word(axis: int, rank: int) -> str:
     return usual[axis] if usual else f"dim{axis}"
 
 
-def guards_of(env: ShapeEnv, sizes: Mapping[str, FreeSize]) -> tuple[Guard, ...]:
+def guards_of(env: ShapeEnv, sizes: Mapping[str, FreeSize], own: Iterable[Any] | None) -> tuple[Guard, ...]:
     """The conditions that torch.export met on its way, but for those that the ranges say already.
+
+    Args:
+        env: what holds them.
+        sizes: the free ones, by symbol.
+        own: the conditions of the network's own code; None where they are not known. Where they are, sizes that torch
+            alone wants unlike are left out: it asks for them to know how tensors lie in memory.
 
     Raises:
         NiwakiError: a condition has a form that a compiled network cannot check.
     """
+    met = guards_from([guard.expr for guard in env.guards], env, sizes)
+    if own is None:
+        return met
+    found = dict.fromkeys(guard for guard in met if not guard.only_unlike)
+    return tuple(found | dict.fromkeys(guards_from(own, env, sizes)))
+
+
+def guards_from(conditions: Iterable[Any], env: ShapeEnv, sizes: Mapping[str, FreeSize]) -> tuple[Guard, ...]:
+    """Guards that conditions hold, but for what the ranges say already. Raises NiwakiError as `guards_of`."""
     found: dict[str, Guard] = {}
-    for guard in env.guards:
-        expression = env.simplify(guard.expr)
+    for condition in conditions:
+        expression = env.simplify(condition)
         for part in expression.args if isinstance(expression, sympy.And) else (expression,):
             if part in (sympy.true, True) or _always(part, sizes) or (part.is_Relational and _within(part, sizes)):
                 continue
@@ -242,9 +268,20 @@ def _within(relation: Any, sizes: Mapping[str, FreeSize]) -> bool:
 def _message(expression: Any, sizes: Mapping[str, FreeSize]) -> str:
     used = sorted({str(symbol) for symbol in expression.free_symbols})
     where = "; ".join(f"{sizes[symbol].name} is {sizes[symbol].where}" for symbol in used if symbol in sizes)
+    return (
+        f"{_condition(expression, sizes)}, as in the example that the network was compiled with ({where}); "
+        "compile it with an example of the sizes that are wanted."
+    )
+
+
+def _condition(expression: Any, sizes: Mapping[str, FreeSize]) -> str:
     known = {symbol: sympy.Symbol(sizes[str(symbol)].name, integer=True)
              for symbol in expression.free_symbols if str(symbol) in sizes}  # fmt: skip
-    return (
-        f"{expression.xreplace(known)} must hold, as it did for the example that the network was compiled with "
-        f"({where}); compile it with an example of the sizes that are wanted."
-    )
+    word = next((word for kind, (_, word) in _RELATIONS.items() if isinstance(expression, kind)), "")
+    if not word:
+        return f"{expression.xreplace(known)} must hold"
+    left, right = expression.lhs, expression.rhs
+    number, rest = left.as_coeff_Add()
+    if right.is_number and not rest.is_number:
+        left, right = rest, right - number
+    return f"{left.xreplace(known)} must be {word} {right.xreplace(known)}"

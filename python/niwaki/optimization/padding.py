@@ -26,8 +26,7 @@ class SamePad2d(nn.Module):
         self.kernel_size, self.stride, self.dilation = kernel_size, stride, dilation
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        ends = same_padding(self.kernel_size, self.stride, self.dilation, x.shape[-2:])
-        return nn.functional.pad(x, ends) if any(ends) else x
+        return nn.functional.pad(x, same_padding(self.kernel_size, self.stride, self.dilation, x.shape[-2:]))
 
 
 def split_padding(model: nn.Module) -> nn.Module:
