@@ -249,7 +249,7 @@ def test_run_refuses(runner: Path, network, tmp_path: Path) -> None:
         (2, [path, "--expect", "a", "--expect", "b"], "the network has 1 output"),
         (3, ["missing.niwaki"], "there is no such file"),
         (3, [tmp_path / "bad.niwaki"], "cut short"),
-        (3, [path, "--size", "1"], "must be at least"),
+        (3, [path, "--size", "1"], "too small for its kernel"),
     ]:
         assert words in call(runner, *arguments, code=code)
     assert "usage: niwaki-run" in call(runner, "--help")
