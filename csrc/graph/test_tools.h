@@ -33,6 +33,23 @@ inline Tensors layer(std::vector<int64_t> shape, int weight = 1, int32_t bias = 
           {"bias", Tensor::copy_of(DType::i32, {shape[0]}, std::vector<int32_t>(outputs, bias).data())}};
 }
 
+// Tensors of `layers` recurrent layers that read `inputs` features and give `hidden`, or `projected` where that is not 0.
+inline Tensors recurrent_tensors(int64_t gates, int64_t inputs, int64_t hidden, int64_t layers, int64_t directions,
+                                 int64_t projected = 0) {
+  Tensors tensors;
+  const int64_t width = projected > 0 ? projected : hidden;
+  for (int64_t layer = 0; layer < layers; ++layer)
+    for (int64_t direction = 0; direction < directions; ++direction) {
+      const std::string end = "_l" + std::to_string(layer) + (direction == 1 ? "_reverse" : "");
+      tensors["w_ih" + end] = floats({gates * hidden, layer == 0 ? inputs : directions * width});
+      tensors["w_hh" + end] = floats({gates * hidden, width});
+      tensors["b_ih" + end] = floats({gates * hidden});
+      tensors["b_hh" + end] = floats({gates * hidden});
+      if (projected > 0) tensors["w_hr" + end] = floats({projected, hidden});
+    }
+  return tensors;
+}
+
 inline Attribute numbers(std::vector<double> values) { return values; }
 inline Attribute word(const char* value) { return std::string(value); }
 

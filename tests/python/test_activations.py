@@ -88,6 +88,11 @@ def test_dynamic_layers_by_pattern(x: torch.Tensor) -> None:
         assert torch.equal(copied(x), small(x))
     compiled = niwaki.compile(small, (x[:1],))
     assert float((compiled(x) - small(x)).abs().max()) < 0.05
+    # A layer by itself is one operator of the core, compiled or not: the same to the bit.
+    alone = niwaki.compile(narrow[True], (large,))
+    assert torch.equal(alone(large), narrow[True](large))
+    odd = torch.cat([large, torch.tensor([[float("inf")] * 8, [float("nan")] * 8])])
+    assert bool(narrow[True](odd)[-2:].isnan().all()) and torch.equal(narrow[True](odd)[:-2], narrow[True](large))
     assert [step.op for step in compiled.plan].count("dynamic_linear") == 1 and not compiled.plan.torch
     assert report.network.file_bytes and not report.network.no_file
 

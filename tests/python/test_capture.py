@@ -222,3 +222,46 @@ def test_shapes_tell_calls_apart() -> None:
     assert shapes_of((x,)) != shapes_of((x[:1],))
     assert shapes_of((x,)) != shapes_of((), {"x": x})
     assert shapes_of((x,)) != shapes_of((x.double(),))
+
+
+def _written(x: torch.Tensor) -> torch.Tensor:
+    x = x * 2
+    x[:, 1:3] += 1
+    x[:, 0].zero_()
+    return x
+
+
+@pytest.mark.parametrize(
+    "function",
+    [_written, lambda x: F.pad(x, (2, 1), mode="circular"), lambda x: x.transpose(0, 1).contiguous().view(-1)],
+    ids=["in place", "circular", "view"],
+)
+def test_sizes_may_be_one_where_torch_asks_about_memory(function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    class Made(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return function(x)
+
+    captured = capture(Made(), (torch.randn(4, 5, 8),))
+    for batch in (1, 3):
+        x = torch.randn(batch, 5, 8)
+        assert not captured.refusal([x])
+        assert torch.equal(captured.program()(x), function(x))
+
+
+def test_sizes_that_have_to_be_equal_are_one_together() -> None:
+    layer = nn.MultiheadAttention(8, 2, batch_first=True).eval()
+    captured = capture(layer, (torch.randn(2, 5, 8), torch.randn(2, 7, 8), torch.randn(2, 7, 8)))
+    args = [torch.randn(1, 3, 8), torch.randn(1, 4, 8), torch.randn(1, 4, 8)]
+    assert not captured.refusal(args)
+    with torch.no_grad():
+        torch.testing.assert_close(captured.program()(*args)[0], layer(*args)[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_other_floating_point_types_are_refused(dtype: torch.dtype) -> None:
+    x = torch.randn(2, 3, 8, 8, dtype=dtype)
+    word = str(dtype).removeprefix("torch.")
+    with pytest.raises(TypeError, match=f"Input 'x' is {word}; niwaki computes in float32, so pass it as .float"):
+        niwaki.compile(Net(), (x,))
+    with pytest.raises((TypeError, ValueError), match=word):
+        niwaki.compress(Net(), [x], progress=False)

@@ -13,6 +13,7 @@ from file_reader import crc32c
 from lowering import Function, compiled, images
 from torch import nn
 from torch.nn import functional as F
+from torch.utils import _pytree as pytree
 
 import niwaki
 from niwaki.cli import main
@@ -166,6 +167,46 @@ def test_bad_files(two, tmp_path: Path) -> None:
         path.write_bytes(whole[:length])
         with pytest.raises(niwaki.NiwakiError, match=r"net\.niwaki"):
             niwaki.load(path)
+
+
+class Three(nn.Module):
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.layer, self.function = nn.Linear(8, 4), function
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor, z: torch.Tensor):
+        return self.function(self.layer, x, y, z)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda layer, x, y, z: layer(z) + y.mean(-1, keepdim=True),
+        lambda layer, x, y, z: layer(y),
+        lambda layer, x, y, z: (z, layer(z)),
+    ],
+    ids=["read in another order", "not read", "returned"],
+)
+def test_inputs_of_a_file_are_those_of_the_module(function, tmp_path: Path) -> None:
+    model = Three(function).eval()
+    args = tuple(torch.randn(3, 8) for _ in range(3))
+    net = niwaki.compile(model, args)
+    net.save(tmp_path / "net.niwaki")
+    again = niwaki.load(tmp_path / "net.niwaki")
+    assert again.inputs == net.inputs
+    for found in (net(*args), again(*args)):
+        for a, b in zip(pytree.tree_leaves(found), pytree.tree_leaves(model(*args)), strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
+
+
+def test_what_a_file_cannot_hold_is_said(tmp_path: Path) -> None:
+    nothing = niwaki.compile(nn.Identity(), (torch.randn(2, 3),))
+    with pytest.raises(niwaki.NiwakiError, match="not written, because the network computes nothing"):
+        nothing.save(tmp_path / "net.niwaki")
+    unread = Three(lambda layer, x, y, z: layer(x)).eval()
+    x, odd = torch.randn(3, 8), torch.zeros(3, dtype=torch.uint8)
+    with pytest.raises(niwaki.NiwakiError, match="Input 'z' is uint8, which niwaki does not have, and nothing native"):
+        niwaki.compile(unread, (x, x, odd))
 
 
 def test_a_folder_that_is_missing(two, tmp_path: Path) -> None:

@@ -57,11 +57,12 @@ def capture(
 
     Raises:
         NiwakiError: torch.export cannot capture the module.
-        TypeError: args is not a tuple, or module is one that torch has compiled already.
+        TypeError: args is not a tuple, or an input is of a floating-point type other than float32.
     """
     if not isinstance(args, tuple):
         raise TypeError(f"The example inputs must be a tuple such as (x,), not {type(args).__name__}.")
     named, variadic = _bind(module, args, kwargs or {})
+    _check_types(named)
     kwargs = {name: named[name] for name in named if name in (kwargs or {})} | {
         name: value for name, value in (kwargs or {}).items() if name not in named
     }
@@ -128,6 +129,14 @@ def _bind(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
         ) from None
     variadic = next((name for name, kind in _positional(module) if kind is inspect.Parameter.VAR_POSITIONAL), "")
     return dict(bound.arguments), variadic
+
+
+def _check_types(named: Mapping[str, Any]) -> None:
+    for name, value in named.items():
+        for leaf in pytree.tree_leaves(value):
+            if isinstance(leaf, torch.Tensor) and leaf.dtype.is_floating_point and leaf.dtype != torch.float32:
+                kind = str(leaf.dtype).removeprefix("torch.")
+                raise TypeError(f"Input '{name}' is {kind}; niwaki computes in float32, so pass it as .float().")
 
 
 @contextlib.contextmanager

@@ -18,6 +18,8 @@ from niwaki.lower.canonical import canonicalize
 from niwaki.lower.dims import SizeMap
 from niwaki.lower.native import build_graph
 from niwaki.lower.nodes import (
+    DTYPES,
+    dtype_of,
     inherit,
     is_constant,
     is_getitem,
@@ -118,7 +120,7 @@ def build_program(captured: Captured, ranges: Ranges, source: str) -> Program:
     for part in parts:
         for node in part.outputs:
             numbers[node] = len(numbers)
-        given = _with_sizes(part, inputs)
+        given = _with_inputs(part, inputs, whole=len(parts) == 1)
         ins, outs = tuple(numbers[node] for node in given.inputs), tuple(numbers[node] for node in part.outputs)
         if part.native:
             stages.append(NativeStage(build_graph(given, captured, ranges, names, floats=floats), ins, outs))
@@ -167,18 +169,29 @@ def _refusals(captured: Captured) -> Callable[[Node], str]:
     return why
 
 
-def _with_sizes(part: Part, inputs: Sequence[Node]) -> Part:
-    """The part with the network's inputs among its own whose free sizes none of them has: it may compute with any."""
+def _with_inputs(part: Part, inputs: Sequence[Node], *, whole: bool) -> Part:
+    """The part with the network's inputs in their own order, and with more of them than it reads.
+
+    It may compute with any free size, so it gets inputs that have those which its own do not have. A part that is the
+    whole network gets all: in a file, the graph's inputs are the network's.
+    """
     known: set[str] = set()
     for node in part.inputs:
         known |= {str(size) for size in node.meta["val"].shape}
-    more = []
+    given = []
     for node in inputs:
         free = {str(size) for size in node.meta["val"].shape if isinstance(size, torch.SymInt)}
-        if node not in part.inputs and not free <= known:
-            more.append(node)
+        unread = node not in part.inputs
+        if unread and part.native and dtype_of(node) not in DTYPES:
+            raise NiwakiError(
+                f"Input '{node.target}' is {str(dtype_of(node)).removeprefix('torch.')}, which niwaki does not have, and "
+                "nothing native reads it. Leave it out of the arguments."
+            )
+        if not unread or not free <= known or (whole and part.native):
+            given.append(node)
             known |= free
-    return Part(part.native, part.nodes, (*part.inputs, *more), part.outputs, part.reasons)
+    made = [node for node in part.inputs if node not in inputs]
+    return Part(part.native, part.nodes, (*given, *made), part.outputs, part.reasons)
 
 
 def _results(module: GraphModule, inputs: Sequence[Node], source: str) -> tuple[list[Any], list[Node]]:

@@ -213,6 +213,8 @@ class Network:
                 f"{os.fspath(path)}: not written, because the network returns a {self._signature.unnamed}, a type that "
                 "files can't name. Return tensors in tuples, lists or dicts."
             )
+        if not self._stages:
+            raise NiwakiError(f"{os.fspath(path)}: not written, because the network computes nothing.")
         (stage,) = self._stages
         assert isinstance(stage, NativeStage)
         if image is not None:

@@ -11,7 +11,6 @@ import torch
 
 from niwaki._core import Graph
 from niwaki.nn.sessions import session_for
-from niwaki.quantization.affine import row_qparams
 
 # The core refuses a bias beyond this: it is added to a sum in int32.
 _INT32 = 2**31 - 1
@@ -219,8 +218,18 @@ def _(x, weight, weight_scale, bias, input_scale, input_zero_point):  # type: ig
     return x.new_empty([*x.shape[:-1], weight.shape[0]])
 
 
-# A graph whose inputs are whole numbers already: q - 128, in steps of 1.
-_UNIT, _MIDDLE = torch.tensor(1.0), torch.tensor(128, dtype=torch.int32)
+def _dynamic_graph(weight: torch.Tensor, weight_scale: torch.Tensor, bias: torch.Tensor | None) -> Graph:
+    with torch.inference_mode(False), torch.no_grad():
+        tensors = {
+            "weight": weight.detach().contiguous().numpy(),
+            "weight_scale": weight_scale.detach().contiguous().numpy(),
+            "bias": (torch.zeros(weight_scale.shape) if bias is None else bias.detach().contiguous()).numpy(),
+        }
+    graph = Graph()
+    x = graph.add_input("x", "float32", [graph.add_size("batch"), weight.shape[1]])
+    (y,) = graph.add_node("dynamic_linear", "dynamic_linear", [x], {}, tensors)
+    graph.add_output(y, "y")
+    return graph
 
 
 @torch.library.custom_op("niwaki::dynamic_linear", mutates_args=(), schema=_DYNAMIC_LINEAR)
@@ -232,7 +241,8 @@ def dynamic_linear(
     So what a row gives hangs on no other row, nor on what calibration saw.
 
     Args:
-        x: float32 [..., I], finite. Each row is quantized to uint8, with the scale and zero point of its range.
+        x: float32 [..., I]. Each row is quantized to uint8, with the scale and zero point of its range; a row with an
+            element that is not finite becomes NaN.
         weight: int8 [O, I], in -127 to 127.
         weight_scale: float32 [O].
         bias: float32 [O] or None.
@@ -248,18 +258,10 @@ def dynamic_linear(
     y = x.new_empty([*x.shape[:-1], weight.shape[0]])
     if y.numel() == 0:
         return y
-    rows = x.detach().reshape(-1, x.shape[-1])
-    scale, zero_point = row_qparams(rows)
-    steps = (rows / scale).round() + (zero_point - 128)
-    tensors = (weight, weight_scale, None, _UNIT, _MIDDLE)
-    session = session_for(weight, (weight_scale,), (), lambda: _graph("linear", weight.shape[1], {}, tensors))
-    steps = steps.contiguous()
-    session.run([(steps.data_ptr(), tuple(steps.shape))], [y.data_ptr()])
-    # The sums of w (q - 128): what is missing to w (q - zero point) is the same for the whole row.
-    missing = weight_scale * weight.sum(1, dtype=torch.int32)
-    flat = y.view(len(rows), -1)
-    flat.add_((128 - zero_point) * missing).mul_(scale)
-    return y if bias is None else y.add_(bias.detach())
+    session = session_for(weight, (weight_scale, bias), (), lambda: _dynamic_graph(weight, weight_scale, bias))
+    x = x.detach().contiguous()
+    session.run([(x.data_ptr(), (x.numel() // x.shape[-1], x.shape[-1]))], [y.data_ptr()])
+    return y
 
 
 @dynamic_linear.register_fake
