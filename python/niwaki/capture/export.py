@@ -25,20 +25,15 @@ from niwaki.capture.fingerprint import fingerprint
 from niwaki.capture.overrides import FreeSizes
 from niwaki.capture.questions import Questions, squeezed
 from niwaki.capture.sizes import (
-    Expression,
     FreeSize,
     Guard,
-    evaluate,
     expression_of,
     guards_from,
     guards_of,
     name_sizes,
 )
+from niwaki.capture.trial import Trial, answers, resized, widened
 from niwaki.errors import NiwakiError, first_sentence
-
-
-_ROUNDING = 0.01
-_SEARCHED = 64  # sizes up to here, or twice the example's, are tried to find one that a guard excludes
 
 
 def capture(
@@ -76,7 +71,7 @@ def capture(
             exported, own = wider
             inputs, sizes, guards = _conditions(exported, own)
     if free:
-        guards = _without_unlike(module, args, kwargs, inputs, sizes, guards, exported)
+        sizes, guards = widened(Trial(module, exported, args, kwargs, inputs), sizes, guards)
     env = _inputs(exported)[1]
     if env is not None:
         guards += guards_from(squeezed(exported.graph), env, sizes)
@@ -238,7 +233,7 @@ def _of_two(
     """A capture for examples in which sizes of 1 that tie the graph to 1 are 2."""
     position = iter(inputs)
     twos = {symbol: 2 if symbol in pinned else size.hint for symbol, size in sizes.items()}
-    return _wider(module, args, kwargs, lambda tensor: _resized(tensor, next(position).dims, twos))
+    return _wider(module, args, kwargs, lambda tensor: resized(tensor, next(position).dims, twos))
 
 
 def _wider(
@@ -254,79 +249,4 @@ def _wider(
         traced = _export(module, *wide, named)
     except (NiwakiError, TypeError):
         return None
-    return traced if _answers(module, traced[0], args, kwargs) else None
-
-
-def _answers(module: nn.Module, exported: ExportedProgram, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-    """Whether the graph gives the module's answer for these inputs."""
-    try:
-        with evaluating(module):
-            wanted = pytree.tree_leaves(module(*args, **kwargs))
-            program: Any = exported.module(check_guards=False)
-            found = pytree.tree_leaves(program(*args, **kwargs))
-    except Exception:  # the module refuses such inputs, or the graph is another one for them
-        return False
-    return len(wanted) == len(found) and all(map(_alike, wanted, found))
-
-
-def _alike(wanted: Any, found: Any) -> bool:
-    """Whether they are the same but for rounding, also that of layers in int8."""
-    if not isinstance(wanted, torch.Tensor):
-        return bool(wanted == found)
-    if not isinstance(found, torch.Tensor) or wanted.shape != found.shape or wanted.dtype != found.dtype:
-        return False
-    if not wanted.is_floating_point():
-        return torch.equal(wanted, found)
-    same = (wanted == found) | (wanted.isnan() & found.isnan())  # infinities, too
-    change = (wanted.double() - found.double()).masked_fill(same, 0).norm()
-    return bool(change <= _ROUNDING * wanted.double().nan_to_num(0, 0, 0).norm() + 1e-6)
-
-
-def _without_unlike(
-    module: nn.Module,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    inputs: Sequence[CapturedInput],
-    sizes: Mapping[str, FreeSize],
-    guards: tuple[Guard, ...],
-    exported: ExportedProgram,
-) -> tuple[Guard, ...]:
-    """Without the guards that only keep sizes from being a number, where the graph gives the module's answer for it.
-
-    torch asks whether a size is 1 to know how tensors lie in memory, and a network's code may ask it, too. Which of
-    the two it was, a run shows.
-    """
-    leaves, structure = pytree.tree_flatten((args, dict(kwargs)))
-    for guard in guards:
-        excluded = _excluded(guard, guards, sizes)
-        if guard not in guards or excluded is None:
-            continue
-        position = iter(inputs)
-        resized = [_resized(x, next(position).dims, excluded) if isinstance(x, torch.Tensor) else x for x in leaves]
-        other, by_name = pytree.tree_unflatten(resized, structure)
-        if _answers(module, exported, other, by_name):
-            guards = tuple(each for each in guards if each.holds(excluded))
-    return guards
-
-
-def _excluded(guard: Guard, guards: Sequence[Guard], sizes: Mapping[str, FreeSize]) -> dict[str, int] | None:
-    """Sizes near those of the example that guards of this kind alone exclude, among them this one."""
-    if not guard.only_unlike:
-        return None
-    hints = {symbol: size.hint for symbol, size in sizes.items()}
-    others = [each for each in guards if not each.only_unlike]
-    for symbol in guard.symbols:
-        for size in range(max(1, sizes[symbol].low), min(sizes[symbol].high, max(2 * hints[symbol], _SEARCHED)) + 1):
-            tried = hints | {symbol: size}
-            if not guard.holds(tried) and all(each.holds(tried) for each in others):
-                return tried
-    return None
-
-
-def _resized(tensor: torch.Tensor, dims: tuple[Expression, ...], sizes: Mapping[str, int]) -> torch.Tensor:
-    """A tensor of other sizes: its first elements along each axis, from the start again where there are too few."""
-    for axis, dim in enumerate(dims):
-        size = evaluate(dim, sizes)
-        if size != tensor.shape[axis]:
-            tensor = tensor.index_select(axis, torch.arange(size) % tensor.shape[axis])
-    return tensor.contiguous()
+    return traced if answers(module, traced[0], args, kwargs) else None

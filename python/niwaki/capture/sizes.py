@@ -86,6 +86,11 @@ class Guard:
         return all(comparison.relation == "!=" for case in self.cases for comparison in case)
 
     @property
+    def only_equal(self) -> bool:
+        """Whether all that it asks is that numbers are equal."""
+        return all(comparison.relation == "==" for case in self.cases for comparison in case)
+
+    @property
     def symbols(self) -> list[str]:
         """Those that it is about."""
         sides = [side for case in self.cases for each in case for side in (each.left, each.right)]
