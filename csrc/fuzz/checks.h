@@ -6,6 +6,8 @@
 #include <span>
 #include <string>
 
+#include "base/arch.h"
+
 namespace niwaki::fuzz {
 
 // The memory that reading may take, the copy of the bytes included: ten times the file, the reader's room for small files (1 MiB), and what
@@ -16,8 +18,8 @@ inline constexpr double kMostSeconds = 1.0;  // of processor time
 // Reads the bytes and unpacks their tensors: an Error or a graph, within the memory and the time.
 std::string check_reading(std::span<const uint8_t> bytes);
 
-// Runs what the reader accepts, packed for every instruction set of this machine, on numbers of all kinds: an Error, or the same
-// answer to the last bit. Networks that are too large for the budget are packed but not run; memory beyond it is refused to them.
-std::string check_running(std::span<const uint8_t> bytes);
+// Runs what the reader accepts, packed for each of these instruction sets, on numbers of all kinds: an Error, or the same answer to the last
+// bit. Networks that are too large for the budget are packed but not run; memory beyond it is refused to them.
+std::string check_running(std::span<const uint8_t> bytes, std::span<const Isa> isas = supported_isas());
 
 }  // namespace niwaki::fuzz

@@ -47,19 +47,26 @@ TEST(fuzz_parts_make_the_file_again) {
   }
 }
 
+// The reference beside one of the others, in turn. Under an emulator that is the best of the emulated CPU.
+std::vector<Isa> two_isas(size_t turn) {
+  const std::vector<Isa>& all = supported_isas();
+  if (all.size() < 2) return all;
+  return {all.front(), emulated() ? all.back() : all[1 + turn % (all.size() - 1)]};
+}
+
 // Every bit of the graph and of the table (one of each byte under an emulator), with checksums that are right: what is accepted runs, the same
-// on all instruction sets.
+// on two instruction sets.
 void check_every_bit(const Graph& graph) {
   Folder folder;
   write_file(graph, folder.file("a.niwaki"));
   auto bytes = read_all(folder.file("a.niwaki"));
   const size_t end = bytes.size();
   for (size_t i = 64; i < end; ++i)
-    for (int bit = emulated() ? static_cast<int>(i % 8) : 0; bit < 8; bit += emulated() ? 8 : 1) {
+    for (size_t bit = emulated() ? i % 8 : 0; bit < 8; bit += emulated() ? 8 : 1) {
       auto changed = bytes;
       changed[i] ^= static_cast<uint8_t>(1 << bit);
       fuzz::seal(changed);
-      const std::string wrong = fuzz::check_running(changed);
+      const std::string wrong = fuzz::check_running(changed, two_isas(i + bit));
       if (!wrong.empty())
         testing::fail(__FILE__, __LINE__, "byte " + std::to_string(i) + ", bit " + std::to_string(bit) + ": " + wrong);
     }

@@ -1,6 +1,7 @@
-// niwaki_tests [PART OF A NAME ...]: runs the tests whose name contains one of the parts, or all.
+// niwaki_tests [PART OF A NAME ...]: runs the tests whose name contains one of the parts, or all. Names those that take long.
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <exception>
 
 #include "testing/test.h"
@@ -28,6 +29,7 @@ int main(int argc, char** argv) {
     for (int i = 1; i < argc; ++i) wanted = wanted || std::strstr(test.name, argv[i]) != nullptr;
     if (!wanted) continue;
     failures_of_test = 0;
+    const std::clock_t begin = std::clock();
     try {
       test.run();
     } catch (const Stop&) {
@@ -36,6 +38,8 @@ int main(int argc, char** argv) {
     }
     if (failures_of_test > 0) std::printf("FAILED %s (%d checks)\n", test.name, failures_of_test);
     (failures_of_test > 0 ? failed : passed) += 1;
+    const double seconds = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
+    if (seconds > 1.0) std::printf("%s: %.1f s of processor time\n", test.name, seconds);
     std::fflush(stdout);
   }
   std::printf("%d passed, %d failed\n", passed, failed);

@@ -99,37 +99,52 @@ Layer make_layer(const Case& c, Random& random, const Variant& variant) {
   return layer;
 }
 
-// What the layer computes, by the contract of docs/architecture.md.
-void expect(const Layer& layer, std::vector<uint8_t>& bytes, std::vector<float>& floats) {
+// What the layer computes, by the contract of docs/architecture.md: NCHW.
+struct Expected {
+  std::vector<uint8_t> bytes;
+  std::vector<float> floats;
+};
+
+// The sums of one output channel of one image, [out_height * out_width].
+std::vector<int64_t> sums_of(const Layer& layer, int32_t n, int32_t o) {
   const Case& c = layer.shape;
-  const ConvParams& p = layer.params;
   const int32_t ins = c.channels / c.groups, outs = c.outputs / c.groups;
-  for (int32_t n = 0; n < c.images; ++n)
-    for (int32_t o = 0; o < c.outputs; ++o)
-      for (int32_t y = 0; y < layer.out_height; ++y)
-        for (int32_t x = 0; x < layer.out_width; ++x) {
-          int64_t sum = layer.bias[static_cast<std::size_t>(o)];
-          for (int32_t i = 0; i < ins; ++i)
-            for (int32_t ky = 0; ky < c.kernel_h; ++ky)
-              for (int32_t kx = 0; kx < c.kernel_w; ++kx) {
-                const int32_t iy = y * c.stride_h - c.pad + ky * c.dilation_h, ix = x * c.stride_w - c.pad + kx * c.dilation_w;
-                if (iy < 0 || iy >= c.height || ix < 0 || ix >= c.width) continue;
-                const int64_t channel = o / outs * ins + i;
-                const int32_t q =
-                    layer.in[static_cast<std::size_t>(((n * int64_t{c.channels} + channel) * c.height + iy) * c.width + ix)];
-                sum += (q - p.in_zero) *
-                       layer.weight[static_cast<std::size_t>(((int64_t{o} * ins + i) * c.kernel_h + ky) * c.kernel_w + kx)];
-              }
-          float t = static_cast<float>(static_cast<int32_t>(sum)) * layer.multiplier[static_cast<std::size_t>(o)];
-          floats.push_back(t);
-          if (p.has_residual) {
-            const float r = static_cast<float>(layer.residual[bytes.size()] - p.residual_zero) * p.residual_scale;
-            t = t + r;
+  std::vector<int64_t> sums(static_cast<std::size_t>(int64_t{layer.out_height} * layer.out_width),
+                            layer.bias[static_cast<std::size_t>(o)]);
+  const int8_t* weight = layer.weight.data() + int64_t{o} * ins * c.kernel_h * c.kernel_w;
+  for (int32_t i = 0; i < ins; ++i)
+    for (int32_t ky = 0; ky < c.kernel_h; ++ky)
+      for (int32_t kx = 0; kx < c.kernel_w; ++kx) {
+        const int32_t w = *weight++;
+        if (w == 0) continue;
+        const uint8_t* plane = layer.in.data() + (n * int64_t{c.channels} + o / outs * ins + i) * c.height * c.width;
+        for (int32_t y = 0; y < layer.out_height; ++y)
+          for (int32_t x = 0; x < layer.out_width; ++x) {
+            const int32_t iy = y * c.stride_h - c.pad + ky * c.dilation_h, ix = x * c.stride_w - c.pad + kx * c.dilation_w;
+            if (iy < 0 || iy >= c.height || ix < 0 || ix >= c.width) continue;
+            sums[static_cast<std::size_t>(y * layer.out_width + x)] += (plane[iy * c.width + ix] - layer.params.in_zero) * w;
           }
-          double clamped = std::fmax(t, static_cast<float>(p.low - p.out_zero));
-          clamped = std::fmin(clamped, static_cast<double>(p.high - p.out_zero));
-          bytes.push_back(static_cast<uint8_t>(std::nearbyint(clamped) + p.out_zero));
+      }
+  return sums;
+}
+
+Expected expect(const Layer& layer) {
+  const ConvParams& p = layer.params;
+  Expected expected;
+  for (int32_t n = 0; n < layer.shape.images; ++n)
+    for (int32_t o = 0; o < layer.shape.outputs; ++o)
+      for (const int64_t sum : sums_of(layer, n, o)) {
+        float t = static_cast<float>(static_cast<int32_t>(sum)) * layer.multiplier[static_cast<std::size_t>(o)];
+        expected.floats.push_back(t);
+        if (p.has_residual) {
+          const float r = static_cast<float>(layer.residual[expected.bytes.size()] - p.residual_zero) * p.residual_scale;
+          t = t + r;
         }
+        double clamped = std::fmax(t, static_cast<float>(p.low - p.out_zero));
+        clamped = std::fmin(clamped, static_cast<double>(p.high - p.out_zero));
+        expected.bytes.push_back(static_cast<uint8_t>(std::nearbyint(clamped) + p.out_zero));
+      }
+  return expected;
 }
 
 // NCHW bytes into planes; lanes that belong to no channel or pixel hold `fill`.
@@ -155,12 +170,9 @@ struct Held {
 };
 
 // expected_pixels: see ConvParams; small odd numbers choose the kernels with outputs along the vectors.
-void check_layer(Layer layer, Isa isa, ConvKind kind, int threads, int64_t expected_pixels = 0) {
+void check_layer(Layer& layer, const Expected& expected, Isa isa, ConvKind kind, int threads, int64_t expected_pixels = 0) {
   layer.params.expected_pixels = expected_pixels;
   const Case& c = layer.shape;
-  std::vector<uint8_t> bytes;
-  std::vector<float> floats;
-  expect(layer, bytes, floats);
   const ConvWeights weights{layer.weight.data(), layer.bias.data(), layer.multiplier.data()};
   const auto packed = pack_conv(layer.params, weights, isa, kind);
   if (kind != ConvKind::automatic && c.groups == 1) CHECK_EQ(packed->sparse(), kind == ConvKind::sparse);
@@ -174,7 +186,7 @@ void check_layer(Layer layer, Isa isa, ConvKind kind, int threads, int64_t expec
   Buffer scratch(static_cast<std::size_t>(packed->scratch_bytes(in.planes, out.planes) * threads));
   std::memset(scratch.data(), 0xEE, scratch.size());
   const Planes no_residual{};
-  std::vector<float> got(floats.size(), std::nanf(""));
+  std::vector<float> got(expected.floats.size(), std::nanf(""));
   // Twice: the second run must not find anything that the first left.
   for (int run = 0; run < 2; ++run)
     packed->run(in.planes, out.planes, layer.params.float_output ? got.data() : nullptr,
@@ -185,7 +197,7 @@ void check_layer(Layer layer, Isa isa, ConvKind kind, int threads, int64_t expec
     for (int32_t o = 0; o < c.outputs; ++o)
       for (int32_t y = 0; y < layer.out_height; ++y)
         for (int32_t x = 0; x < layer.out_width; ++x, ++i)
-          wrong += layer.params.float_output ? !(got[i] == floats[i]) : out.at(n, o, y, x) != bytes[i];
+          wrong += layer.params.float_output ? !(got[i] == expected.floats[i]) : out.at(n, o, y, x) != expected.bytes[i];
   if (wrong > 0) {
     std::ostringstream text;
     text << packed->kernel() << ": " << wrong << " of " << i << " wrong at n" << c.images << " c" << c.channels << " " << c.height
@@ -238,39 +250,33 @@ const Case kCases[] = {
     {3, 8, 7, 7, 8, 5, 5, 1, 1, 2, 1, 1, 1, 0.0},
 };
 
-void sweep(Isa isa) {
-  Random random(static_cast<uint64_t>(isa) + 7);
-  for (const Case& c : kCases) {
-    for (const Variant& variant : kVariants) {
-      const Layer layer = make_layer(c, random, variant);
-      for (const ConvKind kind : {ConvKind::automatic, ConvKind::dense, ConvKind::sparse}) {
-        check_layer(layer, isa, kind, 1);
-        if (!variant.extreme && !variant.plain) check_layer(layer, isa, kind, 3);
-        if (kind == ConvKind::dense) check_layer(layer, isa, kind, 1 + variant.residual, 1);
-      }
-    }
-  }
-}
-
-TEST(conv_scalar_matches_the_formula) {
-  if (!testing::emulated() || supported_isas().size() <= 2) sweep(Isa::scalar);
-}
-
+// The expected values are worked out once for all instruction sets: they cost more than the kernels.
 TEST(conv_of_every_isa_matches_the_formula) {
-  for (const Isa isa : testing::swept_isas())
-    if (isa != Isa::scalar) sweep(isa);
+  Random random(7);
+  for (const Case& c : kCases)
+    for (const Variant& variant : kVariants) {
+      Layer layer = make_layer(c, random, variant);
+      const Expected expected = expect(layer);
+      for (const Isa isa : testing::swept_isas())
+        for (const ConvKind kind : {ConvKind::automatic, ConvKind::dense, ConvKind::sparse}) {
+          check_layer(layer, expected, isa, kind, 1);
+          if (!variant.extreme && !variant.plain) check_layer(layer, expected, isa, kind, 3);
+          if (kind == ConvKind::dense) check_layer(layer, expected, isa, kind, 1 + variant.residual, 1);
+        }
+    }
 }
 
 // Planes from one pixel to past the widest tile, so that every remainder of a tile and of a vector comes up.
 TEST(conv_tile_edges) {
   Random random(3);
-  for (const Isa isa : testing::swept_isas()) {
-    for (int32_t width = 1; width <= 150; width += width < 70 ? 1 : 13) {
-      const Case c{1, 8, 1, width, 12, 1, 3, 1, 1, 1, 1, 1, 1, 0.5};
-      const Layer layer = make_layer(c, random, {.residual = width % 2 == 0});
-      check_layer(layer, isa, ConvKind::dense, 1);
-      check_layer(layer, isa, ConvKind::dense, 1, 1);
-      check_layer(layer, isa, ConvKind::sparse, 1);
+  for (int32_t width = 1; width <= 150; width += width < 70 ? 1 : 13) {
+    const Case c{1, 8, 1, width, 12, 1, 3, 1, 1, 1, 1, 1, 1, 0.5};
+    Layer layer = make_layer(c, random, {.residual = width % 2 == 0});
+    const Expected expected = expect(layer);
+    for (const Isa isa : testing::swept_isas()) {
+      check_layer(layer, expected, isa, ConvKind::dense, 1);
+      check_layer(layer, expected, isa, ConvKind::dense, 1, 1);
+      check_layer(layer, expected, isa, ConvKind::sparse, 1);
     }
   }
 }

@@ -88,7 +88,7 @@ UnaryParams params_of(const Case& c) { return {*find_unary(c.name), ElementType:
 // Floats from all over the range, as many of each size, and those around zero and one.
 std::vector<float> sweep() {
   std::vector<float> all = special_floats();
-  for (uint64_t bits = 0; bits <= 0xffffffffu; bits += emulated() ? 1000003 : 16411)
+  for (uint64_t bits = 0; bits <= 0xffffffffu; bits += emulated() ? 1000003 : 40009)
     all.push_back(float_of_bits(static_cast<uint32_t>(bits)));
   for (int i = 0; i < rounds(30000); ++i) all.push_back(static_cast<float>(i - rounds(15000)) * 4e-4f);
   return all;

@@ -78,23 +78,23 @@ TEST(interpolate_linear_and_cubic) {
     std::vector<float> in(static_cast<std::size_t>(planes * volume(p.in)));
     for (float& value : in) value = random.real(-1.0f, 1.0f);
     const std::vector<float> reference = run(interpolate_kernels()[0], p, in, planes, 1);
+    std::vector<std::vector<std::pair<int64_t, double>>> taps[3];  // of each place along each axis
+    for (std::size_t axis = 0; axis < 3; ++axis)
+      for (int64_t i = 0; i < p.out[axis]; ++i) taps[axis].push_back(naive_taps(p, axis, i));
     std::size_t index = 0;
-    for (int64_t plane = 0; plane < planes; ++plane) {
-      for (int64_t z = 0; z < p.out[0]; ++z) {
-        for (int64_t y = 0; y < p.out[1]; ++y) {
-          for (int64_t x = 0; x < p.out[2]; ++x, ++index) {
+    for (int64_t plane = 0; plane < planes; ++plane)
+      for (const auto& along_z : taps[0])
+        for (const auto& along_y : taps[1])
+          for (const auto& along_x : taps[2]) {
             double wanted = 0.0;
-            for (const auto& [tz, wz] : naive_taps(p, 0, z))
-              for (const auto& [ty, wy] : naive_taps(p, 1, y))
-                for (const auto& [tx, wx] : naive_taps(p, 2, x))
-                  wanted +=
-                      wz * wy * wx *
-                      static_cast<double>(in[static_cast<std::size_t>(((plane * p.in[0] + tz) * p.in[1] + ty) * p.in[2] + tx)]);
-            CHECK(std::abs(static_cast<double>(reference[index]) - wanted) < 5e-5);  // a place among 20 pixels is known to 2e-6
+            for (const auto& [z, wz] : along_z)
+              for (const auto& [y, wy] : along_y)
+                for (const auto& [x, wx] : along_x)
+                  wanted += wz * wy * wx *
+                            static_cast<double>(in[static_cast<std::size_t>(((plane * p.in[0] + z) * p.in[1] + y) * p.in[2] + x)]);
+            // A place among 20 pixels is known to 2e-6.
+            CHECK(std::abs(static_cast<double>(reference[index++]) - wanted) < 5e-5);
           }
-        }
-      }
-    }
     for (const InterpolateKernel* kernel : runnable(interpolate_kernels()))
       for (const int threads : {1, 3})
         if (run(*kernel, p, in, planes, threads) != reference) fail(__FILE__, __LINE__, kernel->name);

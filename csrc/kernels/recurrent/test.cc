@@ -175,7 +175,7 @@ TEST(recurrent_layers_equal_their_formulas_and_the_same_bits_everywhere) {
                           {{kind, 9, 20, 0, 3, 2, true}, 5, 3},
                           {{kind, 3, 7, 0, 2, 2, false}, 4, 1, false, false},
                           {{kind, 2, 5, 0, 4, 1, false}, 300, 1},
-                          {{kind, 40, 100, 0, 1, 2, false}, 3, 300},
+                          {{kind, 12, 36, 0, 1, 2, false}, 3, 300},
                           {{lstm, 6, 21, 9, 2, 2, true}, 4, 3},
                           {{lstm, 6, 70, 60, 1, 1, false}, 9, 2, true, false}};
     for (const Case& c : cases) {
