@@ -16,7 +16,6 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from niwaki.errors import NiwakiError, first_sentence
-from niwaki.plain import pads_same
 
 Config = TypeVar("Config")
 
@@ -194,7 +193,6 @@ def check_skips(model: nn.Module, patterns: tuple[str, ...], what: str) -> None:
 def check_names(model: nn.Module, patterns: Mapping[str, Iterable[str]], where: str) -> None:
     """As `check_skips`, for the patterns of several options; `dynamic` is about linear layers alone."""
     names = [name for name, _ in named_layers(model)]
-    names += [f"{name}.conv" for name, layer in named_layers(model) if pads_same(layer)]  # what optimize makes of it
     names += [name for name, module in model.named_modules() if isinstance(module, nn.LSTM)]
     linear = [name for name, layer in named_layers(model) if isinstance(layer, nn.Linear)]
     for option, listed in patterns.items():

@@ -192,8 +192,8 @@ def test_their_names_are_those_of_the_parts() -> None:
     assert [row.scheme for row in report] == ["float32", "int8"]
     with pytest.raises(ValueError, match=r"niwaki.compress: skip pattern '0' matches no .*'0.conv'"):
         niwaki.compress(net, x, quantize=niwaki.QuantizeConfig(skip=("0",)))
-    quantized = niwaki.quantize(net, x, niwaki.QuantizeConfig(skip=("0",)))  # without niwaki.optimize it is as it was
-    assert type(quantized[0]) is Same
+    quantized = niwaki.quantize(net, x, niwaki.QuantizeConfig(skip=("0.conv",)))
+    assert type(quantized[0].conv) is nn.Conv2d and type(quantized[2]) is niwaki.nn.Conv2d
 
 
 class PadsTwice(nn.Module):

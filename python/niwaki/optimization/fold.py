@@ -8,6 +8,13 @@ from torch import nn
 from niwaki.modules import replace_module
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
+Foldable = nn.Linear | nn.modules.conv._ConvNd
+_Transposed = nn.modules.conv._ConvTransposeNd
+
+
+def outputs_of(layer: Foldable) -> int:
+    """How many output channels a layer has."""
+    return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
 
 
 def what_remains(norm: BatchNorm) -> nn.Module | None:
@@ -21,7 +28,7 @@ def what_remains(norm: BatchNorm) -> nn.Module | None:
     return None
 
 
-def fold_batch_norm(model: nn.Module, layer: nn.Conv2d | nn.Linear, norm: BatchNorm) -> nn.Module:
+def fold_batch_norm(model: nn.Module, layer: Foldable, norm: BatchNorm) -> nn.Module:
     """y = (w x + b - mean) * factor + beta, with factor = gamma / sqrt(var + eps), is a layer with weights w * factor.
 
     Computed in float64, so that the one rounding is the last. Returns the root of the model; where the batch norm does
@@ -31,8 +38,13 @@ def fold_batch_norm(model: nn.Module, layer: nn.Conv2d | nn.Linear, norm: BatchN
     if rest is None or norm.running_mean is None or norm.running_var is None:
         return model
     offset = fold_shift(layer.bias, norm)
-    shape = (-1,) + (1,) * (layer.weight.dim() - 1)
-    layer.weight.copy_((layer.weight.double() * _factor(norm).reshape(shape)).float())
+    weight, factor = layer.weight.double(), _factor(norm)
+    if isinstance(layer, _Transposed):  # inputs, then outputs of each group
+        factor = factor.reshape(layer.groups, 1, -1, *[1] * (weight.dim() - 2))
+        weight = (weight.unflatten(0, (layer.groups, -1)) * factor).flatten(0, 1)
+    else:
+        weight = weight * factor.reshape(-1, *[1] * (weight.dim() - 1))
+    layer.weight.copy_(weight.float())
     if layer.bias is None:
         layer.bias = nn.Parameter(offset, requires_grad=layer.weight.requires_grad)
     else:

@@ -8,15 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-import torch
 from torch import nn
 
 from niwaki.modules import bake_parametrizations, check_model, config_or_default, copy_model, has_hooks, replace_module
 from niwaki.optimization.dead import try_to_remove
-from niwaki.optimization.fold import fold_batch_norm
-from niwaki.optimization.padding import split_padding
-from niwaki.optimization.pairs import find_pairs
+from niwaki.optimization.pairs import fold_batch_norms
 from niwaki.optimization.plain_copy import call_parts
+from niwaki.optimization.rewrite import rewrite_layers
 
 _log = logging.getLogger("niwaki")
 
@@ -55,8 +53,10 @@ def optimize(
     """Returns a copy that computes the same in eval mode with fewer steps; layers keep their names.
 
     A batch norm is folded only where the layer before it is called once and feeds nothing else. Zeros in the weights
-    stay zeros; masks and other parametrizations become plain weights. A subclass of nn.Conv2d that pads as TensorFlow
-    does, such as timm's Conv2dSame, becomes an nn.Sequential of `pad` and `conv`, whose names those of its own follow.
+    stay zeros; masks and other parametrizations become plain weights. Layers that are a two-dimensional convolution or
+    linear layers in another guise become that: convolutions along one or three dimensions, transposed ones, those that
+    pad in a mode of their own or as TensorFlow does, and nn.MultiheadAttention. The new layers lie in them: `head`
+    becomes `head.conv`.
 
     Args:
         model: a float32 network on the CPU. It is not changed.
@@ -77,16 +77,11 @@ def optimize(
         raise TypeError(f"niwaki.optimize: args must be a tuple such as (x,), not {type(args).__name__}.")
     copied = copy_model(model).eval()
     bake_parametrizations(copied)
-    copied = split_padding(copied)
-    if config.fold_batch_norm and any(
-        isinstance(module, nn.modules.batchnorm._BatchNorm) for module in copied.modules()
-    ):
-        pairs, failure = find_pairs(copied, args, kwargs)
+    if config.fold_batch_norm:
+        copied, failure = fold_batch_norms(copied, args, kwargs)
         if failure:
             warnings.warn(f"niwaki.optimize folded no batch norm: {failure}", stacklevel=2)
-        with torch.no_grad():
-            for layer, norm in pairs:
-                copied = fold_batch_norm(copied, layer, norm)
+    copied = rewrite_layers(copied)
     if config.remove_dropout:
         for module in list(copied.modules()):
             if type(module) in _DROPOUT and not has_hooks(module):

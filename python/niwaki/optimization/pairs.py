@@ -13,14 +13,35 @@ from torch.fx import Node
 from niwaki.capture import capture, evaluating
 from niwaki.errors import NiwakiError, first_sentence
 from niwaki.modules import has_hooks
-from niwaki.optimization.fold import what_remains
-from niwaki.optimization.padding import SamePad2d
-from niwaki.plain import is_conv2d, is_linear
+from niwaki.optimization.fold import BatchNorm, Foldable, fold_batch_norm, outputs_of, what_remains
+from niwaki.optimization.rewrite.padding import SamePad2d
+from niwaki.optimization.rewrite.wrapper import is_plain
+from niwaki.plain import is_conv2d, is_linear, pads_same
 
-BatchNorm = nn.modules.batchnorm._BatchNorm
-Pair = tuple[nn.Conv2d | nn.Linear, BatchNorm]
+Pair = tuple[Foldable, BatchNorm]
 
-_LAYERS = (torch.ops.aten.conv2d.default, torch.ops.aten.conv2d.padding, torch.ops.aten.linear.default)
+_OTHERS = (nn.Conv1d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_LAYERS = {
+    getattr(packet, overload)
+    for packet in (
+        torch.ops.aten.linear, torch.ops.aten.conv1d, torch.ops.aten.conv2d, torch.ops.aten.conv3d,
+        torch.ops.aten.conv_transpose1d, torch.ops.aten.conv_transpose2d, torch.ops.aten.conv_transpose3d,
+    )
+    for overload in packet.overloads()
+}  # fmt: skip
+
+
+def fold_batch_norms(
+    model: nn.Module, args: tuple[Any, ...] | None, kwargs: Mapping[str, Any] | None
+) -> tuple[nn.Module, str]:
+    """Folds the batch norms of a copy into the layers before them; and says why none, if the graph is unknown."""
+    if not any(isinstance(module, BatchNorm) for module in model.modules()):
+        return model, ""
+    pairs, failure = find_pairs(model, args, kwargs)
+    with torch.no_grad():
+        for layer, norm in pairs:
+            model = fold_batch_norm(model, layer, norm)
+    return model, failure
 
 
 def find_pairs(
@@ -43,17 +64,22 @@ def _foldable(pairs: list[tuple[nn.Module, nn.Module]], model: nn.Module) -> lis
     shared = Counter(id(parameter) for module in model.modules() for parameter in module._parameters.values())
     found: list[Pair] = []
     for layer, norm in pairs:
-        if not (isinstance(layer, (nn.Conv2d, nn.Linear)) and (is_conv2d(layer) or is_linear(layer))):
+        if not isinstance(layer, Foldable) or not _is_plain(layer):
             continue
         if not isinstance(norm, BatchNorm) or norm.running_mean is None or norm.running_var is None:
             continue  # it normalizes with the statistics of each batch
         if what_remains(norm) is None:
             continue  # it does something besides, which is not known
         tied = any(parameter is not None and shared[id(parameter)] > 1 for parameter in layer._parameters.values())
-        if tied or has_hooks(layer) or has_hooks(norm) or len(layer.weight) != norm.num_features:
+        if tied or has_hooks(layer) or has_hooks(norm) or outputs_of(layer) != norm.num_features:
             continue
         found.append((layer, norm))
     return found
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    known = is_conv2d(layer) or pads_same(layer) or is_linear(layer)
+    return known or any(is_plain(layer, kind) for kind in (nn.Conv2d, *_OTHERS))
 
 
 def _from_capture(
@@ -89,7 +115,7 @@ class _Tracer(fx.Tracer):
     """Batch norms of other packages, which do more than torch's, are seen as one step, too; so are pads."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        known = isinstance(m, (nn.Conv2d, nn.Linear, BatchNorm, SamePad2d))
+        known = isinstance(m, (*_OTHERS, nn.Conv2d, nn.Linear, BatchNorm, SamePad2d))
         return known or super().is_leaf_module(m, module_qualified_name)
 
 
@@ -107,6 +133,6 @@ def _from_trace(model: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
             continue
         layer, norm = model.get_submodule(str(before.target)), model.get_submodule(str(node.target))
         # Shapes are unknown here, and after a linear layer a batch norm's channels depend on the rank.
-        if isinstance(layer, nn.Conv2d) and calls[id(layer)] == 1 and calls[id(norm)] == 1:
+        if isinstance(layer, (nn.Conv2d, *_OTHERS)) and calls[id(layer)] == 1 and calls[id(norm)] == 1:
             pairs.append((layer, norm))
     return pairs

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import nn
 
 from niwaki.modules import bake_parametrizations, copy_model
+from niwaki.optimization.pairs import fold_batch_norms
+from niwaki.optimization.rewrite import rewrite_layers
 
 
 def call_parts(model: nn.Module) -> None:
@@ -24,13 +29,22 @@ def call_parts(model: nn.Module) -> None:
                 module.use_nested_tensor = False
 
 
-def plain_copy(model: nn.Module) -> nn.Module:
-    """A copy in eval mode whose layers are all called, with plain parameters.
+def plain_copy(
+    model: nn.Module, args: tuple[Any, ...] | None = None, kwargs: Mapping[str, Any] | None = None
+) -> nn.Module:
+    """A copy in eval mode whose layers are all called, with plain parameters and nn.Conv2d and nn.Linear where they do.
+
+    Args:
+        model: is not changed.
+        args, kwargs: an example input; with one, batch norms are folded.
 
     Raises:
         NiwakiError: a part of the model cannot be copied.
     """
     copied = copy_model(model).eval()
     bake_parametrizations(copied)
+    if args is not None or kwargs:
+        copied, _ = fold_batch_norms(copied, args, kwargs)
+    copied = rewrite_layers(copied)
     call_parts(copied)
     return copied

@@ -103,12 +103,13 @@ def quantize_with_reasons(
     config = config_or_default(config, QuantizeConfig, "quantize")
     if any(isinstance(module, (Conv2d, Linear)) for module in model.modules()):
         raise ValueError("niwaki.quantize: the network is quantized already; begin with the float32 network.")
-    check_names(model, config.patterns, "niwaki.quantize")
     items = check_calibration(calibration)
     stream: Iterator[Batch] = batches(track(items, "calibrating", progress), config.transform, model)
     first = next(stream)
 
-    copied = plain_copy(model).requires_grad_(False)
+    example = first.copy()
+    copied = plain_copy(model, example.args, example.kwargs).requires_grad_(False)
+    check_names(copied, config.patterns, "niwaki.quantize")
     if config.equalize:
         head = list(first_inputs(itertools.chain([first], stream), EQUALIZED))
         copied = equalize_with(copied, head, config, progress=progress)

@@ -9,6 +9,7 @@ from torch import nn
 from niwaki.budget.target import Target
 from niwaki.modules import check_names
 from niwaki.optimization.optimize import OptimizeConfig
+from niwaki.optimization.plain_copy import plain_copy
 from niwaki.pruning.config import PruneConfig
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.training.config import FinetuneConfig
@@ -48,6 +49,9 @@ class Recipe:
         groups = {f"quantize: {option}": listed for option, listed in self.quantize.patterns.items()}
         if self.prune is not None:
             groups["prune: skip"] = self.prune.skip
+        if not any(groups.values()):
+            return
+        model = plain_copy(model)  # whose layers have the names that they will have
         for place, listed in groups.items():
             section, _, option = place.partition(": ")
             check_names(model, {option: listed}, f"recipe '{self.name}': {section}")

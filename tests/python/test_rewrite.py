@@ -1,0 +1,162 @@
+"""Layers in another guise become convolutions and linear layers, and answer the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import niwaki
+from niwaki.optimization.rewrite import rewrite_layers
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")
+
+
+def check(layer: nn.Module, *inputs: Any, **kwargs: Any) -> nn.Module:
+    """The layer that stands for another one, which has the same answer."""
+    with torch.no_grad():
+        wanted = layer.eval()(*inputs, **kwargs)
+        new = rewrite_layers(nn.Sequential(layer))[0].eval()
+        found = new(*inputs, **kwargs)
+    assert type(new) is not type(layer)
+    for a, b in zip(*((y if isinstance(y, tuple) else (y,)) for y in (wanted, found)), strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-5)
+    return new
+
+
+def layers(module: nn.Module) -> list[type[nn.Module]]:
+    return [type(part) for part in module.modules() if isinstance(part, (nn.Conv2d, nn.Linear))]
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"stride": 2, "padding": 3}, {"dilation": 2, "groups": 2, "bias": False}, {"padding": "same"}, {"groups": 6},
+    {"padding": 2, "padding_mode": "reflect"}, {"padding": "same", "padding_mode": "circular"},
+    {"padding": (1,), "padding_mode": "replicate", "stride": 3},
+])  # fmt: skip
+def test_convolutions_along_one_dimension(options: dict[str, Any]) -> None:
+    for kernel in (1, 4, 5):
+        layer = nn.Conv1d(6, 12, kernel, **options)
+        for x in (torch.randn(2, 6, 17), torch.randn(6, 30)):
+            assert layers(check(layer, x)) == [nn.Conv2d]
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"stride": (2, 1, 3), "padding": (1, 2, 0)}, {"dilation": (2, 1, 2), "groups": 2}, {"padding": "same"},
+    {"groups": 4, "bias": False}, {"padding": 1, "padding_mode": "replicate"}, {"padding": "valid", "stride": 2},
+])  # fmt: skip
+def test_convolutions_along_three_dimensions(options: dict[str, Any]) -> None:
+    for kernel in (1, 3, (2, 3, 4)):
+        layer = nn.Conv3d(4, 8, kernel, **options)
+        for x in (torch.randn(2, 4, 7, 9, 8), torch.randn(4, 6, 8, 9)):
+            assert layers(check(layer, x)) == [nn.Conv2d]
+
+
+def test_transposed_convolutions() -> None:
+    count = 0
+    for kernel in (1, 2, 3, 4, 7):
+        for stride, dilation in ((1, 1), (2, 1), (3, 1), (5, 1), (1, 2), (1, 3)):
+            for padding in (0, 1, 2, 5):
+                for more in range(max(stride, dilation)):
+                    options = {"stride": stride, "dilation": dilation, "padding": padding, "output_padding": more}
+                    if (9 - 1) * stride - 2 * padding + dilation * (kernel - 1) + more + 1 < 1:
+                        continue
+                    layer = nn.ConvTranspose1d(6, 4, kernel, groups=1 + count % 2, bias=count % 3 > 0, **options)
+                    check(layer, torch.randn(2, 6, 9))
+                    count += 1
+    assert count > 100
+
+
+@pytest.mark.parametrize("options", [
+    {"kernel_size": 2, "stride": 2}, {"kernel_size": 4, "stride": 2, "padding": 1},
+    {"kernel_size": (3, 4), "stride": (2, 1), "padding": (1, 0), "output_padding": (1, 0), "groups": 2},
+    {"kernel_size": 3, "dilation": 2, "padding": 2}, {"kernel_size": (5, 1), "stride": (3, 2), "output_padding": 1},
+])  # fmt: skip
+def test_transposed_convolutions_of_images(options: dict[str, Any]) -> None:
+    layer = nn.ConvTranspose2d(4, 6, **options)
+    for x in (torch.randn(3, 4, 5, 7), torch.randn(4, 6, 5)):
+        assert layers(check(layer, x)) == [nn.Conv2d]
+    if options["kernel_size"] == 2:
+        x = torch.randn(1, 4, 5, 7)
+        check(layer, x, output_size=[11, 15])
+        with pytest.raises(ValueError, match="cannot be that"):
+            rewrite_layers(nn.Sequential(layer))[0](x, output_size=[12, 15])
+
+
+def test_strides_beside_dilation_are_left() -> None:
+    layer = nn.Sequential(nn.ConvTranspose2d(4, 6, 3, stride=2, dilation=2))
+    assert type(rewrite_layers(layer)[0]) is nn.ConvTranspose2d
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+def test_padding_modes(mode: str) -> None:
+    layer = nn.Conv2d(3, 4, 3, padding=(1, 2), padding_mode=mode)
+    assert layers(check(layer, torch.randn(2, 3, 6, 7))) == [nn.Conv2d]
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("options", [{}, {"kdim": 6, "vdim": 10}, {"bias": False}])
+def test_attention(batch_first: bool, options: dict[str, Any]) -> None:
+    layer = nn.MultiheadAttention(8, 2, batch_first=batch_first, **options)
+    sizes = [8, options.get("kdim", 8), options.get("vdim", 8)]
+    q, k, v = (torch.randn(3, n, d) for n, d in zip((5, 7, 7), sizes, strict=True))
+    if not batch_first:
+        q, k, v = (x.transpose(0, 1) for x in (q, k, v))
+    padding = torch.arange(7) >= torch.tensor([7, 4, 1])[:, None]
+    bias, causal = torch.randn(6, 5, 7), torch.ones(5, 7, dtype=torch.bool).triu(1)
+    for need_weights in (True, False):
+        given = {"need_weights": need_weights}
+        assert layers(check(layer, q, k, v, **given)) == [nn.Linear] * 4
+        check(layer, q, k, v, key_padding_mask=padding, attn_mask=causal, **given)
+        check(layer, q, k, v, attn_mask=bias, average_attn_weights=False, **given)
+        check(layer, q, k, v, attn_mask=causal, is_causal=True, **given)
+    one = [x[0] if batch_first else x[:, 0] for x in (q, k, v)]
+    check(layer, *one, key_padding_mask=padding[1])
+    assert type(rewrite_layers(nn.Sequential(nn.MultiheadAttention(8, 2, add_bias_kv=True)))[0]) is nn.MultiheadAttention
+
+
+def test_linear_layers_of_gpt() -> None:
+    class Conv1D(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight, self.bias = nn.Parameter(torch.randn(6, 4)), nn.Parameter(torch.randn(4))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.addmm(self.bias, x.view(-1, 6), self.weight).view(*x.shape[:-1], 4)
+
+    assert layers(check(Conv1D(), torch.randn(2, 3, 6))) == [nn.Linear]
+
+
+NETWORKS: list[tuple[nn.Module, tuple[int, ...], tuple[int, ...]]] = [
+    (nn.Sequential(nn.Conv1d(8, 16, 5, 2, 2), nn.BatchNorm1d(16), nn.ReLU(), nn.Conv1d(16, 8, 3, groups=4)),
+     (16, 8, 40), (3, 8, 31)),
+    (nn.Sequential(nn.Conv2d(4, 8, 3, 2, 1), nn.ReLU(), nn.ConvTranspose2d(8, 6, 4, 2, 1, groups=2), nn.BatchNorm2d(6),
+                   nn.ReLU(), nn.ConvTranspose2d(6, 5, (2, 3), (2, 1))), (16, 4, 12, 12), (2, 4, 10, 18)),
+    (nn.Sequential(nn.Conv3d(4, 8, (3, 3, 3), (1, 2, 2), 1), nn.BatchNorm3d(8), nn.ReLU(), nn.Conv3d(8, 4, 1)),
+     (8, 4, 5, 8, 8), (2, 4, 3, 10, 7)),
+    (nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 4, 32, batch_first=True), 2), (16, 9, 16), (3, 5, 16)),
+    (nn.Sequential(nn.Conv2d(4, 8, 3, padding=1, padding_mode="reflect"), nn.ReLU(), nn.Conv2d(8, 8, 3)),
+     (16, 4, 9, 9), (2, 4, 12, 7)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("net", "shape", "other"), NETWORKS)
+def test_they_are_quantized_and_run_whole(net: nn.Module, shape: tuple[int, ...], other: tuple[int, ...]) -> None:
+    for module in net.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 2)
+    net = net.eval()
+    small, _ = niwaki.compress(net, torch.randn(shape))
+    kinds = (nn.modules.conv._ConvNd, nn.Linear, nn.MultiheadAttention, nn.modules.batchnorm._BatchNorm)
+    assert not [part for part in small.modules() if isinstance(part, kinds)]
+    compiled = niwaki.compile(small, (torch.randn(shape)[:1],))
+    assert not compiled.plan.torch
+    for x in (torch.randn(shape), torch.randn(other)):
+        with torch.no_grad():
+            wanted = net(x)
+        assert float((compiled(x) - wanted).norm() / wanted.norm()) < 0.05
