@@ -29,6 +29,8 @@ class Fuser {
     for (size_t i = 0; i < graph_.nodes_.size(); ++i) simplify(i);
     drop_unused();
     for (size_t i = 0; i < graph_.nodes_.size(); ++i)
+      if (!gone_[i] && node(i).op == Op::conv2d) fuse_pad(i);
+    for (size_t i = 0; i < graph_.nodes_.size(); ++i)
       if (!gone_[i] && node(i).op == Op::clamp) fuse_clamp(i);
     for (size_t i = 0; i < graph_.nodes_.size(); ++i)
       if (!gone_[i] && node(i).op == Op::add) fuse_add(i);
@@ -133,6 +135,26 @@ class Fuser {
       for (const int input : node(i).inputs)
         if (input >= 0) ++uses(input);
     }
+  }
+
+  // What is written beside an image is what the convolution reads there anyhow: the zero point. A kernel of one pixel reads none of it.
+  void fuse_pad(size_t index) {
+    Node& conv = node(index);
+    const int input = conv.inputs[0], from = maker(input);
+    const auto& kernel = conv.tensor("weight").shape();
+    if (from < 0 || uses(input) != 1 || (kernel[2] == 1 && kernel[3] == 1)) return;
+    const Node& pad = node(static_cast<size_t>(from));
+    if (pad.op != Op::pad || pad.word("mode") != "constant") return;
+    const int64_t q = pad.integer("q");
+    if (q != -1 && q != value(input).quantization->zero_point) return;
+    const Dims& ends = pad.dims("padding");  // before and after each axis
+    if (!std::all_of(ends.begin(), ends.begin() + 4, [](const Dim& end) { return end == Dim(0); })) return;
+    const Dims padding = conv.dims("padding");  // before rows and columns, and after them
+    conv.attributes["padding"] = Dims{padding[0] + ends[4], padding[1] + ends[6], padding[2] + ends[5], padding[3] + ends[7]};
+    conv.inputs[0] = pad.inputs[0];
+    uses(input) = 0;
+    remember(index, static_cast<size_t>(from));
+    gone_[static_cast<size_t>(from)] = true;
   }
 
   void fuse_clamp(size_t index) {

@@ -203,6 +203,39 @@ TEST(fuse_quantize_of_dequantize) {
   CHECK_EQ(steps({3e38f, 3}, {3e38f, 3}), size_t{5});  // 2 * scale is infinite
 }
 
+TEST(fuse_pad_into_a_convolution) {
+  const auto padded = [](int64_t q, const Dims& rows, int64_t kernel, int64_t channels) {
+    Net net;
+    const int x = net.quantized("x", {"batch", "4", "height", "width"});
+    const Dims ends = {0, 0, 0, channels, rows[0], rows[1], 1, 2};
+    const int pad = net.add("pad", {x}, {{"padding", ends}, {"q", Dims{q}}}, {}, net.graph.value(x).quantization);
+    const int conv =
+        net.add("conv2d", {pad}, {{"stride", Dims{2}}, {"padding", Dims{1}}}, layer({8, 4 + channels, kernel, kernel}));
+    net.graph.add_output(conv, "y");
+    return net.graph;
+  };
+  const int64_t zero = padded(-1, {0, 1}, 3, 0).value(1).quantization->zero_point;
+  for (const int64_t q : {int64_t{-1}, zero}) {
+    const FusedGraph f = fuse(padded(q, {0, 1}, 3, 0));
+    REQUIRE(f.graph.nodes().size() == 2);
+    CHECK(f.graph.nodes()[1].integers("padding") == (std::vector<int64_t>{1, 2, 2, 3}));
+  }
+  CHECK_EQ(fuse(padded(zero == 7 ? 8 : 7, {0, 1}, 3, 0)).graph.nodes().size(), size_t{3});  // no zeros
+  CHECK_EQ(fuse(padded(-1, {0, 1}, 1, 0)).graph.nodes().size(), size_t{3});
+  CHECK_EQ(fuse(padded(-1, {0, 1}, 3, 2)).graph.nodes().size(), size_t{3});  // channels, too
+
+  const Dim height = Dim::size(1);  // as many rows as make it even
+  const Graph graph = padded(-1, {0, height - floor_div(height, 2) * 2}, 3, 0);
+  const FusedGraph f = fuse(graph);
+  REQUIRE(f.graph.nodes().size() == 2);
+  const int y = graph.outputs()[0].value;
+  for (const Sizes& in : {Sizes{2, 4, 8, 9}, Sizes{1, 4, 7, 6}}) {
+    const std::vector<Sizes> inputs = {in};
+    CHECK(infer_shapes(f.graph, inputs).shapes[static_cast<size_t>(y)] ==
+          infer_shapes(graph, inputs).shapes[static_cast<size_t>(y)]);
+  }
+}
+
 TEST(fuse_phases_of_a_first_convolution) {
   Net net;
   const int x = net.quantized("x", {"batch", "3", "height", "width"});

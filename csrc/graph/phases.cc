@@ -1,5 +1,6 @@
 #include "graph/phases.h"
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 
@@ -74,6 +75,8 @@ int64_t rows_of_phases(const Axis& y, const Axis& x, int64_t channels, const std
 }  // namespace
 
 bool split_into_phases(Node& quantize, Node& conv) {
+  const Dims& ends = conv.dims("padding");
+  if (!std::all_of(ends.begin(), ends.end(), [](const Dim& end) { return end.is_constant(); })) return false;
   const auto stride = conv.integers("stride"), dilation = conv.integers("dilation"), padding = conv.integers("padding");
   if (stride[0] != 2 || stride[1] != 2 || dilation[0] != 1 || dilation[1] != 1 || conv.integer("groups") != 1) return false;
   const Tensor weight = conv.tensor("weight").unpacked();

@@ -178,7 +178,7 @@ OperatorRule conv2d() {
           "2-d convolution with int8 weights [outputs, inputs / groups, height, width]; uint8 or float32 output. Its second "
           "input is added to the result",
       .inputs = {{"data", kU8, 4, 4}, {"residual", kU8, 4, 4, true}},
-      .attributes = with_bounds({integers("stride", 2, 1, kFar, Dims{1, 1}), integers("padding", 4, 0, kFar, Dims{0, 0, 0, 0}),
+      .attributes = with_bounds({integers("stride", 2, 1, kFar, Dims{1, 1}), expressions("padding", 4, 0, kFar, Dims{0, 0, 0, 0}),
                                  integers("dilation", 2, 1, kFar, Dims{1, 1}), integers("groups", 1, 1, kInt32, Dims{1})}),
       .tensors = layer_tensors(4),
       .check = check_conv2d,

@@ -26,10 +26,10 @@ void clear(uint16_t* masks, int64_t vectors, int64_t begin, int64_t end) {
 
 }  // namespace
 
-Band::Band(const ConvParams& params, const ConvKernels& kernels, std::span<const TapRectangle> rectangles, const Planes& in,
-           const Planes& out)
-    : params_(params), kernels_(kernels), rectangles_(rectangles), in_(in), out_(out) {
-  const TileSource source(params, in, out);
+Band::Band(const ConvParams& params, const ConvPadding& padding, const ConvKernels& kernels,
+           std::span<const TapRectangle> rectangles, const Planes& in, const Planes& out)
+    : params_(params), padding_(padding), kernels_(kernels), rectangles_(rectangles), in_(in), out_(out) {
+  const TileSource source(params, padding, in, out);
   if (kernels.fill_band == nullptr || kernels.lanes != kMaskLanes || params.groups != 1 || !source.shifted() || source.direct())
     return;
   int64_t below = 0, columns = 0, panel_rows = 0;
@@ -95,7 +95,7 @@ void Band::set_masks(const TapRectangle& taps, int64_t first, int64_t image, int
     std::fill(masks, masks + vectors, uint16_t{0xffff});
     clear(masks, vectors, 0, image * plane - first);            // above the image
     clear(masks, vectors, (image + 1) * plane - first, lanes);  // below it
-    const int64_t shift = int64_t{taps.left + x} * params_.dilation_w - params_.pad_left;
+    const int64_t shift = int64_t{taps.left + x} * params_.dilation_w - padding_.left;
     if (shift == 0) continue;
     // Row by row: pixels whose column, moved, lies left or right of the image.
     for (int64_t row = std::max(image * plane, first) / width * width - first; row < lanes; row += width) {
@@ -118,13 +118,13 @@ void Band::fill(int64_t first_pixel, int64_t lanes, uint8_t* working, uint8_t* b
   job.zeros = static_cast<uint32_t>(params_.in_zero) * 0x01010101u;
   job.band = band;
   for (const TapRectangle& taps : rectangles_) {
-    const int64_t first = first_pixel + (int64_t{taps.top} * params_.dilation_h - params_.pad_top) * in_.width;
+    const int64_t first = first_pixel + (int64_t{taps.top} * params_.dilation_h - padding_.top) * in_.width;
     job.groups = taps.end - taps.begin;
     job.strips = taps.width;
     job.strip_bytes = strip_vectors(taps, lanes_) * 64;
     job.vectors = static_cast<int32_t>(strip_vectors(taps, lanes) - 1);
     job.in = in_.group(taps.begin) + first * 4;
-    for (int32_t x = 0; x < taps.width; ++x) shifts[x] = (int64_t{taps.left + x} * params_.dilation_w - params_.pad_left) * 4;
+    for (int32_t x = 0; x < taps.width; ++x) shifts[x] = (int64_t{taps.left + x} * params_.dilation_w - padding_.left) * 4;
     set_masks(taps, first, image, job.vectors, masks);
     kernels_.fill_band(job);
     job.band += job.groups * job.strips * job.strip_bytes;

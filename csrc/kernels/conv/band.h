@@ -18,8 +18,8 @@ namespace niwaki {
 class Band {
  public:
   // rectangles: as they lie in the panel, one after the other. All arguments are kept.
-  Band(const ConvParams& params, const ConvKernels& kernels, std::span<const TapRectangle> rectangles, const Planes& in,
-       const Planes& out);
+  Band(const ConvParams& params, const ConvPadding& padding, const ConvKernels& kernels, std::span<const TapRectangle> rectangles,
+       const Planes& in, const Planes& out);
 
   // Tiles of a band; 0 where panels take less.
   int64_t tiles() const { return tiles_; }
@@ -42,6 +42,7 @@ class Band {
   void set_masks(const TapRectangle& taps, int64_t first, int64_t image, int64_t vectors, uint16_t* masks) const;
 
   const ConvParams& params_;
+  const ConvPadding padding_;
   const ConvKernels& kernels_;
   std::span<const TapRectangle> rectangles_;
   const Planes& in_;

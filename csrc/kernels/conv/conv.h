@@ -15,14 +15,20 @@ namespace niwaki {
 struct ConvParams {
   int32_t in_channels, out_channels, groups;
   int32_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w;
-  int32_t pad_top, pad_left;  // what lies below and right of the image is zero, too: the output's size says how far
+  bool padded;  // the window may begin above or left of the image
   int32_t in_zero, out_zero, low, high;
   bool float_output;  // multiplier is then input scale * weight scale, and low, high, out_zero and residual_* are not read
   bool has_residual;
   int32_t residual_zero;
-  float residual_scale;         // residual's scale over output's scale
-  bool linear = false;          // a linear layer: the kernel is 1 x 1, groups is 1; a float32 output is rows of channels, one for each pixel
+  float residual_scale;  // residual's scale over output's scale
+  bool linear =
+      false;  // a linear layer: the kernel is 1 x 1, groups is 1; a float32 output is rows of channels, one for each pixel
   int64_t expected_pixels = 0;  // of one image of the output, where known: chooses between kernels, changes no result
+};
+
+// Rows above and columns left of an image that are zero points. What lies below and right is zero, too: the output's size says how far.
+struct ConvPadding {
+  int32_t top = 0, left = 0;
 };
 
 enum class ConvKind { automatic, dense, sparse };
@@ -46,11 +52,12 @@ class PackedConv {
   // Bytes of scratch that one thread of run() needs for an input and output of these shapes (data is not read): whole cache lines.
   virtual int64_t scratch_bytes(const Planes& in, const Planes& out) const = 0;
 
+  // padding: all zero where params.padded is false.
   // out_float: float32 [images, out_channels, height, width] (of a linear layer [pixels, out_channels]) where float_output is set; `out`
   // then only gives the shape.
   // residual: same shape as out, or data == nullptr. scratch: pool.threads() * scratch_bytes, 64-byte aligned. out may be residual.
-  virtual void run(const Planes& in, const Planes& out, float* out_float, const Planes& residual, uint8_t* scratch,
-                   ThreadPool& pool) const = 0;
+  virtual void run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
+                   uint8_t* scratch, ThreadPool& pool) const = 0;
 };
 
 std::unique_ptr<PackedConv> pack_conv(const ConvParams& params, const ConvWeights& weights, Isa isa, ConvKind kind);

@@ -113,12 +113,12 @@ void DenseConv::fill_panel(const Planes& in, PanelFill fill, int32_t begin, int3
 }
 
 bool DenseConv::direct(const Planes& in, const Planes& out) const {
-  return kernels_.lane_bytes == 4 && kernels_.flip == 0 && TileSource(params_, in, out).direct();
+  return kernels_.lane_bytes == 4 && kernels_.flip == 0 && TileSource(params_, {}, in, out).direct();
 }
 
 int64_t DenseConv::scratch_bytes(const Planes& in, const Planes& out) const {
   const int64_t lanes = int64_t{kernels_.dense_vectors + kernels_.dense_tail} * kernels_.lanes;
-  const Band band = this->band(in, out);
+  const Band band = this->band(in, {}, out);
   return round_up(
       panel_bytes(in, out) + band.bytes() + band.working_bytes() + TileSource::bytes(lanes) + lanes * kernels_.dense_outputs * 4,
       64);
@@ -129,10 +129,10 @@ int64_t DenseConv::panel_bytes(const Planes& in, const Planes& out) const {
   return direct(in, out) ? 0 : round_up(rows_of(0, in_groups()) * lanes * kernels_.lane_bytes, 64);
 }
 
-void DenseConv::run(const Planes& in, const Planes& out, float* out_float, const Planes& residual, uint8_t* scratch,
-                    ThreadPool& pool) const {
+void DenseConv::run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
+                    uint8_t* scratch, ThreadPool& pool) const {
   const auto count = static_cast<int64_t>(blocks_.size());
-  const Band band = this->band(in, out);
+  const Band band = this->band(in, padding, out);
   const ConvGrid grid = conv_grid(out.pixels(), kernels_.lanes, kernels_.dense_vectors, kernels_.dense_tail, count,
                                   pool.threads(), std::max<int64_t>(1, band.tiles()));
   // Of a panel: whole vectors, of which the last holds the single pixel.
@@ -140,7 +140,7 @@ void DenseConv::run(const Planes& in, const Planes& out, float* out_float, const
   const int64_t row_bytes = lanes * kernels_.lane_bytes;
   const int64_t each = scratch_bytes(in, out);
   const bool in_place = direct(in, out);
-  const TileSource source(params_, in, out);
+  const TileSource source(params_, padding, in, out);
   const auto end_pixel = [&](int64_t tile) {  // past the pixels of a tile, with those that fill its last vector
     return grid.first_pixel(tile) + int64_t{grid.vectors_of(tile)} * kernels_.lanes + grid.tail_of(tile);
   };

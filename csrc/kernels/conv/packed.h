@@ -82,8 +82,8 @@ class DenseConv final : public PackedBase {
   bool sparse() const override { return false; }
   int64_t bytes() const override { return static_cast<int64_t>(weights_.size()) + constants_bytes(); }
   int64_t scratch_bytes(const Planes& in, const Planes& out) const override;
-  void run(const Planes& in, const Planes& out, float* out_float, const Planes& residual, uint8_t* scratch,
-           ThreadPool& pool) const override;
+  void run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
+           uint8_t* scratch, ThreadPool& pool) const override;
 
  private:
   // Input groups [begin, end) that a block of outputs reads: all, but for grouped convolutions.
@@ -103,7 +103,9 @@ class DenseConv final : public PackedBase {
   void for_each_row(int32_t begin, int32_t end, const Function& function) const;
   int64_t rows_of(int32_t begin, int32_t end) const;
   void fill_panel(const Planes& in, PanelFill fill, int32_t begin, int32_t end, uint8_t* panel) const;
-  Band band(const Planes& in, const Planes& out) const { return {params_, kernels_, rectangles_, in, out}; }
+  Band band(const Planes& in, const ConvPadding& padding, const Planes& out) const {
+    return {params_, padding, kernels_, rectangles_, in, out};
+  }
 
   std::vector<Block> blocks_;
   std::vector<TapRectangle> rectangles_;
@@ -116,8 +118,8 @@ class SparseConv final : public PackedBase {
   bool sparse() const override { return true; }
   int64_t bytes() const override;
   int64_t scratch_bytes(const Planes& in, const Planes& out) const override;
-  void run(const Planes& in, const Planes& out, float* out_float, const Planes& residual, uint8_t* scratch,
-           ThreadPool& pool) const override;
+  void run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
+           uint8_t* scratch, ThreadPool& pool) const override;
 
  private:
   int32_t blocks() const { return (cut_.outputs + kSparseBlock - 1) / kSparseBlock; }
@@ -135,8 +137,8 @@ class WideConv final : public PackedBase {
   bool sparse() const override { return false; }
   int64_t bytes() const override { return static_cast<int64_t>(weights_.size()) + constants_bytes(); }
   int64_t scratch_bytes(const Planes& in, const Planes& out) const override;
-  void run(const Planes& in, const Planes& out, float* out_float, const Planes& residual, uint8_t* scratch,
-           ThreadPool& pool) const override;
+  void run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
+           uint8_t* scratch, ThreadPool& pool) const override;
 
   // Whether the input itself can serve as the panel, whatever its size; else panels must hold bytes.
   static bool possible(const ConvParams& params, const ConvKernels& kernels);

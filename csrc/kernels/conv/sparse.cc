@@ -65,13 +65,13 @@ int64_t SparseConv::scratch_bytes(const Planes&, const Planes&) const {
   return round_up(round_up(panel, 64) + TileSource::bytes(lanes) + (kPartialOutputs + kSparseBlock) * lanes * 4, 64);
 }
 
-void SparseConv::run(const Planes& in, const Planes& out, float* out_float, const Planes& residual, uint8_t* scratch,
-                     ThreadPool& pool) const {
+void SparseConv::run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
+                     uint8_t* scratch, ThreadPool& pool) const {
   const int64_t lanes = int64_t{kernels_.sparse_vectors} * kernels_.lanes;
   const ConvGrid grid = conv_grid(out.pixels(), kernels_.lanes, cut_.vectors, 0, blocks(), pool.threads());
   const int64_t each = scratch_bytes(in, out);
   const int64_t panel_bytes = round_up(int64_t{std::min(cut_.chunk_groups, in_groups())} * taps() * cut_.row_bytes, 64);
-  const TileSource source(params_, in, out);
+  const TileSource source(params_, padding, in, out);
   pool.run(grid.tasks, [&](int64_t task, int thread) {
     uint8_t* memory = scratch + thread * each;
     uint8_t* arrays = memory + panel_bytes;

@@ -58,7 +58,7 @@ Layer make_layer(const Case& c, Random& random, const Variant& variant) {
   p.stride_w = c.stride_w;
   p.dilation_h = c.dilation_h;
   p.dilation_w = c.dilation_w;
-  p.pad_top = p.pad_left = c.pad;
+  p.padded = c.pad > 0;
   p.in_zero = extreme ? 255 : random.integer(0, 255);
   p.out_zero = random.integer(0, 255);
   p.low = random.integer(0, 1) ? p.out_zero : 0;
@@ -189,7 +189,7 @@ void check_layer(Layer& layer, const Expected& expected, Isa isa, ConvKind kind,
   std::vector<float> got(expected.floats.size(), std::nanf(""));
   // Twice: the second run must not find anything that the first left.
   for (int run = 0; run < 2; ++run)
-    packed->run(in.planes, out.planes, layer.params.float_output ? got.data() : nullptr,
+    packed->run(in.planes, {c.pad, c.pad}, out.planes, layer.params.float_output ? got.data() : nullptr,
                 layer.params.has_residual ? residual.planes : no_residual, scratch.data(), pool);
   std::size_t i = 0;
   int64_t wrong = 0;

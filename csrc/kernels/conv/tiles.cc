@@ -36,14 +36,15 @@ ConvGrid conv_grid(int64_t pixels, int32_t lanes, int32_t max_vectors, int32_t m
 // A row above every image, whatever is added to it for a tap.
 static constexpr int32_t kOutside = -(1 << 30);
 
-TileSource::TileSource(const ConvParams& params, const Planes& in, const Planes& out) : params_(params), in_(in), out_(out) {
+TileSource::TileSource(const ConvParams& params, const ConvPadding& padding, const Planes& in, const Planes& out)
+    : params_(params), padding_(padding), in_(in), out_(out) {
   if (in.pixels() >= -int64_t{kOutside})
     throw Error(Status::unsupported, "a convolution's input has " + std::to_string(in.pixels()) +
                                          " pixels in all images; at most 2^30 - 1 are possible: run smaller batches");
   // The input's lane is the output's plus a constant where both planes are alike.
   shifted_ = params.stride_h == 1 && params.stride_w == 1 && in.height == out.height && in.width == out.width;
-  // ... and is the output's lane itself where there is one tap: the panel is then the input.
-  direct_ = shifted_ && params.kernel_h == 1 && params.kernel_w == 1 && params.pad_top == 0 && params.pad_left == 0;
+  // ... and is the output's lane itself where there is one tap: the panel is then the input. Padding would make the output larger.
+  direct_ = shifted_ && params.kernel_h == 1 && params.kernel_w == 1;
 }
 
 void TileSource::locate(int64_t first_pixel, int64_t lanes, uint8_t* memory, PanelFill& fill) const {
@@ -57,9 +58,9 @@ void TileSource::locate(int64_t first_pixel, int64_t lanes, uint8_t* memory, Pan
   const int64_t count = std::min(lanes, out_.pixels() - first_pixel);
   for (int64_t p = 0; p < count;) {  // the rest of one row of the output at a time
     const int64_t end = std::min(count, p + out_.width - x);
-    const int32_t row = y * params_.stride_h - params_.pad_top;
+    const int32_t row = y * params_.stride_h - padding_.top;
     const auto base = static_cast<int32_t>(image * in_.height * in_.width);
-    for (int32_t column = x * params_.stride_w - params_.pad_left; p < end; ++p, column += params_.stride_w) {
+    for (int32_t column = x * params_.stride_w - padding_.left; p < end; ++p, column += params_.stride_w) {
       top[p] = row;
       left[p] = column;
       origin[p] = base;
@@ -84,7 +85,7 @@ void TileSource::locate(int64_t first_pixel, int64_t lanes, uint8_t* memory, Pan
   fill.in_height = in_.height;
   fill.in_width = in_.width;
   fill.shifted = shifted_;
-  fill.first_lane = first_pixel - int64_t{params_.pad_top} * in_.width - params_.pad_left;
+  fill.first_lane = first_pixel - int64_t{padding_.top} * in_.width - padding_.left;
   fill.zeros = static_cast<uint32_t>(params_.in_zero) * 0x01010101u;
 }
 

@@ -57,7 +57,7 @@ ConvGrid conv_grid(int64_t pixels, int32_t lanes, int32_t max_vectors, int32_t m
 class TileSource {
  public:
   // Throws Error for planes whose pixels 30 bits can't number.
-  TileSource(const ConvParams& params, const Planes& in, const Planes& out);
+  TileSource(const ConvParams& params, const ConvPadding& padding, const Planes& in, const Planes& out);
 
   bool direct() const { return direct_; }
   bool shifted() const { return shifted_; }
@@ -71,6 +71,7 @@ class TileSource {
 
  private:
   const ConvParams& params_;
+  const ConvPadding padding_;
   const Planes& in_;
   const Planes& out_;
   bool shifted_, direct_;

@@ -12,8 +12,7 @@ constexpr int64_t kTilePixels = 64;
 constexpr int64_t kChunkBytes = 24 * 1024;
 
 bool one_tap(const ConvParams& params) {
-  return params.kernel_h == 1 && params.kernel_w == 1 && params.stride_h == 1 && params.stride_w == 1 && params.pad_top == 0 &&
-         params.pad_left == 0;
+  return params.kernel_h == 1 && params.kernel_w == 1 && params.stride_h == 1 && params.stride_w == 1 && !params.padded;
 }
 
 }  // namespace
@@ -42,17 +41,17 @@ WideConv::WideConv(const ConvParams& params, const ConvWeights& weights, const C
 }
 
 int64_t WideConv::scratch_bytes(const Planes& in, const Planes& out) const {
-  const int64_t panel = TileSource(params_, in, out).direct() ? 0 : rows() * kTilePixels * 4;
+  const int64_t panel = TileSource(params_, {}, in, out).direct() ? 0 : rows() * kTilePixels * 4;
   const int64_t sums = kTilePixels * kernels_.wide_outputs * 4;
   return round_up(round_up(panel, 64) + TileSource::bytes(kTilePixels) + 2 * sums, 64);
 }
 
-void WideConv::run(const Planes& in, const Planes& out, float* out_float, const Planes& residual, uint8_t* scratch,
-                   ThreadPool& pool) const {
+void WideConv::run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
+                   uint8_t* scratch, ThreadPool& pool) const {
   const int32_t width = kernels_.wide_outputs;
   const int64_t blocks = div_up(params_.out_channels, width);
   const ConvGrid grid = conv_grid(out.pixels(), 1, kTilePixels, 0, blocks, pool.threads());
-  const TileSource source(params_, in, out);
+  const TileSource source(params_, padding, in, out);
   const bool in_place = source.direct();
   const int64_t each = scratch_bytes(in, out);
   const int64_t plane = float_plane(out);

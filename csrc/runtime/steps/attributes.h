@@ -15,9 +15,10 @@ inline std::vector<int64_t> integers(const Attributes& attributes, const char* n
   for (const Dim& dim : std::get<Dims>(attributes.at(name))) values.push_back(dim.value());
   return values;
 }
-inline int64_t integer(const Attributes& attributes, const char* name) {
-  return std::get<Dims>(attributes.at(name)).at(0).value();
+inline int64_t integer_of(const Attributes& attributes, const char* name, size_t index) {
+  return std::get<Dims>(attributes.at(name)).at(index).value();
 }
+inline int64_t integer(const Attributes& attributes, const char* name) { return integer_of(attributes, name, 0); }
 inline const std::vector<double>& numbers(const Attributes& attributes, const char* name) {
   return std::get<std::vector<double>>(attributes.at(name));
 }

@@ -22,7 +22,8 @@ ConvParams conv_params(const Graph& graph, const Node& node) {
     p.kernel_h = narrow(shape[2]), p.kernel_w = narrow(shape[3]);
     p.stride_h = narrow(node.integers("stride")[0]), p.stride_w = narrow(node.integers("stride")[1]);
     p.dilation_h = narrow(node.integers("dilation")[0]), p.dilation_w = narrow(node.integers("dilation")[1]);
-    p.pad_top = narrow(node.integers("padding")[0]), p.pad_left = narrow(node.integers("padding")[1]);
+    const Dims& padding = node.dims("padding");
+    p.padded = padding[0] != Dim(0) || padding[1] != Dim(0);
   }
   p.in_channels = narrow(shape[1] * p.groups);
   p.in_zero = quantization(graph, node.inputs[0]).zero_point;
@@ -64,11 +65,16 @@ class ConvStep : public Step {
     Planes residual = planes;
     residual.data = nullptr;
     if (call.in.size() > 1 && call.in[1].given) residual = input(call.in[1]);
-    packed_->run(input(call.in[0]), planes, out.grouped() ? nullptr : out.as<float>(), residual, call.scratch, call.pool);
+    packed_->run(input(call.in[0]), padding(call), planes, out.grouped() ? nullptr : out.as<float>(), residual, call.scratch,
+                 call.pool);
   }
 
  private:
   Planes input(const Array& in) const { return linear_ ? as_row(in.planes) : in.planes; }
+  ConvPadding padding(const StepCall& call) const {
+    if (linear_) return {};
+    return {narrow(integer_of(call.attributes, "padding", 0)), narrow(integer_of(call.attributes, "padding", 1))};
+  }
   // Of a float32 output, which is not grouped: how it would be.
   Planes output(const Array& out) const {
     const Planes planes = out.grouped() ? out.planes : planes_of(out.dims, linear_ ? static_cast<int>(out.dims.size()) - 1 : 1);

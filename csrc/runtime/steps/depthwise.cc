@@ -14,11 +14,16 @@ class DepthwiseStep : public Step {
     info.bytes = weights_.bytes();
     info.reason = "groups = channels";
   }
-  void run(const StepCall& call) const override { depthwise(weights_, call.in[0].planes, call.out[0].planes, params_, call.pool); }
+  void run(const StepCall& call) const override {
+    DepthwiseParams params = params_;
+    params.pad_top = narrow(integer_of(call.attributes, "padding", 0));
+    params.pad_left = narrow(integer_of(call.attributes, "padding", 1));
+    depthwise(weights_, call.in[0].planes, call.out[0].planes, params, call.pool);
+  }
 
  private:
   DepthwiseWeights weights_;
-  DepthwiseParams params_;
+  DepthwiseParams params_;  // but for the padding, which may follow from the sizes
 };
 
 }  // namespace
@@ -27,11 +32,10 @@ std::unique_ptr<Step> make_depthwise(const StepMaker& maker) {
   const Graph& graph = maker.graph;
   const Node& node = maker.node;
   const Tensor weight = node.tensor("weight").unpacked();
-  const auto stride = node.integers("stride"), padding = node.integers("padding"), dilation = node.integers("dilation");
+  const auto stride = node.integers("stride"), dilation = node.integers("dilation");
   DepthwiseParams p{};
   p.kernel_h = narrow(weight.shape()[2]), p.kernel_w = narrow(weight.shape()[3]);
   p.stride_h = narrow(stride[0]), p.stride_w = narrow(stride[1]);
-  p.pad_top = narrow(padding[0]), p.pad_left = narrow(padding[1]);
   p.dilation_h = narrow(dilation[0]), p.dilation_w = narrow(dilation[1]);
   p.in_zero = quantization(graph, node.inputs[0]).zero_point;
   p.out_zero = quantization(graph, node.outputs[0]).zero_point;
