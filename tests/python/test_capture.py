@@ -157,6 +157,48 @@ def test_what_depends_on_a_size_of_one_is_refused(ask: Callable[[torch.Tensor], 
     assert "height//2) must be other than 2" in captured.refusal([torch.randn(2, 3, 4, 9)])
 
 
+def test_what_any_keyword_takes_is_free_too() -> None:
+    class Named(nn.Module):
+        def forward(self, *args: torch.Tensor, **kwargs: torch.Tensor) -> torch.Tensor:
+            return kwargs["a"] * kwargs["b"] + sum(args)
+
+    net = Named()
+    a = torch.randn(3, 5)
+    captured = capture(net, (), {"a": a, "b": a})
+    assert captured.dims_in_words(captured.inputs[0]) == ("batch", "length") and captured.keywords == "kwargs"
+    assert "forward" not in vars(net)
+    wide = torch.randn(4, 2)
+    assert not captured.refusal([wide, wide]) and torch.equal(captured.program()(a=wide, b=wide), wide * wide)
+
+
+@pytest.mark.parametrize("length", [1, 6])
+def test_a_causal_mask_for_more_than_one_token_leaves_lengths_free(length: int) -> None:
+    """As transformers asks for it: an operator takes the answer, which is no bool where the length is free."""
+
+    def attend(_: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        causal = x.shape[1] > 1 and True
+        return nn.functional.scaled_dot_product_attention(x, x, x, is_causal=causal)
+
+    captured = capture(Function(attend), (torch.randn(2, length, 4),))
+    for size in (1, 2, 9):
+        x = torch.randn(3, size, 4)
+        assert not captured.refusal([x]) and torch.allclose(captured.program()(x), attend(nn.Identity(), x), atol=1e-6)
+
+
+def test_a_table_of_positions_limits_the_length() -> None:
+    class Embed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.positions = nn.Parameter(torch.randn(32, 4))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + self.positions[: x.shape[1]]
+
+    captured = capture(Embed(), (torch.randn(2, 8, 4),))
+    assert free(captured)["length"][1] == 32 and not captured.refusal([torch.randn(1, 32, 4)])
+    assert "length must lie in" in captured.refusal([torch.randn(1, 33, 4)])
+
+
 def test_the_fingerprint_is_that_of_the_graph() -> None:
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
     prints = {capture(layer, (torch.randn(shape),)).fingerprint for shape in [(1, 5, 8), (3, 5, 8), (2, 1, 8)]}

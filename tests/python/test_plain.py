@@ -182,6 +182,23 @@ def test_they_become_a_pad_and_a_convolution() -> None:
         assert F.cosine_similarity(compiled(x).flatten(), net(x).flatten(), 0) > 0.98
 
 
+def test_their_pads_go_into_the_convolutions() -> None:
+    """Also where the padding follows the sizes: how much lies above and left differs from even to odd ones."""
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 1), nn.ReLU(), Same(8, 12, 3, stride=2), nn.Hardswish(), Same(12, 12, 5, stride=2, groups=12),
+        nn.ReLU(), Same(12, 9, (3, 4), stride=(3, 2), dilation=(2, 1)),
+    ).eval()  # fmt: skip
+    small, _ = niwaki.compress(net, torch.randn(8, 3, 20, 23))
+    compiled = niwaki.compile(small, (torch.randn(2, 3, 20, 23),))
+    assert not [step for step in compiled.plan if step.op == "pad"]
+    for shape in [(2, 3, 20, 23), (1, 3, 21, 24), (3, 3, 8, 31), (1, 3, 1, 1)]:
+        x = torch.randn(shape)
+        with torch.no_grad():
+            wanted, found = small(x), compiled(x)
+        assert found.shape == wanted.shape
+        assert float((found - wanted).norm() / wanted.norm()) < 0.03
+
+
 def test_their_names_are_those_of_the_parts() -> None:
     net = nn.Sequential(Same(4, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 1)).eval()
     x = torch.randn(4, 4, 9, 9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import inspect
 import logging
 import warnings
@@ -22,6 +23,7 @@ from torch.utils import _pytree as pytree
 from niwaki.capture.captured import Captured, CapturedInput
 from niwaki.capture.evaluating import evaluating
 from niwaki.capture.fingerprint import fingerprint
+from niwaki.capture.keywords import as_parameters, keywords_of
 from niwaki.capture.overrides import FreeSizes
 from niwaki.capture.questions import Questions, squeezed
 from niwaki.capture.sizes import (
@@ -31,6 +33,7 @@ from niwaki.capture.sizes import (
     guards_from,
     guards_of,
     name_sizes,
+    narrowed,
 )
 from niwaki.capture.trial import Trial, answers, resized, widened
 from niwaki.errors import NiwakiError, first_sentence
@@ -61,15 +64,18 @@ def capture(
     kwargs = {name: named[name] for name in named if name in (kwargs or {})} | {
         name: value for name, value in (kwargs or {}).items() if name not in named
     }
-    wider = _of_two_images(module, args, kwargs) if free else None
-    exported, own = wider or _export(module, args, kwargs, named if free else None)
-    inputs, sizes, guards = _conditions(exported, own)
+    traced = _of_two_images(module, args, kwargs) if free else None
+    traced = traced or _export(module, args, kwargs, named if free else None)
+    if free and not traced.whole:
+        traced = _without_ones(module, args, kwargs) or traced
+    exported = traced.exported
+    inputs, sizes, guards = _conditions(traced)
     pinned = [symbol for symbol, size in sizes.items() if size.hint == 1 and not _allows_two(symbol, sizes, guards)]
     if free and pinned:
         wider = _of_two(module, args, kwargs, inputs, sizes, set(pinned))
         if wider is not None:
-            exported, own = wider
-            inputs, sizes, guards = _conditions(exported, own)
+            exported = wider.exported
+            inputs, sizes, guards = _conditions(wider)
     if free:
         sizes, guards = widened(Trial(module, exported, args, kwargs, inputs), sizes, guards)
     env = _inputs(exported)[1]
@@ -77,18 +83,34 @@ def capture(
         guards += guards_from(squeezed(exported.graph), env, sizes)
     parameters = tuple(name for name, kind in _positional(module) if kind is not inspect.Parameter.VAR_POSITIONAL)
     return Captured(
-        exported, inputs, sizes, guards, parameters, named, variadic, _keywords(module), fingerprint(exported)
+        exported, inputs, sizes, guards, parameters, named, variadic, keywords_of(module), fingerprint(exported)
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class _Traced:
+    """What torch.export gave.
+
+    Attributes:
+        exported: the graph.
+        own: what the module's code asked of sizes.
+        whole: torch.export could follow all sizes that were to be free.
+    """
+
+    exported: ExportedProgram
+    own: Questions
+    whole: bool
+
+
 def _conditions(
-    exported: ExportedProgram, own: Questions
+    traced: _Traced,
 ) -> tuple[tuple[CapturedInput, ...], dict[str, FreeSize], tuple[Guard, ...]]:
-    inputs, env = _inputs(exported)
-    sizes = name_sizes([(info.name, info.dims) for info in inputs], exported.range_constraints, env)
+    inputs, env = _inputs(traced.exported)
+    sizes = name_sizes([(info.name, info.dims) for info in inputs], traced.exported.range_constraints, env)
     if env is None:
         return inputs, sizes, ()
-    return inputs, sizes, guards_of(env, sizes, own.conditions if own.complete else None)
+    own = traced.own
+    return inputs, *narrowed(sizes, guards_of(env, sizes, own.conditions if own.complete else None))
 
 
 def shapes_of(args: Any, kwargs: Any = None) -> tuple[Any, ...]:
@@ -106,12 +128,6 @@ def _positional(module: nn.Module) -> list[tuple[str, Any]]:
     )
     signature = inspect.signature(module.forward)
     return [(name, parameter.kind) for name, parameter in signature.parameters.items() if parameter.kind in kinds]
-
-
-def _keywords(module: nn.Module) -> str:
-    """The name of **kwargs, if it has any."""
-    parameters = inspect.signature(module.forward).parameters.values()
-    return next((each.name for each in parameters if each.kind is inspect.Parameter.VAR_KEYWORD), "")
 
 
 def _bind(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
@@ -171,22 +187,24 @@ def _first_free(value: Any) -> Any:
 
 def _export(
     module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], named: Mapping[str, Any] | None
-) -> tuple[ExportedProgram, Questions]:
-    """The graph, and what the module's code asked of sizes.
+) -> _Traced:
+    """Calls torch.export.
 
     `named`: the arguments whose sizes are free; None where none is. Where torch.export cannot follow all of them, first
     dims alone are free, then none: a size that is not free is a number among the inputs' dims, and others are refused.
     """
-    levels = [] if named is None else [pytree.tree_map(free, dict(named)) for free in (_all_free, _first_free)]
     first: Exception | None = None
-    for shapes in (*levels, None):
-        try:
-            with evaluating(module), _quiet(), _settings(), Questions() as own, FreeSizes():
-                return torch.export.export(module, args, dict(kwargs), dynamic_shapes=shapes, strict=False), own
-        except Exception as error:
-            first = first or error
-            if isinstance(error, GuardOnDataDependentSymNode):
-                break  # it is values that it depends on
+    with as_parameters(module, named or {}) as arguments:
+        levels = [] if named is None else [pytree.tree_map(free, arguments) for free in (_all_free, _first_free)]
+        for shapes in (*levels, None):
+            try:
+                with evaluating(module), _quiet(), _settings(), Questions() as own, FreeSizes():
+                    exported = torch.export.export(module, args, dict(kwargs), dynamic_shapes=shapes, strict=False)
+                return _Traced(exported, own, whole=first is None)
+            except Exception as error:
+                first = first or error
+                if isinstance(error, GuardOnDataDependentSymNode):
+                    break  # it is values that it depends on
     assert first is not None
     raise NiwakiError(
         f"torch.export cannot capture {type(module).__name__} as a graph: {first_sentence(first)}. "
@@ -212,14 +230,27 @@ def _allows_two(symbol: str, sizes: Mapping[str, FreeSize], guards: Sequence[Gua
     return sizes[symbol].high > 2 and all(guard.holds(hints) for guard in guards)
 
 
-def _of_two_images(
-    module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> tuple[ExportedProgram, Questions] | None:
+def _of_two_images(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Traced | None:
     """A capture for two of an example of one, which most networks' code takes for what it is."""
     tensors = [leaf for leaf in pytree.tree_leaves((args, dict(kwargs))) if isinstance(leaf, torch.Tensor)]
     if not tensors or any(tensor.dim() < 2 or len(tensor) != 1 for tensor in tensors):
         return None
     return _wider(module, args, kwargs, lambda tensor: torch.cat([tensor, tensor]))
+
+
+def _without_ones(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Traced | None:
+    """A capture for an example in which all sizes of 1 are 2; None where that does not leave all sizes free.
+
+    Code such as `causal = length > 1 and ...` gives operators the question itself where the length is 1.
+    """
+
+    def two(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.repeat([2 if size == 1 else 1 for size in tensor.shape])
+
+    if all(1 not in leaf.shape for leaf in pytree.tree_leaves((args, dict(kwargs))) if isinstance(leaf, torch.Tensor)):
+        return None
+    traced = _wider(module, args, kwargs, two)
+    return traced if traced is not None and traced.whole else None
 
 
 def _of_two(
@@ -229,7 +260,7 @@ def _of_two(
     inputs: Sequence[CapturedInput],
     sizes: Mapping[str, FreeSize],
     pinned: set[str],
-) -> tuple[ExportedProgram, Questions] | None:
+) -> _Traced | None:
     """A capture for examples in which sizes of 1 that tie the graph to 1 are 2."""
     position = iter(inputs)
     twos = {symbol: 2 if symbol in pinned else size.hint for symbol, size in sizes.items()}
@@ -241,7 +272,7 @@ def _wider(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     widen: Callable[[torch.Tensor], torch.Tensor],
-) -> tuple[ExportedProgram, Questions] | None:
+) -> _Traced | None:
     """A capture for a wider example; None where that is another network."""
     wide = pytree.tree_map(lambda leaf: widen(leaf) if isinstance(leaf, torch.Tensor) else leaf, (args, dict(kwargs)))
     try:
@@ -249,4 +280,4 @@ def _wider(
         traced = _export(module, *wide, named)
     except (NiwakiError, TypeError):
         return None
-    return traced if answers(module, traced[0], args, kwargs) else None
+    return traced if answers(module, traced.exported, args, kwargs) else None

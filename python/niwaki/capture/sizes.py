@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import sympy
 import torch
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.utils._sympy.functions import Max, Min
 from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
 from niwaki.errors import NiwakiError
@@ -203,13 +205,49 @@ def guards_from(conditions: Iterable[Any], env: ShapeEnv, sizes: Mapping[str, Fr
     """Guards that conditions hold, but for what the ranges say already. Raises NiwakiError as `guards_of`."""
     found: dict[str, Guard] = {}
     for condition in conditions:
-        expression = env.simplify(condition)
+        expression = _without_limits(env.simplify(condition))
         for part in expression.args if isinstance(expression, sympy.And) else (expression,):
             if part in (sympy.true, True) or _always(part, sizes) or (part.is_Relational and _within(part, sizes)):
                 continue
             cases = tuple(tuple(_comparison(each) for each in _parts(case, sympy.And)) for case in _cases(part))
             found.setdefault(str(part), Guard(cases, _message(part, sizes)))
     return tuple(found.values())
+
+
+def narrowed(sizes: Mapping[str, FreeSize], guards: Sequence[Guard]) -> tuple[dict[str, FreeSize], tuple[Guard, ...]]:
+    """Sizes whose ranges say what guards say of one size alone, and the guards that this leaves to be checked."""
+    found = dict(sizes)
+    left: list[Guard] = []
+    for guard in guards:
+        (each, *others), *cases = guard.cases
+        symbol = str(each.left)
+        if not others and not cases and symbol in found and isinstance(each.right, int) and each.relation == "<=":
+            found[symbol] = dataclasses.replace(found[symbol], high=min(found[symbol].high, each.right))
+        else:
+            left.append(guard)
+    return found, tuple(guard for guard in left if not any(_sure(case, found) for case in guard.cases))
+
+
+def _sure(case: Sequence[Comparison], sizes: Mapping[str, FreeSize]) -> bool:
+    """Whether a case holds for all sizes within their ranges."""
+    return all(
+        each.relation == "<=" and isinstance(each.right, int) and str(each.left) in sizes
+        and sizes[str(each.left)].high <= each.right
+        for each in case
+    )  # fmt: skip
+
+
+def _without_limits(expression: Any) -> Any:
+    """min(length, 64) == length, which a slice of a table asks, is length <= 64."""
+
+    def plain(relation: Any) -> Any:
+        for one, other in ((relation.lhs, relation.rhs), (relation.rhs, relation.lhs)):
+            for kind, compare in ((Min, sympy.Le), (Max, sympy.Ge)):
+                if isinstance(one, kind) and other in one.args:
+                    return sympy.And(*(compare(other, each) for each in one.args if each != other))
+        return relation
+
+    return expression.replace(lambda part: isinstance(part, sympy.Eq), plain)
 
 
 def _always(expression: Any, sizes: Mapping[str, FreeSize]) -> bool:

@@ -32,6 +32,7 @@ from niwaki.lower.nodes import (
 from niwaki.lower.operators.convolution import spread
 from niwaki.lower.operators.layers import layer_input
 from niwaki.lower.operators.registry import find, handler
+from niwaki.lower.possible import possible
 from niwaki.lower.quantized import QParams
 from niwaki.quantization.affine import qparams
 
@@ -322,9 +323,11 @@ def _ignores_pad(node: Node, pad: Node) -> bool:
         return False
     given = arguments(node)
     kernel, own, dilation = (spread(given[name], 2) for name in ("kernel_size", "padding", "dilation"))
-    ends = [size_of(end) for end in reversed(arguments(pad)["pad"])]
-    ends += [0] * (4 - len(ends))
-    return not any(ends[4:]) and all(
-        step == 1 and max(ends[2 * axis : 2 * axis + 2]) < size - more
+    ends = [possible(size_of(end)) for end in reversed(arguments(pad)["pad"])]
+    if any(end is None for end in ends):
+        return False
+    most = [int(end.max()) for end in ends if end is not None] + [0] * (4 - len(ends))
+    return not any(most[4:]) and all(
+        step == 1 and max(most[2 * axis : 2 * axis + 2]) < size - more
         for axis, (size, more, step) in enumerate(zip(kernel, own, dilation, strict=True))
     )

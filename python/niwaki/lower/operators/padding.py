@@ -12,6 +12,7 @@ from niwaki.lower.builder import Builder
 from niwaki.lower.nodes import arguments, dtype_of, is_constant, operator_name, rank_of, size_of
 from niwaki.lower.operators.registry import Operator, register
 from niwaki.lower.operators.unary import source_of
+from niwaki.lower.possible import possible
 
 _MODES = {
     **{f"reflection_pad{axes}d": "reflect" for axes in (1, 2, 3)},
@@ -60,7 +61,9 @@ class Pad(Operator):
             return False
         if is_constant(source_of(node)) or math.isnan(self._value(node)):
             return False
-        return all(isinstance(end, int) and end >= 0 for end in ends) and not any(ends[:2])
+        # A negative end would cut, which uint8 values do not allow: the core refuses it.
+        sizes = [possible(end) for end in ends]
+        return all(each is not None and each.min() >= 0 for each in sizes) and ends[:2] == [0, 0]
 
     def emit(self, builder: Builder, node: Node) -> int:
         attributes = {
