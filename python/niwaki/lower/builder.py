@@ -168,10 +168,11 @@ class Builder:
         quantizations = [] if qparams is None else [(qparams.scale, qparams.zero_point)]
         return list(self.graph.add_node(op, name, list(inputs), attributes or {}, tensors or {}, quantizations))
 
-    def constant(self, tensor: torch.Tensor, name: str = "constant") -> int:
-        """A tensor that is known now."""
+    def constant(self, tensor: torch.Tensor, name: str = "constant", *, qparams: QParams | None = None) -> int:
+        """A tensor that is known now; `qparams` of a uint8 one."""
         array = np.ascontiguousarray(tensor.detach().cpu().numpy()) if tensor.dim() else tensor.detach().numpy()
-        return int(self.graph.add_node("constant", name, [], {}, {"value": array}, [])[0])
+        quantizations = [] if qparams is None else [(qparams.scale, qparams.zero_point)]
+        return int(self.graph.add_node("constant", name, [], {}, {"value": array}, quantizations)[0])
 
     def scalar(self, number: float, dtype: torch.dtype) -> int:
         """A number as a value of rank 0."""

@@ -1,7 +1,8 @@
 """Quantized layers that work inside any model: float32 in and out, native int8 kernels inside."""
 
+from niwaki.nn.embedding import Embedding
 from niwaki.nn.layers import Conv2d, Linear
 from niwaki.nn.lstm import LSTM
 from niwaki.nn.threads import get_threads, set_threads
 
-__all__ = ["Conv2d", "Linear", "LSTM", "get_threads", "set_threads"]
+__all__ = ["Conv2d", "Embedding", "Linear", "LSTM", "get_threads", "set_threads"]

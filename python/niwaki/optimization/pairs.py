@@ -52,7 +52,7 @@ def find_pairs(
     if args is not None or kwargs:
         try:
             return _foldable(_from_capture(model, args or (), kwargs or {}), model), ""
-        except NiwakiError as error:
+        except (NiwakiError, TypeError) as error:
             failure = f"{error} "
     try:
         return _foldable(_from_trace(model), model), ""

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from torch import nn
 
 from niwaki.capture import evaluating
 from niwaki.errors import first_sentence
-from niwaki.modules import named_layers
+from niwaki.modules import named_layers, named_tables
 from niwaki.quantization.inputs import Batch
 
 
 def layers_called(model: nn.Module, batch: Batch) -> tuple[set[int], set[int]]:
-    """ids of the layers that are called when the network runs, and of those whose weight or bias others read.
+    """ids of the layers and embeddings that are called when the network runs, and of those whose weight or bias others read.
 
     Layers that are not called are dead, or their parent reads their weights.
     """
     called: set[int] = set()
     read: set[int] = set()
-    kinds = {layer: type(layer) for _, layer in named_layers(model) if "forward" not in vars(layer)}
+    layers = itertools.chain(named_layers(model), named_tables(model))
+    kinds = {layer: type(layer) for _, layer in layers if "forward" not in vars(layer)}
     batch = batch.copy()
     try:
         # Not with hooks: nn.TransformerEncoderLayer reads its layers' weights, unless one of them has a hook.

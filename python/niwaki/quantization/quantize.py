@@ -23,8 +23,10 @@ from niwaki.modules import (
     has_hooks,
     matches,
     named_layers,
+    named_tables,
     replace_module,
 )  # fmt: skip
+from niwaki.nn.embedding import Embedding
 from niwaki.nn.layers import Conv2d, Linear
 from niwaki.nn.lstm import LSTM
 from niwaki.optimization.equalize import EQUALIZED, equalize_with
@@ -47,7 +49,7 @@ _log = logging.getLogger("niwaki")
 def quantize(
     model: nn.Module, calibration: Any, config: QuantizeConfig | None = None, *, progress: bool = True
 ) -> nn.Module:
-    """Quantizes the convolutions and linear layers of a network to int8, and the weights of LSTMs.
+    """Quantizes the convolutions and linear layers of a network to int8, and the weights of LSTMs and embeddings.
 
     Args:
         model: a trained float32 network on the CPU. It is not changed. Masks of niwaki.prune or torch.nn.utils.prune
@@ -131,7 +133,12 @@ def quantize_with_reasons(
         for name, part in copied.named_modules()
         if type(part) is nn.LSTM and not matches(name, config.skip) and not has_hooks(part)
     }
-    if not swapped and not recurrent:
+    tables = {
+        name: part
+        for name, part in named_tables(copied)
+        if not matches(name, config.skip) and not has_hooks(part) and id(part) in called and id(part) not in read
+    }
+    if not swapped and not recurrent and not tables:
         _check_rest(copied, reasons)
     scales = dict(scales or {})
     open_layers = {name: layer for name, layer in swapped.items() if name not in scales}
@@ -146,6 +153,9 @@ def quantize_with_reasons(
         first, stream, floats = kept[0], iter(kept[1:]), before
     for name, part in recurrent.items():
         copied = replace_module(copied, part, LSTM(part, bits=config.bits_of(name), name=name).eval())
+    for name, table in tables.items():
+        check_finite(name, table)
+        copied = replace_module(copied, table, Embedding(table, bits=config.bits_of(name), name=name).eval())
     result = swap_layers(copied, swapped, tuple(name for name in swapped if config.is_dynamic(name)))
     found = find_numbers(
         result, {layer: swapped[layer.name] for layer in layers_of(result)}, itertools.chain([first], stream), config,
@@ -163,7 +173,7 @@ def _check_rest(model: nn.Module, reasons: Mapping[str, str]) -> None:
         )
     _log.warning(
         "niwaki.quantize: nothing is quantized, the network stays in float32 (%s)",
-        details or "no Conv2d, Linear or LSTM in it",
+        details or "no convolution, linear layer, LSTM or embedding in it",
     )
 
 

@@ -13,6 +13,7 @@ from niwaki.budget.accuracy import Accuracy
 from niwaki.budget.run import Outcome
 from niwaki.budget.search import Candidate
 from niwaki.budget.target import Target
+from niwaki.nn.embedding import Embedding
 from niwaki.nn.layers import Conv2d, Linear
 from niwaki.nn.lstm import LSTM
 from niwaki.pipeline import Squeezed, build, measure_file
@@ -88,6 +89,8 @@ def _rows(optimized: nn.Module, squeezed: Squeezed, reasons: dict[str, str], mea
     ]
     recurrent = [part for part in squeezed.module.modules() if isinstance(part, LSTM)]
     rows += [_recurrent_row(part, originals[part.name]) for part in recurrent]
+    tables = [part for part in squeezed.module.modules() if isinstance(part, Embedding)]
+    rows += [_table_row(part, originals[part.name]) for part in tables]
     order = {name: index for index, name in enumerate(originals)}
     return sorted(rows, key=lambda row: order.get(row.name, len(order)))
 
@@ -107,6 +110,16 @@ def _recurrent_row(now: LSTM, original: nn.Module) -> LayerReport:
         now.name, "lstm", "int8", 1 - sum(int(w.count_nonzero()) for w in weights.values()) / max(1, count),
         count + 4 * (scales + biases), 4 * (count + biases), math.sqrt(change / energy) if energy else None,
         "weights only: torch computes it in float32", max(_bits(weight) for weight in weights.values()),
+    )  # fmt: skip
+
+
+def _table_row(now: Embedding, original: nn.Module) -> LayerReport:
+    before = original.weight
+    assert isinstance(before, torch.Tensor)
+    return LayerReport(
+        now.name, "embedding", "int8", 1 - int(now.weight.count_nonzero()) / max(1, now.weight.numel()),
+        now.weight.numel() + 4 * len(now.weight_scale), 4 * now.weight.numel(),
+        relative_error(before, now.weight, now.weight_scale), "", _bits(now.weight), tuple(now.weight.shape),
     )  # fmt: skip
 
 

@@ -11,13 +11,17 @@ from niwaki.lower.builder import Builder
 from niwaki.lower.nodes import (
     arguments,
     axis_of,
+    constant_of,
     dtype_of,
+    is_constant,
     is_tensor,
+    label,
     rank_of,
     shape_of,
 )
 from niwaki.lower.operators.registry import Operator, register
 from niwaki.lower.operators.unary import source_of
+from niwaki.lower.quantized import QParams
 
 _INTEGERS = (torch.int64, torch.int32)
 
@@ -39,6 +43,28 @@ class Embedding(Operator):
     def emit(self, builder: Builder, node: Node) -> int:
         given = arguments(node)
         return take(builder, node, builder.plain(given["weight"]), builder.plain(given["indices"]), 0, wrap=False)
+
+
+@register("niwaki::embedding")
+class QuantizedEmbedding(Operator):
+    """Of an int8 table: rows of bytes, turned into float32 and multiplied by their scales."""
+
+    computes = True
+
+    def refusal(self, node: Node) -> str:
+        given = arguments(node)
+        known = is_constant(given["weight"]) and is_constant(given["weight_scale"])
+        return "" if known else "has a table that is computed while it runs"
+
+    def emit(self, builder: Builder, node: Node) -> int:
+        given = arguments(node)
+        indices, whole = builder.plain(given["indices"]), QParams(1.0, 128)
+        table = (constant_of(given["weight"]).to(torch.int16) + 128).to(torch.uint8)
+        data = builder.constant(table, f"{label(node)}.table", qparams=whole)
+        found = builder.add("take", node, [data, indices], {"axis": 0, "wrap": 0}, qparams=whole, part="rows")
+        rows = builder.add("dequantize", node, [found], part="dequantize")
+        scales = builder.constant(constant_of(given["weight_scale"])[:, None], f"{label(node)}.scales")
+        return builder.binary(node, "mul", rows, take(builder, node, scales, indices, 0, wrap=False, part="scale"))
 
 
 @register("aten::index_select")

@@ -1,0 +1,76 @@
+"""Embeddings with int8 tables: as modules, compiled, and in files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import niwaki
+
+
+class Tagger(nn.Module):
+    def __init__(self, vocabulary: int = 1000, width: int = 64) -> None:
+        super().__init__()
+        self.words = nn.Embedding(vocabulary, width, padding_idx=0)
+        self.places = nn.Embedding(32, width)
+        self.head = nn.Linear(width, 8)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.head(self.words(ids) + self.places(torch.arange(ids.shape[1])))
+
+
+def calibration() -> list[torch.Tensor]:
+    return [torch.randint(0, 1000, (4, 12)) for _ in range(8)]
+
+
+def test_the_module_is_the_table_rounded_by_row() -> None:
+    table = nn.Embedding(50, 16)
+    small = niwaki.nn.Embedding(table)
+    assert small.weight.dtype == torch.int8 and small.weight_scale.shape == (50,)
+    ids = torch.randint(0, 50, (3, 7))
+    found, wanted = small(ids), table(ids).detach()
+    assert float((found - wanted).abs().max()) <= float(table.weight.detach().abs().max()) / 254 * 1.01
+    assert torch.equal(small(ids.int()), found) and small(ids[:0]).shape == (0, 7, 16)
+    with pytest.raises(IndexError, match="indices must be 0 to 49; they are -1 to 3"):
+        small(torch.tensor([3, -1]))
+    with pytest.raises(TypeError, match="must be int64 or int32, not float32"):
+        small(torch.zeros(2))
+
+
+def test_a_network_is_a_quarter_and_the_same_compiled(tmp_path: Path) -> None:
+    net = Tagger().eval()
+    small, report = niwaki.compress(net, calibration())
+    assert {row.name: row.op for row in report} == {"words": "embedding", "places": "embedding", "head": "linear"}
+    assert all(row.scheme == "int8" and row.error is not None and row.error < 0.02 for row in report)
+    compiled = niwaki.compile(small, (calibration()[0],))
+    assert not compiled.plan.torch
+    compiled.save(tmp_path / "tagger.niwaki")
+    floats = 4 * sum(parameter.numel() for parameter in net.parameters())
+    assert (tmp_path / "tagger.niwaki").stat().st_size < 0.31 * floats
+    loaded = niwaki.load(tmp_path / "tagger.niwaki")
+    for shape in ((1, 1), (3, 32), (2, 5)):
+        ids = torch.randint(0, 1000, shape)
+        wanted = net(ids).detach()
+        assert torch.equal(loaded(ids), compiled(ids))
+        assert float((loaded(ids) - wanted).norm() / wanted.norm()) < 0.03
+    with pytest.raises((ValueError, IndexError), match="1000"):
+        loaded(torch.tensor([[5, 1000]]))
+
+
+def test_tables_that_are_left() -> None:
+    net = Tagger().eval()
+    small = niwaki.quantize(net, calibration(), niwaki.QuantizeConfig(skip=("words",)))
+    assert type(small.words) is nn.Embedding and type(small.places) is niwaki.nn.Embedding
+
+    class Tied(Tagger):
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            return super().forward(ids), self.words(ids) @ self.words.weight.t()
+
+    assert type(niwaki.quantize(Tied().eval(), calibration()).words) is nn.Embedding
+    bounded = Tagger().eval()
+    bounded.words.max_norm = 1.0
+    with pytest.raises(niwaki.NiwakiError, match="changes the parameter or buffer 'words.weight' in place"):
+        niwaki.quantize(bounded, calibration())
