@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "base/features.h"
 #include "base/status.h"
 
 #if defined(__x86_64__) || defined(_M_X64) || defined(__i386__)
@@ -28,9 +29,28 @@
 namespace niwaki {
 namespace {
 
-constexpr Isa kAll[] = {Isa::scalar, Isa::avx2, Isa::avxvnni, Isa::avx512vnni, Isa::neon, Isa::dotprod, Isa::i8mm};
+struct Set {
+  Isa isa;
+  const char* name;
+  Features features;
+};
 
-bool is_arm(Isa isa) { return static_cast<int>(isa) >= static_cast<int>(Isa::neon); }
+// The better ones of a family come later.
+constexpr Set kSets[] = {
+    {Isa::scalar, "scalar", 0},
+    {Isa::avx2, "avx2", feature::avx2},
+    {Isa::avxvnni, "avxvnni", feature::avx2 | feature::avx_vnni},
+    {Isa::avx512vnni, "avx512vnni", feature::avx2 | feature::avx512 | feature::avx512_vnni},
+    {Isa::neon, "neon", feature::neon},
+    {Isa::dotprod, "dotprod", feature::neon | feature::dotprod},
+    {Isa::i8mm, "i8mm", feature::neon | feature::dotprod | feature::i8mm},
+};
+
+const Set& set_of(Isa isa) {
+  for (const Set& set : kSets)
+    if (set.isa == isa) return set;
+  return kSets[0];
+}
 
 #ifdef NIWAKI_X86
 struct Registers {
@@ -65,21 +85,23 @@ uint64_t xcr0() {
 
 constexpr bool bit(uint64_t value, int index) { return (value >> index) & 1; }
 
-std::vector<Isa> detect() {
-  std::vector<Isa> found = {Isa::scalar};
+Features detect() {
   const Registers one = cpuid(1, 0);
   const bool osxsave = bit(one.ecx, 27), avx = bit(one.ecx, 28), f16c = bit(one.ecx, 29);
-  if (!osxsave || !avx) return found;
+  if (!osxsave || !avx) return 0;
   const uint64_t saved = xcr0();
   const bool os_ymm = (saved & 0x06) == 0x06;  // xmm, upper halves of ymm
   const bool os_zmm = (saved & 0xe6) == 0xe6;  // and masks, upper halves of zmm, zmm16 to 31
   const Registers seven = cpuid(7, 0);
-  const bool avx2 = os_ymm && f16c && bit(seven.ebx, 5);
-  if (!avx2) return found;
-  found.push_back(Isa::avx2);
-  if (seven.eax >= 1 && bit(cpuid(7, 1).eax, 4)) found.push_back(Isa::avxvnni);
+  Features found = 0;
+  if (!os_ymm) return found;
+  if (f16c && bit(seven.ebx, 5)) found |= feature::avx2;
+  if (seven.eax >= 1 && bit(cpuid(7, 1).eax, 4)) found |= feature::avx_vnni;
   const bool f = bit(seven.ebx, 16), dq = bit(seven.ebx, 17), bw = bit(seven.ebx, 30), vl = bit(seven.ebx, 31);
-  if (os_zmm && f && dq && bw && vl && bit(seven.ecx, 11)) found.push_back(Isa::avx512vnni);
+  if (!os_zmm || !f || !dq || !bw || !vl) return found;
+  found |= feature::avx512;
+  if (bit(seven.ecx, 11)) found |= feature::avx512_vnni;
+  if (bit(seven.ecx, 1)) found |= feature::avx512_vbmi;
   return found;
 }
 #elif defined(NIWAKI_ARM64)
@@ -91,24 +113,28 @@ bool has(const char* feature) {
 }
 #endif
 
-std::vector<Isa> detect() {
-  std::vector<Isa> found = {Isa::scalar, Isa::neon};  // 64-bit Arm always has NEON
-  bool dotprod = false, i8mm = false;
+Features detect() {
+  Features found = feature::neon;  // 64-bit Arm always has it
 #ifdef __APPLE__
-  dotprod = has("hw.optional.arm.FEAT_DotProd");
-  i8mm = has("hw.optional.arm.FEAT_I8MM");
+  if (has("hw.optional.arm.FEAT_DotProd")) found |= feature::dotprod;
+  if (has("hw.optional.arm.FEAT_I8MM")) found |= feature::i8mm;
 #elif defined(__linux__)
   // The bits of the kernel's hwcap.h, spelt out because old headers lack the names.
-  dotprod = (getauxval(AT_HWCAP) >> 20) & 1;
-  i8mm = (getauxval(AT_HWCAP2) >> 13) & 1;
+  if ((getauxval(AT_HWCAP) >> 20) & 1) found |= feature::dotprod;
+  if ((getauxval(AT_HWCAP2) >> 13) & 1) found |= feature::i8mm;
 #endif
-  if (dotprod) found.push_back(Isa::dotprod);
-  if (dotprod && i8mm) found.push_back(Isa::i8mm);
   return found;
 }
 #else
-std::vector<Isa> detect() { return {Isa::scalar}; }
+Features detect() { return 0; }
 #endif
+
+std::vector<Isa> runnable_sets() {
+  std::vector<Isa> found;
+  for (const Set& set : kSets)
+    if (has_all(cpu_features(), set.features)) found.push_back(set.isa);
+  return found;
+}
 
 std::string names(const std::vector<Isa>& isas) {
   std::string text;
@@ -121,7 +147,7 @@ Isa parse(const std::string& name, const char* source) {
   for (Isa isa : supported_isas())
     if (name == isa_name(isa)) return isa;
   bool known = false;
-  for (Isa isa : kAll) known = known || name == isa_name(isa);
+  for (const Set& set : kSets) known = known || name == set.name;
   throw Error(Status::invalid_argument,
               std::string(source) + ": " +
                   (known ? "this machine cannot run the instruction set '" : "unknown instruction set '") + name +
@@ -130,22 +156,18 @@ Isa parse(const std::string& name, const char* source) {
 
 }  // namespace
 
-const char* isa_name(Isa isa) {
-  switch (isa) {
-    case Isa::scalar: return "scalar";
-    case Isa::avx2: return "avx2";
-    case Isa::avxvnni: return "avxvnni";
-    case Isa::avx512vnni: return "avx512vnni";
-    case Isa::neon: return "neon";
-    case Isa::dotprod: return "dotprod";
-    case Isa::i8mm: return "i8mm";
-  }
-  return "unknown";
+Features cpu_features() {
+  static const Features found = detect();
+  return found;
 }
+
+Features features_of(Isa isa) { return set_of(isa).features; }
+
+const char* isa_name(Isa isa) { return set_of(isa).name; }
 
 const std::vector<Isa>& supported_isas() {
   // Never destroyed: threads may ask while the process exits.
-  static const std::vector<Isa>& isas = *new std::vector<Isa>(detect());
+  static const std::vector<Isa>& isas = *new std::vector<Isa>(runnable_sets());
   return isas;
 }
 
@@ -157,12 +179,7 @@ Isa current_isa() {
 
 Isa parse_isa(const std::string& name) { return parse(name, "isa"); }
 
-bool isa_includes(Isa in_force, Isa kernel) {
-  if (kernel == Isa::scalar || kernel == in_force) return true;
-  if (in_force == Isa::scalar || is_arm(in_force) != is_arm(kernel)) return false;
-  if (kernel == Isa::avxvnni) return false;  // Zen 4 and Ice Lake have AVX512-VNNI without it
-  return static_cast<int>(kernel) < static_cast<int>(in_force);
-}
+bool isa_includes(Isa in_force, Isa kernel) { return has_all(features_of(in_force), features_of(kernel)); }
 
 std::string cpu_name() {
   std::string name;

@@ -1,3 +1,4 @@
+#include "kernels/common/select.h"
 #include "kernels/conv/kernel.h"
 
 namespace niwaki {
@@ -42,11 +43,6 @@ static const ConvKernels kRows[] = {
 
 std::span<const ConvKernels> conv_kernels() { return kRows; }
 
-const ConvKernels& select_conv(Isa isa) {
-  const ConvKernels* best = &kRows[0];
-  for (const ConvKernels& row : kRows)
-    if (isa_includes(isa, row.isa)) best = &row;
-  return *best;
-}
+const ConvKernels& select_conv(Isa isa) { return select_kernel(conv_kernels(), isa); }
 
 }  // namespace niwaki

@@ -2,12 +2,13 @@
 
 #include <array>
 
+#include "base/features.h"
 #include "kernels/common/partition.h"
 #include "kernels/common/select.h"
 
 namespace niwaki {
 
-#define NIWAKI_TABLE(name, isa, condition)                                                 \
+#define NIWAKI_TABLE(name, isa, features)                                                  \
   namespace table_##name {                                                                 \
     void lookup(const uint8_t* in, uint8_t* out, int64_t bytes, const uint8_t* table);     \
     void clamp(const uint8_t* in, uint8_t* out, int64_t bytes, uint8_t low, uint8_t high); \
@@ -23,8 +24,8 @@ struct Rows {
 
   // A row that this CPU can't run although it has the row's instruction set is left out.
   Rows() {
-#define NIWAKI_TABLE(name, isa, condition) \
-  if (condition) rows[size++] = {#name, isa, table_##name::lookup, table_##name::clamp};
+#define NIWAKI_TABLE(name, isa, features) \
+  if (has_all(cpu_features(), features)) rows[size++] = {#name, isa, table_##name::lookup, table_##name::clamp};
 #include "kernels/table/kernels.inc"
 #undef NIWAKI_TABLE
   }
