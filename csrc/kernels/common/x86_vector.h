@@ -31,6 +31,8 @@ NIWAKI_INLINE Ints load_masked(const void* from, Mask mask, Ints other) { return
 NIWAKI_INLINE void store_masked(void* to, Mask mask, Ints v) { _mm512_mask_storeu_epi32(to, mask, v); }
 NIWAKI_INLINE Floats load_floats(const float* from, Mask mask) { return _mm512_maskz_loadu_ps(mask, from); }
 NIWAKI_INLINE void store_floats(float* to, Mask mask, Floats v) { _mm512_mask_storeu_ps(to, mask, v); }
+NIWAKI_INLINE Floats load_floats(const float* from) { return _mm512_loadu_ps(from); }
+NIWAKI_INLINE void store_floats(float* to, Floats v) { _mm512_storeu_ps(to, v); }
 NIWAKI_INLINE Mask mask_of(uint32_t bits) { return static_cast<Mask>(bits); }
 NIWAKI_INLINE Ints gather(const void* from, Ints indices, Mask mask, Ints other) {
   return _mm512_mask_i32gather_epi32(other, mask, indices, from, 4);
@@ -50,6 +52,8 @@ NIWAKI_INLINE Floats set_floats(float v) { return _mm512_set1_ps(v); }
 NIWAKI_INLINE Ints repeat(__m128i v) { return _mm512_broadcast_i32x4(v); }
 NIWAKI_INLINE Floats repeat(__m128 v) { return _mm512_broadcast_f32x4(v); }
 
+NIWAKI_INLINE Ints widen_bytes(__m128i v) { return _mm512_cvtepu8_epi32(v); }
+NIWAKI_INLINE Ints shuffle_bytes(Ints v, Ints order) { return _mm512_shuffle_epi8(v, order); }  // within each 128 bits
 NIWAKI_INLINE Ints unpack_low_bytes(Ints a, Ints b) { return _mm512_unpacklo_epi8(a, b); }
 NIWAKI_INLINE Ints unpack_high_bytes(Ints a, Ints b) { return _mm512_unpackhi_epi8(a, b); }
 NIWAKI_INLINE Ints unpack_low_words(Ints a, Ints b) { return _mm512_unpacklo_epi16(a, b); }
@@ -83,8 +87,26 @@ NIWAKI_INLINE Floats mul(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
 NIWAKI_INLINE Floats max(Floats a, Floats b) { return _mm512_max_ps(a, b); }
 NIWAKI_INLINE Floats min(Floats a, Floats b) { return _mm512_min_ps(a, b); }
 
+constexpr int kParts = 4;                           // of 128 bits
+NIWAKI_INLINE __m128i part_of(Ints v, int index) {  // index is a constant
+  switch (index) {
+    case 0: return _mm512_castsi512_si128(v);
+    case 1: return _mm512_extracti32x4_epi32(v, 1);
+    case 2: return _mm512_extracti32x4_epi32(v, 2);
+    default: return _mm512_extracti32x4_epi32(v, 3);
+  }
+}
+// Parts 0 .. count - 1, `stride` bytes apart.
+NIWAKI_INLINE Ints load_parts(const uint8_t* from, int64_t stride, int count) {
+  const auto load_part = [from, stride, count](int i) __attribute__((always_inline)) {
+    return i < count ? _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i * stride)) : _mm_setzero_si128();
+  };
+  Ints v = _mm512_castsi128_si512(load_part(0));
+  v = _mm512_inserti32x4(v, load_part(1), 1);
+  v = _mm512_inserti32x4(v, load_part(2), 2);
+  return _mm512_inserti32x4(v, load_part(3), 3);
+}
 // Part j of vector i becomes part i of vector j.
-constexpr int kParts = 4;  // of 128 bits
 NIWAKI_INLINE void transpose_parts(Ints (&v)[kParts]) {
   const Ints a = _mm512_shuffle_i32x4(v[0], v[1], 0x44), b = _mm512_shuffle_i32x4(v[2], v[3], 0x44);
   const Ints c = _mm512_shuffle_i32x4(v[0], v[1], 0xee), d = _mm512_shuffle_i32x4(v[2], v[3], 0xee);
@@ -107,6 +129,8 @@ NIWAKI_INLINE Ints load_masked(const void* from, Mask mask, Ints other) {
 NIWAKI_INLINE void store_masked(void* to, Mask mask, Ints v) { _mm256_maskstore_epi32(static_cast<int*>(to), mask, v); }
 NIWAKI_INLINE Floats load_floats(const float* from, Mask mask) { return _mm256_maskload_ps(from, mask); }
 NIWAKI_INLINE void store_floats(float* to, Mask mask, Floats v) { _mm256_maskstore_ps(to, mask, v); }
+NIWAKI_INLINE Floats load_floats(const float* from) { return _mm256_loadu_ps(from); }
+NIWAKI_INLINE void store_floats(float* to, Floats v) { _mm256_storeu_ps(to, v); }
 NIWAKI_INLINE Mask mask_of(uint32_t bits) {
   const __m256i one_bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
   return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(static_cast<int>(bits)), one_bit), one_bit);
@@ -131,6 +155,8 @@ NIWAKI_INLINE Floats set_floats(float v) { return _mm256_set1_ps(v); }
 NIWAKI_INLINE Ints repeat(__m128i v) { return _mm256_broadcastsi128_si256(v); }
 NIWAKI_INLINE Floats repeat(__m128 v) { return _mm256_set_m128(v, v); }
 
+NIWAKI_INLINE Ints widen_bytes(__m128i v) { return _mm256_cvtepu8_epi32(v); }
+NIWAKI_INLINE Ints shuffle_bytes(Ints v, Ints order) { return _mm256_shuffle_epi8(v, order); }
 NIWAKI_INLINE Ints unpack_low_bytes(Ints a, Ints b) { return _mm256_unpacklo_epi8(a, b); }
 NIWAKI_INLINE Ints unpack_high_bytes(Ints a, Ints b) { return _mm256_unpackhi_epi8(a, b); }
 NIWAKI_INLINE Ints unpack_low_words(Ints a, Ints b) { return _mm256_unpacklo_epi16(a, b); }
@@ -165,12 +191,52 @@ NIWAKI_INLINE Floats max(Floats a, Floats b) { return _mm256_max_ps(a, b); }
 NIWAKI_INLINE Floats min(Floats a, Floats b) { return _mm256_min_ps(a, b); }
 
 constexpr int kParts = 2;
+NIWAKI_INLINE __m128i part_of(Ints v, int index) {
+  return index == 0 ? _mm256_castsi256_si128(v) : _mm256_extracti128_si256(v, 1);
+}
+NIWAKI_INLINE Ints load_parts(const uint8_t* from, int64_t stride, int count) {
+  const __m128i first = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  return _mm256_set_m128i(count > 1 ? _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + stride)) : first, first);
+}
 NIWAKI_INLINE void transpose_parts(Ints (&v)[kParts]) {
   const Ints first = v[0];
   v[0] = _mm256_permute2x128_si256(first, v[1], 0x20), v[1] = _mm256_permute2x128_si256(first, v[1], 0x31);
 }
 
 #endif
+
+// Four bytes in every lane.
+NIWAKI_INLINE Ints set_lanes(const uint8_t* from) {
+  int32_t four;
+  __builtin_memcpy(&four, from, 4);
+  return set_ints(four);
+}
+
+// Channel kChannel of each pixel.
+template <int kChannel>
+NIWAKI_INLINE Ints channel_of(Ints pixels) {
+#if defined(__AVX512BW__)
+  constexpr uint32_t kFirst = 0x80808000u + kChannel;  // one shuffle instead of a shift and a mask
+  return shuffle_bytes(pixels, repeat(_mm_setr_epi32(static_cast<int32_t>(kFirst), static_cast<int32_t>(kFirst + 4),
+                                                     static_cast<int32_t>(kFirst + 8), static_cast<int32_t>(kFirst + 12))));
+#else
+  return bits_and(shift_right<kChannel * 8>(pixels), set_ints(255));
+#endif
+}
+
+// Pixel 0 to 3 of each 128 bits, its four channels widened to the lanes there.
+NIWAKI_INLINE Ints pixel_of(Ints pixels, int index) {
+  const Ints zero = set_ints(0), words = index < 2 ? unpack_low_bytes(pixels, zero) : unpack_high_bytes(pixels, zero);
+  return index % 2 == 0 ? unpack_low_words(words, zero) : unpack_high_words(words, zero);
+}
+
+// In each 128 bits: four pixels of a channel after four of the one before, and four channels of a pixel after four of the one before.
+NIWAKI_INLINE Ints transpose_pixels(Ints bytes) {
+  return shuffle_bytes(bytes, repeat(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)));
+}
+
+NIWAKI_INLINE void prefetch(const uint8_t* from) { _mm_prefetch(reinterpret_cast<const char*>(from), _MM_HINT_T0); }
+NIWAKI_INLINE void prefetch_for_writing(uint8_t* to) { __asm__ volatile("prefetchw %0" : : "m"(*to)); }
 
 // Four lanes: the channels of one pixel.
 namespace quad {
@@ -200,14 +266,13 @@ NIWAKI_INLINE Ints narrow(Ints a) { return _mm_packus_epi16(_mm_packs_epi32(a, a
 
 // Adds, in each 128 bits, the pixels there to the sums of the four channels.
 NIWAKI_INLINE Ints add_pixels(Ints sums, Ints pixels) {
-  const Ints order = repeat(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
 #if defined(__AVX512VNNI__)
-  const Ints four = _mm512_shuffle_epi8(pixels, order), ones = set_bytes(1);
+  const Ints four = transpose_pixels(pixels), ones = set_bytes(1);
   __asm__("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(four), "v"(ones));
   return sums;
 #else
   // Pairs of bytes times one are at most 510: vpmaddubsw is exact here.
-  const Ints pairs = _mm256_maddubs_epi16(_mm256_shuffle_epi8(pixels, order), set_bytes(1));
+  const Ints pairs = _mm256_maddubs_epi16(transpose_pixels(pixels), set_bytes(1));
   return add_ints(sums, _mm256_madd_epi16(pairs, set_words(1)));
 #endif
 }

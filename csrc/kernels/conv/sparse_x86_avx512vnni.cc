@@ -5,25 +5,24 @@
 #error "compile this file with the AVX-512 and VNNI flags of cmake/NiwakiCompile.cmake"
 #endif
 
-#include <immintrin.h>
-
+#include "kernels/common/x86_vector.h"
 #include "kernels/conv/kernel.h"
 
 namespace niwaki::conv_avx512vnni {
 namespace {
 
-#include "kernels/conv/x86_zmm.inc"
+#include "kernels/conv/x86_vnni.inc"
 
 #include "kernels/conv/x86_body.inc"
 
-constexpr int kLists = 4, kPitch = 7 * V::kLanes;
+constexpr int kLists = 4, kPitch = 7 * kLanes;
 
 #include "kernels/conv/x86_sums.inc"
 
 // The sums of a set over this chunk and the ones before; `outputs`: whose they are.
 template <int kVectors>
 NIWAKI_INLINE void sums_of(const SparseTile& tile, Lists& lists, int count, const uint8_t* outputs,
-                           V::Int (&acc)[kLists][kVectors]) {
+                           Ints (&acc)[kLists][kVectors]) {
   int32_t start[kLists];
   for (int j = 0; j < kLists; ++j) start[j] = tile.first ? tile.bias[outputs[j]] : 0;
   lists.start = start;
@@ -35,7 +34,7 @@ NIWAKI_INLINE void sums_of(const SparseTile& tile, Lists& lists, int count, cons
   for (int j = 0; j < kLists; ++j) {
     const int32_t* partial = tile.partial + outputs[j] * kPitch;
 #pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) acc[j][v] = V::add(acc[j][v], V::load_int(partial + v * V::kLanes));
+    for (int v = 0; v < kVectors; ++v) acc[j][v] = add_ints(acc[j][v], load(partial + v * kLanes));
   }
 }
 
@@ -43,28 +42,28 @@ NIWAKI_INLINE void sums_of(const SparseTile& tile, Lists& lists, int count, cons
 template <int kVectors>
 NIWAKI_INLINE void keep_sums(const SparseTile& tile, Lists& lists) {
   for (int o = 0; o < tile.outputs; o += kLists) {
-    V::Int acc[kLists][kVectors];
+    Ints acc[kLists][kVectors];
     sums_of<kVectors>(tile, lists, tile.counts[o / kLists], tile.order + o, acc);
 #pragma GCC unroll 4
     for (int j = 0; j < kLists; ++j) {
       int32_t* partial = tile.partial + tile.order[o + j] * kPitch;
 #pragma GCC unroll 16
-      for (int v = 0; v < kVectors; ++v) V::store_int(partial + v * V::kLanes, acc[j][v]);
+      for (int v = 0; v < kVectors; ++v) store(partial + v * kLanes, acc[j][v]);
     }
   }
 }
 
 template <int kVectors>
-NIWAKI_INLINE void store_floats(const SparseTile& tile, Lists& lists) {
+NIWAKI_INLINE void store_float_sums(const SparseTile& tile, Lists& lists) {
   for (int o = 0; o < tile.outputs; o += kLists) {
-    V::Int acc[kLists][kVectors];
+    Ints acc[kLists][kVectors];
     sums_of<kVectors>(tile, lists, tile.counts[o / kLists], tile.order + o, acc);
 #pragma GCC unroll 4
     for (int j = 0; j < kLists; ++j) {
-      const V::Float multiplier = V::broadcast(tile.multiplier[o + j]);
+      const Floats multiplier = set_floats(tile.multiplier[o + j]);
       float* out = tile.output.out_float + (o + j) * tile.output.float_stride;
 #pragma GCC unroll 16
-      for (int v = 0; v < kVectors; ++v) V::store_float(out + v * V::kLanes, V::multiply(V::to_float(acc[j][v]), multiplier));
+      for (int v = 0; v < kVectors; ++v) store_floats(out + v * kLanes, mul(to_floats(acc[j][v]), multiplier));
     }
   }
 }
@@ -74,7 +73,7 @@ NIWAKI_INLINE void store_bytes(const SparseTile& tile, Lists& lists) {
   const Limits limits = limits_of(tile.output);
   for (int o = 0; o < tile.outputs; o += kLists) {
     prefetch_output<kVectors>(tile.output, o / kLists, 1);
-    V::Int acc[kLists][kVectors];
+    Ints acc[kLists][kVectors];
     sums_of<kVectors>(tile, lists, tile.counts[o / kLists], tile.order + o, acc);
     uint8_t* out = tile.output.out + o / kLists * tile.output.out_stride;
     const uint8_t* residual = kResidual ? tile.output.residual + o / kLists * tile.output.residual_stride : nullptr;
@@ -97,7 +96,7 @@ void sparse_tile(const SparseTile& tile) {
   Lists lists{tile.panel, tile.values, nullptr, nullptr};
   const ConvOutput& output = tile.output;
   if (!tile.last) return keep_sums<kVectors>(tile, lists);
-  if (output.out_float) return store_floats<kVectors>(tile, lists);
+  if (output.out_float) return store_float_sums<kVectors>(tile, lists);
   if (output.residual) store_clamped<kVectors, true>(tile, lists);
   else store_clamped<kVectors, false>(tile, lists);
 }

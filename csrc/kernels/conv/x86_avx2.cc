@@ -3,18 +3,15 @@
 #error "compile this file with the AVX2 flags of cmake/NiwakiCompile.cmake"
 #endif
 
-#include <immintrin.h>
-
+#include "kernels/common/x86_vector.h"
 #include "kernels/conv/kernel.h"
 
 namespace niwaki::conv_avx2 {
 namespace {
 
-#include "kernels/conv/x86_ymm.inc"
-
 // AVX2 multiplies bytes only with saturation (255 * 127 * 2 > 32767). So panels and weights hold 16-bit values, which vpmaddwd
 // multiplies and sums exactly: for each lane the pair of channels 0 and 2, then the pair 1 and 3.
-struct V : YmmBase {
+struct V {
   static constexpr int kLaneBytes = 8;
   struct Pairs {
     __m256i even, odd;
@@ -24,61 +21,43 @@ struct V : YmmBase {
   using WideWeight = Pairs;
   using OneActivation = Pairs;
 
-  static Activation activation(const uint8_t* p) { return {load_int(p), load_int(p + 32)}; }
-  static Weight weight(const uint8_t* p) { return {four_bytes(p), four_bytes(p + 4)}; }
-  static void mac(Int& acc, const Pairs& a, const Pairs& w) {
-    acc = add(acc, add(_mm256_madd_epi16(a.even, w.even), _mm256_madd_epi16(a.odd, w.odd)));
+  static NIWAKI_MEMBER Activation activation(const uint8_t* p) { return {load(p), load(p + 32)}; }
+  static NIWAKI_MEMBER Weight weight(const uint8_t* p) { return {set_lanes(p), set_lanes(p + 4)}; }
+  static NIWAKI_MEMBER void mac(Ints& acc, const Pairs& a, const Pairs& w) {
+    acc = add_ints(acc, add_ints(_mm256_madd_epi16(a.even, w.even), _mm256_madd_epi16(a.odd, w.odd)));
   }
-  static Pairs widen_unsigned(Int bytes) {
+  static NIWAKI_MEMBER Pairs widen_unsigned(Ints bytes) {
     return {_mm256_and_si256(bytes, _mm256_set1_epi16(255)), _mm256_srli_epi16(bytes, 8)};
   }
-  static WideWeight wide_weight(const uint8_t* p) {
-    const Int bytes = load_int(p);
+  static NIWAKI_MEMBER WideWeight wide_weight(const uint8_t* p) {
+    const Ints bytes = load(p);
     return {_mm256_srai_epi16(_mm256_slli_epi16(bytes, 8), 8), _mm256_srai_epi16(bytes, 8)};
   }
-  static OneActivation one_activation(const uint8_t* p) { return widen_unsigned(four_bytes(p)); }
-  static void mac_wide(Int& acc, const Pairs& a, const Pairs& w) { mac(acc, a, w); }
+  static NIWAKI_MEMBER OneActivation one_activation(const uint8_t* p) { return widen_unsigned(set_lanes(p)); }
+  static NIWAKI_MEMBER void mac_wide(Ints& acc, const Pairs& a, const Pairs& w) { mac(acc, a, w); }
 };
 
 #include "kernels/conv/x86_body.inc"
 #include "kernels/conv/x86_wide.inc"
 #include "kernels/conv/x86_lists.inc"
+#include "kernels/conv/x86_ymm_fill.inc"
 
-constexpr int kDenseOutputs = 4, kSparsePitch = 4 * V::kLanes;
+constexpr int kDenseOutputs = 4, kSparsePitch = 4 * kLanes;
 
 // A single pixel after the vectors: four outputs times two pairs of channels are one vector of weights.
 class OnePixel {
  public:
   explicit OnePixel(const DenseTile& tile) : bias_(_mm_loadu_si128(reinterpret_cast<const __m128i*>(tile.bias))) {}
 
-  NIWAKI_INLINE void mac(const uint8_t* pixel, const uint8_t* weights) {
-    const __m256i pairs = _mm256_blend_epi32(V::four_bytes(pixel), V::four_bytes(pixel + 32), 0xaa);
-    sums_ = _mm256_add_epi32(sums_, _mm256_madd_epi16(pairs, V::load_int(weights)));
+  NIWAKI_MEMBER void mac(const uint8_t* pixel, const uint8_t* weights) {
+    const __m256i pairs = _mm256_blend_epi32(set_lanes(pixel), set_lanes(pixel + 32), 0xaa);
+    sums_ = _mm256_add_epi32(sums_, _mm256_madd_epi16(pairs, load(weights)));
   }
 
   void store(const DenseTile& tile) const {
-    const ConvOutput& output = tile.output;
-    const int64_t pixel = int64_t{tile.vectors} * V::kLanes;
     const __m256i both = _mm256_add_epi32(sums_, _mm256_srli_epi64(sums_, 32));  // even lanes: of both pairs
     const __m256i even = _mm256_permutevar8x32_epi32(both, _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6));
-    __m128 t = _mm_mul_ps(_mm_cvtepi32_ps(_mm_add_epi32(_mm256_castsi256_si128(even), bias_)), _mm_loadu_ps(tile.multiplier));
-    if (output.out_float) {
-      float floats[4];
-      _mm_storeu_ps(floats, t);
-      for (int o = 0; o < 4; ++o) output.out_float[o * output.float_stride + pixel] = floats[o];
-      return;
-    }
-    if (output.residual) {
-      int32_t four;
-      __builtin_memcpy(&four, output.residual + pixel * 4, 4);
-      const __m128i q = _mm_sub_epi32(_mm_cvtepu8_epi32(_mm_cvtsi32_si128(four)), _mm_set1_epi32(output.residual_zero));
-      t = _mm_add_ps(t, _mm_mul_ps(_mm_cvtepi32_ps(q), _mm_set1_ps(output.residual_scale)));
-    }
-    t = _mm_min_ps(_mm_max_ps(t, _mm_set1_ps(output.low)), _mm_set1_ps(output.high));
-    const __m128i q = _mm_add_epi32(_mm_cvtps_epi32(t), _mm_set1_epi32(output.out_zero));
-    const __m128i words = _mm_packs_epi32(q, q);
-    const int32_t four = _mm_cvtsi128_si32(_mm_packus_epi16(words, words));
-    __builtin_memcpy(output.out + pixel * 4, &four, 4);
+    store_last_pixel(tile, _mm256_zextsi128_si256(_mm_add_epi32(_mm256_castsi256_si128(even), bias_)));
   }
 
  private:
@@ -120,8 +99,8 @@ void wide(const WideTile& tile) {
 void fill(const PanelFill& fill) {
   fill_lanes<kVectorBytes>(fill, [](uint8_t* to, __m256i lanes) {
     const V::Pairs pairs = V::widen_unsigned(lanes);
-    V::store_int(to, pairs.even);
-    V::store_int(to + 32, pairs.odd);
+    store(to, pairs.even);
+    store(to + 32, pairs.odd);
   });
 }
 

@@ -3,14 +3,13 @@
 #error "compile this file with the AVX-512 and VNNI flags of cmake/NiwakiCompile.cmake"
 #endif
 
-#include <immintrin.h>
-
+#include "kernels/common/x86_vector.h"
 #include "kernels/conv/kernel.h"
 
 namespace niwaki::conv_avx512vnni {
 namespace {
 
-#include "kernels/conv/x86_zmm.inc"
+#include "kernels/conv/x86_vnni.inc"
 
 #include "kernels/conv/x86_body.inc"
 #include "kernels/conv/x86_wide.inc"
@@ -22,36 +21,13 @@ class OnePixel {
  public:
   explicit OnePixel(const DenseTile& tile) : sums_(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(tile.bias))) {}
 
-  NIWAKI_INLINE void mac(const uint8_t* pixel, const uint8_t* weights) {
+  NIWAKI_MEMBER void mac(const uint8_t* pixel, const uint8_t* weights) {
     int32_t four;
     __builtin_memcpy(&four, pixel, 4);
     const __m256i w = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(weights));
     __asm__("vpdpbusd %2, %1, %0" : "+v"(sums_) : "v"(_mm256_set1_epi32(four)), "v"(w));
   }
-
-  void store(const DenseTile& tile) const {
-    const ConvOutput& output = tile.output;
-    const int64_t pixel = int64_t{tile.vectors} * V::kLanes;
-    __m256 t = _mm256_mul_ps(_mm256_cvtepi32_ps(sums_), _mm256_loadu_ps(tile.multiplier));
-    if (output.out_float) {
-      float floats[kDenseOutputs];
-      _mm256_storeu_ps(floats, t);
-      for (int o = 0; o < tile.out_groups * 4; ++o) output.out_float[o * output.float_stride + pixel] = floats[o];
-      return;
-    }
-    if (output.residual) {
-      int32_t groups[2] = {0, 0};
-      for (int g = 0; g < tile.out_groups; ++g)
-        __builtin_memcpy(&groups[g], output.residual + g * output.residual_stride + pixel * 4, 4);
-      const __m256i q = _mm256_sub_epi32(_mm256_cvtepu8_epi32(_mm_setr_epi32(groups[0], groups[1], 0, 0)),
-                                         _mm256_set1_epi32(output.residual_zero));
-      t = _mm256_add_ps(t, _mm256_mul_ps(_mm256_cvtepi32_ps(q), _mm256_set1_ps(output.residual_scale)));
-    }
-    t = _mm256_min_ps(_mm256_max_ps(t, _mm256_set1_ps(output.low)), _mm256_set1_ps(output.high));
-    const __m128i bytes = _mm256_cvtepi32_epi8(_mm256_add_epi32(_mm256_cvtps_epi32(t), _mm256_set1_epi32(output.out_zero)));
-    const int32_t groups[2] = {_mm_extract_epi32(bytes, 0), _mm_extract_epi32(bytes, 1)};
-    for (int g = 0; g < tile.out_groups; ++g) __builtin_memcpy(output.out + g * output.out_stride + pixel * 4, &groups[g], 4);
-  }
+  void store(const DenseTile& tile) const { store_last_pixel(tile, _mm512_zextsi256_si512(sums_)); }
 
  private:
   __m256i sums_;

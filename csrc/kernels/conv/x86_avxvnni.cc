@@ -3,35 +3,20 @@
 #error "compile this file with the AVX-VNNI flags of cmake/NiwakiCompile.cmake"
 #endif
 
-#include <immintrin.h>
-
+#include "kernels/common/x86_vector.h"
 #include "kernels/conv/kernel.h"
 
 namespace niwaki::conv_avxvnni {
 namespace {
 
-#include "kernels/conv/x86_ymm.inc"
-
-struct V : YmmBase {
-  static constexpr int kLaneBytes = 4;
-  using Activation = __m256i;
-  using Weight = __m256i;
-  using WideWeight = __m256i;
-  using OneActivation = __m256i;
-
-  static Activation activation(const uint8_t* p) { return load_int(p); }
-  static Weight weight(const uint8_t* p) { return four_bytes(p); }
-  static void mac(Int& acc, Activation a, Weight w) { __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(acc) : "x"(a), "x"(w)); }
-  static WideWeight wide_weight(const uint8_t* p) { return load_int(p); }
-  static OneActivation one_activation(const uint8_t* p) { return four_bytes(p); }
-  static void mac_wide(Int& acc, OneActivation a, WideWeight w) { mac(acc, a, w); }
-};
+#include "kernels/conv/x86_vnni.inc"
 
 #include "kernels/conv/x86_body.inc"
 #include "kernels/conv/x86_wide.inc"
 #include "kernels/conv/x86_lists.inc"
+#include "kernels/conv/x86_ymm_fill.inc"
 
-constexpr int kDenseOutputs = 4, kSparsePitch = 6 * V::kLanes;
+constexpr int kDenseOutputs = 4, kSparsePitch = 6 * kLanes;
 
 }  // namespace
 
@@ -66,7 +51,7 @@ void wide(const WideTile& tile) {
 }
 
 void fill(const PanelFill& fill) {
-  fill_lanes<kVectorBytes>(fill, [](uint8_t* to, __m256i lanes) { V::store_int(to, lanes); });
+  fill_lanes<kVectorBytes>(fill, [](uint8_t* to, Ints lanes) { store(to, lanes); });
 }
 
 }  // namespace niwaki::conv_avxvnni
