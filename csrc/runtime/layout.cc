@@ -62,12 +62,24 @@ Dim product(const Dims& dims, int begin, int end) {
   return result;
 }
 
-// The axis of `to` over which the elements of `from` lie as they do over `axis` of it, after a reshape; kUnknown where there is none.
+// Whether channels are joined to, or split into, other ones by whole groups of four.
+bool keeps_groups(const Dim& a, const Dim& b) {
+  if (!a.is_constant() || !b.is_constant()) return false;
+  const int64_t less = std::min(a.value(), b.value()), more = std::max(a.value(), b.value());
+  return less > 0 && less % 4 == 0 && more % less == 0;
+}
+
+// The axis of `to` over which the elements of `from` lie as they do over `axis` of it, after a reshape, or at least by whole groups: then
+// lanes are copied, not bytes. kUnknown where there is none.
 int same_place(const Dims& from, int axis, const Dims& to) {
   const int from_rank = static_cast<int>(from.size()), to_rank = static_cast<int>(to.size());
   try {
     for (int b = 0; b < to_rank; ++b)
       if (from[static_cast<size_t>(axis)] == to[static_cast<size_t>(b)] && product(from, 0, axis) == product(to, 0, b) &&
+          product(from, axis + 1, from_rank) == product(to, b + 1, to_rank))
+        return b;
+    for (int b = 0; b < to_rank; ++b)
+      if (keeps_groups(from[static_cast<size_t>(axis)], to[static_cast<size_t>(b)]) &&
           product(from, axis + 1, from_rank) == product(to, b + 1, to_rank))
         return b;
   } catch (const Error&) {

@@ -4,6 +4,7 @@
 
 #include "kernels/common/partition.h"
 #include "kernels/copy/copy.h"
+#include "kernels/movement/strided.h"
 
 namespace niwaki {
 namespace {
@@ -74,6 +75,30 @@ void copy_in_order(const Sequence& in, const Sequence& out, int64_t elements, Th
 
 int64_t elements_of(const Planes& planes) { return planes.pixels() * planes.channels; }
 
+int64_t area_of(const Planes& planes) { return int64_t{1} * planes.height * planes.width; }
+
+// Whether the channels of `whole` are those of some images of `part` one after the other, groups staying whole: attention's heads.
+bool joins_groups(const Planes& part, const Planes& whole) {
+  return part.channels % 4 == 0 && whole.channels % part.channels == 0 && area_of(part) == area_of(whole) &&
+         part.images == int64_t{1} * whole.images * (whole.channels / part.channels);
+}
+
+// Lane by lane. from, to: which of both is read, which written.
+void copy_groups(const Planes& part, const Planes& whole, const Planes& from, const Planes& to, ThreadPool& pool) {
+  const int64_t groups = part.channels / 4, joined = whole.channels / part.channels, area = area_of(part) * 4;
+  StridedCopy lanes(4);
+  const auto add = [&](int64_t size, int64_t in_part, int64_t in_whole) {
+    if (&from == &part) lanes.add({size, in_part, in_whole});
+    else lanes.add({size, in_whole, in_part});
+  };
+  add(groups, part.group_stride, whole.group_stride);
+  add(joined, area, groups * whole.group_stride);
+  add(whole.images, joined * area, area);
+  add(area / 4, 4, 4);
+  lanes.simplify();
+  lanes.run(from.data, to.data, pool);
+}
+
 }  // namespace
 
 void reshape(const Planes& in, const Planes& out, ThreadPool& pool) {
@@ -86,6 +111,8 @@ void reshape(const Planes& in, const Planes& out, ThreadPool& pool) {
     });
     return;
   }
+  if (joins_groups(in, out)) return copy_groups(in, out, in, out, pool);
+  if (joins_groups(out, in)) return copy_groups(out, in, in, out, pool);
   copy_in_order(Sequence(in), Sequence(out), elements_of(out), pool);
 }
 

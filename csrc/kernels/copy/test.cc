@@ -63,7 +63,9 @@ TEST(slice_of_any_axis) {
           with_threads([&](ThreadPool& pool) {
             Activation out(2, wanted.planes.channels, wanted.planes.height, wanted.planes.width);
             if (axis == 1) slice_channels(in.planes, out.planes, start, step, pool);
-            else slice_pixels(in.planes, out.planes, axis == 2 ? PixelAxis{2, 11, 19} : PixelAxis{2 * 11, 19, 1}, start, step, count, pool);
+            else
+              slice_pixels(in.planes, out.planes, axis == 2 ? PixelAxis{2, 11, 19} : PixelAxis{2 * 11, 19, 1}, start, step, count,
+                           pool);
             check_same(out, wanted, "slice axis " + std::to_string(axis));
           });
         }
@@ -86,8 +88,8 @@ TEST(pad_of_channels_rows_and_columns) {
             [&](int64_t n, int64_t c, int64_t y, int64_t x) { wanted.at(n, c + p[0], y + p[2], x + p[4]) = in.at(n, c, y, x); });
         with_threads([&](ThreadPool& pool) {
           Activation out(2, wanted.planes.channels, wanted.planes.height, wanted.planes.width);
-          pad(in.planes, out.planes,
-              {p[0], {{2, 2, 0}, {5, wanted.planes.height, p[2]}, {width, wanted.planes.width, p[4]}}, 77}, pool);
+          pad(in.planes, out.planes, {p[0], {{2, 2, 0}, {5, wanted.planes.height, p[2]}, {width, wanted.planes.width, p[4]}}, 77},
+              pool);
           check_same(out, wanted, "pad");
         });
       }
@@ -136,6 +138,28 @@ TEST(reshape_keeps_the_order_of_elements) {
       });
     }
   }
+}
+
+// Tokens [N, heads, C, area] and [N, heads * C, area], both ways.
+TEST(reshape_joins_and_splits_channels) {
+  Random random(26);
+  for (const int32_t channels : {1, 4, 6, 32})
+    for (const int32_t heads : {2, 3, 12})
+      for (const int32_t images : {0, 1, 5, 40})
+        for (const int32_t area : {1, 7}) {
+          Activation parts(images * heads, channels, 1, area), whole(images, heads * channels, 1, area);
+          parts.randomize(random);
+          parts.each([&](int64_t n, int64_t c, int64_t y, int64_t x) {
+            whole.at(n / heads, n % heads * channels + c, y, x) = parts.at(n, c, y, x);
+          });
+          with_threads([&](ThreadPool& pool) {
+            Activation joined(images, heads * channels, 1, area), split(images * heads, channels, 1, area);
+            reshape(parts.planes, joined.planes, pool);
+            check_same(joined, whole, "joined");
+            reshape(whole.planes, split.planes, pool);
+            check_same(split, parts, "split");
+          });
+        }
 }
 
 TEST(channel_shuffle_transposes_groups) {

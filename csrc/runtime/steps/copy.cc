@@ -1,11 +1,13 @@
 // Operators that only move bytes of grouped values. Many need not even that: they are views of their input, or their inputs were written
 // in place.
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "base/status.h"
 #include "graph/operators.h"
 #include "kernels/copy/copy.h"
+#include "kernels/movement/strided.h"
 #include "runtime/steps/steps.h"
 
 namespace niwaki {
@@ -169,6 +171,7 @@ class PermuteStep : public CopyStep {
   }
 
   std::unique_ptr<StepSetup> setup(const StepSizes& sizes) const override {
+    if (auto lanes = lanes_of(sizes)) return lanes;
     auto setup = std::make_unique<Setup>();
     const Offsets from = offsets(sizes.in[0], in_grouped_);
     for (const int64_t axis : axes_) setup->from.push_back(from[static_cast<size_t>(axis)]);
@@ -178,18 +181,46 @@ class PermuteStep : public CopyStep {
 
   void run(const StepCall& call) const override {
     const auto& setup = static_cast<const Setup&>(*call.setup);
+    if (setup.lanes) return setup.lanes->run(bytes(call.in[0]), bytes(call.out[0]), call.pool);
     copy_elements(bytes(call.in[0]), setup.from, bytes(call.out[0]), setup.to, call.pool);
   }
 
  private:
   struct Setup : StepSetup {
-    Offsets from, to;  // along the axes of the output
+    std::optional<StridedCopy> lanes;
+    Offsets from, to;  // along the axes of the output, where no lanes are copied
     int64_t bytes() const override {
       int64_t count = 0;
       for (const auto& table : to) count += static_cast<int64_t>(table.size());
       return 2 * count * static_cast<int64_t>(sizeof(int64_t));
     }
   };
+  // Where the channels stay the channels, pixels change places as a whole.
+  std::unique_ptr<Setup> lanes_of(const StepSizes& sizes) const {
+    const Array &in = sizes.in[0], &out = sizes.out[0];
+    if (!in.grouped() || !out.grouped() || out.dims.empty() || axes_[static_cast<size_t>(out_grouped_)] != in_grouped_)
+      return nullptr;
+    const Sizes from = pixel_steps(in.dims, in_grouped_), to = pixel_steps(out.dims, out_grouped_);
+    StridedCopy lanes(4);
+    lanes.add({in.planes.groups(), in.planes.group_stride, out.planes.group_stride});
+    for (size_t i = 0; i < axes_.size(); ++i)
+      if (static_cast<int>(i) != out_grouped_) lanes.add({out.dims[i], from[static_cast<size_t>(axes_[i])], to[i]});
+    lanes.simplify();
+    auto setup = std::make_unique<Setup>();
+    setup->lanes = lanes;
+    return setup;
+  }
+  // Bytes from one pixel to the next along each axis.
+  static Sizes pixel_steps(const Sizes& dims, int grouped) {
+    Sizes steps(dims.size(), 0);
+    int64_t step = 4;
+    for (size_t i = dims.size(); i-- > 0;) {
+      if (static_cast<int>(i) == grouped) continue;
+      steps[i] = step;
+      step *= dims[i];
+    }
+    return steps;
+  }
   static Offsets offsets(const Array& array, int grouped) {
     return array.grouped() ? grouped_offsets(array.dims, grouped, array.planes.group_stride) : row_major_offsets(array.dims);
   }
