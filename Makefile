@@ -5,6 +5,7 @@
 # make test-sanitizers    the C++ tests under the address, leak, undefined-behaviour and thread sanitizers
 # make stress    eight sessions, 10,000 runs each, without a sanitizer and under the thread sanitizer
 # make fuzz SECONDS=600    the file reader, and running whatever it accepts, under libFuzzer (needs clang); FUZZ=reading: the first alone
+# make bench-kernels    each kernel alone, for every instruction set (needs Google Benchmark: libbenchmark-dev); options in KERNELS="..."
 # make bench-peers    niwaki beside ONNX Runtime, OpenVINO, DeepSparse and torch; environments in a cache folder, table in build/peers
 #
 # Each does all of its own set-up in .venv and build/; it needs Python 3.10 or later, a C++20 compiler and make, no more.
@@ -18,6 +19,7 @@
 PYTHON ?= python3
 PYTEST ?=
 PEERS ?=
+KERNELS ?=
 SECONDS ?= 60
 FUZZ ?= reading running
 JOBS ?= 2
@@ -32,7 +34,7 @@ NATIVE := CMakeLists.txt pyproject.toml python/niwaki/_version.py $(shell find c
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
-.PHONY: all build cpp-tests demo test arm-tools test-arm test-sanitizers stress fuzz lint bench bench-peers clean
+.PHONY: all build cpp-tests demo test arm-tools test-arm test-sanitizers stress fuzz lint bench bench-kernels bench-peers clean
 .DELETE_ON_ERROR:
 
 all: build
@@ -130,6 +132,11 @@ lint: build $(STAMPS)/lint
 
 bench: build
 	$(RUN) -m pytest bench --benchmark-columns=min,median,rounds --benchmark-sort=fullname $(PYTEST)
+
+bench-kernels:
+	cmake --preset release -DNIWAKI_BENCH=ON
+	cmake --build --preset release --target niwaki_bench
+	build/release/niwaki_bench $(KERNELS)
 
 bench-peers: build
 	$(RUN) bench/peers/run.py $(PEERS)

@@ -1,0 +1,10 @@
+# niwaki_bench: the kernels of each table, timed by Google Benchmark. `make bench-kernels` builds and runs it.
+find_package(benchmark QUIET)
+if(NOT benchmark_FOUND)
+  message(WARNING "NIWAKI_BENCH: niwaki_bench is not built: it needs Google Benchmark, which Debian has as libbenchmark-dev.")
+  return()
+endif()
+file(GLOB bench_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/csrc/bench/*.cc)
+add_executable(niwaki_bench ${bench_sources})
+target_link_libraries(niwaki_bench PRIVATE niwaki::core benchmark::benchmark)
+niwaki_compile_options(niwaki_bench)
