@@ -90,8 +90,9 @@ TEST(interpolate_linear_and_cubic) {
             for (const auto& [z, wz] : along_z)
               for (const auto& [y, wy] : along_y)
                 for (const auto& [x, wx] : along_x)
-                  wanted += wz * wy * wx *
-                            static_cast<double>(in[static_cast<std::size_t>(((plane * p.in[0] + z) * p.in[1] + y) * p.in[2] + x)]);
+                  wanted +=
+                      wz * wy * wx *
+                      static_cast<double>(in[static_cast<std::size_t>(((plane * p.in[0] + z) * p.in[1] + y) * p.in[2] + x)]);
             // A place among 20 pixels is known to 2e-6.
             CHECK(std::abs(static_cast<double>(reference[index++]) - wanted) < 5e-5);
           }
