@@ -185,6 +185,21 @@ def test_a_causal_mask_for_more_than_one_token_leaves_lengths_free(length: int) 
         assert not captured.refusal([x]) and torch.allclose(captured.program()(x), attend(nn.Identity(), x), atol=1e-6)
 
 
+@pytest.mark.parametrize("part", [slice(-1, None), slice(None, 1), slice(0, 1)])
+def test_one_row_of_a_free_size_fits_all_of_it(part: slice) -> None:
+    """As positions are normalized: by the last of them, which a size of 0 would not have."""
+
+    def scaled(_: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        half = x[..., : x.shape[2] // 2, None]
+        return half / half[:, :, part] + half[..., part, :]
+
+    captured = capture(Function(scaled), (torch.randn(2, 3, 9),))
+    for shape in [(2, 3, 2), (1, 4, 30)]:
+        x = torch.randn(shape)
+        assert not captured.refusal([x]) and torch.equal(captured.program()(x), scaled(nn.Identity(), x))
+    assert captured.refusal([torch.randn(2, 3, 1)])
+
+
 def test_a_table_of_positions_limits_the_length() -> None:
     class Embed(nn.Module):
         def __init__(self) -> None:

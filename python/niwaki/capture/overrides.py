@@ -34,6 +34,8 @@ class FreeSizes(TorchFunctionMode):
         if func is torch.Tensor.contiguous and not kwargs and len(args) == 1:
             # Whether the tensor lies in memory row by row already is asked of its sizes; a copy asks nothing.
             return args[0].clone(memory_format=torch.contiguous_format)
+        if func is torch.Tensor.__getitem__:
+            return func(*_without_ends(*args))
         axes = _AVERAGE.get(func) or _LARGEST.get(func)
         if axes:
             given = {**dict(zip(_NAMES[func], args, strict=False)), **kwargs}
@@ -47,6 +49,35 @@ class FreeSizes(TorchFunctionMode):
         if found is not None:
             return found(*args)
         return func(*args, **kwargs)
+
+
+def _without_ends(x: torch.Tensor, index: Any) -> tuple[torch.Tensor, Any]:
+    """The same indexing, with x[-1:] and x[:1] along a free size as what they are: one element.
+
+    A slice may be empty where the size is 0, so torch.export would not know that it fits whatever it is added to.
+    """
+    given = list(index) if isinstance(index, tuple) else [index]
+    if any(not (each is None or each is ... or isinstance(each, (int, slice, torch.SymInt))) for each in given):
+        return x, index
+    rank = x.dim()
+    taken = sum(each is not None and each is not ... for each in given)
+    axis = 0
+    for place, each in enumerate(given):
+        if each is ...:
+            axis += rank - taken
+        elif each is not None:
+            size = x.shape[axis] if axis < rank else 0
+            if isinstance(each, slice) and isinstance(size, torch.SymInt) and _takes_one(each) and size >= 1:
+                x = x.narrow(axis, size - 1 if each.start == -1 else 0, 1)
+                given[place] = slice(None)
+            axis += 1
+    return x, tuple(given)
+
+
+def _takes_one(part: slice) -> bool:
+    """Whether it is -1: or :1."""
+    ends = [end if isinstance(end, (int, type(None))) else "free" for end in (part.start, part.stop, part.step)]
+    return ends in ([-1, None, None], [-1, None, 1], [None, 1, None], [0, 1, None], [None, 1, 1], [0, 1, 1])
 
 
 def _covers(given: Mapping[str, Any], axes: int) -> bool:
