@@ -1,6 +1,6 @@
 """Writes docs/operators.md: what the core's table of operators and the lowering from torch say of themselves.
 
-    python docs/make_operators.py
+python docs/make_operators.py
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ Written by `python docs/make_operators.py`; a test compares it with the code.
 
 ## Operators of torch that run natively
 
-As torch.export names them. Those in bold have a form that computes in uint8 between layers; all of them have one in float32, or
-move elements of any type. A network with any other operator runs with that part in torch, cannot be saved, and its plan says so.
+As torch.export names them. Those in bold have a form that computes in uint8 between layers; all of them have one
+in float32, or move elements of any type. A network with any other operator runs with that part in torch, cannot be
+saved, and its plan says so.
 
 """
 CORE = """
 ## Operators of the core
 
-What a graph and a file consist of; docs/architecture.md says how numbers are rounded. Attributes: integers, `x` where expressions of the
-free sizes are allowed; numbers are float64. A dtype list is what an input may be. `?` marks what may be left out.
+What a graph and a file consist of; docs/architecture.md says how numbers are rounded. Attributes: integers, `x` where
+expressions of the free sizes are allowed; numbers are float64. A dtype list is what an input may be. `?` marks what
+may be left out.
 
 | operator | inputs | attributes | tensors | |
 |---|---|---|---|---|

@@ -121,13 +121,14 @@ def main() -> None:
     wanted = embed(model, ids, mask)
     half = len(pairs.score) // 2
     full = spearman(wanted, pairs.score)
-    print(f"float32: {full:.2f} on all pairs, {spearman(wanted[2 * half :], pairs.score[half:]):.2f} on the second half")
+    second = spearman(wanted[2 * half :], pairs.score[half:])
+    print(f"float32: {full:.2f} on all pairs, {second:.2f} on the second half")
     for seed in args.seeds:
         options: dict[str, Any] = {"weight_bits": args.bits} if args.bits != 8 else {}
         if args.method != "int8":
             options |= {"sparsity": args.sparsity, "pattern": args.method, "importance": "second_order"}
         begin = time.process_time()
-        small, report = niwaki.compress(model, calibration(pairs, seed, args.count), **options)
+        small, _ = niwaki.compress(model, calibration(pairs, seed, args.count), **options)
         net = niwaki.compile(small, (ids[:2, :16], mask[:2, :16]))
         seconds = time.process_time() - begin
         with tempfile.TemporaryDirectory() as folder:
@@ -137,7 +138,7 @@ def main() -> None:
             found = embed(niwaki.load(path), ids, mask)
         cosine = float((found * wanted)[2 * half :].sum(1).mean())
         print(
-            f"seed {seed}: {spearman(found, pairs.score):.2f} ({spearman(found, pairs.score) - full:+.2f}) on all pairs, "
+            f"seed {seed}: {spearman(found, pairs.score):.2f} ({spearman(found, pairs.score) - full:+.2f}) on all, "
             f"{spearman(found[2 * half :], pairs.score[half:]):.2f} on the second half; mean cosine {cosine:.4f}; "
             f"{size / 1e6:.1f} MB; {seconds:.0f} s of processor time"
         )

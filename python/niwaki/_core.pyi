@@ -20,13 +20,12 @@ def isas() -> list[str]:
     """The instruction sets that this machine can run, in rising order, beginning with 'scalar'."""
 
 def cpu_name() -> str: ...
-
 def operators() -> list[dict[str, Any]]:
     """The table of operators.
 
     Keys: name, summary, inputs ({name, dtypes, min_rank, max_rank, optional}), repeats_input, keeps_scale, attributes
     ({name, kind: 'integers', 'expressions', 'numbers' or 'word', count, low, high, words, required, default}), tensors
-    ({name, dtypes, rank, optional}) and more_tensors: what is to say of tensors whose number follows from the attributes.
+    ({name, dtypes, rank, optional}) and more_tensors: what is to say of tensors whose number the attributes give.
     """
 
 class Dim:
@@ -59,16 +58,14 @@ class Graph:
 
     def __init__(self) -> None: ...
     def add_size(self, name: str, low: int = 0, high: int = 2**63 - 1, hint: int = 0) -> Dim:
-        """A free size of the inputs, from low to high. hint: what is expected (0: unknown); kernels are chosen for it."""
+        """A free size of the inputs, from low to high. hint: what is expected (0: unknown); it chooses kernels."""
     def add_input(self, name: str, dtype: str, dims: Sequence[int | Dim]) -> int:
         """An input of float32, int64, int32 or bool. Returns its value."""
     def add_state(self, name: str, initial: NDArray[Any]) -> int:
         """A value that a session keeps from run to run, until set_state says what it becomes. Returns its value."""
     def set_state(self, value: int, next: int) -> None:
         """After a run the state is what `next` was in it; of the same dtype and shape."""
-    def add_guard(
-        self, cases: Sequence[Sequence[tuple[int | Dim, str, int | Dim]]], message: str
-    ) -> None:
+    def add_guard(self, cases: Sequence[Sequence[tuple[int | Dim, str, int | Dim]]], message: str) -> None:
         """A condition on the sizes: any of the cases holds, all of its comparisons (==, !=, <, <=) do.
 
         message: one sentence for those who call with other sizes.
@@ -122,8 +119,8 @@ class Graph:
     def nodes(self) -> list[dict[str, Any]]:
         """What there is of each node.
 
-        Keys: op, name, inputs, outputs, attributes, quantizations and dtypes of the outputs, and tensors: {name: {dtype,
-        shape, zeros, bytes, form}}. Attributes are lists, expressions in them text.
+        Keys: op, name, inputs, outputs, attributes, quantizations and dtypes of the outputs, and tensors:
+        {name: {dtype, shape, zeros, bytes, form}}. Attributes are lists, expressions in them text.
         """
 
     def save(self, path: str) -> None:

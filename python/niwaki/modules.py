@@ -144,7 +144,8 @@ def named_layers(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d | nn.Linear]
 def named_tables(model: nn.Module) -> Iterator[tuple[str, nn.Embedding]]:
     """Every embedding once, but for those that change their table while they run."""
     for name, module in model.named_modules():
-        if isinstance(module, nn.Embedding) and type(module).forward is nn.Embedding.forward and module.max_norm is None:
+        own = isinstance(module, nn.Embedding) and type(module).forward is nn.Embedding.forward
+        if own and module.max_norm is None:
             yield name, module
 
 
@@ -200,7 +201,8 @@ def check_skips(model: nn.Module, patterns: tuple[str, ...], what: str) -> None:
 def check_names(model: nn.Module, patterns: Mapping[str, Iterable[str]], where: str) -> None:
     """As `check_skips`, for the patterns of several options; `dynamic` is about linear layers alone."""
     names = [name for name, _ in named_layers(model)]
-    names += [name for name, module in model.named_modules() if isinstance(module, (nn.LSTM, nn.Embedding))]
+    others = (nn.LSTM, nn.GRU, nn.RNN, nn.Embedding)
+    names += [name for name, module in model.named_modules() if isinstance(module, others)]
     linear = [name for name, layer in named_layers(model) if isinstance(layer, nn.Linear)]
     for option, listed in patterns.items():
         known, kind = (linear, "linear layer") if option == "dynamic" else (names, "convolution or linear layer")

@@ -122,7 +122,7 @@ def test_only_the_c_api_is_exported(prefix: Path) -> None:
 
 
 def test_a_static_program_stays_small(prefix: Path, tmp_path: Path) -> None:
-    """What the static library adds to a C++ program with all kernels, stripped: at most 2.75 MB (docs/c-api.md says why)."""
+    """What the static library adds to a C++ program with all kernels, stripped: at most 2.75 MB (docs/c-api.md)."""
     library = next(prefix.glob("lib*/**/libniwaki.a"))
     flags = ["-O2", "-s", "-Wl,--gc-sections", "-pthread"]
     (tmp_path / "empty.cc").write_text('#include <cstdio>\nint main() { std::puts("x"); }\n')

@@ -167,7 +167,11 @@ def test_nested_arguments_and_results() -> None:
 
 WRONG_INPUTS = {
     "dtype": (lambda x: x.double(), TypeError, "input 'x': float32 is expected, not float64"),
-    "rank": (lambda x: x[0], ValueError, r"input 'x': rank 4 \[batch, 3, height, width\] is expected, not shape \(3, 24, 24\)"),
+    "rank": (
+        lambda x: x[0],
+        ValueError,
+        r"input 'x': rank 4 \[batch, 3, height, width\] is expected, not shape \(3, 24, 24\)",
+    ),
     "channels": (lambda x: x[:, :2], ValueError, "[Ii]nput 'x'.* 3"),
     "device": (lambda x: x.to("meta"), ValueError, "input 'x': it is on meta"),
     "sparse": (lambda x: x.to_sparse(), ValueError, "input 'x': a dense tensor is expected"),
@@ -191,7 +195,7 @@ def test_wrong_number_of_inputs(net: niwaki.Network) -> None:
 
 def test_too_small_an_image_names_the_layer() -> None:
     net = compiled(Function(lambda x: F.max_pool2d(x, 5)).eval(), images())
-    with pytest.raises(ValueError, match="max_pool2d|height"):
+    with pytest.raises(ValueError, match=r"max_pool2d|height"):
         net(images(1, 3, 3))
 
 

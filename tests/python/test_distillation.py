@@ -235,7 +235,7 @@ def test_an_interrupted_compression_goes_on(
     monkeypatch.setattr(owner, name, lambda *args, **kwargs: calls.append(name) or plain(*args, **kwargs))
     first, calls[:] = len(calls), []
     found, _ = niwaki.compress(net, x, checkpoint=tmp_path / "run", **options)
-    total = {"rounding": 3, "second_order": 3, "target": 3, "finetune": 180}[what]  # a quarter of the inputs is held out
+    total = {"rounding": 3, "second_order": 3, "target": 3, "finetune": 180}[what]
     done = {"finetune": 100}.get(what, first - 1)
     assert len(calls) == total - done, "what was done is not done again"
     if what != "finetune":  # the data of a training begin anew

@@ -72,5 +72,5 @@ def test_tables_that_are_left() -> None:
     assert type(niwaki.quantize(Tied().eval(), calibration()).words) is nn.Embedding
     bounded = Tagger().eval()
     bounded.words.max_norm = 1.0
-    with pytest.raises(niwaki.NiwakiError, match="changes the parameter or buffer 'words.weight' in place"):
+    with pytest.raises(niwaki.NiwakiError, match=r"changes the parameter or buffer 'words.weight' in place"):
         niwaki.quantize(bounded, calibration())

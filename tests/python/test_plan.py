@@ -9,7 +9,6 @@ import pytest
 import torch
 from lowering import Function, compiled, images
 from torch import nn
-from torch.nn import functional as F
 
 import niwaki
 from niwaki.network.plan import Plan, PlanStep

@@ -11,7 +11,6 @@ from torch import nn
 import niwaki
 from niwaki.optimization.rewrite import rewrite_layers
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")
 
 
@@ -116,7 +115,8 @@ def test_attention(batch_first: bool, options: dict[str, Any]) -> None:
         check(layer, q, k, v, attn_mask=causal, is_causal=True, **given)
     one = [x[0] if batch_first else x[:, 0] for x in (q, k, v)]
     check(layer, *one, key_padding_mask=padding[1])
-    assert type(rewrite_layers(nn.Sequential(nn.MultiheadAttention(8, 2, add_bias_kv=True)))[0]) is nn.MultiheadAttention
+    more = nn.Sequential(nn.MultiheadAttention(8, 2, add_bias_kv=True))
+    assert type(rewrite_layers(more)[0]) is nn.MultiheadAttention
 
 
 def test_linear_layers_of_gpt() -> None:

@@ -62,7 +62,7 @@ def test_loaded_equals_compiled(two, tmp_path: Path) -> None:
     assert loaded.sizes == net.sizes
     assert loaded.outputs == net.outputs
     assert loaded.threads == 2
-    with pytest.raises(ValueError, match="[Ii]nput 'image'.* 3"):
+    with pytest.raises(ValueError, match=r"[Ii]nput 'image'.* 3"):
         loaded(images(channels=4), args[1])
     with pytest.raises(TypeError, match="argument 'vector' is missing"):
         loaded(images())

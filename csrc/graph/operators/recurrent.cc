@@ -10,6 +10,8 @@ int64_t directions(const Node& node) { return node.integer("bidirectional") != 0
 
 int64_t gates(const Node& node) { return is_lstm(node) ? 4 : node.word("kind") == "gru" ? 3 : 1; }
 
+constexpr const char* kScale = "_scale";
+
 // As torch names them: w_ih_l0, ..., b_hh_l1_reverse.
 std::string tensor_name(const char* part, int64_t layer, int64_t direction) {
   return std::string(part) + "_l" + text(layer) + (direction == 1 ? "_reverse" : "");
@@ -19,9 +21,14 @@ std::vector<TensorRule> tensors_of(const Node& node) {
   std::vector<TensorRule> rules;
   for (int64_t layer = 0; layer < node.integer("layers"); ++layer)
     for (int64_t direction = 0; direction < directions(node); ++direction) {
-      for (const char* part : {"w_ih", "w_hh"}) rules.push_back({tensor_name(part, layer, direction), kFloat, 2, false});
+      const auto weight = [&](const char* part, bool optional) {
+        const std::string name = tensor_name(part, layer, direction);
+        rules.push_back({name, kFloat | types_of(DType::i8), 2, optional});
+        rules.push_back({name + kScale, kFloat, 1, true});
+      };
+      for (const char* part : {"w_ih", "w_hh"}) weight(part, false);
       for (const char* part : {"b_ih", "b_hh"}) rules.push_back({tensor_name(part, layer, direction), kFloat, 1, true});
-      if (is_lstm(node)) rules.push_back({tensor_name("w_hr", layer, direction), kFloat, 2, true});
+      if (is_lstm(node)) weight("w_hr", true);
     }
   return rules;
 }
@@ -46,15 +53,25 @@ void check_recurrent(const Inference& inference) {
     refuse(node, name + " is " + text(inference, Dims(tensor->shape().begin(), tensor->shape().end())) + "; " +
                      text(inference, Dims(shape.begin(), shape.end())) + " is expected.");
   };
+  // int8 ones have a scale for each row.
+  const auto expect_weight = [&](const std::string& name, bool there, std::vector<int64_t> shape) {
+    expect(name, there, shape);
+    const Tensor* tensor = node.find_tensor(name.c_str());
+    const bool scaled = tensor != nullptr && tensor->dtype() == DType::i8;
+    const std::string scale = name + kScale;
+    if ((node.find_tensor(scale.c_str()) != nullptr) != scaled)
+      refuse(node, scaled ? "needs the tensor '" + scale + "': " + name + " is int8." : "takes no tensor '" + scale + "'.");
+    if (scaled) expect(scale, true, {shape[0]});
+  };
   const int64_t inputs = node.tensor("w_ih_l0").shape()[1];
   for (int64_t layer = 0; layer < node.integer("layers"); ++layer)
     for (int64_t direction = 0; direction < directions(node); ++direction) {
       const auto name = [&](const char* part) { return tensor_name(part, layer, direction); };
-      expect(name("w_ih"), true, {rows, layer == 0 ? inputs : directions(node) * out});
-      expect(name("w_hh"), true, {rows, out});
+      expect_weight(name("w_ih"), true, {rows, layer == 0 ? inputs : directions(node) * out});
+      expect_weight(name("w_hh"), true, {rows, out});
       expect(name("b_ih"), biased, {rows});
       expect(name("b_hh"), biased, {rows});
-      if (is_lstm(node)) expect(name("w_hr"), projected, {out, hidden});
+      if (is_lstm(node)) expect_weight(name("w_hr"), projected, {out, hidden});
     }
   if (inference.given(2) && !is_lstm(node)) refuse(node, "has no cell state, so it takes 2 inputs.");
 }
@@ -95,7 +112,8 @@ OperatorRule recurrent() {
           .more_tensors = tensors_of,
           .more_tensors_text =
               "w_ih_l0 [gates * hidden, inputs], w_hh_l0, b_ih_l0, b_hh_l0 (none or all), w_hr_l0 [projection, hidden] (LSTM; "
-              "none or all), and so on for each layer, ..._reverse for the other direction; float32",
+              "none or all), and so on for each layer, ..._reverse for the other direction; float32, or weights in int8 with a scale for "
+              "each row (w_ih_l0_scale [gates * hidden], ...)",
           .check = check_recurrent,
           .infer = infer_recurrent};
 }

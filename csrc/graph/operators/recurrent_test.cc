@@ -40,6 +40,18 @@ TEST(recurrent_refusals) {
   CHECK_THROWS(attempt({f32({7, 2, 3})}, "lstm", recurrent_tensors(4, 3, 5, 2, 1)), "takes no tensor 'b_hh_l1'");
   CHECK_THROWS(attempt({f32({7, 2, 3})}, "lstm", recurrent_tensors(4, 3, 5, 1, 1, 5)), "a projection must have fewer elements");
   CHECK_THROWS(attempt({f32({7, 2, 3})}, "gru", recurrent_tensors(3, 3, 5, 1, 1, 2)), "takes no tensor 'w_hr_l0'");
+  Tensors bytes = lstm;
+  const std::vector<uint8_t> ones(60, 1);
+  bytes["w_ih_l0"] = Tensor::copy_of(DType::i8, {20, 3}, ones.data());
+  CHECK_THROWS(attempt({f32({7, 2, 3})}, "lstm", bytes), "needs the tensor 'w_ih_l0_scale': w_ih_l0 is int8");
+  const std::vector<float> scale(20, 0.5f);
+  bytes["w_ih_l0_scale"] = Tensor::copy_of(DType::f32, {20}, scale.data());
+  CHECK_EQ(attempt({f32({7, 2, 3})}, "lstm", bytes), "float32: 7 2 5 | float32: 1 2 5 | float32: 1 2 5");
+  bytes["w_ih_l0_scale"] = Tensor::copy_of(DType::f32, {4}, scale.data());
+  CHECK_THROWS(attempt({f32({7, 2, 3})}, "lstm", bytes), "w_ih_l0_scale is [4]; [20] is expected");
+  Tensors scaled = lstm;
+  scaled["w_hh_l0_scale"] = Tensor::copy_of(DType::f32, {20}, scale.data());
+  CHECK_THROWS(attempt({f32({7, 2, 3})}, "lstm", scaled), "takes no tensor 'w_hh_l0_scale'");
   Tensors half = lstm;
   half.erase("b_hh_l0");
   CHECK_THROWS(attempt({f32({7, 2, 3})}, "lstm", half), "needs the tensor 'b_hh_l0': all layers have it or none");

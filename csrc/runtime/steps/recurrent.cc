@@ -1,6 +1,7 @@
 // LSTM, GRU and RNN.
 #include "kernels/recurrent/recurrent.h"
 
+#include <deque>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +15,16 @@ RecurrentKind kind_of(const std::string& word) {
   if (word == "lstm") return RecurrentKind::lstm;
   if (word == "gru") return RecurrentKind::gru;
   return word == "rnn_tanh" ? RecurrentKind::rnn_tanh : RecurrentKind::rnn_relu;
+}
+
+// int8 [rows, columns], each row times its scale.
+std::vector<float> scaled(const Tensor& weight, const Tensor& scale) {
+  const auto rows = static_cast<size_t>(weight.shape()[0]), columns = static_cast<size_t>(weight.shape()[1]);
+  std::vector<float> real(rows * columns);
+  for (size_t row = 0; row < rows; ++row)
+    for (size_t i = row * columns; i < (row + 1) * columns; ++i)
+      real[i] = static_cast<float>(weight.as<int8_t>()[i]) * scale.as<float>()[row];
+  return real;
 }
 
 class RecurrentStep : public Step {
@@ -66,11 +77,15 @@ std::unique_ptr<Step> make_recurrent(const StepMaker& maker) {
   params.batch_first = node.integer("batch_first") != 0;
   if (const Tensor* projection = node.find_tensor("w_hr_l0")) params.projection = projection->shape()[0];
 
-  std::vector<Tensor> tensors;  // with their data, until they are packed
+  std::deque<Tensor> tensors;  // with their data, until they are packed
+  std::deque<std::vector<float>> floats;
   const auto data = [&](const char* part, const std::string& where) -> const float* {
-    const Tensor* tensor = node.find_tensor((part + where).c_str());
+    const std::string name = part + where;
+    const Tensor* tensor = node.find_tensor(name.c_str());
     if (tensor == nullptr) return nullptr;
-    return tensors.emplace_back(tensor->unpacked()).as<float>();
+    const Tensor& found = tensors.emplace_back(tensor->unpacked());
+    if (found.dtype() == DType::f32) return found.as<float>();
+    return floats.emplace_back(scaled(found, node.tensor((name + "_scale").c_str()).unpacked())).data();
   };
   std::vector<RecurrentWeights> weights;
   for (int64_t layer = 0; layer < params.layers; ++layer) {

@@ -93,7 +93,7 @@ def _covers(given: Mapping[str, Any], axes: int) -> bool:
         return False
     if any(step != 1 for step in _numbers(given.get("dilation", 1))):
         return False
-    # Where it is so for this example alone, asking makes it a condition: pools over square images take one size for both.
+    # Where it is so for this example alone, asking makes it a condition: pools over square images take one size.
     return all(bool(size == whole) for size, whole in zip(windows, x.shape[-axes:], strict=True))
 
 

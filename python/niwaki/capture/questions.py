@@ -1,4 +1,4 @@
-"""What a network's own code asks of its sizes while it is captured; torch asks far more, of how tensors lie in memory."""
+"""What a network's own code asks of its sizes while it is captured; torch asks far more, for its own ends."""
 
 from __future__ import annotations
 

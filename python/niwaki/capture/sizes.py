@@ -251,7 +251,7 @@ def _without_limits(expression: Any) -> Any:
 
 
 def _always(expression: Any, sizes: Mapping[str, FreeSize]) -> bool:
-    """Whether it holds for all sizes from 1 on: what torch asks about memory. Layers check by themselves what 0 would do."""
+    """Whether it holds for all sizes from 1 on: what torch asks about memory. Layers check what 0 would do."""
     ranges = {
         symbol: ValueRanges(max(1, sizes[str(symbol)].low), sizes[str(symbol)].high)
         for symbol in expression.free_symbols

@@ -32,8 +32,8 @@ class Contents:
         output_values: the value that each result is.
         metadata: what made it, and from what.
         nodes: for each operator: op, name, inputs and outputs (values), attributes, quantizations and dtypes of the
-            outputs, and tensors: {name: {dtype, shape, zeros, bytes, form, offset, checksum}}, of which `bytes`, `form` and `offset`
-            are as in the file, and `checksum` is the payload's, found right.
+            outputs, and tensors: {name: {dtype, shape, zeros, bytes, form, offset, checksum}}, of which `bytes`,
+            `form` and `offset` are as in the file, and `checksum` is the payload's, found right.
     """
 
     path: str

@@ -2,7 +2,7 @@
 
 from niwaki.nn.embedding import Embedding
 from niwaki.nn.layers import Conv2d, Linear
-from niwaki.nn.lstm import LSTM
+from niwaki.nn.recurrent import GRU, LSTM, RNN
 from niwaki.nn.threads import get_threads, set_threads
 
-__all__ = ["Conv2d", "Embedding", "Linear", "LSTM", "get_threads", "set_threads"]
+__all__ = ["GRU", "LSTM", "RNN", "Conv2d", "Embedding", "Linear", "get_threads", "set_threads"]

@@ -31,7 +31,8 @@ def embedding(weight: torch.Tensor, weight_scale: torch.Tensor, indices: torch.T
         raise TypeError(f"niwaki::embedding: indices must be int64 or int32, not {given}.")
     rows, where = len(weight), indices.reshape(-1)
     if where.numel() and not 0 <= int(where.min()) <= int(where.max()) < rows:
-        raise IndexError(f"niwaki::embedding: indices must be 0 to {rows - 1}; they are {where.min()} to {where.max()}.")
+        given = f"{where.min()} to {where.max()}"
+        raise IndexError(f"niwaki::embedding: indices must be 0 to {rows - 1}; they are {given}.")
     found = weight.index_select(0, where).float() * weight_scale.index_select(0, where)[:, None]
     return found.reshape(*indices.shape, weight.shape[1])
 

@@ -1,4 +1,4 @@
-"""Zeros in the gates of nn.LSTM, by magnitude: the layer reads its weights itself, so nothing else is known of them."""
+"""Zeros in the gates of recurrent layers, by magnitude: a layer reads its weights itself, so nothing else is known."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from niwaki.pruning.select import BLOCK, expand, keep_largest, scores_of
 
 
 def prune_recurrent(model: nn.Module, config: PruneConfig) -> None:
-    """Sets `config.sparsity` of each weight matrix of each nn.LSTM of a copy to zero.
+    """Sets `config.sparsity` of each weight matrix of each nn.LSTM, GRU and RNN of a copy to zero.
 
     Blocks of four inputs go together, where the pattern is 'block4' and inputs come in fours; else single weights. The
     share holds for each matrix, whatever the scope.
     """
     with torch.no_grad():
         for name, module in model.named_modules():
-            if not isinstance(module, nn.LSTM) or matches(name, config.skip):
+            if not isinstance(module, (nn.LSTM, nn.GRU, nn.RNN)) or matches(name, config.skip):
                 continue
             for key in module._flat_weights_names:
                 if key.startswith("weight"):

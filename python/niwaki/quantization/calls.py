@@ -14,7 +14,7 @@ from niwaki.quantization.inputs import Batch
 
 
 def layers_called(model: nn.Module, batch: Batch) -> tuple[set[int], set[int]]:
-    """ids of the layers and embeddings that are called when the network runs, and of those whose weight or bias others read.
+    """ids of layers and embeddings that are called when the network runs; and of those whose parameters others read.
 
     Layers that are not called are dead, or their parent reads their weights.
     """

@@ -28,7 +28,7 @@ from niwaki.modules import (
 )  # fmt: skip
 from niwaki.nn.embedding import Embedding
 from niwaki.nn.layers import Conv2d, Linear
-from niwaki.nn.lstm import LSTM
+from niwaki.nn.recurrent import RECURRENT, quantized_recurrent
 from niwaki.optimization.equalize import EQUALIZED, equalize_with
 from niwaki.optimization.plain_copy import plain_copy
 from niwaki.plain import is_conv2d, is_linear
@@ -49,7 +49,7 @@ _log = logging.getLogger("niwaki")
 def quantize(
     model: nn.Module, calibration: Any, config: QuantizeConfig | None = None, *, progress: bool = True
 ) -> nn.Module:
-    """Quantizes the convolutions and linear layers of a network to int8, and the weights of LSTMs and embeddings.
+    """Quantizes convolutions and linear layers to int8, and the weights of recurrent layers and embeddings.
 
     Args:
         model: a trained float32 network on the CPU. It is not changed. Masks of niwaki.prune or torch.nn.utils.prune
@@ -131,7 +131,7 @@ def quantize_with_reasons(
     recurrent = {
         name: part
         for name, part in copied.named_modules()
-        if type(part) is nn.LSTM and not matches(name, config.skip) and not has_hooks(part)
+        if type(part) in RECURRENT and not matches(name, config.skip) and not has_hooks(part)
     }
     tables = {
         name: part
@@ -152,7 +152,7 @@ def quantize_with_reasons(
         scales.update(round_layers(copied, open_layers, config, kept, checkpoint=state, progress=progress))
         first, stream, floats = kept[0], iter(kept[1:]), before
     for name, part in recurrent.items():
-        copied = replace_module(copied, part, LSTM(part, bits=config.bits_of(name), name=name).eval())
+        copied = replace_module(copied, part, quantized_recurrent(part, bits=config.bits_of(name), name=name).eval())
     for name, table in tables.items():
         check_finite(name, table)
         copied = replace_module(copied, table, Embedding(table, bits=config.bits_of(name), name=name).eval())
@@ -173,7 +173,7 @@ def _check_rest(model: nn.Module, reasons: Mapping[str, str]) -> None:
         )
     _log.warning(
         "niwaki.quantize: nothing is quantized, the network stays in float32 (%s)",
-        details or "no convolution, linear layer, LSTM or embedding in it",
+        details or "no convolution, linear or recurrent layer or embedding in it",
     )
 
 

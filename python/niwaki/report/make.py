@@ -15,7 +15,7 @@ from niwaki.budget.search import Candidate
 from niwaki.budget.target import Target
 from niwaki.nn.embedding import Embedding
 from niwaki.nn.layers import Conv2d, Linear
-from niwaki.nn.lstm import LSTM
+from niwaki.nn.recurrent import Recurrent
 from niwaki.pipeline import Squeezed, build, measure_file
 from niwaki.quantization.weights import relative_error
 from niwaki.report.measures import Measures, Sample, histogram, measure
@@ -87,7 +87,7 @@ def _rows(optimized: nn.Module, squeezed: Squeezed, reasons: dict[str, str], mea
         _row(name, layer, originals.get(name, layer), layers.get(name), reasons.get(name, ""), measures)
         for name, layer in squeezed.floats.items()
     ]
-    recurrent = [part for part in squeezed.module.modules() if isinstance(part, LSTM)]
+    recurrent = [part for part in squeezed.module.modules() if isinstance(part, Recurrent)]
     rows += [_recurrent_row(part, originals[part.name]) for part in recurrent]
     tables = [part for part in squeezed.module.modules() if isinstance(part, Embedding)]
     rows += [_table_row(part, originals[part.name]) for part in tables]
@@ -95,8 +95,8 @@ def _rows(optimized: nn.Module, squeezed: Squeezed, reasons: dict[str, str], mea
     return sorted(rows, key=lambda row: order.get(row.name, len(order)))
 
 
-def _recurrent_row(now: LSTM, original: nn.Module) -> LayerReport:
-    """An LSTM: all of its matrices together. They are not in a file, so their bytes are those in memory."""
+def _recurrent_row(now: Recurrent, original: nn.Module) -> LayerReport:
+    """A recurrent layer: all of its matrices together."""
     weights = now.weights()
     count = sum(weight.numel() for weight in weights.values())
     biases = sum(value.numel() for key, value in now.named_buffers() if key.startswith("bias"))
@@ -106,10 +106,11 @@ def _recurrent_row(now: LSTM, original: nn.Module) -> LayerReport:
         before = getattr(original, key).detach().double()
         change += float((weight.double() * getattr(now, key + "_scale")[:, None] - before).square().sum())
         energy += float(before.square().sum())
+    kept = sum(int(weight.count_nonzero()) for weight in weights.values())
     return LayerReport(
-        now.name, "lstm", "int8", 1 - sum(int(w.count_nonzero()) for w in weights.values()) / max(1, count),
+        now.name, type(now).__name__.lower(), "int8", 1 - kept / max(1, count),
         count + 4 * (scales + biases), 4 * (count + biases), math.sqrt(change / energy) if energy else None,
-        "weights only: torch computes it in float32", max(_bits(weight) for weight in weights.values()),
+        "weights only: it is computed in float32", max(_bits(weight) for weight in weights.values()),
     )  # fmt: skip
 
 

@@ -30,7 +30,7 @@ class Recurrent(Operator):
             return "works on a packed sequence"
         if given.get("train") and given.get("dropout"):
             return "drops out"
-        if not all(is_constant(weight) for weight in self._weights(node)):
+        if not all(is_constant(weight) or _scaled(weight) for weight in self._weights(node)):
             return "has weights that are computed while it runs"
         return "" if rank_of(self._x(node)) == 3 else "works on a single sequence"
 
@@ -74,6 +74,18 @@ class Recurrent(Operator):
         return builder.add_several("recurrent", node, inputs, attributes, tensors)
 
 
+@register("niwaki::scaled_rows")
+class ScaledRows(Operator):
+    """The numbers of an int8 weight: the recurrent layer that reads them takes bytes and scales themselves."""
+
+    def refusal(self, node: Node) -> str:
+        read = all(operator_name(user) == "niwaki::recurrent" for user in node.users)
+        return "" if _scaled(node) and read else "has no reader that takes int8 weights"
+
+    def emit(self, builder: Builder, node: Node) -> list[int]:
+        return []
+
+
 def _named(weights: list[Node], layers: int, both: bool, biases: bool) -> tuple[dict[str, np.ndarray], int]:
     """The weights by torch's names, and the number of hidden units."""
     ends = [f"l{layer}{side}" for layer in range(layers) for side in (("", "_reverse") if both else ("",))]
@@ -81,12 +93,20 @@ def _named(weights: list[Node], layers: int, both: bool, biases: bool) -> tuple[
     kinds = ["w_ih", "w_hh"] + (["b_ih", "b_hh"] if biases else [])
     if each > len(kinds):
         kinds.append("w_hr")
-    values = iter(constant_of(weight) for weight in weights)
-    tensors = {
-        f"{kind}_{end}": np.ascontiguousarray(next(values).to(torch.float32).numpy()) for end in ends for kind in kinds
-    }
+    tensors: dict[str, np.ndarray] = {}
+    for name, weight in zip((f"{kind}_{end}" for end in ends for kind in kinds), weights, strict=True):
+        if _scaled(weight):
+            bytes_, scale = (constant_of(arguments(weight)[part]) for part in ("weight", "scale"))
+            tensors[name], tensors[f"{name}_scale"] = (np.ascontiguousarray(x.numpy()) for x in (bytes_, scale))
+        else:
+            tensors[name] = np.ascontiguousarray(constant_of(weight).to(torch.float32).numpy())
     hidden = tensors[f"{'w_hr' if 'w_hr' in kinds else 'w_hh'}_{ends[0]}"].shape[1]
     return tensors, hidden
+
+
+def _scaled(weight: Node) -> bool:
+    """Whether these are the numbers of an int8 weight."""
+    return operator_name(weight) == "niwaki::scaled_rows" and all(map(is_constant, weight.all_input_nodes))
 
 
 def _is_zero(node: Node) -> bool:

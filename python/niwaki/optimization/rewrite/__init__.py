@@ -1,4 +1,4 @@
-"""Layers that are a convolution or linear layers in another guise become that, so that they are pruned and quantized."""
+"""Layers that are a convolution or linear layers in another guise become that: these are pruned and quantized."""
 
 from __future__ import annotations
 

@@ -75,10 +75,8 @@ class MultiheadAttention(nn.Module):
             weights = None if weights is None else weights.squeeze(0)
         return y, weights
 
-    def _mask(
-        self, mask: torch.Tensor | None, padding: torch.Tensor | None, dtype: torch.dtype
-    ) -> torch.Tensor | None:
-        """What is added to the scores, to be broadcast to [N, heads, L, S]. Where a mask of bool is True, nobody looks."""
+    def _mask(self, mask: torch.Tensor | None, padding: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
+        """What is added to the scores, as [N, heads, L, S] or what broadcasts to it; -inf where a bool is True."""
         mask, padding = _added(mask, dtype), _added(padding, dtype)
         if mask is not None and mask.dim() == 3:
             mask = mask.unflatten(0, (-1, self.num_heads))
@@ -107,4 +105,5 @@ def rewritten(module: nn.Module) -> nn.Module | None:
     """What stands for an nn.MultiheadAttention of the usual kind."""
     if not isinstance(module, nn.MultiheadAttention) or type(module).forward is not nn.MultiheadAttention.forward:
         return None
-    return None if module.bias_k is not None or module.bias_v is not None or module.add_zero_attn else MultiheadAttention(module)
+    more = module.bias_k is not None or module.bias_v is not None or module.add_zero_attn
+    return None if more else MultiheadAttention(module)

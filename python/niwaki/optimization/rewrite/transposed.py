@@ -1,4 +1,4 @@
-"""Transposed convolutions as ordinary ones, an output channel for each phase: no zeros between inputs are multiplied."""
+"""Transposed convolutions as ordinary ones, an output channel for each phase: no zeros are multiplied."""
 
 from __future__ import annotations
 
@@ -84,10 +84,10 @@ class _Axis:
 
 
 def _phases(weight: torch.Tensor, axes: Sequence[_Axis], groups: int) -> torch.Tensor:
-    """Weights [I, O / groups, kH, kW] of a transposed convolution as [O sH sW, I / groups, H, W]; phases next to each other."""
+    """Weights [I, O / groups, kH, kW] of a transposed convolution as [O sH sW, I / groups, H, W], by phase last."""
     rows, columns = axes
     ends = (0, columns.taps * columns.stride - columns.kernel, 0, rows.taps * rows.stride - rows.kernel)
-    w = nn.functional.pad(weight.detach(), ends).unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)  # O, I / groups
+    w = nn.functional.pad(weight.detach(), ends).unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
     w = w.unflatten(3, (columns.taps, columns.stride)).unflatten(2, (rows.taps, rows.stride))
     w = w.permute(0, 3, 5, 1, 2, 4).flatten(0, 2)
     return w.flip(2, 3)

@@ -53,7 +53,7 @@ def pads(module: nn.modules.conv._ConvNd) -> list[tuple[int, int]]:
 
 
 def is_plain(module: nn.Module, kind: type[Any]) -> bool:
-    """Whether a module is of a kind of torch's convolutions, or of a subclass that changes nothing of how it computes."""
+    """Whether a module is of a kind of torch's convolutions, or of a subclass that computes no otherwise."""
     if not isinstance(module, kind):
         return False
     names: Sequence[str] = ("forward", "_conv_forward", "_output_padding")

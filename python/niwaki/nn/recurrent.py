@@ -1,0 +1,129 @@
+"""Recurrent layers whose weights are int8: a quarter of the size, the arithmetic is in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import _VF, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from niwaki.quantization.weights import quantize_weight
+
+_SCALE = "_scale"
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "LSTM": _VF.lstm, "GRU": _VF.gru, "RNN_TANH": _VF.rnn_tanh, "RNN_RELU": _VF.rnn_relu,
+}  # fmt: skip
+RECURRENT = (nn.LSTM, nn.GRU, nn.RNN)
+
+
+@torch.library.custom_op("niwaki::scaled_rows", mutates_args=())
+def scaled_rows(weight: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """The numbers that int8 [O, I] stand for, with a scale for each row, float32 [O]."""
+    return weight.float() * scale[:, None]
+
+
+@scaled_rows.register_fake
+def _(weight, scale):  # type: ignore[no-untyped-def]
+    return scale.new_empty(weight.shape)
+
+
+class Recurrent(nn.Module):
+    """A torch.nn.LSTM, GRU or RNN with int8 weights, a scale for each row of each gate; takes and returns the same.
+
+    Called, it turns the weights into float32 and runs torch's own kernel; compiled, niwaki's. Activations and states
+    stay float32.
+
+    Args:
+        layer: float32, on the CPU. It is not changed.
+        bits: of the weights, 2 to 8.
+        name: its place in the network, for reports.
+
+    Attributes:
+        name: see there.
+    """
+
+    def __init__(self, layer: nn.RNNBase, *, bits: int = 8, name: str = "") -> None:
+        super().__init__()
+        self.name, self.mode = name, layer.mode
+        self._names: list[str] = list(layer._flat_weights_names)
+        self.input_size, self.hidden_size, self.proj_size = layer.input_size, layer.hidden_size, layer.proj_size
+        self.num_layers, self.bidirectional = layer.num_layers, layer.bidirectional
+        self.batch_first, self.bias = layer.batch_first, layer.bias
+        with torch.inference_mode(False):
+            for key in self._names:
+                value = getattr(layer, key).detach()
+                if key.startswith("weight"):
+                    q, scale = quantize_weight(value, None, 1.0, bits=bits)
+                    self.register_buffer(key, q)
+                    self.register_buffer(key + _SCALE, scale)
+                else:
+                    self.register_buffer(key, value.clone())
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """int8, by torch's names."""
+        return {key: getattr(self, key) for key in self._names if key.startswith("weight")}
+
+    def _floats(self) -> list[torch.Tensor]:
+        values = ((getattr(self, key), getattr(self, key + _SCALE, None)) for key in self._names)
+        return [value if scale is None else scaled_rows(value, scale) for value, scale in values]
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        if isinstance(x, PackedSequence):
+            return self._packed(x, hx)
+        single, axis = x.dim() == 2, 0 if self.batch_first else 1
+        if single:
+            x = x.unsqueeze(axis)
+            hx = None if hx is None else self._each(hx, lambda state: state.unsqueeze(1))
+        states = self._zeros(x.shape[axis]) if hx is None else hx
+        y, *last = _FUNCTIONS[self.mode](
+            x, states, self._floats(), self.bias, self.num_layers, 0.0, False, self.bidirectional, self.batch_first
+        )
+        if single:
+            y, last = y.squeeze(axis), [state.squeeze(1) for state in last]
+        return y, tuple(last) if self.mode == "LSTM" else last[0]
+
+    def _packed(self, x: PackedSequence, hx: Any) -> Any:
+        states = self._zeros(int(x.batch_sizes[0])) if hx is None else hx
+        if hx is not None and x.sorted_indices is not None:
+            states = self._each(hx, lambda state: state.index_select(1, x.sorted_indices))
+        y, *last = _FUNCTIONS[self.mode](
+            x.data, x.batch_sizes, states, self._floats(), self.bias, self.num_layers, 0.0, False, self.bidirectional
+        )
+        if x.unsorted_indices is not None:
+            last = [state.index_select(1, x.unsorted_indices) for state in last]
+        packed = PackedSequence(y, x.batch_sizes, x.sorted_indices, x.unsorted_indices)
+        return packed, tuple(last) if self.mode == "LSTM" else last[0]
+
+    def _each(self, states: Any, function: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+        return tuple(map(function, states)) if self.mode == "LSTM" else function(states)
+
+    def _zeros(self, batch: int) -> Any:
+        layers = self.num_layers * (2 if self.bidirectional else 1)
+        h = torch.zeros(layers, batch, self.proj_size or self.hidden_size)
+        return (h, torch.zeros(layers, batch, self.hidden_size)) if self.mode == "LSTM" else h
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.mode}, {self.input_size}, {self.hidden_size}, num_layers={self.num_layers}, "
+            f"bidirectional={self.bidirectional}"
+        )
+
+
+class LSTM(Recurrent):
+    """torch.nn.LSTM with int8 weights; see Recurrent."""
+
+
+class GRU(Recurrent):
+    """torch.nn.GRU with int8 weights; see Recurrent."""
+
+
+class RNN(Recurrent):
+    """torch.nn.RNN with int8 weights; see Recurrent."""
+
+
+def quantized_recurrent(layer: nn.RNNBase, *, bits: int = 8, name: str = "") -> Recurrent:
+    """What stands for one of torch's recurrent layers."""
+    kinds: dict[type[nn.Module], type[Recurrent]] = {nn.LSTM: LSTM, nn.GRU: GRU, nn.RNN: RNN}
+    return kinds[type(layer)](layer, bits=bits, name=name)
