@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 _CONV = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 _LINEAR = ("input", "weight", "bias")
+_ANY = math.inf  # number of calls
 
 
 def is_conv2d(module: nn.Module) -> bool:
@@ -53,6 +54,37 @@ def same_padding(
     return ends
 
 
+def made_parameters(module: nn.Conv2d, *, same: bool) -> tuple[torch.Tensor, torch.Tensor | None] | None:
+    """Weight and bias of a subclass of Conv2d that makes them of its parameters and else computes what Conv2d does.
+
+    As layers do that standardize their weights. None where it is another kind of layer.
+
+    Args:
+        module: the layer, in eval mode.
+        same: it pads by `same_padding`, instead of by its `padding`.
+    """
+    if same:
+        sizes = (module.kernel_size, module.stride, module.dilation)
+        calls = _calls(module, lambda x: F.pad(x, same_padding(*sizes, x.shape[-2:])), (0, 0), _ANY)
+    elif module.padding_mode != "zeros" or isinstance(module.padding, str):
+        return None
+    else:
+        calls = _calls(module, lambda x: x, (module.padding[0], module.padding[1]), _ANY)
+    if calls is None:
+        return None
+    weight, bias = calls[0]["weight"], calls[0].get("bias")
+    # What follows from the inputs differs from call to call.
+    if not all(_equal(weight, each["weight"]) and _equal(bias, each.get("bias")) for each in calls):
+        return None
+    if weight.shape != module.weight.shape or weight.dtype != module.weight.dtype:
+        return None
+    return weight.detach().clone(), None if bias is None else bias.detach().clone()
+
+
+def _equal(a: torch.Tensor | None, b: torch.Tensor | None) -> bool:
+    return a is b or (a is not None and b is not None and torch.equal(a, b))
+
+
 def is_linear(module: nn.Module) -> bool:
     """A Linear, or a subclass that computes the same; not those whose weights nn.MultiheadAttention reads itself."""
     from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
@@ -63,7 +95,11 @@ def is_linear(module: nn.Module) -> bool:
         return True
     x = torch.ones(1, module.in_features)
     given = _last_call(module, F.linear, _LINEAR, x, most=1)
-    return given is not None and given["input"] is x
+    return given is not None and given["input"] is x and _own(module, given)
+
+
+def _own(module: nn.Conv2d | nn.Linear, given: Mapping[str, Any]) -> bool:
+    return given.get("weight") is module.weight and given.get("bias") is module.bias
 
 
 def _computes(
@@ -73,18 +109,28 @@ def _computes(
 
     It makes `most` new tensors or fewer.
     """
+    calls = _calls(module, before, padding, most)
+    return calls is not None and all(_own(module, given) for given in calls)
+
+
+def _calls(
+    module: nn.Conv2d, before: Callable[[torch.Tensor], torch.Tensor], padding: tuple[int, int], most: float
+) -> list[dict[str, Any]] | None:
+    """The arguments of conv2d in calls of a convolution with inputs of several sizes; None where they are others."""
     wanted = {"stride": module.stride, "padding": padding, "dilation": module.dilation, "groups": (module.groups,) * 2}
     smallest = [d * (k - 1) + 1 for d, k in zip(module.dilation, module.kernel_size, strict=True)]
     # Padding that follows the size of the inputs shows at one of these sizes.
+    calls: list[dict[str, Any]] = []
     for more in range(1 + max(module.stride)):
         shape = (1, module.in_channels, smallest[0] + more, smallest[1] + more)
-        x = torch.linspace(-1, 1, math.prod(shape)).reshape(shape)
+        x = torch.linspace(-1, 1 + more, math.prod(shape)).reshape(shape)
         given = _last_call(module, F.conv2d, _CONV, x, most)
         if given is None or {name: _pair(given.get(name)) for name in _CONV[3:]} != wanted:
-            return False
+            return None
         if not torch.equal(given["input"], before(x)):
-            return False
-    return True
+            return None
+        calls.append(given)
+    return calls
 
 
 class _Recorder(TorchFunctionMode):
@@ -110,12 +156,11 @@ def _last_call(
     function: Callable[..., torch.Tensor],
     names: tuple[str, ...],
     x: torch.Tensor,
-    most: int,
+    most: float,
 ) -> dict[str, Any] | None:
     """The arguments of the call that gives a layer's answer; None where there is none that fits.
 
-    It fits if it is one of `function` with the layer's own weight and bias, the last of `most` calls or fewer, and
-    nothing writes to its answer.
+    It fits if it is one of `function`, the last of `most` calls or fewer, and nothing writes to its answer.
     """
     kind: Any = type(module)  # not what was put into this one layer, such as hooks
     recorder = _Recorder()
@@ -130,8 +175,7 @@ def _last_call(
         return None
     called, args, kwargs, found, version = recorder.calls[-1]
     given = {**dict(zip(names, args, strict=False)), **kwargs}
-    own = given.get("weight") is module.weight and given.get("bias") is module.bias
-    return given if own and called is function and found is answer and found._version == version else None
+    return given if called is function and found is answer and found._version == version else None
 
 
 def _pair(value: Any) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ from torch import nn
 
 import niwaki
 from niwaki.optimization.rewrite import rewrite_layers
+from niwaki.plain import same_padding
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")
 
@@ -89,6 +90,34 @@ def test_transposed_convolutions_of_images(options: dict[str, Any]) -> None:
 def test_strides_beside_dilation_are_left() -> None:
     layer = nn.Sequential(nn.ConvTranspose2d(4, 6, 3, stride=2, dilation=2))
     assert type(rewrite_layers(layer)[0]) is nn.ConvTranspose2d
+
+
+class Standardized(nn.Conv2d):
+    """Weights as networks without norms have them."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight = self.weight - self.weight.mean([1, 2, 3], keepdim=True)
+        return nn.functional.conv2d(x, weight * 2, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class StandardizedSame(Standardized):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(nn.functional.pad(x, same_padding(self.kernel_size, self.stride, (1, 1), x.shape[-2:])))
+
+
+class Dynamic(nn.Conv2d):
+    """Weights that follow from the inputs."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.conv2d(x, self.weight * x.mean(), self.bias)
+
+
+def test_standardized_weights() -> None:
+    x = torch.randn(2, 4, 9, 8)
+    assert layers(check(Standardized(4, 6, 3, stride=2, padding=1, groups=2, bias=False), x)) == [nn.Conv2d]
+    same = check(StandardizedSame(4, 6, 3, stride=2), x)
+    assert isinstance(same, nn.Sequential) and layers(same) == [nn.Conv2d]
+    assert type(rewrite_layers(nn.Sequential(Dynamic(4, 6, 3)).eval())[0]) is Dynamic
 
 
 @pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from torch import nn
 
 from niwaki.modules import has_hooks, replace_module
-from niwaki.optimization.rewrite import along_time, attention, padding, rows, transposed
+from niwaki.optimization.rewrite import along_time, attention, padding, rows, transposed, weights
 
 __all__ = ["rewrite_layers"]
 
 # Each gives what stands for a module, or None where it is not about it.
 _REWRITES: tuple[Callable[[nn.Module], nn.Module | None], ...] = (
     padding.rewritten,
+    weights.rewritten,
     along_time.rewritten,
     transposed.rewritten,
     rows.rewritten,
@@ -24,7 +25,8 @@ _REWRITES: tuple[Callable[[nn.Module], nn.Module | None], ...] = (
 def rewrite_layers(model: nn.Module) -> nn.Module:
     """The same copy, with nn.Conv2d and nn.Linear in place of layers that compute what these can.
 
-    Convolutions that pad in a mode of their own, or as TensorFlow does, become a pad and a convolution; those along one
+    Convolutions that pad in a mode of their own, or as TensorFlow does, become a pad and a convolution; those that
+    standardize their weights, one that has such weights; those along one
     or three dimensions and transposed ones, a two-dimensional convolution between moves of its values;
     nn.MultiheadAttention, four linear layers and a product. The new layers are named after where they lie in the old
     one: `head` becomes `head.conv`.
