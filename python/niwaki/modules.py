@@ -52,8 +52,8 @@ def check_model(model: Any, what: str) -> nn.Module:
     Raises:
         TypeError: it is something else.
     """
-    model = check_module(model, what)
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+    checked: nn.Module = check_module(model, what)
+    for name, tensor in [*checked.named_parameters(), *checked.named_buffers()]:
         if tensor.device.type != "cpu":
             raise TypeError(
                 f"niwaki.{what}: '{name}' is on device '{tensor.device}'; niwaki works on CPUs, "
@@ -64,7 +64,7 @@ def check_model(model: Any, what: str) -> nn.Module:
                 f"niwaki.{what}: '{name}' is {str(tensor.dtype).removeprefix('torch.')}; "
                 "convert the model with model.float()."
             )
-    return model
+    return checked
 
 
 def config_or_default(config: Config | None, kind: type[Config], what: str) -> Config:

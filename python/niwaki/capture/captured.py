@@ -64,7 +64,8 @@ class Captured:
     @property
     def result_spec(self) -> pytree.TreeSpec:
         """How the results are nested, for torch's pytree."""
-        return self.exported.call_spec.out_spec
+        spec: pytree.TreeSpec = self.exported.call_spec.out_spec
+        return spec
 
     def dims_in_words(self, info: CapturedInput) -> tuple[int | str, ...]:
         """The dims of an input: numbers, and names of free sizes."""
@@ -93,7 +94,7 @@ class Captured:
                 if evaluate(dim, found) != int(size):
                     return f"input '{info.name}': dim {axis} must be {words(dim, self.sizes)}, not {int(size)}."
         for symbol, number in found.items():
-            size = self.sizes[symbol]
-            if not size.low <= number <= size.high:
-                return f"size {size.name} must lie in {size.low} to {size.high}, not {number}."
+            free = self.sizes[symbol]
+            if not free.low <= number <= free.high:
+                return f"size {free.name} must lie in {free.low} to {free.high}, not {number}."
         return next((guard.message for guard in self.guards if not guard.holds(found)), "")

@@ -172,7 +172,7 @@ def _nothing(*args: Any, **kwargs: Any) -> None:
 def _settings() -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         # A size of 1 is a size like any other: an example of one image does not tie the network to one image.
-        stack.enter_context(symbolic_config.patch(backed_size_oblivious=True))
+        stack.enter_context(symbolic_config.patch(backed_size_oblivious=True))  # type: ignore[attr-defined]
         # To know a tensor again costs more than to infer its sizes once more, where sizes are expressions.
         stack.enter_context(dynamo_config.patch(fake_tensor_cache_enabled=False))
         # How tensors lie in memory, which nobody reads, takes a third of the time.
@@ -224,7 +224,8 @@ def _inputs(exported: ExportedProgram) -> tuple[tuple[CapturedInput, ...], Shape
         value = node.meta.get("val")
         if node.op != "placeholder" or node.name not in names or not isinstance(value, torch.Tensor):
             continue
-        env = next((size.node.shape_env for size in value.shape if isinstance(size, torch.SymInt)), env)
+        shape: Sequence[Any] = value.shape
+        env = next((size.node.shape_env for size in shape if isinstance(size, torch.SymInt)), env)
         found.append(CapturedInput(str(node.target), value.dtype, tuple(map(expression_of, value.shape))))
     return tuple(found), env
 
@@ -279,9 +280,10 @@ def _wider(
 ) -> _Traced | None:
     """A capture for a wider example; None where that is another network."""
     wide = pytree.tree_map(lambda leaf: widen(leaf) if isinstance(leaf, torch.Tensor) else leaf, (args, dict(kwargs)))
+    many, by_name = wide
     try:
-        named, _ = _bind(module, *wide)
-        traced = _export(module, *wide, named)
+        named, _ = _bind(module, many, by_name)
+        traced = _export(module, many, by_name, named)
     except (NiwakiError, TypeError):
         return None
     return traced if answers(module, traced.exported, args, kwargs) else None

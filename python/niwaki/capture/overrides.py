@@ -66,7 +66,7 @@ def _without_ends(x: torch.Tensor, index: Any) -> tuple[torch.Tensor, Any]:
         if each is ...:
             axis += rank - taken
         elif each is not None:
-            size = x.shape[axis] if axis < rank else 0
+            size: Any = x.shape[axis] if axis < rank else 0
             if isinstance(each, slice) and isinstance(size, torch.SymInt) and _takes_one(each) and size >= 1:
                 x = x.narrow(axis, size - 1 if each.start == -1 else 0, 1)
                 given[place] = slice(None)

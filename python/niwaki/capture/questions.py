@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from types import CodeType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 import sympy
@@ -46,7 +46,7 @@ class Questions:
                     self._note(node.expr, found)
                 return found
 
-            ShapeEnv.evaluate_sym_node = watched  # type: ignore[method-assign]
+            ShapeEnv.evaluate_sym_node = watched  # type: ignore[method-assign, assignment]
         return self
 
     def __exit__(
@@ -64,14 +64,14 @@ class Questions:
             self.conditions[sympy.Eq(expression, sympy.sympify(found))] = None
 
     def _asked_by_network(self) -> bool:
-        frame = sys._getframe(2)
+        frame: FrameType | None = sys._getframe(2)
         while frame is not None:
-            own = self._own.get(frame.f_code, 0)
-            if own == 0:
-                own = self._own[frame.f_code] = _whose(frame.f_code)
+            if frame.f_code not in self._own:
+                self._own[frame.f_code] = _whose(frame.f_code)
+            own = self._own[frame.f_code]
             if own is not None:
-                return bool(own)
-            frame = frame.f_back  # type: ignore[assignment]
+                return own
+            frame = frame.f_back
         return False
 
 

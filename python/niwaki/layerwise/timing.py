@@ -80,7 +80,8 @@ def _graph(layer: nn.Conv2d | nn.Linear, weight: NDArray[np.int8], shape: tuple[
     (x,) = graph.add_node("quantize", "x", [source], {}, {}, [(0.02, 128)])
     op = "linear" if isinstance(layer, nn.Linear) else "conv2d"
     (y,) = graph.add_node(op, "layer", [x], attributes, tensors, [(0.02, 128)])
-    graph.add_output(*graph.add_node("dequantize", "y", [y], {}, {}), "y")
+    (y,) = graph.add_node("dequantize", "y", [y], {}, {})
+    graph.add_output(y, "y")
     return graph
 
 

@@ -55,7 +55,7 @@ def describe(value: Any) -> Structure:
         return {"constant": value}
     if type(value) in (tuple, list):
         return {type(value).__name__: [describe(item) for item in value]}
-    if isinstance(value, OrderedDict) and is_dataclass(value):
+    if is_dataclass(type(value)) and isinstance(value, OrderedDict):
         return {"record": [[key, describe(item)] for key, item in value.items()]}
     if isinstance(value, dict) and all(type(key) in (str, int) for key in value):
         return {"dict": [[key, describe(item)] for key, item in value.items()]}

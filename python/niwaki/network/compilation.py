@@ -57,7 +57,7 @@ def compile(
     """
     module = check_module(module, "compile")
     if isinstance(args, Mapping):
-        args, kwargs = (), {**args, **(kwargs or {})}
+        args, kwargs = (), {**dict(args), **(kwargs or {})}
     if not isinstance(args, tuple):
         raise TypeError("niwaki.compile: args must be a tuple of example inputs; write niwaki.compile(module, (x,)).")
     if not isinstance(autotune, bool):

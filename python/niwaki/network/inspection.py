@@ -176,7 +176,7 @@ def inspect(path: str | os.PathLike[str]) -> Contents:
         checksums=dict(file["checksums"]),
         inputs=tuple(graph.input_ports),
         sizes=tuple(graph.sizes),
-        guards=tuple(graph.guards),
+        guards=tuple(str(guard["message"]) for guard in graph.guards),
         outputs=tuple(graph.outputs),
         output_values=tuple(port["value"] for port in graph.output_ports),
         metadata=dict(graph.metadata),

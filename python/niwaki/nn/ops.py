@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from niwaki._core import Graph
+from niwaki._core import Dim, Graph
 from niwaki.nn.sessions import session_for
 
 # The core refuses a bias beyond this: it is added to a sum in int32.
@@ -108,7 +108,9 @@ def _graph(
         }
     graph = Graph()
     batch = graph.add_size("batch")
-    dims = [batch, channels] if op == "linear" else [batch, channels, graph.add_size("height"), graph.add_size("width")]
+    dims: list[int | Dim] = [batch, channels]
+    if op == "conv2d":
+        dims += [graph.add_size("height"), graph.add_size("width")]
     x = graph.add_input("x", "float32", dims)
     (x,) = graph.add_node("quantize", "quantize", [x], {}, {}, [(float(input_scale), int(input_zero_point))])
     (y,) = graph.add_node(op, op, [x], attributes, arrays)

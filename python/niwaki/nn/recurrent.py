@@ -86,8 +86,9 @@ class Recurrent(nn.Module):
 
     def _packed(self, x: PackedSequence, hx: Any) -> Any:
         states = self._zeros(int(x.batch_sizes[0])) if hx is None else hx
-        if hx is not None and x.sorted_indices is not None:
-            states = self._each(hx, lambda state: state.index_select(1, x.sorted_indices))
+        order = x.sorted_indices
+        if hx is not None and order is not None:
+            states = self._each(hx, lambda state: state.index_select(1, order))
         y, *last = _FUNCTIONS[self.mode](
             x.data, x.batch_sizes, states, self._floats(), self.bias, self.num_layers, 0.0, False, self.bidirectional
         )

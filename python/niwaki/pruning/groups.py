@@ -85,7 +85,7 @@ class Group:
         """
         gone = set(chosen)
         for layer, inputs, channels in self._readers:
-            weight: torch.Tensor = twins[layer].weight.data  # type: ignore[assignment, union-attr]
+            weight: torch.Tensor = twins[layer].weight.data  # type: ignore[assignment]
             columns = sorted({i for i, channel in zip(inputs, channels, strict=True) if channel in gone})
             groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
             per_group = weight.shape[1]

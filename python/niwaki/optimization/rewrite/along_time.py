@@ -52,6 +52,10 @@ class Conv3dAsConv2d(AsConv2d):
         self.pad = nn.Identity() if self_pad is None else self_pad
         self._moments = (0, 0) if self_pad is not None else ends[0]
 
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         batched = x.dim() == 5
         x = self.pad(x if batched else x.unsqueeze(0))
@@ -61,7 +65,7 @@ class Conv3dAsConv2d(AsConv2d):
         size = (x.shape[2] - apart * (count - 1) - 1) // step + 1
         seen = [x[:, :, i * apart : i * apart + step * (size - 1) + 1 : step] for i in range(count)]
         frames = torch.stack(seen, 2).permute(0, 3, 1, 2, 4, 5).flatten(2, 3)  # N, T', C and the kernel's moments, H, W
-        y = self.conv(frames.flatten(0, 1)).unflatten(0, (x.shape[0], size)).transpose(1, 2)
+        y: torch.Tensor = self.conv(frames.flatten(0, 1)).unflatten(0, (x.shape[0], size)).transpose(1, 2)
         return y if batched else y.squeeze(0)
 
 

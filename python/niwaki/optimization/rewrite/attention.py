@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -22,7 +24,8 @@ class MultiheadAttention(nn.Module):
         super().__init__()
         self.embed_dim, self.num_heads, self.head_dim = module.embed_dim, module.num_heads, module.head_dim
         self.batch_first, self.dropout = module.batch_first, module.dropout
-        if module.in_proj_weight is not None:
+        weights: Sequence[torch.Tensor]
+        if module._qkv_same_embed_dim:
             weights = module.in_proj_weight.chunk(3)
         else:
             weights = (module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)

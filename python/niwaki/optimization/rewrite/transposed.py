@@ -22,7 +22,7 @@ class ConvTransposeAsConv2d(AsConv2d):
 
     def __init__(self, module: nn.ConvTranspose1d | nn.ConvTranspose2d) -> None:
         settings = (module.kernel_size, module.stride, module.padding, module.dilation, module.output_padding)
-        axes = [_Axis(*map(int, each)) for each in zip(*settings, strict=True)]
+        axes = [_Axis(*each) for each in zip(*settings, strict=True)]  # type: ignore[arg-type]
         weight = module.weight if len(axes) == 2 else module.weight.unsqueeze(2)
         if len(axes) == 1:
             axes.insert(0, _Axis(1, 1, 0, 1, 0))
@@ -49,7 +49,7 @@ class ConvTransposeAsConv2d(AsConv2d):
             sizes = given
             # Zeros at the end change nothing but how many outputs there are.
             x = nn.functional.pad(x, (0, columns.dilation, 0, rows.dilation))
-        y = self.conv(x)
+        y: torch.Tensor = self.conv(x)
         if rows.stride == columns.stride:
             y = nn.functional.pixel_shuffle(y, rows.stride) if rows.stride > 1 else y
         else:
@@ -90,7 +90,8 @@ def _phases(weight: torch.Tensor, axes: Sequence[_Axis], groups: int) -> torch.T
     w = nn.functional.pad(weight.detach(), ends).unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
     w = w.unflatten(3, (columns.taps, columns.stride)).unflatten(2, (rows.taps, rows.stride))
     w = w.permute(0, 3, 5, 1, 2, 4).flatten(0, 2)
-    return w.flip(2, 3)
+    backwards: torch.Tensor = w.flip(2, 3)
+    return backwards
 
 
 def rewritten(module: nn.Module) -> nn.Module | None:
