@@ -50,7 +50,7 @@ struct ConvLayer {
         in(random_activation(side == 0 ? 128 : 1, channels, side == 0 ? 1 : side)),
         out(random_activation(side == 0 ? 128 : 1, outputs, side == 0 ? 1 : side)) {
     params.in_channels = channels, params.out_channels = outputs, params.groups = 1;
-    params.kernel_h = params.kernel_w = kernel, params.pad_top = params.pad_left = kernel / 2;
+    params.kernel_h = params.kernel_w = kernel, params.padded = kernel > 1;
     params.stride_h = params.stride_w = params.dilation_h = params.dilation_w = 1;
     params.in_zero = 3, params.high = 255, params.linear = side == 0;
     Random random(4);
@@ -65,6 +65,7 @@ struct ConvLayer {
         }
   }
 
+  ConvPadding padding() const { return {params.kernel_h / 2, params.kernel_w / 2}; }
   ConvWeights weights() const { return {weight.data(), bias.data(), multiplier.data()}; }
   double macs() const { return static_cast<double>(weight.size()) * static_cast<double>(out.planes.pixels()); }
 };

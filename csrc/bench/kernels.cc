@@ -57,8 +57,9 @@ void add_conv(const ConvKernels& row, const ConvShape& shape, ConvKind kind, int
   auto packed = std::shared_ptr<PackedConv>(pack_conv(layer->params, layer->weights(), row.isa, kind));
   auto scratch = std::make_shared<Buffer>(static_cast<size_t>(packed->scratch_bytes(layer->in.planes, layer->out.planes)));
   auto pool = std::make_shared<ThreadPool>(1);
-  add_benchmark(std::string("conv_") + what + "_" + row.name + "/" + shape.name, {.macs = layer->macs()},
-                [=] { packed->run(layer->in.planes, layer->out.planes, nullptr, Planes{}, scratch->data(), *pool); });
+  add_benchmark(std::string("conv_") + what + "_" + row.name + "/" + shape.name, {.macs = layer->macs()}, [=] {
+    packed->run(layer->in.planes, layer->padding(), layer->out.planes, nullptr, Planes{}, scratch->data(), *pool);
+  });
 }
 
 void add_convs() {

@@ -90,11 +90,14 @@ class Rows {
   Tensor unpacked_;
 };
 
-void check_row(const Node& node, Rows& rows, int64_t output, const std::string& where) {
-  const float scale = node.tensor("weight_scale").as<float>()[output];
-  if (rows.hold_lowest(output)) refuse(node, "its weight holds -128 in " + where + "; int8 weights lie in -127 to 127.");
+// For messages alone: a network has tens of thousands of channels, all of which are checked when it is opened.
+std::string channel(int64_t output) { return "output channel " + text(output); }
+
+void check_row(const Node& node, Rows& rows, int64_t output, float scale) {
+  if (rows.hold_lowest(output))
+    refuse(node, "its weight holds -128 in " + channel(output) + "; int8 weights lie in -127 to 127.");
   if (!(scale > 0.0f) || !std::isfinite(scale))
-    refuse(node, "weight_scale of " + where + " must be positive and finite, not " + std::to_string(scale) + ".");
+    refuse(node, "weight_scale of " + channel(output) + " must be positive and finite, not " + std::to_string(scale) + ".");
 }
 
 void check_layer(const Inference& inference) {
@@ -105,16 +108,17 @@ void check_layer(const Inference& inference) {
   const float in = inference.in_quantizations[0]->scale;
   const float* scale = node.tensor("weight_scale").as<float>();
   const int32_t* bias = node.tensor("bias").as<int32_t>();
-  for (int64_t o = 0; o < node.tensor("weight").shape()[0]; ++o) {
-    const std::string where = "output channel " + text(o);
-    check_row(node, rows, o, where);
+  const int64_t outputs = node.tensor("weight").shape()[0];
+  for (int64_t o = 0; o < outputs; ++o) {
+    check_row(node, rows, o, scale[o]);
     const float multiplier = inference.is_quantized(0) ? (in * scale[o]) / inference.quantizations[0]->scale : in * scale[o];
-    if (!(multiplier <= kMaxFactor)) refuse(node, "the scales of " + where + " do not fit together: their ratio is above 1e25.");
+    if (!(multiplier <= kMaxFactor))
+      refuse(node, "the scales of " + channel(o) + " do not fit together: their ratio is above 1e25.");
     int64_t sum = rows.size() * 127;  // of the magnitudes, at most: the real one is only needed where that does not do
     if (sum * 255 + std::llabs(int64_t{bias[o]}) <= kInt32) continue;
     sum = rows.magnitude(o);
     if (sum * 255 + std::llabs(int64_t{bias[o]}) > kInt32)
-      refuse(node, "the sum of " + where + " could overflow int32: its bias is " + text(bias[o]) +
+      refuse(node, "the sum of " + channel(o) + " could overflow int32: its bias is " + text(bias[o]) +
                        ". Use a larger weight_scale there.");
   }
 }
@@ -142,11 +146,11 @@ void check_dynamic_linear(const Inference& inference) {
   const Node& node = inference.node;
   check_sizes(node);
   Rows rows(node.tensor("weight"));
-  for (int64_t o = 0; o < node.tensor("weight").shape()[0]; ++o) {
-    const std::string where = "output channel " + text(o);
-    check_row(node, rows, o, where);
-    const float bias = node.tensor("bias").as<float>()[o];
-    if (!std::isfinite(bias)) refuse(node, "bias of " + where + " must be finite, not " + std::to_string(bias) + ".");
+  const float *scale = node.tensor("weight_scale").as<float>(), *bias = node.tensor("bias").as<float>();
+  const int64_t outputs = node.tensor("weight").shape()[0];
+  for (int64_t o = 0; o < outputs; ++o) {
+    check_row(node, rows, o, scale[o]);
+    if (!std::isfinite(bias[o])) refuse(node, "bias of " + channel(o) + " must be finite, not " + std::to_string(bias[o]) + ".");
   }
 }
 
