@@ -74,3 +74,24 @@ def test_tables_that_are_left() -> None:
     bounded.words.max_norm = 1.0
     with pytest.raises(niwaki.NiwakiError, match=r"changes the parameter or buffer 'words.weight' in place"):
         niwaki.quantize(bounded, calibration())
+
+
+class Converting(nn.Module):
+    """Brings inputs to the type of a weight, as many networks do for half precision."""
+
+    def __init__(self, *, careful: bool) -> None:
+        super().__init__()
+        self.first, self.second, self.careful = nn.Linear(8, 8), nn.Linear(8, 4), careful
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x)
+        if not self.careful or self.second.weight.dtype != torch.int8:
+            x = x.to(self.second.weight.dtype)
+        return self.second(x)
+
+
+@pytest.mark.parametrize("careful", [True, False])
+def test_a_weight_whose_type_is_looked_at(careful: bool) -> None:
+    small = niwaki.quantize(Converting(careful=careful).eval(), torch.randn(16, 8))
+    assert type(small.first) is niwaki.nn.Linear
+    assert type(small.second) is (niwaki.nn.Linear if careful else nn.Linear)

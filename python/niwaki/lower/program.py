@@ -184,8 +184,8 @@ def _with_inputs(part: Part, inputs: Sequence[Node], *, whole: bool) -> Part:
         unread = node not in part.inputs
         if unread and part.native and dtype_of(node) not in DTYPES:
             raise NiwakiError(
-                f"Input '{node.target}' is {str(dtype_of(node)).removeprefix('torch.')}, which niwaki has not, and "
-                "nothing native reads it. Leave it out of the arguments."
+                f"Input '{node.target}' is {str(dtype_of(node)).removeprefix('torch.')}, which niwaki does not have, "
+                "and nothing native reads it. Leave it out of the arguments."
             )
         if not unread or not free <= known or (whole and part.native):
             given.append(node)

@@ -3,42 +3,102 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from niwaki.capture import evaluating
 from niwaki.errors import first_sentence
 from niwaki.modules import named_layers, named_tables
 from niwaki.quantization.inputs import Batch
 
+_CLOSE = 1e-6  # two answers of the same arithmetic
+
 
 def layers_called(model: nn.Module, batch: Batch) -> tuple[set[int], set[int]]:
     """ids of layers and embeddings that are called when the network runs; and of those whose parameters others read.
 
-    Layers that are not called are dead, or their parent reads their weights.
+    Layers that are not called are dead, or their parent reads their weights. Code that only looks at a weight's type,
+    to bring its inputs to it, reads nothing where it leaves them as they are for int8, too.
     """
     called: set[int] = set()
-    read: set[int] = set()
+    looked, read = _run(model, batch, called)
+    if looked - read:
+        seen_as_int8: set[int] = set()
+        if not _same(model, batch, looked - read, seen_as_int8):
+            return called, read | looked
+        read |= seen_as_int8
+    return called, read
+
+
+def _layers(model: nn.Module) -> list[nn.Module]:
     layers = itertools.chain(named_layers(model), named_tables(model))
-    kinds = {layer: type(layer) for _, layer in layers if "forward" not in vars(layer)}
+    return [layer for _, layer in layers if "forward" not in vars(layer)]
+
+
+def _run(model: nn.Module, batch: Batch, called: set[int]) -> tuple[set[int], set[int]]:
+    """Layers whose weight's type somebody looked at, and those of which more was read."""
+    looked: set[int] = set()
+    read: set[int] = set()
+
+    def give(layer: nn.Module, name: str, value: Any) -> Any:
+        if name == "bias" or not isinstance(value, torch.Tensor):
+            read.add(id(layer))
+            return value
+        looked.add(id(layer))
+        return _Watched.of(value, value.dtype, lambda: read.add(id(layer)))
+
+    try:
+        _call(model, batch, called, give)
+    except Exception as error:
+        raise ValueError(f"{batch}: the network cannot be run with it: {first_sentence(error)}.") from error
+    return looked, read
+
+
+def _same(model: nn.Module, batch: Batch, looked: set[int], read: set[int]) -> bool:
+    """Whether the network answers the same where the weights of these layers seem to be int8."""
+
+    def give(layer: nn.Module, name: str, value: Any) -> Any:
+        if name == "bias" or id(layer) not in looked:
+            return value
+        return _Watched.of(value, torch.int8, lambda: read.add(id(layer)))
+
+    try:
+        answers = [_call(model, batch, set(), each) for each in (lambda _layer, _name, value: value, give)]
+    except Exception:  # it does not take what it is given then
+        return False
+    found = [pytree.tree_leaves(answer) for answer in answers]
+    return len(found[0]) == len(found[1]) and all(map(_close, *found))
+
+
+def _close(a: Any, b: Any) -> bool:
+    if not isinstance(a, torch.Tensor) or not isinstance(b, torch.Tensor):
+        return type(a) is type(b)
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    return torch.allclose(a, b, rtol=_CLOSE, atol=_CLOSE * float(a.abs().max()) if a.numel() else 0.0, equal_nan=True)
+
+
+def _call(model: nn.Module, batch: Batch, called: set[int], give: Callable[[nn.Module, str, Any], Any]) -> Any:
+    """The network's answer; `give` is asked for the parameters of layers that others than themselves want."""
+    kinds = {layer: type(layer) for layer in _layers(model)}
     batch = batch.copy()
     try:
         # Not with hooks: nn.TransformerEncoderLayer reads its layers' weights, unless one of them has a hook.
         for layer, kind in kinds.items():
-            layer.__class__ = _watched(kind, called, read)
+            layer.__class__ = _watched(kind, called, give)
         with evaluating(model):
-            model(*batch.args, **batch.kwargs)
-    except Exception as error:
-        raise ValueError(f"{batch}: the network cannot be run with it: {first_sentence(error)}.") from error
+            return model(*batch.args, **batch.kwargs)
     finally:
         for layer, kind in kinds.items():
             layer.__class__ = kind
-    return called, read
 
 
-def _watched(kind: type[Any], called: set[int], read: set[int]) -> type[Any]:
-    """The same class, which notes who calls a layer and who else reads its parameters."""
+def _watched(kind: type[Any], called: set[int], give: Callable[[nn.Module, str, Any], Any]) -> type[Any]:
+    """The same class, which notes who calls a layer and asks `give` what others get of its parameters."""
     inside: list[int] = []
 
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -50,8 +110,39 @@ def _watched(kind: type[Any], called: set[int], read: set[int]) -> type[Any]:
             inside.pop()
 
     def get(self: Any, name: str) -> Any:
-        if name in ("weight", "bias") and id(self) not in inside:
-            read.add(id(self))
-        return kind.__getattr__(self, name)
+        value = kind.__getattr__(self, name)
+        return give(self, name, value) if name in ("weight", "bias") and id(self) not in inside else value
 
     return type(kind.__name__, (kind,), {"forward": forward, "__getattr__": get})
+
+
+class _Watched(torch.Tensor):
+    """A weight that says it has a type, and tells when more is asked of it than its type, device and shape."""
+
+    _dtype: torch.dtype
+    _tell: Callable[[], None]
+
+    @staticmethod
+    def of(value: torch.Tensor, dtype: torch.dtype, tell: Callable[[], None]) -> _Watched:
+        watched = value.detach().as_subclass(_Watched)
+        watched._dtype, watched._tell = dtype, tell
+        return watched
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        watched = [x for x in pytree.tree_leaves((args, kwargs or {})) if isinstance(x, _Watched)]
+        if func == torch.Tensor.dtype.__get__:  # type: ignore[attr-defined]
+            return watched[0]._dtype
+        if func not in _LOOKS:
+            for each in watched:
+                each._tell()
+        with torch._C.DisableTorchFunctionSubclass():
+            return func(*args, **(kwargs or {}))
+
+
+_LOOKS = {
+    torch.Tensor.device.__get__, torch.Tensor.shape.__get__, torch.Tensor.size, torch.Tensor.dim,  # type: ignore[attr-defined]
+    torch.Tensor.is_cuda.__get__, torch.Tensor.ndim.__get__, torch.Tensor.is_floating_point,  # type: ignore[attr-defined]
+}  # fmt: skip
