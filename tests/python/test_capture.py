@@ -185,6 +185,17 @@ def test_a_causal_mask_for_more_than_one_token_leaves_lengths_free(length: int) 
         assert not captured.refusal([x]) and torch.allclose(captured.program()(x), attend(nn.Identity(), x), atol=1e-6)
 
 
+def test_images_of_one_pixel_in_the_end() -> None:
+    """torch asks whether a convolution's input has more than one pixel, to choose how it lies in memory."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 4, 4), nn.Conv2d(4, 4, 2, 2), nn.Conv2d(4, 4, 1), nn.ReLU()).eval()
+    captured = capture(net, (torch.randn(1, 3, 32, 16),))
+    assert free(captured)["height"][0] <= 8 and free(captured)["width"][0] <= 8
+    x = torch.randn(2, 3, 8, 15)
+    assert not captured.refusal([x]) and torch.equal(captured.program()(x), net(x))
+    branching = capture(Function(lambda _, x: x * 2 if x.shape[1] > 7 else x), (torch.randn(3, 16),))
+    assert free(branching)["length"][0] == 8
+
+
 @pytest.mark.parametrize("part", [slice(-1, None), slice(None, 1), slice(0, 1)])
 def test_one_row_of_a_free_size_fits_all_of_it(part: slice) -> None:
     """As positions are normalized: by the last of them, which a size of 0 would not have."""

@@ -70,22 +70,30 @@ def widened(
     """Sizes and guards without what only keeps a size from being a number for which the graph is right, too.
 
     torch asks whether a size is 1 to know how tensors lie in memory, and a network's code may ask it, too. Which of
-    the two it was, a run shows. It may be a guard or the range of a size, which then begins at 2.
+    the two it was, a run shows. It may be a guard or the range of a size, which then begins at 2; or at 64, where it
+    is a 32nd of an image's height that torch wants to be more than 1.
     """
     for guard in guards:
         excluded = _excluded(guard, guards, sizes)
         if guard in guards and excluded is not None and trial.answers(excluded):
             guards = tuple(each for each in guards if each.holds(excluded))
-    hints = {symbol: size.hint for symbol, size in sizes.items()}
-    for symbol, size in list(sizes.items()):
-        if size.low != 2:
-            continue
-        one = _with_equals(symbol, 1, hints, guards)
-        if one is not None and trial.answers(one):
-            tied = [each for each in sizes if one[each] != hints[each]]
-            low = 0 if trial.answers(one | dict.fromkeys(tied, 0)) else 1
-            sizes = sizes | {each: dataclasses.replace(sizes[each], low=min(low, sizes[each].low)) for each in tied}
+    for symbol in sizes:
+        sizes = _lowered(trial, symbol, sizes, guards)
     return sizes, guards
+
+
+def _lowered(trial: Trial, symbol: str, sizes: dict[str, FreeSize], guards: tuple[Guard, ...]) -> dict[str, FreeSize]:
+    """The sizes, from half of where one begins on, and again, as long as the graph is right at both ends of that."""
+    hints = {each: size.hint for each, size in sizes.items()}
+    first = sizes[symbol].low
+    while (low := sizes[symbol].low) > 1 or 0 < low < first:
+        least = low // 2
+        ends = [_with_equals(symbol, size, hints, guards) for size in dict.fromkeys((least, low - 1))]
+        if any(end is None or not trial.answers(end) for end in ends):
+            break
+        tied = [each for each in sizes if ends[0] is not None and ends[0][each] != hints[each]]
+        sizes = sizes | {each: dataclasses.replace(sizes[each], low=min(least, sizes[each].low)) for each in tied}
+    return sizes
 
 
 def _excluded(guard: Guard, guards: Sequence[Guard], sizes: Mapping[str, FreeSize]) -> dict[str, int] | None:
