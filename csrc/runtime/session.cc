@@ -23,6 +23,12 @@ struct Session::Prepared {
   bool is_for(std::span<const Sizes> sizes) const { return std::equal(inputs.begin(), inputs.end(), sizes.begin(), sizes.end()); }
 };
 
+// Sizes that were asked about: a caller makes room for the outputs, and then runs these.
+struct Session::Asked {
+  std::vector<Sizes> inputs;
+  std::shared_ptr<const Inferred> inferred;
+};
+
 // Keeps a second thread out.
 class Session::Running {
  public:
@@ -55,16 +61,27 @@ std::vector<Sizes> Session::output_shapes(std::span<const Sizes> inputs) const {
     for (const auto& prepared : prepared_)
       if (prepared->is_for(inputs)) return prepared->outputs;
   }
-  const Inferred inferred = infer_shapes(model_->graph(), inputs);
+  const auto asked = ask(inputs);
   std::vector<Sizes> outputs;
-  for (const Port& port : model_->graph().outputs()) outputs.push_back(inferred.shapes[static_cast<size_t>(port.value)]);
+  for (const Port& port : model_->graph().outputs()) outputs.push_back(asked->inferred->shapes[static_cast<size_t>(port.value)]);
+  const std::lock_guard lock(mutex_);
+  asked_ = asked;
   return outputs;
+}
+
+std::shared_ptr<const Session::Asked> Session::ask(std::span<const Sizes> inputs) const {
+  {
+    const std::lock_guard lock(mutex_);
+    if (asked_ && std::equal(inputs.begin(), inputs.end(), asked_->inputs.begin(), asked_->inputs.end())) return asked_;
+  }
+  auto inferred = std::make_shared<const Inferred>(infer_shapes(model_->graph(), inputs));
+  return std::make_shared<const Asked>(Asked{{inputs.begin(), inputs.end()}, std::move(inferred)});
 }
 
 std::unique_ptr<Session::Prepared> Session::plan(std::vector<Sizes> sizes) const {
   const Graph& graph = model_->graph();
   auto prepared = std::make_unique<Prepared>();
-  Shapes shapes(graph, sizes);
+  Shapes shapes(graph, sizes, ask(sizes)->inferred);
   prepared->inputs = std::move(sizes);
   for (const Port& port : graph.inputs())
     prepared->input_bytes.push_back(bytes_of(size_value(*model_, port.value, shapes.all())));
@@ -133,6 +150,7 @@ Session::Prepared& Session::prepare(std::span<const Input> inputs) {
     std::list<std::unique_ptr<Prepared>> fresh, old;
     fresh.push_back(std::move(prepared));
     const std::lock_guard lock(mutex_);
+    asked_.reset();
     prepared_.splice(prepared_.begin(), fresh);
     int64_t bytes = 0;
     size_t kept = 0;
@@ -229,7 +247,8 @@ void Session::run_pass(Plan& plan, std::span<const uint8_t* const> inputs, std::
   for (const Copy& copy : plan.copies)
     if (copy.bytes > 0)
       std::memcpy(address(plan, copy.to, 0, inputs, outputs),
-                  address(plan, plan.places[static_cast<size_t>(copy.value)], 0, inputs, outputs), static_cast<size_t>(copy.bytes));
+                  address(plan, plan.places[static_cast<size_t>(copy.value)], 0, inputs, outputs),
+                  static_cast<size_t>(copy.bytes));
 }
 
 void Session::run_calls(Plan& plan, std::span<Call> calls, int64_t first_image, std::span<const uint8_t* const> inputs,

@@ -60,8 +60,10 @@ class Session {
 
  private:
   struct Prepared;
+  struct Asked;
   class Running;
 
+  std::shared_ptr<const Asked> ask(std::span<const Sizes> inputs) const;
   Prepared& prepare(std::span<const Input> inputs);
   std::unique_ptr<Prepared> plan(std::vector<Sizes> sizes) const;
   void reserve(int64_t bytes);
@@ -69,7 +71,8 @@ class Session {
   void run_pass(Plan& plan, std::span<const uint8_t* const> inputs, std::span<uint8_t* const> outputs);
   void run_calls(Plan& plan, std::span<Call> calls, int64_t first_image, std::span<const uint8_t* const> inputs,
                  std::span<uint8_t* const> outputs);
-  uint8_t* address(Plan& plan, const Place& place, int64_t image, std::span<const uint8_t* const> inputs, std::span<uint8_t* const> outputs);
+  uint8_t* address(Plan& plan, const Place& place, int64_t image, std::span<const uint8_t* const> inputs,
+                   std::span<uint8_t* const> outputs);
 
   std::shared_ptr<const Model> model_;
   ThreadPool pool_;
@@ -82,6 +85,7 @@ class Session {
 
   mutable std::mutex mutex_;                       // for what follows
   std::list<std::unique_ptr<Prepared>> prepared_;  // the last used first
+  mutable std::shared_ptr<const Asked> asked_;     // what output_shapes worked out last and no run has used
   std::vector<double> milliseconds_;
   std::vector<int64_t> macs_;
   int64_t arena_bytes_ = 0;

@@ -13,16 +13,16 @@ std::vector<bool> follows_inputs(const Graph& graph) {
   for (const Port& port : graph.inputs()) follows[static_cast<size_t>(port.value)] = true;
   for (const State& state : graph.states()) follows[static_cast<size_t>(state.value)] = true;
   for (const Node& node : graph.nodes()) {
-    const bool any =
-        std::any_of(node.inputs.begin(), node.inputs.end(), [&](int input) { return input >= 0 && follows[static_cast<size_t>(input)]; });
+    const bool any = std::any_of(node.inputs.begin(), node.inputs.end(),
+                                 [&](int input) { return input >= 0 && follows[static_cast<size_t>(input)]; });
     for (const int output : node.outputs) follows[static_cast<size_t>(output)] = any;
   }
   return follows;
 }
 
-Shapes::Shapes(const Graph& graph, std::vector<Sizes> inputs)
+Shapes::Shapes(const Graph& graph, std::vector<Sizes> inputs, std::shared_ptr<const Inferred> inferred)
     : graph_(&graph), inputs_(std::move(inputs)), batched_(follows_inputs(graph)) {
-  auto inferred = std::make_shared<const Inferred>(infer_shapes(graph, inputs_));
+  if (!inferred) inferred = std::make_shared<const Inferred>(infer_shapes(graph, inputs_));
   const int64_t images = count_images(*inferred);
   known_[images > 1 ? images : 1] = std::move(inferred);
   if (images < 2) return;

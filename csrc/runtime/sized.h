@@ -19,8 +19,8 @@ std::vector<bool> follows_inputs(const Graph& graph);
 // A network's shapes: of all images of its inputs or, where each image goes through the network by itself, of any number of them.
 class Shapes {
  public:
-  // Throws Error where the network does not take inputs of these sizes.
-  Shapes(const Graph& graph, std::vector<Sizes> inputs);
+  // Throws Error where the network does not take inputs of these sizes. inferred: what infer_shapes gives for them, where it is known.
+  Shapes(const Graph& graph, std::vector<Sizes> inputs, std::shared_ptr<const Inferred> inferred = nullptr);
 
   // How many images go through the network one by one: axis 0 of all values that follow from the inputs. 1 for a network that only runs as
   // a whole.
