@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import plain_graphs
+import pronounce
 import pytest
 import torch
 from torch import nn
@@ -95,6 +96,35 @@ def test_examples(language: str, static: bool, prefix: Path, network, picture, t
     assert "cut short" in call(
         tmp_path / "classify", network[1], tmp_path / "short.ppm", code=2 if language == "c" else 1
     )
+
+
+def test_words_are_pronounced_as_in_python(prefix: Path, tmp_path: Path) -> None:
+    """Two networks, and a state that goes from one to the other and from step to step."""
+    library = next(prefix.glob("lib*/**/libniwaki.so")).parent
+    program = tmp_path / "pronounce"
+    flags = [f"-I{prefix}/include", f"-L{library}", "-lniwaki", f"-Wl,-rpath,{library}", "-std=c11", "-Werror"]
+    call(tool("cc"), ROOT / "examples/c/pronounce.c", *flags, "-o", program)
+    torch.manual_seed(0)
+    encoder, decoder = pronounce.Encoder(29, 16).eval(), pronounce.Decoder(74, 16).eval()
+    decoder.fc.weight.data *= 20  # else one phoneme follows itself
+    nets = (
+        niwaki.compile(encoder, (torch.tensor([[3, 2]]),)),
+        niwaki.compile(decoder, (torch.tensor([2]), torch.zeros(1, 1, 16))),
+    )
+    paths = [tmp_path / name for name in ("encoder.niwaki", "decoder.niwaki")]
+    for net, path in zip(nets, paths, strict=True):
+        net.save(path)
+    source = (ROOT / "examples/c/pronounce.c").read_text()
+    names = re.findall(r'"([A-Z0-9]+)"', source[source.index("kPhonemes[]") : source.index("ZH")] + 'ZH"')
+    assert len(names) == 70
+    for word in ("a", "niwaki", "trees"):
+        letters = torch.tensor([[ord(letter) - ord("a") + 3 for letter in word] + [pronounce.STOP - 1]])
+        found, _ = pronounce.decode(nets[1], nets[0](letters))
+        wanted = [names[phoneme - 4] if phoneme >= 4 else "?" for phoneme in found[0].tolist()]
+        printed = call(program, *paths, word).split()
+        assert printed == wanted[: len(printed)] and len(set(printed)) > 1
+    assert "not a word" in call(program, *paths, "Two words", code=2)
+    assert "there is no such file" in call(program, paths[0], "missing.niwaki", "a", code=1)
 
 
 def test_c_example_is_short() -> None:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 import niwaki
+from niwaki import _core
 from niwaki.cli import main
 
 
@@ -184,8 +185,9 @@ class Three(nn.Module):
         lambda layer, x, y, z: layer(z) + y.mean(-1, keepdim=True),
         lambda layer, x, y, z: layer(y),
         lambda layer, x, y, z: (z, layer(z)),
+        lambda layer, x, y, z: (lambda first: (layer(first), first))(x + z),
     ],
-    ids=["read in another order", "not read", "returned"],
+    ids=["read in another order", "not read", "returned", "made in another order"],
 )
 def test_inputs_of_a_file_are_those_of_the_module(function, tmp_path: Path) -> None:
     model = Three(function).eval()
@@ -194,6 +196,7 @@ def test_inputs_of_a_file_are_those_of_the_module(function, tmp_path: Path) -> N
     net.save(tmp_path / "net.niwaki")
     again = niwaki.load(tmp_path / "net.niwaki")
     assert again.inputs == net.inputs
+    assert [port["name"] for port in _core.Graph.load(str(tmp_path / "net.niwaki")).output_ports] == list(net.outputs)
     for found in (net(*args), again(*args)):
         for a, b in zip(pytree.tree_leaves(found), pytree.tree_leaves(model(*args)), strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
@@ -221,8 +224,6 @@ def test_only_networks_are_saved(tmp_path: Path) -> None:
 
 
 def test_a_description_that_does_not_fit_its_graph(two, tmp_path: Path) -> None:
-    from niwaki import _core
-
     net, args = two
     path = tmp_path / "net.niwaki"
     net.save(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -117,6 +118,8 @@ def build_program(captured: Captured, ranges: Ranges, source: str) -> Program:
     numbers = {node: number for number, node in enumerate(inputs)}
     floats = frozenset(getattr(ranges, "floats", ()))
     stages: list[NativeStage | TorchStage] = []
+    if len(parts) == 1:  # in a file, the graph's outputs are the network's, in the same order
+        parts = [dataclasses.replace(part, outputs=tuple(sorted(part.outputs, key=returned.index))) for part in parts]
     for part in parts:
         for node in part.outputs:
             numbers[node] = len(numbers)
