@@ -333,3 +333,50 @@ def test_other_floating_point_types_are_refused(dtype: torch.dtype) -> None:
         niwaki.compile(Net(), (x,))
     with pytest.raises((TypeError, ValueError), match=word):
         niwaki.compress(Net(), [x], progress=False)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: F.avg_pool2d(x, (x.shape[2], 1)),
+        lambda x: F.avg_pool2d(x, (3, x.shape[3]), (2, 1), (1, 0), False, False),
+        lambda x: F.max_pool2d(x, (x.shape[2], 2), ceil_mode=True),
+        lambda x: x + torch.linspace(-1, 1, x.shape[3]) * torch.linspace(0, 2, steps=x.shape[2])[:, None],
+        lambda x: torch.take_along_dim(x, x.argsort(2), 2) + x.take_along_dim(torch.tensor([[[[1]]]]), 3),
+        lambda x: torch.ones(len(x), 1, 1, 1).repeat(1, 1, 1, x.shape[3]) * x * torch.tensor(x.shape[2]),
+    ],
+    ids=["rows", "columns and some rows", "maximum", "linspace", "take_along_dim", "len"],
+)
+def test_sizes_stay_free_where_operators_take_numbers(function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    class Made(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return function(x)
+
+    net = niwaki.compile(Made(), (torch.randn(4, 3, 8, 8),))
+    assert not net.plan.torch
+    for shape in ((1, 3, 8, 8), (3, 3, 5, 7)):
+        x = torch.randn(shape)
+        torch.testing.assert_close(net(x), function(x))
+
+
+def test_a_size_of_one_that_is_broadcast_stays_one() -> None:
+    class Added(nn.Module):
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return x + y
+
+    net = niwaki.compile(Added(), (torch.randn(4, 3, 8), torch.randn(1, 3, 8)))
+    assert [info.dims[0] for info in net.inputs] == ["batch", 1]
+    x, y = torch.randn(2, 3, 5), torch.randn(1, 3, 5)
+    assert torch.equal(net(x, y), x + y)
+    with pytest.raises(ValueError, match=r"'y' must have the shape \[1, "):
+        net(x, x)
+
+
+def test_what_torch_prints_of_a_graph_is_not_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    class Deciding(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(niwaki.NiwakiError, match="Control flow that depends on values"):
+        capture(Deciding(), (torch.randn(2, 3),))
+    assert capfd.readouterr() == ("", "")

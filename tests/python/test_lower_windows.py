@@ -41,6 +41,12 @@ def test_transposed_convolutions(axes: int, options: dict) -> None:
     check(layer, *images(4, *SIZES[axes]))
 
 
+def test_transposed_convolution_to_a_given_size() -> None:
+    down, up = nn.Conv2d(4, 8, 3, stride=2, padding=1), nn.ConvTranspose2d(8, 4, 3, stride=2, padding=1)
+    function = lambda m, x: m.up(m.down(x), output_size=x.shape[-2:])  # noqa: E731
+    check(function, *images(4, (11, 8), (8, 8), (9, 7)), down=down, up=up)
+
+
 def test_kernels_that_are_not_square() -> None:
     check(nn.Conv2d(3, 5, (1, 4), stride=(2, 1), padding=(0, 2), dilation=(1, 2)), *images(3, (9, 10), (6, 13)))
     check(nn.Conv1d(3, 5, 4, padding="same"), *images(3, (9,), (6,)))

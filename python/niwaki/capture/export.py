@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import dataclasses
 import inspect
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -152,10 +154,10 @@ def _check_types(named: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """torch.export warns of its own plans and logs what failed; the error that follows says it."""
+    """torch.export warns of its own plans, logs what failed and prints its graph; the error that follows says it."""
     logger = logging.getLogger("torch")
     level = logger.level
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         logger.setLevel(logging.CRITICAL)
         try:
@@ -169,16 +171,22 @@ def _nothing(*args: Any, **kwargs: Any) -> None:
 
 
 @contextlib.contextmanager
-def _settings() -> Iterator[None]:
+def _settings(any_size: bool) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         # A size of 1 is a size like any other: an example of one image does not tie the network to one image.
-        stack.enter_context(symbolic_config.patch(backed_size_oblivious=True))  # type: ignore[attr-defined]
+        stack.enter_context(symbolic_config.patch(backed_size_oblivious=any_size))  # type: ignore[attr-defined]
         # To know a tensor again costs more than to infer its sizes once more, where sizes are expressions.
         stack.enter_context(dynamo_config.patch(fake_tensor_cache_enabled=False))
         # How tensors lie in memory, which nobody reads, takes a third of the time.
         if hasattr(proxy_tensor, "_extract_tensor_metadata"):
             stack.enter_context(mock.patch.object(proxy_tensor, "_extract_tensor_metadata", _nothing))
+        # len(x) of Python is a number, which ties the graph to it.
+        stack.enter_context(mock.patch.object(builtins, "len", _length))
         yield
+
+
+def _length(value: Any, /, _len: Callable[[Any], int] = len) -> Any:
+    return value.shape[0] if isinstance(value, torch.Tensor) and value.dim() else _len(value)
 
 
 def _all_free(value: Any) -> Any:
@@ -196,13 +204,15 @@ def _export(
 
     `named`: the arguments whose sizes are free; None where none is. Where torch.export cannot follow all of them, first
     dims alone are free, then none: a size that is not free is a number among the inputs' dims, and others are refused.
+    Where not even that is followed, sizes of 1 are the number: it may be that the network's sizes broadcast.
     """
     first: Exception | None = None
     with as_parameters(module, named or {}) as arguments:
         levels = [] if named is None else [pytree.tree_map(free, arguments) for free in (_all_free, _first_free)]
-        for shapes in (*levels, None):
+        tries = [*((shapes, True) for shapes in (*levels, None)), *((shapes, False) for shapes in levels)]
+        for shapes, any_size in tries:
             try:
-                with evaluating(module), _quiet(), _settings(), Questions() as own, FreeSizes():
+                with evaluating(module), _quiet(), _settings(any_size), Questions() as own, FreeSizes():
                     exported = torch.export.export(module, args, dict(kwargs), dynamic_shapes=shapes, strict=False)
                 return _Traced(exported, own, whole=first is None)
             except Exception as error:

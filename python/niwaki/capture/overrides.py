@@ -13,17 +13,18 @@ from niwaki.capture import recurrent
 
 _AVERAGE = {F.avg_pool1d: 1, F.avg_pool2d: 2, F.avg_pool3d: 3}
 _LARGEST = {F.max_pool1d: 1, F.max_pool2d: 2, F.max_pool3d: 3}
+_FIRST = ("input", "kernel_size", "stride", "padding")
 _NAMES = {
-    **dict.fromkeys(_AVERAGE, ("input", "kernel_size", "stride", "padding")),
-    **dict.fromkeys(_LARGEST, ("input", "kernel_size", "stride", "padding", "dilation")),
+    **dict.fromkeys(_AVERAGE, (*_FIRST, "ceil_mode", "count_include_pad", "divisor_override")),
+    **dict.fromkeys(_LARGEST, (*_FIRST, "dilation", "ceil_mode", "return_indices")),
 }
 
 
 class FreeSizes(TorchFunctionMode):
     """Keeps sizes free where torch.export would not.
 
-    A pool over the whole image, whose window is the image's size, is a mean or a maximum over its rows and columns:
-    pools take numbers alone. Recurrent layers are operators of their own (recurrent.py): torch.export would write them
+    A pool over whole rows or columns, whose window is the image's size there, is a mean or a maximum over them: pools
+    take numbers alone. So do linspace and take_along_dim. Recurrent layers are operators of their own (recurrent.py): torch.export would write them
     out step by step.
     """
 
@@ -41,10 +42,13 @@ class FreeSizes(TorchFunctionMode):
             given = {**dict(zip(_NAMES[func], args, strict=False)), **kwargs}
             if func is F.max_pool1d and not given.get("return_indices"):
                 return F.max_pool1d_with_indices(*args, **kwargs)[0]  # max_pool1d is written for the length it is given
-            if _covers(given, axes):
-                dims = list(range(-axes, 0))
-                x = given["input"]
-                return x.mean(dims, keepdim=True) if func in _AVERAGE else x.amax(dims, keepdim=True)
+            covered = _covered(given, axes)
+            if covered:
+                return _pool(func, given, axes, covered)
+        if func in _OTHERS:
+            other = _OTHERS[func](*args, **kwargs)
+            if other is not None:
+                return other
         found = recurrent.replacement(func, args)
         if found is not None:
             return found(*args)
@@ -80,22 +84,71 @@ def _takes_one(part: slice) -> bool:
     return ends in ([-1, None, None], [-1, None, 1], [None, 1, None], [0, 1, None], [None, 1, 1], [0, 1, 1])
 
 
-def _covers(given: Mapping[str, Any], axes: int) -> bool:
-    """Whether the window is as large as the input, with sizes that are free."""
+def _covered(given: Mapping[str, Any], axes: int) -> list[int]:
+    """The axes, counted from the end, along which the window is as large as the input, whose size is free."""
     x, kernel = given.get("input"), given.get("kernel_size")
     if not isinstance(x, torch.Tensor) or given.get("return_indices") or given.get("divisor_override") is not None:
-        return False
-    windows = list(kernel) if isinstance(kernel, Sequence) else [kernel] * axes
-    if not any(isinstance(size, torch.SymInt) for size in windows):
-        return False
-    padding = given.get("padding", 0)
-    if any(padding if isinstance(padding, Sequence) else [padding]):
-        return False
-    if any(step != 1 for step in _numbers(given.get("dilation", 1))):
-        return False
-    # Where it is so for this example alone, asking makes it a condition: pools over square images take one size.
-    return all(bool(size == whole) for size, whole in zip(windows, x.shape[-axes:], strict=True))
+        return []
+    found = []
+    each = (_spread(given.get(name, otherwise), axes) for name, otherwise in (("padding", 0), ("dilation", 1)))
+    for axis, size, padding, dilation in zip(range(-axes, 0), _spread(kernel, axes), *each, strict=True):
+        # Where it is so for this example alone, asking makes it a condition: pools over square images take one size.
+        if isinstance(size, torch.SymInt) and padding == 0 and dilation == 1 and bool(size == x.shape[axis]):
+            found.append(axis)
+    return found
 
 
-def _numbers(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, Sequence) else [value]
+def _pool(func: Any, given: Mapping[str, Any], axes: int, covered: Sequence[int]) -> Any:
+    """The pool as a reduction over the axes that it covers, and a pool over the others."""
+    x = given["input"].mean(covered, keepdim=True) if func in _AVERAGE else given["input"].amax(covered, keepdim=True)
+    kernel = _spread(given["kernel_size"], axes)
+    if len(covered) == axes:
+        return x
+    stride = _spread(given.get("stride") or kernel, axes)
+    for axis in covered:
+        kernel[axis] = stride[axis] = 1
+    rest = {name: value for name, value in given.items() if name not in ("input", "kernel_size", "stride")}
+    return func(x, kernel, stride, **rest)
+
+
+def _spread(value: Any, axes: int) -> list[Any]:
+    values = list(value) if isinstance(value, Sequence) else [value]
+    return values * axes if len(values) == 1 else values
+
+
+@torch.library.custom_op("niwaki::linspace", mutates_args=(), schema="(float start, float end, SymInt steps) -> Tensor")
+def linspace(start: float, end: float, steps: int) -> torch.Tensor:
+    """torch.linspace of float32, as an operator whose number of steps may be a size."""
+    return torch.linspace(start, end, steps)
+
+
+@linspace.register_fake
+def _(start, end, steps):  # type: ignore[no-untyped-def]
+    return torch.empty([steps])
+
+
+def _linspace(start: Any, end: Any, steps: Any = None, **options: Any) -> torch.Tensor | None:
+    known = all(isinstance(value, (int, float)) for value in (start, end))
+    plain = options.pop("dtype", None) in (None, torch.float32) and str(options.pop("device", None) or "cpu") == "cpu"
+    if not isinstance(steps, torch.SymInt) or not known or not plain or any(options.values()):
+        return None
+    made: torch.Tensor = linspace(float(start), float(end), steps)
+    return made
+
+
+def _take_along_dim(input: torch.Tensor, indices: torch.Tensor, dim: int | None = None, **out: Any) -> Any:
+    if dim is None or out or input.dim() != indices.dim():
+        return None
+    shapes = [[*x.shape] for x in (input, indices)]
+    sizes = [shape.pop(dim) for shape in shapes]
+    shared = list(torch.broadcast_shapes(*map(tuple, shapes)))
+    axis = dim % input.dim()
+    wide = [x.expand([*shared[:axis], size, *shared[axis:]]) for x, size in zip((input, indices), sizes, strict=True)]
+    return wide[0].gather(dim, wide[1])
+
+
+_OTHERS = {
+    torch.linspace: _linspace,
+    torch.take_along_dim: _take_along_dim,
+    torch.Tensor.take_along_dim: _take_along_dim,
+}

@@ -58,7 +58,7 @@ class Questions:
     def _note(self, expression: Any, found: Any) -> None:
         if not isinstance(expression, sympy.Basic) or not expression.free_symbols:
             return
-        if isinstance(expression, Boolean):
+        if isinstance(expression, Boolean) and not isinstance(expression, sympy.Symbol):
             self.conditions[expression if bool(found) else sympy.Not(expression)] = None
         else:
             self.conditions[sympy.Eq(expression, sympy.sympify(found))] = None

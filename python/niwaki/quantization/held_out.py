@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from niwaki.capture import evaluating
 from niwaki.quantization.inputs import Batch
@@ -22,7 +23,7 @@ class Cutter:
     """Cuts calls of a network into calls of fewer inputs, where that changes no answer.
 
     It does not where the first dimension is something else than independent inputs (steps of a sequence, the channels
-    of a single image), where the batch is fixed, or where the network's answer hangs on the whole batch.
+    of a single image), where the batch is fixed, or where the network's answer or its steps hang on the whole batch.
 
     Args:
         model: the network.
@@ -67,21 +68,34 @@ class Cutter:
         count = len(batch.tensors[0])
         rows = torch.arange(count // 2, count)
         try:
-            whole, part = self._answers(batch), self._answers(self.rows(batch, rows))
+            (whole, steps), (part, same) = self._answers(batch), self._answers(self.rows(batch, rows))
         except Exception:  # a network that takes no other batch
             return False
-        if len(whole) != len(part) or not whole:
+        if len(whole) != len(part) or not whole or steps != same:
             return False
         return all(
             x.dim() > 0 and len(x) == count and y.shape == x[rows].shape and _alike(x[rows], y)
             for x, y in zip(whole, part, strict=True)
         )
 
-    def _answers(self, batch: Batch) -> list[torch.Tensor]:
+    def _answers(self, batch: Batch) -> tuple[list[torch.Tensor], list[Any]]:
+        """The tensors that the network returns, and the operators that it is made of: loops over the batch show."""
         copied = batch.copy()
-        with evaluating(self._model):
+        with evaluating(self._model), _Operators() as steps:
             found = self._model(*copied.args, **copied.kwargs)
-        return [x for x in pytree.tree_leaves(found) if isinstance(x, torch.Tensor)]
+        return [x for x in pytree.tree_leaves(found) if isinstance(x, torch.Tensor)], steps.called
+
+
+class _Operators(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.called: list[Any] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        self.called.append(func)
+        return func(*args, **dict(kwargs or {}))
 
 
 def _alike(a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -214,6 +214,9 @@ def _check(where: str, batch: Batch) -> None:
             raise ValueError(f"{where} is on device '{x.device}'; niwaki works on CPUs, so move it with .cpu().")
         if x.numel() == 0:
             raise ValueError(f"{where} is empty: its shape is {list(x.shape)}.")
+        if x.is_floating_point() and x.dtype != torch.float32:
+            kind = str(x.dtype).removeprefix("torch.")
+            raise ValueError(f"{where} is {kind}; niwaki computes in float32, so convert it with .float().")
         if x.is_floating_point() and not bool(torch.isfinite(x).all()) and not _is_mask(x):
             raise ValueError(f"{where} holds NaN or infinity; leave it out or repair it.")
 

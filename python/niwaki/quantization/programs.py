@@ -13,6 +13,7 @@ from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
 from niwaki.capture import Captured, capture
+from niwaki.capture.fingerprint import fingerprint
 from niwaki.errors import NiwakiError, first_sentence
 from niwaki.lower.canonical import canonicalize
 from niwaki.lower.nodes import constant_of, name_nodes, operator_name
@@ -92,13 +93,14 @@ class Programs:
         model: a network with niwaki's layers.
 
     Attributes:
-        fingerprint: of the graph; empty before the first call.
+        fingerprint: of the first call's graph; empty before it.
         failure: why there is no graph; empty where there is one.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._found: list[Program] = []
+        self._structure = ""
         self.fingerprint = ""
         self.failure = ""
 
@@ -127,12 +129,14 @@ class Programs:
                 raise ValueError(f"{batch}: the network cannot be run with it: {reason}.") from error
             self.failure = str(error)
             return None
-        if self.fingerprint and captured.fingerprint != self.fingerprint:
+        structure = fingerprint(captured.exported, numbers=False)
+        if self._found and structure != self._structure:
             raise ValueError(
                 f"{batch}: the network is another graph for these inputs than for the first item; calibrate with "
                 "inputs of one kind and size, those that it will be called with."
             )
-        self.fingerprint = captured.fingerprint
+        if not self._found:
+            self.fingerprint, self._structure = captured.fingerprint, structure
         if len(self._found) >= _KEPT:
             self._found.pop()
         self._found.append(program_of(captured, self._model, batch))

@@ -31,6 +31,9 @@ _INVERSES: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("aten::alias", "aten::detach", "aten::contiguous"), lambda base, part, *rest: (None, part)),
 }  # fmt: skip
 
+# In name alone: nothing changes where there are no gradients.
+_UNCHANGED = ("aten::detach_", "aten::requires_grad_")
+
 
 def _numbers(*values: Any) -> bool:
     return all(isinstance(value, int) for value in values)
@@ -99,6 +102,10 @@ def _root(node: Node) -> Node:
 def _rewrite(graph: Graph, node: Node) -> None:
     changed = node.args[0]
     assert isinstance(changed, Node)
+    if operator_name(node) in _UNCHANGED:
+        node.replace_all_uses_with(changed)
+        graph.erase_node(node)
+        return
     root = _root(changed)
     if is_constant(root):
         raise NiwakiError(

@@ -10,7 +10,7 @@ import torch
 from torch.fx import Node
 
 from niwaki.lower.builder import Builder
-from niwaki.lower.nodes import arguments, constant_of, dtype_of, is_constant, operator_name, rank_of, shape_of
+from niwaki.lower.nodes import arguments, constant_of, dtype_of, is_constant, operator_name, rank_of, shape_of, size_of
 from niwaki.lower.operators.registry import Operator, register
 
 
@@ -74,7 +74,12 @@ class Convolution(Operator):
             "transposed": int(transposed),
         }
         if transposed:
-            attributes["output_padding"] = spread(given["output_padding"], axes, 0)
+            more = [size_of(size) for size in spread(given["output_padding"], axes, 0)]
+            # A number that follows from sizes is so much less of the padding behind.
+            attributes["output_padding"] = [size if isinstance(size, int) else 0 for size in more]
+            for axis, size in enumerate(more):
+                if not isinstance(size, int):
+                    attributes["padding"][2 * axis + 1] = attributes["padding"][2 * axis + 1] - builder.dim(size)
         tensors = {"weight": np.ascontiguousarray(weight.numpy())}
         if given.get("bias") is not None:
             tensors["bias"] = np.ascontiguousarray(constant_of(given["bias"]).numpy())

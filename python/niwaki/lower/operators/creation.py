@@ -73,7 +73,7 @@ class Range(Operator):
         return builder.binary(node, "add", value, builder.scalar(float(start), torch.float32))
 
 
-@register("aten::linspace")
+@register("aten::linspace", "niwaki::linspace")
 class Linspace(Operator):
     def refusal(self, node: Node) -> str:
         given = arguments(node)

@@ -335,11 +335,13 @@ class Select(Shape):
 
 @register("aten::slice_scatter", "aten::select_scatter")
 class Scatter(Operator):
-    """A tensor with a part of it replaced: what is before, the part, what is after, joined."""
+    """A tensor with a part of it replaced: what is before, the part, what is after, joined.
+
+    Where every so many elements are replaced, each place takes its element from the one or the other.
+    """
 
     def refusal(self, node: Node) -> str:
-        given = arguments(node)
-        return "" if given.get("step", 1) == 1 else "replaces every so many elements"
+        return "" if isinstance(arguments(node).get("step", 1), int) else "takes a step that it computes"
 
     def emit(self, builder: Builder, node: Node) -> int:
         given = arguments(node)
@@ -354,6 +356,8 @@ class Scatter(Operator):
         else:
             start = 0 if given["start"] is None else _from_front(size_of(given["start"]), size)
             value = builder.plain(part, dtype_of(node))
+            if given["step"] != 1:
+                return self._every(builder, node, axis, start, value)
             end = start + shape_of(part)[axis]
         source = builder.plain(whole)
         parts = [value]
@@ -364,6 +368,24 @@ class Scatter(Operator):
             after = {"axis": axis, "start": builder.dim(end), "end": END, "step": 1}
             parts.append(builder.add("slice", node, [source], after, part="after"))
         return value if len(parts) == 1 else builder.add("concat", node, parts, {"axis": axis})
+
+    @staticmethod
+    def _every(builder: Builder, node: Node, axis: int, start: Any, part: int) -> int:
+        given = arguments(node)
+        whole = given["self" if "self" in given else "input"]
+        size, count = shape_of(whole)[axis], shape_of(given["src"])[axis]
+        zero, one, step = (builder.scalar(number, torch.int64) for number in (0, 1, int(given["step"])))
+        first, end = (builder.operand(node, number, torch.int64) for number in (start, count))
+        behind = builder.binary(node, "sub", builder.arange(node, size, "places"), first, part="behind")
+        index = builder.binary(node, "floor_div", behind, step, part="index")
+        index = builder.binary(node, "maximum", index, zero, part="from")
+        index = builder.binary(node, "minimum", index, builder.binary(node, "sub", end, one, part="last"), part="to")
+        # A place is replaced if the element that is nearest lies on it.
+        met = builder.binary(node, "eq", builder.binary(node, "mul", index, step, part="on"), behind, part="met")
+        column = [size if place == axis else 1 for place in range(rank_of(whole))]
+        replaced = builder.reshape(node, met, column, part="replaced")
+        spread = builder.add("take", node, [part, index], {"axis": axis}, part="spread")
+        return builder.add("where", node, [replaced, spread, builder.plain(whole)])
 
 
 def _from_front(index: Any, size: Any) -> Any:
