@@ -24,8 +24,8 @@ class FreeSizes(TorchFunctionMode):
     """Keeps sizes free where torch.export would not.
 
     A pool over whole rows or columns, whose window is the image's size there, is a mean or a maximum over them: pools
-    take numbers alone. So do linspace and take_along_dim. Recurrent layers are operators of their own (recurrent.py): torch.export would write them
-    out step by step.
+    take numbers alone. So do linspace and take_along_dim. Recurrent layers are operators of their own (recurrent.py):
+    torch.export would write them out step by step.
     """
 
     def __torch_function__(
