@@ -487,11 +487,10 @@ def _convolution(x: Values, a: Attributes, t: Any) -> torch.Tensor:
     pads = _pairs(a["padding"])
     if a["transposed"]:
         function = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[axes - 1]
-        assert all(before == after for before, after in pads)
-        return function(
-            x[0], t["weight"], t.get("bias"), a["stride"], [before for before, _ in pads], a["output_padding"],
-            a["groups"], a["dilation"],
-        )  # fmt: skip
+        whole = function(
+            x[0], t["weight"], t.get("bias"), a["stride"], 0, a["output_padding"], a["groups"], a["dilation"]
+        )
+        return F.pad(whole, [-end for pair in pads[::-1] for end in pair])
     function = (F.conv1d, F.conv2d, F.conv3d)[axes - 1]
     padded = F.pad(x[0], [end for pair in pads[::-1] for end in pair])
     return function(padded, t["weight"], t.get("bias"), a["stride"], 0, a["dilation"], a["groups"])
