@@ -196,6 +196,20 @@ def test_images_of_one_pixel_in_the_end() -> None:
     assert free(branching)["length"][0] == 8
 
 
+def test_a_moved_map_of_one_pixel_may_be_larger() -> None:
+    """As heads of detectors have it: whether a reshape of what was moved copies depends on which sizes are 1."""
+
+    def rows(_: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        moved = nn.functional.avg_pool2d(x, 3, 8, 1).permute(0, 2, 3, 1)
+        return moved.reshape(x.shape[0], -1, 2), torch.flatten(moved, 1)
+
+    captured = capture(Function(rows), (torch.randn(2, 4, 8, 8),))
+    for shape in [(1, 4, 3, 8), (3, 4, 17, 30)]:
+        x = torch.randn(shape)
+        assert not captured.refusal([x])
+        assert all(map(torch.equal, captured.program()(x), rows(nn.Identity(), x)))
+
+
 @pytest.mark.parametrize("part", [slice(-1, None), slice(None, 1), slice(0, 1)])
 def test_one_row_of_a_free_size_fits_all_of_it(part: slice) -> None:
     """As positions are normalized: by the last of them, which a size of 0 would not have."""

@@ -14,6 +14,7 @@ from niwaki.capture import recurrent
 _AVERAGE = {F.avg_pool1d: 1, F.avg_pool2d: 2, F.avg_pool3d: 3}
 _LARGEST = {F.max_pool1d: 1, F.max_pool2d: 2, F.max_pool3d: 3}
 _FIRST = ("input", "kernel_size", "stride", "padding")
+_RESHAPES = (torch.reshape, torch.Tensor.reshape, torch.flatten, torch.Tensor.flatten)
 _NAMES = {
     **dict.fromkeys(_AVERAGE, (*_FIRST, "ceil_mode", "count_include_pad", "divisor_override")),
     **dict.fromkeys(_LARGEST, (*_FIRST, "dilation", "ceil_mode", "return_indices")),
@@ -35,6 +36,10 @@ class FreeSizes(TorchFunctionMode):
         if func is torch.Tensor.contiguous and not kwargs and len(args) == 1:
             # Whether the tensor lies in memory row by row already is asked of its sizes; a copy asks nothing.
             return args[0].clone(memory_format=torch.contiguous_format)
+        if func in _RESHAPES and args:
+            # Whether a moved tensor has a view of the new shape depends on which of its sizes are 1. A copy has one.
+            source, *others = args
+            return func(source.clone(memory_format=torch.contiguous_format), *others, **kwargs)
         if func is torch.Tensor.__getitem__:
             return func(*_without_ends(*args))
         axes = _AVERAGE.get(func) or _LARGEST.get(func)

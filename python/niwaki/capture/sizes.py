@@ -10,7 +10,7 @@ from typing import Any
 import sympy
 import torch
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
-from torch.utils._sympy.functions import Max, Min
+from torch.utils._sympy.functions import Max, Min, ToFloat
 from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
 from niwaki.errors import NiwakiError
@@ -274,7 +274,22 @@ def _parts(expression: Any, kind: Any) -> tuple[Any, ...]:
     return tuple(expression.args) if isinstance(expression, kind) else (expression,)
 
 
+def _whole(relation: Any) -> Any:
+    """float(length) > 0.5 is length > 0: a comparison of a size with a number that has a fraction."""
+    kind, left, right = relation.func, relation.lhs, relation.rhs
+    if isinstance(right, ToFloat):
+        kind, left, right = relation.reversed.func, right, left
+    if not isinstance(left, ToFloat) or not right.is_number:
+        return relation
+    down = kind in (sympy.StrictGreaterThan, sympy.LessThan)
+    number = sympy.floor(right) if down else sympy.ceiling(right)
+    if kind in (sympy.Eq, sympy.Ne) and number != right:
+        return relation
+    return kind(left.args[0], number, evaluate=False)
+
+
 def _comparison(relation: Any) -> Comparison:
+    relation = _whole(relation) if relation.is_Relational else relation
     for kind, (sign, _) in _RELATIONS.items():
         if isinstance(relation, kind):
             left, right = relation.lhs, relation.rhs

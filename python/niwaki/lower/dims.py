@@ -18,6 +18,7 @@ from niwaki.errors import NiwakiError
 
 CoreDim = int | _core.Dim
 
+_FINEST = 4096  # the largest denominator of a number that is computed with exactly
 # Sizes up to here are tried when a factor with a fraction becomes one of whole numbers.
 _MOST_SCALED = 65536
 
@@ -92,8 +93,35 @@ class SizeMap:
         if isinstance(number, functions.IntTrueDiv):
             a, b = (self._of(part) for part in number.args)
         else:
-            a, b = self._scaled(number, up=up)
+            a, b = self._exact(number) or self._scaled(number, up=up)
         return 0 - (0 - a) // b if up else a // b
+
+    def _exact(self, number: Any) -> tuple[CoreDim, int] | None:
+        """A quotient of what float64 computes without rounding, as (height - 0.5) / 2; None for another form.
+
+        A quotient itself may be rounded: it is a whole number where the exact one is, and on the same side of it.
+        """
+        if number.is_number:
+            fraction = Fraction(float(number))
+            return (fraction.numerator, fraction.denominator) if fraction.denominator <= _FINEST else None
+        if isinstance(number, functions.ToFloat):
+            return self._of(number.args[0]), 1
+        if not isinstance(number, (sympy.Add, sympy.Mul, functions.FloatTrueDiv)):
+            return None
+        parts = [self._exact(part) for part in number.args]
+        if any(part is None for part in parts):
+            return None
+        (a, b), *others = [part for part in parts if part is not None]
+        for c, d in others:
+            if isinstance(number, sympy.Add):
+                a, b = a * d + c * b, b * d
+            elif isinstance(number, sympy.Mul):
+                a, b = a * c, b * d
+            elif isinstance(c, int) and c > 0:
+                a, b = a * d, b * c
+            else:
+                return None
+        return a, b
 
     def _scaled(self, product: Any, *, up: bool) -> tuple[CoreDim, int]:
         """A size times a number with a fraction, as interpolation by a factor has it: as a quotient."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,6 +33,26 @@ def without_guards(module: GraphModule) -> Iterator[bool]:
     raising = getattr(free.node.shape_env, "error_on_new_guards", None)
     with contextlib.nullcontext() if raising is None else raising():
         yield raising is not None
+
+
+class _Analysis(PythonReferenceAnalysis):
+    """Numbers with a fraction become whole ones by functions that know symbols; Python's own ask for a number."""
+
+    @staticmethod
+    def floor_to_int(x: Any, dtype: Any) -> Any:
+        return _call(math.floor, x)
+
+    @staticmethod
+    def ceil_to_int(x: Any, dtype: Any) -> Any:
+        return _call(math.ceil, x)
+
+    @staticmethod
+    def trunc_to_int(x: Any, dtype: Any) -> Any:
+        return _call(math.trunc, x)
+
+
+def _call(function: Any, x: Any) -> Any:
+    return x.tracer.create_proxy("call_function", function, (x,), {}) if isinstance(x, Proxy) else function(x)
 
 
 class SizeNodes:
@@ -84,7 +105,7 @@ class SizeNodes:
         first, after = self._last, self._last.next
         with self._graph.inserting_before(after):
             env = {symbol: self._symbol(symbol) for symbol in sorted(expression.free_symbols, key=str)}
-            result = sympy_interp(PythonReferenceAnalysis, env, expression)
+            result = sympy_interp(_Analysis, env, expression)
         node: Node = result.node
         while first.next is not after:
             first = first.next
