@@ -241,3 +241,18 @@ def test_trained_convolutional_networks_stay_as_they_were(name: str, n: int, sha
     model, train, _, _ = load_cifar(name, n, shared_dir / "data")
     small, report = niwaki.compress(model, train[:128].split(32))
     assert not ranges_of(small).floats and all("int8" in row.scheme and not row.reason for row in report)
+
+
+def test_values_that_are_made_of_one_another_twice_are_one_group() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(4, 8, 1), nn.Conv2d(24, 4, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.first(x).relu()
+            twice = torch.cat([y, y], 1)  # and again, of what is the same group
+            return self.second(torch.cat([twice, y], 1))
+
+    small = niwaki.quantize(Net().eval(), torch.randn(16, 4, 5, 5))
+    assert type(small.second) is niwaki.nn.Conv2d

@@ -58,12 +58,19 @@ class _Groups:
         for node in types.quantized:
             if keeps_numbers(node, types):
                 for source in data_inputs(node):
-                    self._parent[self.find(node)] = self.find(source)
+                    self._join(self.find(node), self.find(source))
+
+    def _join(self, one: Node, other: Node) -> None:
+        if one is not other:
+            self._parent[one] = other
 
     def find(self, node: Node) -> Node:
-        while node in self._parent:
-            node = self._parent[node]
-        return node
+        root = node
+        while root in self._parent:
+            root = self._parent[root]
+        while node is not root:  # the next one who asks has a shorter way
+            self._parent[node], node = root, self._parent[node]
+        return root
 
 
 def choose_kinds(check: Check, observers: Mapping[str, Observer], fingerprint: str) -> dict[str, str]:
