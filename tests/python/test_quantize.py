@@ -494,3 +494,11 @@ def test_bad_config_and_skip() -> None:
         niwaki.quantize(Block(), IMAGE, "mse")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"'head' matches no.*'conv1'"):
         niwaki.quantize(Block(), IMAGE, niwaki.QuantizeConfig(skip=("head",)))
+
+
+def test_batch_norms_are_folded() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()).eval()
+    net[1].running_mean.normal_()
+    x = torch.randn(8, 3, 6, 6)
+    quantized = niwaki.quantize(net, x)
+    assert type(quantized[1]) is nn.Identity and similar(quantized(x), net(x)) > 0.999

@@ -67,7 +67,7 @@ def quantize(
         TypeError, ValueError: an argument, a layer or an item of the calibration is not fit; says which and why.
         NiwakiError: the network cannot be copied, or has nothing to quantize.
     """
-    return quantize_with_reasons(model, calibration, config, progress=progress).module
+    return quantize_with_reasons(model, calibration, config, fold_batch_norm=True, progress=progress).module
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,10 @@ def quantize_with_reasons(
     *,
     scales: Mapping[str, torch.Tensor] | None = None,
     checkpoint: Folder | None = None,
+    fold_batch_norm: bool = False,
     progress: bool = True,
 ) -> Quantized:
-    """As `quantize`, with what is to be said of it.
+    """As `quantize`, with what is to be said of it. Batch norms are folded only with `fold_batch_norm`.
 
     `scales` are those of the weights that lie on the int8 grid already, by the layer's name. `checkpoint` is a folder
     that keeps layers whose rounding takes long.
@@ -110,7 +111,8 @@ def quantize_with_reasons(
     first = next(stream)
 
     example = first.copy()
-    copied = plain_copy(model, example.args, example.kwargs).requires_grad_(False)
+    given = (example.args, example.kwargs) if fold_batch_norm else ()
+    copied = plain_copy(model, *given).requires_grad_(False)
     check_names(copied, config.patterns, "niwaki.quantize")
     if config.equalize:
         head = list(first_inputs(itertools.chain([first], stream), EQUALIZED))
