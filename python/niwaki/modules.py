@@ -22,8 +22,12 @@ Config = TypeVar("Config")
 
 def unwrapped(module: Any) -> Any:
     """The module that torch.compile has wrapped; any other object as it is."""
-    while isinstance(module, nn.Module) and isinstance(vars(module).get("_modules", {}).get("_orig_mod"), nn.Module):
-        module = module._modules["_orig_mod"]
+    while isinstance(module, nn.Module):
+        parts = vars(module).get("_modules")
+        inner = parts.get("_orig_mod") if isinstance(parts, dict) else None  # TorchScript has another type
+        if not isinstance(inner, nn.Module):
+            break
+        module = inner
     return module
 
 

@@ -177,3 +177,12 @@ def test_public_names() -> None:
 def test_what_prune_has_to_do_before_is_said(options: dict[str, str], says: str) -> None:
     with pytest.raises(TypeError, match=says):
         niwaki.compress(nn.Linear(8, 8), torch.randn(4, 8), sparsity=0.5, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+@pytest.mark.parametrize("script", [torch.jit.script, lambda net: torch.jit.trace(net, torch.randn(1, 3, 8, 8))])
+def test_torchscript_is_refused(script) -> None:
+    net = script(nn.Sequential(nn.Conv2d(3, 4, 3)).eval())
+    for call in (niwaki.compress, niwaki.quantize, niwaki.compile):
+        with pytest.raises(TypeError, match=r"is TorchScript, whose layers cannot be taken apart"):
+            call(net, (torch.randn(1, 3, 8, 8),))
