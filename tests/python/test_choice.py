@@ -139,7 +139,7 @@ def test_a_layer_called_several_times_has_a_range_for_each_call() -> None:
     small, _ = niwaki.compress(net, x.split(2))
     assert error(net, small, x[:2]) < 0.02
     # The module has one range for both.
-    assert float(small.a.input_scale) == pytest.approx(1000 * float((x.max() - x.min()) / 255), rel=0.2)
+    assert float(small.a.input_scale) == pytest.approx(1000 * float((x.max() - x.min()) / 255), rel=0.1)
 
 
 def test_results_that_are_no_numbers_are_measured_by_what_they_are_made_of() -> None:

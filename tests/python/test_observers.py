@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-import niwaki
 from niwaki.quantization.affine import SMALLEST_SCALE, qparams
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.observers import (
@@ -167,26 +166,3 @@ def test_config_names_the_observer() -> None:
     assert isinstance(make_observer(QuantizeConfig(observer="entropy")), EntropyObserver)
     percentile = make_observer(QuantizeConfig(observer="percentile", percentile=99))
     assert isinstance(percentile, PercentileObserver) and percentile.percentile == 99
-
-
-def test_ranges_of_few_values_are_wider() -> None:
-    few, many = (make_observer(QuantizeConfig()) for _ in range(2))
-    x = torch.linspace(-1, 1, 100)
-    few.observe(x)
-    for _ in range(10_000):
-        many.observe(x)
-    assert few.candidates()["minmax"] == pytest.approx((-1.8, 1.8))
-    assert many.candidates()["minmax"] == pytest.approx((-1, 1), rel=0.01)
-    exact = make_observer(QuantizeConfig(observer="minmax"))
-    exact.observe(x)
-    assert exact.range() == (-1, 1)
-
-
-def test_inputs_beyond_a_small_calibration_are_not_cut_off() -> None:
-    torch.manual_seed(0)
-    layer = torch.nn.Linear(8, 8).eval()
-    small, _ = niwaki.compress(layer, [torch.randn(4, 8) for _ in range(4)], progress=False)
-    x = torch.randn(200, 8)
-    with torch.no_grad():
-        wanted, found = layer(x), small(x)
-    assert float(((found - wanted).norm(dim=1) / wanted.norm(dim=1)).max()) < 0.04

@@ -26,7 +26,6 @@ class Observer(ABC):
     def __init__(self) -> None:
         self.low = math.inf
         self.high = -math.inf
-        self.count = 0
         self.symmetric = False
 
     @property
@@ -46,7 +45,6 @@ class Observer(ABC):
         if not (math.isfinite(low) and math.isfinite(high)):
             raise NotFiniteError("NaN or infinity")
         self.low, self.high = min(self.low, low), max(self.high, high)
-        self.count += x.numel()
         self._observe(x)
 
     def range(self) -> tuple[float, float]:
@@ -189,23 +187,10 @@ class MseObserver(HistogramObserver):
 
 
 class AutoObserver(MseObserver):
-    """Min-max or least squared error, whichever costs less at the network's results; where nobody says, the latter.
-
-    Of few values, the largest that will come was hardly among them: ranges are wider by 8 / sqrt(their number). Of a
-    hundred that is nearly as much again, of ten thousand 8 %, of the millions of a usual calibration nothing.
-    """
-
-    SPARE = 8.0
-
-    def range(self) -> tuple[float, float]:
-        return self._widened(*super().range())
+    """Min-max or least squared error, whichever costs less at the network's results; where nobody says, the latter."""
 
     def candidates(self) -> dict[str, tuple[float, float]]:
-        return {"minmax": self._widened(*self._placed(self.low, self.high)), "mse": self.range()}
-
-    def _widened(self, low: float, high: float) -> tuple[float, float]:
-        factor = 1 + self.SPARE / math.sqrt(max(self.count, 16))
-        return low * factor, high * factor
+        return {"minmax": self._placed(self.low, self.high), "mse": self.range()}
 
 
 class EntropyObserver(HistogramObserver):
