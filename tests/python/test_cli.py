@@ -345,3 +345,24 @@ def test_options_that_would_do_nothing_are_refused(
     file = tmp_path / "net.niwaki"
     assert compress(f"{net}:make", "--calibration", tmp_path / "x.npy", "-o", file, *options) == 2
     assert options[-2] in capsys.readouterr().err and not file.exists()
+
+
+def test_a_network_without_a_file_is_told_before_it_is_compressed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "net.py"
+    source.write_text(
+        "import torch\n"
+        "class Net(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.conv = torch.nn.Conv2d(3, 4, 3)\n"
+        "    def forward(self, x):\n"
+        "        return torch.linalg.qr(self.conv(x))[0]\n"
+    )
+    monkeypatch.setattr(niwaki, "compress", lambda *args, **kwargs: pytest.fail("it was compressed"))
+    output = tmp_path / "net.niwaki"
+    assert compress(f"{source}:Net", "--calibration", "random", "--input-size", "16x16", "--output", output) == 2
+    said = capsys.readouterr().err
+    assert "linalg_qr is not native" in said and "Write these parts with other operators" in said
+    assert not output.exists()

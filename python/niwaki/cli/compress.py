@@ -195,10 +195,13 @@ def run(arguments: argparse.Namespace) -> None:
     image = _image(arguments, calibration[0].shape)
     begin = time.perf_counter()
     given = model
+    example = (calibration[0][:1],)
+    # What has no file is told now, not after minutes.
+    niwaki.compile(niwaki.optimize(model.eval(), args=example), example).check_file(arguments.output)
     if arguments.factorize is not None:
         model = niwaki.factorize(model.eval(), calibration, niwaki.FactorizeConfig(error=arguments.factorize))
     module, report = niwaki.compress(model, calibration, **options_of(arguments))
-    network = niwaki.compile(module, (calibration[0][:1],))
+    network = niwaki.compile(module, example)
     network.save(arguments.output, image=image)
     seconds = time.perf_counter() - begin
     size = Path(arguments.output).stat().st_size

@@ -200,13 +200,29 @@ class Network:
             NiwakiError: a part of the network stays in torch (the message names the parts), results have a type that a
                 file can't name, or the file can't be written.
         """
+        self.check_file(path)
+        (stage,) = self._stages
+        assert isinstance(stage, NativeStage)
+        if image is not None:
+            stage.graph.metadata = {**stage.graph.metadata, **image.metadata(stage.graph)}
+        stage.graph.save(os.fspath(path))
+
+    def check_file(self, path: str | os.PathLike[str]) -> None:
+        """Says whether `save` could write the network, before much is done to have it.
+
+        Args:
+            path: of the file, for the message.
+
+        Raises:
+            NiwakiError: it could not; see `save`.
+        """
         left = [stage for stage in self._stages if isinstance(stage, TorchStage)]
         if left:
             parts = "; ".join(f"'{stage.name}' ({_words(stage.reasons)})" for stage in left[:4])
             more = f"; and {len(left) - 4} more" if len(left) > 4 else ""
             raise NiwakiError(
                 f"{os.fspath(path)}: not written, because a file holds native operators only and these stay in "
-                f"torch: {parts}{more}."
+                f"torch: {parts}{more}. Write these parts with other operators, or end the network before them."
             )
         if self._signature.result is None:
             raise NiwakiError(
@@ -215,11 +231,6 @@ class Network:
             )
         if not self._stages:
             raise NiwakiError(f"{os.fspath(path)}: not written, because the network computes nothing.")
-        (stage,) = self._stages
-        assert isinstance(stage, NativeStage)
-        if image is not None:
-            stage.graph.metadata = {**stage.graph.metadata, **image.metadata(stage.graph)}
-        stage.graph.save(os.fspath(path))
 
     def __repr__(self) -> str:
         left = sum(isinstance(stage, TorchStage) for stage in self._stages)
