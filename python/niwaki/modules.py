@@ -19,6 +19,8 @@ from niwaki.errors import NiwakiError, first_sentence
 
 Config = TypeVar("Config")
 
+RECURRENT = (nn.LSTM, nn.GRU, nn.RNN)
+
 
 def unwrapped(module: Any) -> Any:
     """The module that torch.compile has wrapped; any other object as it is."""
@@ -205,8 +207,7 @@ def check_skips(model: nn.Module, patterns: tuple[str, ...], what: str) -> None:
 def check_names(model: nn.Module, patterns: Mapping[str, Iterable[str]], where: str) -> None:
     """As `check_skips`, for the patterns of several options; `dynamic` is about linear layers alone."""
     names = [name for name, _ in named_layers(model)]
-    others = (nn.LSTM, nn.GRU, nn.RNN, nn.Embedding)
-    names += [name for name, module in model.named_modules() if isinstance(module, others)]
+    names += [name for name, module in model.named_modules() if isinstance(module, (*RECURRENT, nn.Embedding))]
     linear = [name for name, layer in named_layers(model) if isinstance(layer, nn.Linear)]
     for option, listed in patterns.items():
         known, kind = (linear, "linear layer") if option == "dynamic" else (names, "convolution or linear layer")

@@ -95,3 +95,12 @@ def test_a_weight_whose_type_is_looked_at(careful: bool) -> None:
     small = niwaki.quantize(Converting(careful=careful).eval(), torch.randn(16, 8))
     assert type(small.first) is niwaki.nn.Linear
     assert type(small.second) is (niwaki.nn.Linear if careful else nn.Linear)
+
+
+def test_a_weight_that_is_asked_whether_it_is_floating_point() -> None:
+    class Net(Converting):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.first(x)
+            return self.second(x if self.second.weight.is_floating_point() else x * 2)
+
+    assert type(niwaki.quantize(Net(careful=True).eval(), torch.randn(16, 8)).second) is nn.Linear

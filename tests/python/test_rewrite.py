@@ -189,3 +189,13 @@ def test_they_are_quantized_and_run_whole(net: nn.Module, shape: tuple[int, ...]
         with torch.no_grad():
             wanted = net(x)
         assert float((compiled(x) - wanted).norm() / wanted.norm()) < 0.05
+
+
+def test_frozen_parameters_stay_frozen() -> None:
+    net = nn.Sequential(nn.Conv1d(4, 6, 3), nn.ConvTranspose1d(6, 4, 3, 2), nn.MultiheadAttention(4, 2))
+    net[0].weight.requires_grad_(False)
+    net[1].bias.requires_grad_(False)
+    net[2].in_proj_weight.requires_grad_(False)
+    new = rewrite_layers(net)
+    frozen = {name for name, parameter in new.named_parameters() if not parameter.requires_grad}
+    assert frozen == {"0.conv.weight", "1.conv.bias", *(f"2.{part}_proj.weight" for part in "qkv")}

@@ -1,7 +1,6 @@
 // LSTM, GRU and RNN.
 #include "kernels/recurrent/recurrent.h"
 
-#include <deque>
 #include <string>
 #include <utility>
 #include <vector>
@@ -77,8 +76,8 @@ std::unique_ptr<Step> make_recurrent(const StepMaker& maker) {
   params.batch_first = node.integer("batch_first") != 0;
   if (const Tensor* projection = node.find_tensor("w_hr_l0")) params.projection = projection->shape()[0];
 
-  std::deque<Tensor> tensors;  // with their data, until they are packed
-  std::deque<std::vector<float>> floats;
+  std::vector<Tensor> tensors;  // with their data, until they are packed
+  std::vector<std::vector<float>> floats;
   const auto data = [&](const char* part, const std::string& where) -> const float* {
     const std::string name = part + where;
     const Tensor* tensor = node.find_tensor(name.c_str());

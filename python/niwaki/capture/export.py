@@ -69,7 +69,7 @@ def capture(
     traced = _of_two_images(module, args, kwargs) if free else None
     traced = traced or _export(module, args, kwargs, named if free else None)
     if free and not traced.whole:
-        traced = _without_ones(module, args, kwargs) or traced
+        traced = _of_twos(module, args, kwargs) or traced
     exported = traced.exported
     inputs, sizes, guards = _conditions(traced)
     pinned = [symbol for symbol, size in sizes.items() if size.hint == 1 and not _allows_two(symbol, sizes, guards)]
@@ -253,7 +253,7 @@ def _of_two_images(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str
     return _wider(module, args, kwargs, lambda tensor: torch.cat([tensor, tensor]))
 
 
-def _without_ones(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Traced | None:
+def _of_twos(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Traced | None:
     """A capture for an example in which all sizes of 1 are 2; None where that does not leave all sizes free.
 
     Code such as `causal = length > 1 and ...` gives operators the question itself where the length is 1.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -152,7 +152,7 @@ def _take_along_dim(input: torch.Tensor, indices: torch.Tensor, dim: int | None 
     return wide[0].gather(dim, wide[1])
 
 
-_OTHERS = {
+_OTHERS: dict[Any, Callable[..., Any]] = {
     torch.linspace: _linspace,
     torch.take_along_dim: _take_along_dim,
     torch.Tensor.take_along_dim: _take_along_dim,

@@ -119,8 +119,8 @@ def words(expression: Expression, sizes: Mapping[str, FreeSize]) -> str:
     """An expression with the sizes' names for people."""
     if isinstance(expression, int):
         return str(expression)
-    names = {symbol: sympy.Symbol(sizes[str(symbol)].name, integer=True) for symbol in expression.free_symbols}
-    return str(expression.xreplace(names))
+    known = [symbol for symbol in expression.free_symbols if str(symbol) in sizes]
+    return str(expression.xreplace({symbol: sympy.Symbol(sizes[str(symbol)].name, integer=True) for symbol in known}))
 
 
 def name_sizes(
@@ -333,13 +333,11 @@ def _message(expression: Any, sizes: Mapping[str, FreeSize]) -> str:
 
 
 def _condition(expression: Any, sizes: Mapping[str, FreeSize]) -> str:
-    known = {symbol: sympy.Symbol(sizes[str(symbol)].name, integer=True)
-             for symbol in expression.free_symbols if str(symbol) in sizes}  # fmt: skip
     word = next((word for kind, (_, word) in _RELATIONS.items() if isinstance(expression, kind)), "")
     if not word:
-        return f"{expression.xreplace(known)} must hold"
+        return f"{words(expression, sizes)} must hold"
     left, right = expression.lhs, expression.rhs
     number, rest = left.as_coeff_Add()
     if right.is_number and not rest.is_number:
         left, right = rest, right - number
-    return f"{left.xreplace(known)} must be {word} {right.xreplace(known)}"
+    return f"{words(left, sizes)} must be {word} {words(right, sizes)}"

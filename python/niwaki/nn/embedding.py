@@ -30,9 +30,9 @@ def embedding(weight: torch.Tensor, weight_scale: torch.Tensor, indices: torch.T
         given = str(indices.dtype).removeprefix("torch.")
         raise TypeError(f"niwaki::embedding: indices must be int64 or int32, not {given}.")
     rows, where = len(weight), indices.reshape(-1)
-    if where.numel() and not 0 <= int(where.min()) <= int(where.max()) < rows:
-        given = f"{where.min()} to {where.max()}"
-        raise IndexError(f"niwaki::embedding: indices must be 0 to {rows - 1}; they are {given}.")
+    low, high = map(int, where.aminmax()) if where.numel() else (0, 0)
+    if where.numel() and not 0 <= low <= high < rows:
+        raise IndexError(f"niwaki::embedding: indices must be 0 to {rows - 1}; they are {low} to {high}.")
     found = weight.index_select(0, where).float() * weight_scale.index_select(0, where)[:, None]
     return found.reshape(*indices.shape, weight.shape[1])
 

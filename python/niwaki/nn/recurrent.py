@@ -15,7 +15,6 @@ _SCALE = "_scale"
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "LSTM": _VF.lstm, "GRU": _VF.gru, "RNN_TANH": _VF.rnn_tanh, "RNN_RELU": _VF.rnn_relu,
 }  # fmt: skip
-RECURRENT = (nn.LSTM, nn.GRU, nn.RNN)
 
 
 @torch.library.custom_op("niwaki::scaled_rows", mutates_args=())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from niwaki.modules import matches
+from niwaki.modules import RECURRENT, matches
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.select import BLOCK, expand, keep_largest, scores_of
 
@@ -18,7 +18,7 @@ def prune_recurrent(model: nn.Module, config: PruneConfig) -> None:
     """
     with torch.no_grad():
         for name, module in model.named_modules():
-            if not isinstance(module, (nn.LSTM, nn.GRU, nn.RNN)) or matches(name, config.skip):
+            if not isinstance(module, RECURRENT) or matches(name, config.skip):
                 continue
             for key in module._flat_weights_names:
                 if key.startswith("weight"):

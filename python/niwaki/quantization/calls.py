@@ -25,10 +25,10 @@ def layers_called(model: nn.Module, batch: Batch) -> tuple[set[int], set[int]]:
     to bring its inputs to it, reads nothing where it leaves them as they are for int8, too.
     """
     called: set[int] = set()
-    looked, read = _run(model, batch, called)
+    looked, read, answer = _run(model, batch, called)
     if looked - read:
         seen_as_int8: set[int] = set()
-        if not _same(model, batch, looked - read, seen_as_int8):
+        if not _same(model, batch, looked - read, seen_as_int8, answer):
             return called, read | looked
         read |= seen_as_int8
     return called, read
@@ -39,8 +39,8 @@ def _layers(model: nn.Module) -> list[nn.Module]:
     return [layer for _, layer in layers if "forward" not in vars(layer)]
 
 
-def _run(model: nn.Module, batch: Batch, called: set[int]) -> tuple[set[int], set[int]]:
-    """Layers whose weight's type somebody looked at, and those of which more was read."""
+def _run(model: nn.Module, batch: Batch, called: set[int]) -> tuple[set[int], set[int], Any]:
+    """Layers whose weight's type somebody looked at, those of which more was read, and the network's answer."""
     looked: set[int] = set()
     read: set[int] = set()
 
@@ -52,14 +52,14 @@ def _run(model: nn.Module, batch: Batch, called: set[int]) -> tuple[set[int], se
         return _Watched.of(value, value.dtype, lambda: read.add(id(layer)))
 
     try:
-        _call(model, batch, called, give)
+        answer = _call(model, batch, called, give)
     except Exception as error:
         raise ValueError(f"{batch}: the network cannot be run with it: {first_sentence(error)}.") from error
-    return looked, read
+    return looked, read, answer
 
 
-def _same(model: nn.Module, batch: Batch, looked: set[int], read: set[int]) -> bool:
-    """Whether the network answers the same where the weights of these layers seem to be int8."""
+def _same(model: nn.Module, batch: Batch, looked: set[int], read: set[int], answer: Any) -> bool:
+    """Whether the network gives this answer where the weights of these layers seem to be int8."""
 
     def give(layer: nn.Module, name: str, value: Any) -> Any:
         if name == "bias" or id(layer) not in looked:
@@ -67,11 +67,11 @@ def _same(model: nn.Module, batch: Batch, looked: set[int], read: set[int]) -> b
         return _Watched.of(value, torch.int8, lambda: read.add(id(layer)))
 
     try:
-        answers = [_call(model, batch, set(), each) for each in (lambda _layer, _name, value: value, give)]
+        found = pytree.tree_leaves(_call(model, batch, set(), give))
     except Exception:  # it does not take what it is given then
         return False
-    found = [pytree.tree_leaves(answer) for answer in answers]
-    return len(found[0]) == len(found[1]) and all(map(_close, *found))
+    wanted = pytree.tree_leaves(answer)
+    return len(found) == len(wanted) and all(map(_close, found, wanted))
 
 
 def _close(a: Any, b: Any) -> bool:
@@ -135,6 +135,8 @@ class _Watched(torch.Tensor):
         watched = [x for x in pytree.tree_leaves((args, kwargs or {})) if isinstance(x, _Watched)]
         if func == torch.Tensor.dtype.__get__:  # type: ignore[attr-defined]
             return watched[0]._dtype
+        if func == torch.Tensor.is_floating_point:
+            return watched[0]._dtype.is_floating_point
         if func not in _LOOKS:
             for each in watched:
                 each._tell()
@@ -144,5 +146,5 @@ class _Watched(torch.Tensor):
 
 _LOOKS = {
     torch.Tensor.device.__get__, torch.Tensor.shape.__get__, torch.Tensor.size, torch.Tensor.dim,  # type: ignore[attr-defined]
-    torch.Tensor.is_cuda.__get__, torch.Tensor.ndim.__get__, torch.Tensor.is_floating_point,  # type: ignore[attr-defined]
+    torch.Tensor.is_cuda.__get__, torch.Tensor.ndim.__get__,  # type: ignore[attr-defined]
 }  # fmt: skip

@@ -88,7 +88,7 @@ class Cutter:
 
 class _Operators(TorchDispatchMode):
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.called: list[Any] = []
 
     def __torch_dispatch__(

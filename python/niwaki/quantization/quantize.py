@@ -16,6 +16,7 @@ from niwaki.checkpoint import Checkpoint, Folder
 from niwaki.errors import NiwakiError
 from niwaki.layerwise.walk import first as first_inputs
 from niwaki.modules import (
+    RECURRENT,
     check_finite,
     check_model,
     check_names,
@@ -28,7 +29,7 @@ from niwaki.modules import (
 )  # fmt: skip
 from niwaki.nn.embedding import Embedding
 from niwaki.nn.layers import Conv2d, Linear
-from niwaki.nn.recurrent import RECURRENT, quantized_recurrent
+from niwaki.nn.recurrent import quantized_recurrent
 from niwaki.optimization.equalize import EQUALIZED, equalize_with
 from niwaki.optimization.plain_copy import plain_copy
 from niwaki.plain import is_conv2d, is_linear

@@ -10,7 +10,7 @@ from torch.fx import Node
 from niwaki.lower.builder import Builder
 from niwaki.lower.nodes import arguments, dtype_of, operator_name, overload_name, rank_of, shape_of
 from niwaki.lower.operators.registry import Operator, register
-from niwaki.lower.operators.shapes import Shape
+from niwaki.lower.operators.shapes import OneStep
 from niwaki.lower.operators.unary import source_of
 
 _MODES = {
@@ -22,7 +22,7 @@ _MODES = {
 
 
 @register(*(f"aten::{name}" for name in _MODES))
-class Interpolate(Shape):
+class Interpolate(OneStep):
     """Each pixel a whole number of times has a uint8 form: [N, C, H, W], nearest."""
 
     only_float = tuple(

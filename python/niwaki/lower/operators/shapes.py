@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -24,12 +25,13 @@ from niwaki.lower.nodes import (
 )
 from niwaki.lower.operators.registry import Operator, register
 from niwaki.lower.operators.unary import source_of
+from niwaki.lower.quantized import QParams
 
 END = 2**63 - 1
 """An end that no size reaches: to the end."""
 
 
-class Shape(Operator):
+class Shape(Operator, ABC):
     """Reads one tensor; its uint8 form has that tensor's scale."""
 
     keeps = True
@@ -38,21 +40,28 @@ class Shape(Operator):
         source = source_of(node)
         return dtype_of(node) == torch.float32 and not is_constant(source) and min(rank_of(node), rank_of(source)) > 0
 
-    def attributes(self, builder: Builder, node: Node) -> tuple[str, dict[str, Any]]:
-        """The operator and its attributes; the same for both forms."""
-        raise NotImplementedError
+    @abstractmethod
+    def steps(self, builder: Builder, node: Node, value: int, qparams: QParams | None) -> int:
+        """Adds the operators that make the result of `value`: uint8 with `qparams`, plain without."""
 
     def emit(self, builder: Builder, node: Node) -> int:
-        return builder.add(*self._with(builder, node, builder.plain(source_of(node))))
+        return self.steps(builder, node, builder.plain(source_of(node)), None)
 
     def emit_u8(self, builder: Builder, node: Node) -> int:
         qparams = builder.types.qparams(node)
-        value = builder.quantized(source_of(node), qparams)
-        return builder.add(*self._with(builder, node, value), qparams=qparams)
+        return self.steps(builder, node, builder.quantized(source_of(node), qparams), qparams)
 
-    def _with(self, builder: Builder, node: Node, value: int) -> tuple[str, Node, list[int], dict[str, Any]]:
+
+class OneStep(Shape):
+    """A single operator."""
+
+    @abstractmethod
+    def attributes(self, builder: Builder, node: Node) -> tuple[str, dict[str, Any]]:
+        """The operator and its attributes; the same for both forms."""
+
+    def steps(self, builder: Builder, node: Node, value: int, qparams: QParams | None) -> int:
         op, attributes = self.attributes(builder, node)
-        return op, node, [value], attributes
+        return builder.add(op, node, [value], attributes, qparams=qparams)
 
 
 @register(
@@ -60,7 +69,7 @@ class Shape(Operator):
     "aten::unflatten", "aten::view_as", "aten::reshape_as", "aten::ravel", "aten::atleast_1d", "aten::atleast_2d",
     "aten::atleast_3d",
 )  # fmt: skip
-class Reshape(Shape):
+class Reshape(OneStep):
     """A new shape for the same elements."""
 
     moves = True
@@ -104,7 +113,7 @@ def order_of(node: Node) -> list[int]:
     "aten::permute", "aten::transpose", "aten::t", "aten::mT", "aten::matrix_H", "aten::mH", "aten::adjoint",
     "aten::numpy_T", "aten::swapaxes", "aten::swapdims", "aten::movedim", "aten::moveaxis",
 )  # fmt: skip
-class Permute(Shape):
+class Permute(OneStep):
     moves = True
 
     def attributes(self, builder: Builder, node: Node) -> tuple[str, dict[str, Any]]:
@@ -112,7 +121,7 @@ class Permute(Shape):
 
 
 @register("aten::flip", "aten::fliplr", "aten::flipud")
-class Flip(Shape):
+class Flip(OneStep):
     moves = True
 
     def attributes(self, builder: Builder, node: Node) -> tuple[str, dict[str, Any]]:
@@ -122,7 +131,7 @@ class Flip(Shape):
 
 
 @register("aten::roll")
-class Roll(Shape):
+class Roll(OneStep):
     moves = True
 
     def refusal(self, node: Node) -> str:
@@ -136,7 +145,7 @@ class Roll(Shape):
 
 
 @register("aten::channel_shuffle", "aten::native_channel_shuffle")
-class ChannelShuffle(Shape):
+class ChannelShuffle(OneStep):
     moves = True
 
     def quantizable(self, node: Node) -> bool:
@@ -162,15 +171,7 @@ class PixelShuffle(Shape):
     def refusal(self, node: Node) -> str:
         return "" if rank_of(node) >= 3 else "works on a tensor of rank below 3"
 
-    def emit(self, builder: Builder, node: Node) -> int:
-        return self._steps(builder, node, builder.plain(source_of(node)), {})
-
-    def emit_u8(self, builder: Builder, node: Node) -> int:
-        qparams = builder.types.qparams(node)
-        return self._steps(builder, node, builder.quantized(source_of(node), qparams), {"qparams": qparams})
-
-    @staticmethod
-    def _steps(builder: Builder, node: Node, value: int, form: dict[str, Any]) -> int:
+    def steps(self, builder: Builder, node: Node, value: int, qparams: QParams | None) -> int:
         source, given = source_of(node), arguments(node)
         up = operator_name(node) == "aten::pixel_shuffle"
         factor = int(given["upscale_factor" if up else "downscale_factor"])
@@ -183,9 +184,9 @@ class PixelShuffle(Shape):
             apart = [*batch, channels, height // factor, factor, width // factor, factor]
             order = [0, 2, 4, 1, 3]
         axes = [*range(rest), *(rest + axis for axis in order)]
-        value = builder.add("reshape", node, [value], {"shape": builder.dims(apart)}, part="apart", **form)
-        value = builder.add("permute", node, [value], {"axes": axes}, part="swapped", **form)
-        return builder.add("reshape", node, [value], {"shape": builder.shape(node)}, **form)
+        value = builder.add("reshape", node, [value], {"shape": builder.dims(apart)}, part="apart", qparams=qparams)
+        value = builder.add("permute", node, [value], {"axes": axes}, part="swapped", qparams=qparams)
+        return builder.add("reshape", node, [value], {"shape": builder.shape(node)}, qparams=qparams)
 
 
 @register("aten::expand", "aten::expand_as", "aten::broadcast_to")
@@ -276,7 +277,7 @@ class Stack(Operator):
 
 
 @register("aten::slice", "aten::narrow")
-class Slice(Shape):
+class Slice(OneStep):
     """Elements from start to end, with a step."""
 
     def takes_part(self, node: Node) -> bool:
@@ -318,19 +319,12 @@ class Select(Shape):
     def _axis(node: Node) -> int:
         return axis_of(source_of(node), int(arguments(node)["dim"]))
 
-    def emit(self, builder: Builder, node: Node) -> int:
-        return self._steps(builder, node, builder.plain(source_of(node)), {})
-
-    def emit_u8(self, builder: Builder, node: Node) -> int:
-        qparams = builder.types.qparams(node)
-        return self._steps(builder, node, builder.quantized(source_of(node), qparams), {"qparams": qparams})
-
-    def _steps(self, builder: Builder, node: Node, value: int, form: dict[str, Any]) -> int:
+    def steps(self, builder: Builder, node: Node, value: int, qparams: QParams | None) -> int:
         index = size_of(arguments(node)["index"])
         last = isinstance(index, int) and index == -1
         bounds = {"start": builder.dim(index), "end": END if last else builder.dim(index) + 1, "step": 1}
-        value = builder.add("slice", node, [value], {"axis": self._axis(node), **bounds}, part="slice", **form)
-        return builder.add("reshape", node, [value], {"shape": builder.shape(node)}, **form)
+        value = builder.add("slice", node, [value], {"axis": self._axis(node), **bounds}, part="slice", qparams=qparams)
+        return builder.add("reshape", node, [value], {"shape": builder.shape(node)}, qparams=qparams)
 
 
 @register("aten::slice_scatter", "aten::select_scatter")

@@ -39,11 +39,5 @@ def rewrite_layers(model: nn.Module) -> nn.Module:
             continue
         new = next((new for rewrite in _REWRITES if (new := rewrite(module)) is not None), None)
         if new is not None:
-            for name in ("weight", "bias"):
-                parameter = getattr(module, name, None)
-                if isinstance(parameter, nn.Parameter):
-                    for child in new.parameters():
-                        child.requires_grad_(parameter.requires_grad)
-                    break
             model = replace_module(model, module, new.train(module.training))
     return model

@@ -98,9 +98,9 @@ def _linear(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:
     outputs, inputs = weight.shape
     linear = nn.Linear(inputs, outputs, bias is not None)
     with torch.no_grad():
-        linear.weight.copy_(weight)
+        linear.weight.copy_(weight).requires_grad_(weight.requires_grad)
         if bias is not None:
-            linear.bias.copy_(bias)
+            linear.bias.copy_(bias).requires_grad_(bias.requires_grad)
     return linear
 
 

@@ -20,6 +20,6 @@ def rewritten(module: nn.Module) -> nn.Module | None:
         if found.shape != (2, weight.shape[1]) or not torch.allclose(found, x @ weight + bias, atol=1e-5):
             return None
         linear = nn.Linear(*weight.shape)
-        linear.weight.copy_(weight.t())
-        linear.bias.copy_(bias)
+        linear.weight.copy_(weight.t()).requires_grad_(weight.requires_grad)
+        linear.bias.copy_(bias).requires_grad_(bias.requires_grad)
     return linear

@@ -14,9 +14,8 @@ class AsConv2d(nn.Module):
 
     Args:
         module: what it stands for.
-        weight: of the Conv2d.
-        kernel_size, stride, padding, dilation: of the Conv2d.
-        bias: of the Conv2d.
+        weight, bias: of the Conv2d, [O, I / groups, kH, kW] and [O].
+        stride, padding, dilation: of the Conv2d, vertical and horizontal.
     """
 
     def __init__(
@@ -39,7 +38,8 @@ class AsConv2d(nn.Module):
         with torch.no_grad():
             self.conv.weight.copy_(weight)
             if self.conv.bias is not None and bias is not None:
-                self.conv.bias.copy_(bias)
+                self.conv.bias.copy_(bias).requires_grad_(bias.requires_grad)
+        self.conv.weight.requires_grad_(module.weight.requires_grad)
 
 
 def pads(module: nn.modules.conv._ConvNd) -> list[tuple[int, int]]:
