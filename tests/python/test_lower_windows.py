@@ -110,6 +110,16 @@ def test_interpolation(axes: int, mode: str) -> None:
     check(function, *images(2, *SIZES[axes]))
 
 
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+def test_interpolation_that_averages(mode: str) -> None:
+    def function(x: torch.Tensor) -> list[torch.Tensor]:
+        sizes = [(3, 4), (9, 30), (2 * x.shape[2] // 3, x.shape[3] + 1)]
+        found = [F.interpolate(x, size=size, mode=mode, antialias=True) for size in sizes]
+        return [*found, F.interpolate(x, size=sizes[2], mode=mode, antialias=True, align_corners=True)]
+
+    check(function, *images(2, (8, 12), (11, 7)))
+
+
 @pytest.mark.parametrize(
     ("mode", "padding", "aligned"),
     list(itertools.product(["bilinear", "nearest", "bicubic"], ["zeros", "border", "reflection"], [False, True])),

@@ -11,6 +11,7 @@ from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
+from niwaki.lower.canonical.antialias import DECOMPOSITIONS
 from niwaki.lower.canonical.functional import is_mutable, make_functional
 from niwaki.lower.canonical.identities import drop_identities
 from niwaki.lower.nodes import constant_of, inherit, is_getitem, makes_sizes, place_within, values_of
@@ -47,8 +48,10 @@ def _pieces(node: Node, table: dict[Any, Any]) -> GraphModule | None:
     target = node.target
     if not isinstance(target, torch._ops.OpOverload) or is_mutable(node):
         return None
-    if target not in table and not torch._C._dispatch_has_kernel_for_dispatch_key(
-        target.name(), "CompositeImplicitAutograd"
+    if (
+        target not in table
+        and target not in DECOMPOSITIONS
+        and not torch._C._dispatch_has_kernel_for_dispatch_key(target.name(), "CompositeImplicitAutograd")
     ):
         return None
     sources = node.all_input_nodes
@@ -60,8 +63,9 @@ def _pieces(node: Node, table: dict[Any, Any]) -> GraphModule | None:
     def call(*given: Any) -> Any:
         stand_in = dict(zip(sources, given, strict=True))
         args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda source: stand_in[source])
-        return target(*args, **kwargs)
+        return rule(*args, **kwargs)
 
+    rule = DECOMPOSITIONS.get(target, target)
     try:
         with mode, torch.no_grad(), _sizes_of_one_are_like_others():
             pieces = make_fx(call, decomposition_table=table, _allow_non_fake_inputs=True)(*values)
