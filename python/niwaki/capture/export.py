@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import contextlib
 import dataclasses
 import inspect
@@ -11,14 +10,10 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
-from unittest import mock
 
 import torch
 from torch import nn
-from torch._dynamo import config as dynamo_config
 from torch.export import Dim, ExportedProgram
-from torch.fx.experimental import _config as symbolic_config
-from torch.fx.experimental import proxy_tensor
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, ShapeEnv
 from torch.utils import _pytree as pytree
 
@@ -28,6 +23,7 @@ from niwaki.capture.fingerprint import fingerprint
 from niwaki.capture.keywords import as_parameters, keywords_of
 from niwaki.capture.overrides import FreeSizes
 from niwaki.capture.questions import Questions, squeezed
+from niwaki.capture.settings import settings
 from niwaki.capture.sizes import (
     FreeSize,
     Guard,
@@ -166,29 +162,6 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _nothing(*args: Any, **kwargs: Any) -> None:
-    """In place of what would keep tensors, as a mock's notes of its calls do."""
-
-
-@contextlib.contextmanager
-def _settings(any_size: bool) -> Iterator[None]:
-    with contextlib.ExitStack() as stack:
-        # A size of 1 is a size like any other: an example of one image does not tie the network to one image.
-        stack.enter_context(symbolic_config.patch(backed_size_oblivious=any_size))  # type: ignore[attr-defined]
-        # To know a tensor again costs more than to infer its sizes once more, where sizes are expressions.
-        stack.enter_context(dynamo_config.patch(fake_tensor_cache_enabled=False))
-        # How tensors lie in memory, which nobody reads, takes a third of the time.
-        if hasattr(proxy_tensor, "_extract_tensor_metadata"):
-            stack.enter_context(mock.patch.object(proxy_tensor, "_extract_tensor_metadata", _nothing))
-        # len(x) of Python is a number, which ties the graph to it.
-        stack.enter_context(mock.patch.object(builtins, "len", _length))
-        yield
-
-
-def _length(value: Any, /, _len: Callable[[Any], int] = len) -> Any:
-    return value.shape[0] if isinstance(value, torch.Tensor) and value.dim() else _len(value)
-
-
 def _all_free(value: Any) -> Any:
     return dict.fromkeys(range(value.dim()), Dim.AUTO) if isinstance(value, torch.Tensor) else None
 
@@ -212,7 +185,7 @@ def _export(
         tries = [*((shapes, True) for shapes in (*levels, None)), *((shapes, False) for shapes in levels)]
         for shapes, any_size in tries:
             try:
-                with evaluating(module), _quiet(), _settings(any_size), Questions() as own, FreeSizes():
+                with evaluating(module), _quiet(), settings(any_size), Questions() as own, FreeSizes():
                     exported = torch.export.export(module, args, dict(kwargs), dynamic_shapes=shapes, strict=False)
                 return _Traced(exported, own, whole=first is None)
             except Exception as error:
