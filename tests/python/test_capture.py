@@ -128,6 +128,32 @@ def test_a_branch_on_a_size_is_a_range_and_one_on_its_remainder_a_guard() -> Non
     assert "dim 1 of input 'x'" in even.refusal([torch.randn(2, 31)])
 
 
+@pytest.mark.parametrize(("ask", "words"), [
+    (lambda size: (size // 4 + 1) // 2 * 3 > 20, "length must be at least 52, as"),
+    (lambda size: size // 16 == 4, "length must be from 64 to 79, as"),
+    (lambda size: size % 32 == 0, "length must be 32, or 64 and so on, as"),
+    (lambda size: (size // 8) % 2 == 0, "length must be at most 7, or from 16 to 23 and so on, as"),
+])  # fmt: skip
+def test_a_condition_with_divisions_is_said_in_sizes(ask: Callable[[int], bool], words: str) -> None:
+    captured = capture(Function(lambda _, x: x * 2 if ask(x.shape[1]) else x), (torch.randn(2, 64),))
+    assert captured.refusal([torch.randn(2, 64)]) == "" and captured.refusal([torch.randn(2, 31)]).startswith(words)
+
+
+def test_the_larger_of_a_ratio_of_sizes_and_one_is_the_ratio() -> None:
+    """As positions of queries and keys have it that are fewer than each other."""
+
+    def positions(_: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        queries, keys = x.shape[1], (x.shape[1] + 3) // 4
+        ratio, other = max(keys / queries, 1.0), max(queries / keys, 1.0)
+        return x.sum(0)[:, None] + torch.arange(queries)[:, None] * ratio - torch.arange(keys)[None] * other
+
+    net = Function(positions)
+    compiled = niwaki.compile(net, (torch.randn(2, 16),))
+    for length in (16, 9, 4):
+        x = torch.randn(3, length)
+        assert torch.allclose(compiled(x), net(x), atol=1e-5)
+
+
 def test_a_branch_on_one_is_held_and_a_question_about_memory_is_not() -> None:
     """torch asks whether sizes are 1 by itself; both look alike in the graph."""
     branching = capture(Function(lambda _, x: x * 2 if x.shape[0] != 1 else x), (torch.randn(3, 4),))
@@ -154,7 +180,7 @@ def test_what_depends_on_a_size_of_one_is_refused(ask: Callable[[torch.Tensor], 
     conv = nn.Conv2d(3, 8, 3, bias=False)  # asks, too, before
     captured = capture(Function(lambda m, x: ask(F.max_pool2d(m.conv(x), 2)), conv=conv), (torch.randn(2, 3, 12, 10),))
     assert not captured.refusal([torch.randn(3, 3, 9, 9)])
-    assert "height//2) must be other than 2" in captured.refusal([torch.randn(2, 3, 4, 9)])
+    assert "height must be at most 3, or at least 6" in captured.refusal([torch.randn(2, 3, 4, 9)])
 
 
 def test_what_any_keyword_takes_is_free_too() -> None:

@@ -11,7 +11,8 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
-from niwaki.capture.sizes import Expression, FreeSize, Guard, evaluate, words
+from niwaki.capture.sentences import words
+from niwaki.capture.sizes import Expression, FreeSize, Guard, evaluate
 
 
 @dataclass(frozen=True)

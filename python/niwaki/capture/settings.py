@@ -37,9 +37,7 @@ def _nothing(*args: Any, **kwargs: Any) -> None:
     """In place of what would keep tensors, as a mock's notes of its calls do."""
 
 
-def _is_contiguous(
-    tensor: Any, false_if_dde: bool = False, _asked: Callable[..., bool] = prims.is_contiguous
-) -> bool:
+def _is_contiguous(tensor: Any, false_if_dde: bool = False, _asked: Callable[..., bool] = prims.is_contiguous) -> bool:
     """Whether a tensor lies in memory row by row for the example's sizes.
 
     Where torch asks for a guess, it may be one: proofs for all sizes are expressions of expressions of sizes.

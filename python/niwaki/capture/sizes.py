@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import sympy
 import torch
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
-from torch.utils._sympy.functions import Max, Min, ToFloat
+from torch.utils._sympy.functions import IntTrueDiv, Max, Min, ToFloat
 from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
+from niwaki.capture.sentences import message
 from niwaki.errors import NiwakiError
 
 Expression = Any
@@ -20,12 +22,12 @@ Expression = Any
 
 LARGEST = 2**63 - 1
 _RELATIONS = {
-    sympy.Eq: ("==", "equal to"),
-    sympy.Ne: ("!=", "other than"),
-    sympy.StrictLessThan: ("<", "below"),
-    sympy.LessThan: ("<=", "at most"),
-    sympy.StrictGreaterThan: (">", "above"),
-    sympy.GreaterThan: (">=", "at least"),
+    sympy.Eq: "==",
+    sympy.Ne: "!=",
+    sympy.StrictLessThan: "<",
+    sympy.LessThan: "<=",
+    sympy.StrictGreaterThan: ">",
+    sympy.GreaterThan: ">=",
 }
 
 
@@ -115,14 +117,6 @@ def evaluate(expression: Expression, sizes: Mapping[str, int]) -> int:
     return int(expression.xreplace(values))
 
 
-def words(expression: Expression, sizes: Mapping[str, FreeSize]) -> str:
-    """An expression with the sizes' names for people."""
-    if isinstance(expression, int):
-        return str(expression)
-    known = [symbol for symbol in expression.free_symbols if str(symbol) in sizes]
-    return str(expression.xreplace({symbol: sympy.Symbol(sizes[str(symbol)].name, integer=True) for symbol in known}))
-
-
 def name_sizes(
     inputs: Sequence[tuple[str, tuple[Expression, ...]]], ranges: Mapping[Any, Any], env: ShapeEnv | None
 ) -> dict[str, FreeSize]:
@@ -210,7 +204,7 @@ def guards_from(conditions: Iterable[Any], env: ShapeEnv, sizes: Mapping[str, Fr
             if part in (sympy.true, True) or _always(part, sizes) or (part.is_Relational and _within(part, sizes)):
                 continue
             cases = tuple(tuple(_comparison(each) for each in _parts(case, sympy.And)) for case in _cases(part))
-            found.setdefault(str(part), Guard(cases, _message(part, sizes)))
+            found.setdefault(str(part), Guard(cases, message(part, sizes)))
     return tuple(found.values())
 
 
@@ -275,11 +269,19 @@ def _parts(expression: Any, kind: Any) -> tuple[Any, ...]:
 
 
 def _whole(relation: Any) -> Any:
-    """float(length) > 0.5 is length > 0: a comparison of a size with a number that has a fraction."""
+    """A comparison of a number with a size, or with a quotient of sizes, as one of whole numbers.
+
+    float(length) > 0.5 is length > 0, and length / 3 > 0.5 is 2 length > 3: what is divided by is above 0.
+    """
     kind, left, right = relation.func, relation.lhs, relation.rhs
-    if isinstance(right, ToFloat):
+    if isinstance(right, (ToFloat, IntTrueDiv)):
         kind, left, right = relation.reversed.func, right, left
-    if not isinstance(left, ToFloat) or not right.is_number:
+    if not right.is_number:
+        return relation
+    if isinstance(left, IntTrueDiv):
+        (above, below), number = left.args, Fraction(float(right))
+        return kind(above * number.denominator, below * number.numerator, evaluate=False)
+    if not isinstance(left, ToFloat):
         return relation
     down = kind in (sympy.StrictGreaterThan, sympy.LessThan)
     number = sympy.floor(right) if down else sympy.ceiling(right)
@@ -290,7 +292,7 @@ def _whole(relation: Any) -> Any:
 
 def _comparison(relation: Any) -> Comparison:
     relation = _whole(relation) if relation.is_Relational else relation
-    for kind, (sign, _) in _RELATIONS.items():
+    for kind, sign in _RELATIONS.items():
         if isinstance(relation, kind):
             left, right = relation.lhs, relation.rhs
             if sign in (">", ">="):
@@ -321,23 +323,3 @@ def _within(relation: Any, sizes: Mapping[str, FreeSize]) -> bool:
     if isinstance(relation, sympy.GreaterThan):
         return size.low >= bound
     return isinstance(relation, sympy.Ne) and not size.low <= bound <= size.high
-
-
-def _message(expression: Any, sizes: Mapping[str, FreeSize]) -> str:
-    used = sorted({str(symbol) for symbol in expression.free_symbols})
-    where = "; ".join(f"{sizes[symbol].name} is {sizes[symbol].where}" for symbol in used if symbol in sizes)
-    return (
-        f"{_condition(expression, sizes)}, as in the example that the network was compiled with ({where}); "
-        "compile it with an example of the sizes that are wanted."
-    )
-
-
-def _condition(expression: Any, sizes: Mapping[str, FreeSize]) -> str:
-    word = next((word for kind, (_, word) in _RELATIONS.items() if isinstance(expression, kind)), "")
-    if not word:
-        return f"{words(expression, sizes)} must hold"
-    left, right = expression.lhs, expression.rhs
-    number, rest = left.as_coeff_Add()
-    if right.is_number and not rest.is_number:
-        left, right = rest, right - number
-    return f"{words(left, sizes)} must be {word} {words(right, sizes)}"
