@@ -120,6 +120,26 @@ def test_interpolation_that_averages(mode: str) -> None:
     check(function, *images(2, (8, 12), (11, 7)))
 
 
+@pytest.mark.parametrize("options", [
+    {"kernel_size": 3, "padding": 1, "stride": 2}, {"kernel_size": 2, "stride": 2}, {"kernel_size": (3, 2)},
+    {"kernel_size": (2, 4), "stride": (3, 1), "dilation": (2, 3), "padding": (0, 2)},
+    {"kernel_size": 3, "stride": 4, "dilation": 2, "padding": 1}, {"kernel_size": 2, "stride": 3},
+], ids=str)  # fmt: skip
+def test_fold(options: dict) -> None:
+    def function(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        columns = F.unfold(x, **options)
+        return F.fold(columns * columns.sin(), x.shape[2:], **options), F.fold(columns[0], x.shape[2:], **options)
+
+    check(function, *images(2, (8, 12), (11, 7)))
+
+
+def test_fold_leaves_others_alone() -> None:
+    """What is infinite in one place stays there."""
+    x = torch.randn(1, 4 * 9, 12)
+    x[0, 5, 7] = torch.inf
+    check(lambda x: F.fold(x, (6, 8), 3, padding=1, stride=(2, 2)), (x,))
+
+
 @pytest.mark.parametrize(
     ("mode", "padding", "aligned"),
     list(itertools.product(["bilinear", "nearest", "bicubic"], ["zeros", "border", "reflection"], [False, True])),

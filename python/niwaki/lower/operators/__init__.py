@@ -5,6 +5,7 @@ from niwaki.lower.operators import (
     arithmetic,
     convolution,
     creation,
+    folding,
     indexing,
     layers,
     normalization,
@@ -22,6 +23,6 @@ from niwaki.lower.operators.registry import Operator, find, handler, known_opera
 __all__ = ["Operator", "find", "handler", "known_operators", "refusal", "register"]
 
 _FAMILIES = (
-    affine, arithmetic, convolution, creation, indexing, layers, normalization, padding, pooling, products, recurrent,
-    reductions, resizing, shapes, unary,
+    affine, arithmetic, convolution, creation, folding, indexing, layers, normalization, padding, pooling, products,
+    recurrent, reductions, resizing, shapes, unary,
 )  # fmt: skip
