@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import inspect
-import io
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,7 +19,7 @@ from niwaki.capture.fingerprint import fingerprint
 from niwaki.capture.keywords import as_parameters, keywords_of
 from niwaki.capture.overrides import FreeSizes
 from niwaki.capture.questions import Questions, squeezed
-from niwaki.capture.settings import settings
+from niwaki.capture.settings import quiet, settings
 from niwaki.capture.sizes import (
     FreeSize,
     Guard,
@@ -148,20 +144,6 @@ def _check_types(named: Mapping[str, Any]) -> None:
                 raise TypeError(f"Input '{name}' is {kind}; niwaki computes in float32, so pass it as .float().")
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """torch.export warns of its own plans, logs what failed and prints its graph; the error that follows says it."""
-    logger = logging.getLogger("torch")
-    level = logger.level
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
-        logger.setLevel(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
-
-
 def _all_free(value: Any) -> Any:
     return dict.fromkeys(range(value.dim()), Dim.AUTO) if isinstance(value, torch.Tensor) else None
 
@@ -185,7 +167,7 @@ def _export(
         tries = [*((shapes, True) for shapes in (*levels, None)), *((shapes, False) for shapes in levels)]
         for shapes, any_size in tries:
             try:
-                with evaluating(module), _quiet(), settings(any_size), Questions() as own, FreeSizes():
+                with evaluating(module), quiet(), settings(any_size), Questions() as own, FreeSizes():
                     exported = torch.export.export(module, args, dict(kwargs), dynamic_shapes=shapes, strict=False)
                 return _Traced(exported, own, whole=first is None)
             except Exception as error:

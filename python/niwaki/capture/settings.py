@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import io
+import logging
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
@@ -31,6 +34,20 @@ def settings(any_size: bool) -> Iterator[None]:
         # len(x) of Python is a number, which ties the graph to it.
         stack.enter_context(mock.patch.object(builtins, "len", _length))
         yield
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """torch warns of its own plans, logs what failed and prints its graph; the error that follows says it."""
+    logger = logging.getLogger("torch")
+    level = logger.level
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
 
 
 def _nothing(*args: Any, **kwargs: Any) -> None:

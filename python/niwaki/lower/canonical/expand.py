@@ -11,6 +11,7 @@ from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
+from niwaki.capture.settings import quiet
 from niwaki.lower.canonical.antialias import DECOMPOSITIONS
 from niwaki.lower.canonical.functional import is_mutable, make_functional
 from niwaki.lower.canonical.identities import drop_identities
@@ -67,7 +68,7 @@ def _pieces(node: Node, table: dict[Any, Any]) -> GraphModule | None:
 
     rule = DECOMPOSITIONS.get(target, target)
     try:
-        with mode, torch.no_grad(), _sizes_of_one_are_like_others():
+        with quiet(), mode, torch.no_grad(), _sizes_of_one_are_like_others():
             pieces = make_fx(call, decomposition_table=table, _allow_non_fake_inputs=True)(*values)
     except Exception:  # it asks for a free size, or for something else that it does not get: the node stays as it is
         return None
