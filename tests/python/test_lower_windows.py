@@ -110,11 +110,21 @@ def test_interpolation(axes: int, mode: str) -> None:
     check(function, *images(2, *SIZES[axes]))
 
 
+@pytest.mark.parametrize("factor", [0.7, 1.4])
+def test_factors_that_float64_rounds_down(factor: float) -> None:
+    """0.7 of 80 is 56, but of 90 a little less than 63."""
+    sizes = [(90, 80), (100, 45), (340, 360), (20, 85)]
+    check(lambda x: F.interpolate(x, scale_factor=factor), *images(1, *sizes))
+
+
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
 def test_interpolation_that_averages(mode: str) -> None:
     def function(x: torch.Tensor) -> list[torch.Tensor]:
         sizes = [(3, 4), (9, 30), (2 * x.shape[2] // 3, x.shape[3] + 1)]
         found = [F.interpolate(x, size=size, mode=mode, antialias=True) for size in sizes]
+        for factor in (0.5, (0.7, 1.3)):
+            found.append(F.interpolate(x, scale_factor=factor, mode=mode, antialias=True))
+            found.append(F.interpolate(x, scale_factor=factor, mode=mode, antialias=True, recompute_scale_factor=True))
         return [*found, F.interpolate(x, size=sizes[2], mode=mode, antialias=True, align_corners=True)]
 
     check(function, *images(2, (8, 12), (11, 7)))

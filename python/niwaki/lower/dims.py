@@ -21,6 +21,7 @@ CoreDim = int | _core.Dim
 _FINEST = 4096  # the largest denominator of a number that is computed with exactly
 # Sizes up to here are tried when a factor with a fraction becomes one of whole numbers.
 _MOST_SCALED = 65536
+_MOST_STEPS = 40
 
 
 class SizeMap:
@@ -128,15 +129,39 @@ class SizeMap:
         factor, rest = product.as_independent(*product.free_symbols, as_Add=False)
         if not isinstance(rest, functions.ToFloat) or not factor.is_number or factor <= 0:
             raise NiwakiError(f"A size is computed in a way that is not supported: {product}.")
-        fraction = Fraction(float(factor)).limit_denominator(4096)
-        sizes = np.arange(_MOST_SCALED + 1) * (-1 if up else 1)
-        if not np.array_equal(sizes * fraction.numerator // fraction.denominator, np.floor(sizes * float(factor))):
-            raise NiwakiError(f"A size is computed with a factor that is not supported: {float(factor)}.")
+        fraction = Fraction(float(factor)).limit_denominator(_FINEST)
+        steps = _rounded_down(float(factor), fraction, up=up)
         size = self._of(rest.args[0])
         if not isinstance(size, int):
             message = f"{rest.args[0]} must be at most {_MOST_SCALED} to be scaled by {float(factor)}."
             self._graph.add_guard([[(size, "<=", _MOST_SCALED)]], message)
-        return size * fraction.numerator, fraction.denominator
+        whole = size * fraction.numerator
+        for place, step in steps:
+            whole = whole - step * smallest(largest(size - (place - 1), 0), 1)
+        return whole, fraction.denominator
+
+
+def _rounded_down(factor: float, fraction: Fraction, *, up: bool) -> list[tuple[int, int]]:
+    """From which sizes on a size times a factor is rounded to below, or no more below, the whole number it should be.
+
+    The factor 0.7 is a little less than 7/10: in float64, 80 of it are 56, but 90 of it less than 63. From each of
+    these sizes on, 1 is taken from, or given back to, what is divided.
+
+    Raises:
+        NiwakiError: it is another number.
+    """
+    sizes = np.arange(_MOST_SCALED + 1)
+    sign = -1 if up else 1
+    wanted = np.floor(sizes * sign * factor)
+    whole = sizes[sizes * fraction.numerator % fraction.denominator == 0]
+    less = (sign * whole * fraction.numerator // fraction.denominator - wanted[whole]).astype(np.int64)
+    changes = np.flatnonzero(np.diff(less, prepend=0))
+    steps = [(int(whole[at]), int(less[at] - (less[at - 1] if at else 0))) for at in changes]
+    taken = sum((step * (sizes >= place) for place, step in steps), np.zeros_like(sizes))
+    found = (sign * sizes * fraction.numerator - taken) // fraction.denominator
+    if len(steps) > _MOST_STEPS or (up and steps) or not np.array_equal(found, wanted):
+        raise NiwakiError(f"A size is computed with a factor that is not supported: {factor}.")
+    return steps
 
 
 def _fold(function: Callable[[CoreDim, CoreDim], CoreDim]) -> Callable[[list[CoreDim]], CoreDim]:

@@ -24,6 +24,7 @@ def _linear(x: torch.Tensor) -> torch.Tensor:
 def _weights(
     inputs: Any,
     outputs: Any,
+    factor: float,
     corners: bool,
     filter: Callable[[torch.Tensor], torch.Tensor],
     reach: int,
@@ -32,6 +33,7 @@ def _weights(
 
     Args:
         inputs, outputs: sizes of the axis.
+        factor: by which the axis grows; 0 where that follows from its sizes.
         corners: the first and the last pixels lie upon each other.
         filter: of a distance in pixels.
         reach: the distance from which on it is 0.
@@ -39,6 +41,8 @@ def _weights(
     less = 1 if corners else 0
     sizes = [torch.scalar_tensor(size - less, dtype=torch.float32) for size in (inputs, outputs)]
     scale = sizes[0] / sizes[1].clamp(min=1)
+    if factor and not corners:
+        scale = torch.scalar_tensor(1 / factor, dtype=torch.float32)
     stretch = scale.clamp(min=1)
     center = scale * (torch.arange(outputs, dtype=torch.float32)[:, None] + 0.5)
     pixels = torch.arange(inputs, dtype=torch.float32)[None, :]
@@ -58,10 +62,13 @@ def _product(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 
 def _resize(filter: Callable[[torch.Tensor], torch.Tensor], reach: int) -> Callable[..., torch.Tensor]:
     def resize(x: torch.Tensor, size: list[Any] | None, corners: bool, factors: list[float] | None) -> torch.Tensor:
+        each = factors or [0.0, 0.0]
         if size is None:
-            raise NotImplementedError("A factor gives sizes of which torch does not know that they are not negative.")
+            size = [torch.sym_int(before * factor) for before, factor in zip(x.shape[2:], each, strict=True)]
+        size = [torch.sym_max(after, 0) for after in size]  # torch does not know of a product that it is not negative
         rows, columns = (
-            _weights(inputs, outputs, corners, filter, reach) for inputs, outputs in zip(x.shape[2:], size, strict=True)
+            _weights(inputs, outputs, factor, corners, filter, reach)
+            for inputs, outputs, factor in zip(x.shape[2:], size, each, strict=True)
         )
         across = _product(x, columns)
         return _product(across.transpose(2, 3), rows).transpose(2, 3)
