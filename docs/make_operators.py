@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from niwaki import _core
+from niwaki.capture.composed import FUNCTIONS
+from niwaki.lower.canonical.antialias import DECOMPOSITIONS
 from niwaki.lower.operators.registry import known_operators
 
 PAGE = Path(__file__).with_name("operators.md")
@@ -20,10 +22,12 @@ Written by `python docs/make_operators.py`; a test compares it with the code.
 ## Operators of torch that run natively
 
 As torch.export names them. Those in bold have a form that computes in uint8 between layers; all of them have one
-in float32, or move elements of any type. A network with any other operator runs with that part in torch, cannot be
-saved, and its plan says so.
+in float32, or move elements of any type. A network with any other operator that torch does not compose of these runs
+with that part in torch, cannot be saved, and its plan says so.
 
 """
+COMPOSED = """\
+niwaki composes of these what torch does not, or only for the sizes of an example: """
 CORE = """
 ## Operators of the core
 
@@ -62,6 +66,8 @@ def page() -> str:
         native.setdefault(namespace, []).append(f"**{short}**" if operators[name].has_u8(name) else short)
     lines = [INTRODUCTION]
     lines += [f"{namespace}: {', '.join(names)}.\n" for namespace, names in sorted(native.items())]
+    composed = {*(function.__name__ for function in FUNCTIONS), *(target._opname for target in DECOMPOSITIONS)}
+    lines.append(f"{COMPOSED}{', '.join(sorted(composed))}.\n")
     lines.append(CORE)
     for rule in _core.operators():
         last = len(rule["inputs"]) - 1

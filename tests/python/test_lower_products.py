@@ -100,3 +100,23 @@ def test_multi_head_attention(weights: bool) -> None:
 def test_transformer_layers() -> None:
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=True, activation="gelu")
     check(nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), (numbers(2, 5, 8),), (numbers(1, 5, 8),))
+
+
+@pytest.mark.parametrize("rows", [5, 40])
+def test_distances_between_rows(rows: int) -> None:
+    def function(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        others = [torch.cdist(x, y, power) for power in (1.0, 3.0, math.inf)]
+        return (
+            torch.cdist(x, y),
+            torch.cdist(x[0], y),
+            torch.cdist(x, y, compute_mode="use_mm_for_euclid_dist"),
+            *others,
+        )
+
+    check(function, (numbers(2, rows, 4), numbers(2, 6, 4)), (numbers(3, 7, 4), numbers(3, 2, 4)))
+
+
+def test_bilinear_layers() -> None:
+    layer, bare = nn.Bilinear(4, 5, 6), nn.Bilinear(4, 5, 3, bias=False)
+    calls = [(numbers(2, 3, 4), numbers(2, 3, 5)), (numbers(1, 7, 4), numbers(1, 7, 5))]
+    check(lambda m, x, y: (m.layer(x, y), m.layer(x[0], y[0]), m.bare(x, y)), *calls, layer=layer, bare=bare)

@@ -82,6 +82,9 @@ def test_adaptive_pools(axes: int) -> None:
     check(lambda x: (average(x, 1), average(x, 3), largest(x, 2), average(x, 5)), *images(3, *SIZES[axes]))
     if axes == 2:
         check(lambda x: (average(x, (None, 2)), average(x, (3, 2))), *images(3, *SIZES[2]))
+        check(lambda x: (largest(x, (None, 2)), largest(x, (3, None))), *images(3, *SIZES[2]))
+    if axes == 3:
+        check(lambda x: largest(x, (None, 2, None)), *images(3, *SIZES[3]))
 
 
 def test_other_pools() -> None:
@@ -163,6 +166,18 @@ def test_sampling(mode: str, padding: str, aligned: bool) -> None:
         (torch.randn(1, 3, 7, 4), torch.rand(1, 2, 3, 2) * 3 - 1.5),
     ]
     check(function, *calls)
+
+
+@pytest.mark.parametrize(("mode", "padding", "aligned"), [
+    ("bilinear", "zeros", False), ("bilinear", "reflection", True), ("nearest", "border", False),
+    ("nearest", "reflection", False),
+])  # fmt: skip
+def test_sampling_of_volumes(mode: str, padding: str, aligned: bool) -> None:
+    calls = [
+        (torch.randn(2, 3, 4, 5, 6), torch.rand(2, 3, 4, 7, 3) * 4 - 2),
+        (torch.randn(1, 3, 3, 7, 1), torch.rand(1, 2, 3, 2, 3) * 4 - 2),
+    ]
+    check(lambda x, grid: F.grid_sample(x, grid, mode, padding, aligned), *calls)
 
 
 def test_affine_grids() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from niwaki.capture import recurrent
+from niwaki.capture import composed, recurrent
 
 _AVERAGE = {F.avg_pool1d: 1, F.avg_pool2d: 2, F.avg_pool3d: 3}
 _LARGEST = {F.max_pool1d: 1, F.max_pool2d: 2, F.max_pool3d: 3}
@@ -153,6 +153,7 @@ def _take_along_dim(input: torch.Tensor, indices: torch.Tensor, dim: int | None 
 
 
 _OTHERS: dict[Any, Callable[..., Any]] = {
+    **composed.FUNCTIONS,
     torch.linspace: _linspace,
     torch.take_along_dim: _take_along_dim,
     torch.Tensor.take_along_dim: _take_along_dim,

@@ -65,13 +65,14 @@ def _is_contiguous(tensor: Any, false_if_dde: bool = False, _asked: Callable[...
     for size, stride in zip(reversed(tensor.shape), reversed(tensor.stride()), strict=True):
         if isinstance(size, int) and size == 1:
             continue
-        if _hint(stride) != expected:
+        if hint(stride) != expected:
             return False
-        expected *= _hint(size)
+        expected *= hint(size)
     return True
 
 
-def _hint(size: Any) -> Any:
+def hint(size: Any) -> Any:
+    """What a size is in the example."""
     return size.node.hint if isinstance(size, torch.SymInt) else size
 
 

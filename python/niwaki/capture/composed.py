@@ -1,0 +1,106 @@
+"""Functions of torch that would tie a graph to the sizes of its example, said in others that do not."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from niwaki.capture.settings import hint
+
+_DIRECT = 25  # rows of which torch takes differences; of more, a product
+_MODES = ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist")
+
+
+def cdist(x1: torch.Tensor, x2: torch.Tensor, p: float = 2.0, compute_mode: str = _MODES[0]) -> torch.Tensor | None:
+    """Distances between rows. How many rows the example has says how they are computed, for all sizes."""
+    if x1.dim() < 2 or x2.dim() < 2 or compute_mode not in _MODES:
+        return None
+    many = any(hint(x.shape[-2]) > _DIRECT for x in (x1, x2))
+    if p == 2 and (compute_mode == _MODES[1] or (compute_mode == _MODES[0] and many)):
+        squares = x1.square().sum(-1)[..., :, None] + x2.square().sum(-1)[..., None, :]
+        return (squares - 2 * (x1 @ x2.transpose(-1, -2))).clamp(min=0).sqrt()
+    found: torch.Tensor = torch.linalg.vector_norm(x1[..., :, None, :] - x2[..., None, :, :], p, -1)
+    return found
+
+
+def bilinear(
+    input1: torch.Tensor, input2: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+) -> torch.Tensor:
+    """input1' W input2 for each output, with weights [outputs, inputs, other inputs]."""
+    outputs, first, second = weight.shape
+    rows = weight.transpose(0, 1).reshape(first, outputs * second)
+    products: torch.Tensor = (input1 @ rows).unflatten(-1, (outputs, second))
+    found = (products * input2[..., None, :]).sum(-1)
+    return found if bias is None else found + bias
+
+
+def adaptive_max_pool(axes: int) -> Callable[..., torch.Tensor | None]:
+    """A pool that keeps the size of some axes is one over each of the others."""
+
+    def pool(input: torch.Tensor, output_size: Any, return_indices: bool = False) -> torch.Tensor | None:
+        sizes = list(output_size) if isinstance(output_size, Sequence) else [output_size] * axes
+        if return_indices or None not in sizes or len(sizes) != axes:
+            return None
+        for axis, size in zip(range(-axes, 0), sizes, strict=True):
+            if size is not None:
+                last = input.movedim(axis, -1)
+                rows = F.adaptive_max_pool1d(last.flatten(0, -2), size)
+                input = rows.unflatten(0, last.shape[:-1]).movedim(-1, axis)
+        return input
+
+    return pool
+
+
+def grid_sample(
+    input: torch.Tensor,
+    grid: torch.Tensor,
+    mode: str = "bilinear",
+    padding_mode: str = "zeros",
+    align_corners: bool | None = None,
+) -> torch.Tensor | None:
+    """Elements of volumes [N, C, D, H, W] at the places of a grid [N, D, H, W, 3]: x, y and z from -1 to 1."""
+    if input.dim() != 5 or grid.dim() != 5 or mode not in ("bilinear", "nearest"):
+        return None
+    sizes = input.shape[:1:-1]
+    places = [_place(grid[..., axis], sizes[axis], padding_mode, bool(align_corners)) for axis in range(3)]
+    first = [place.round() if mode == "nearest" else place.floor() for place in places]
+    flat, found = input.flatten(2), None
+    for corner in itertools.product((0, 1), repeat=3) if mode == "bilinear" else [(0, 0, 0)]:
+        inside, weight = torch.ones_like(places[0], dtype=torch.bool), torch.ones_like(places[0])
+        index = torch.zeros_like(places[0], dtype=torch.int64)
+        for place, low, size, more in reversed(list(zip(places, first, sizes, corner, strict=True))):
+            element = low + more
+            inside = inside & (element >= 0) & (element < size)
+            if mode == "bilinear":
+                weight = weight * (1 - (place - element).abs())
+            index = index * size + element.long().clamp(0, size - 1)
+        elements = flat.gather(2, index.flatten(1)[:, None].expand(-1, input.shape[1], -1))
+        part = elements.unflatten(2, grid.shape[1:4])
+        part = torch.where(inside[:, None], part, torch.zeros_like(part)) * weight[:, None]
+        found = part if found is None else found + part
+    return found
+
+
+def _place(place: torch.Tensor, size: Any, padding: str, corners: bool) -> torch.Tensor:
+    """A place from -1 to 1 as an element with a fraction."""
+    place = (place + 1) / 2 * (size - 1) if corners else ((place + 1) * size - 1) / 2
+    if padding == "reflection":
+        low, span = (0.0, size - 1) if corners else (-0.5, size)
+        place = (place - low).abs()
+        turns = (place / span).floor()
+        rest = place - turns * span
+        place = torch.where(turns % 2 == 0, rest, span - rest).nan_to_num(0.0) + low  # no number where there is no span
+    return place if padding == "zeros" else place.clamp(0, size - 1)
+
+
+FUNCTIONS: dict[Any, Callable[..., Any]] = {
+    torch.cdist: cdist,
+    F.bilinear: bilinear,
+    F.grid_sample: grid_sample,
+    F.adaptive_max_pool2d: adaptive_max_pool(2),
+    F.adaptive_max_pool3d: adaptive_max_pool(3),
+}
