@@ -154,6 +154,30 @@ def test_the_larger_of_a_ratio_of_sizes_and_one_is_the_ratio() -> None:
         assert torch.allclose(compiled(x), net(x), atol=1e-5)
 
 
+ENDS = [
+    lambda x, n: x[:, -n:], lambda x, n: x[:, -(n // 2) :], lambda x, n: x[:, : -(n // 2)],
+    lambda x, n: x[:, 2:-(n // 2)], lambda x, n: x[:, n // 4 : n - n // 4], lambda x, n: x[:, -n:-2],
+    lambda x, n: x[:, n // 2 : n // 3],
+]  # fmt: skip
+
+
+def written(x: torch.Tensor, n: int) -> torch.Tensor:
+    """Zeros, of which some slices are written to, as masks of shifted windows are made."""
+    y = x.new_zeros(n + 2)
+    y[-n:-1], y[-n:0], y[n // 2 :] = 1.0, 2.0, 3.0
+    return y + x[:, :1]
+
+
+@pytest.mark.parametrize("function", [*ENDS, written])
+def test_ends_of_slices_may_be_sizes(function: Callable[[torch.Tensor, int], torch.Tensor]) -> None:
+    net = Function(lambda _, x: function(x, x.shape[1]))
+    compiled = niwaki.compile(net, (torch.randn(2, 12),))
+    assert all(step.scheme != "torch" for step in compiled.plan)
+    for length in (12, 7, 5):
+        x = torch.randn(3, length)
+        assert torch.equal(compiled(x), net(x))
+
+
 def test_a_branch_on_one_is_held_and_a_question_about_memory_is_not() -> None:
     """torch asks whether sizes are 1 by itself; both look alike in the graph."""
     branching = capture(Function(lambda _, x: x * 2 if x.shape[0] != 1 else x), (torch.randn(3, 4),))

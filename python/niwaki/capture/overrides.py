@@ -41,7 +41,14 @@ class FreeSizes(TorchFunctionMode):
             source, *others = args
             return func(source.clone(memory_format=torch.contiguous_format), *others, **kwargs)
         if func is torch.Tensor.__getitem__:
-            return func(*_without_ends(*args))
+            return func(*_without_ends(*_counted(*args)))
+        if func is torch.Tensor.__setitem__:
+            x, index, value = args
+            return func(*_counted(x, index), value)
+        if func is torch.ops.aten.slice and len(args) == 5:  # what torch.export makes of x[a:b]
+            x, axis, start, stop, step = args
+            part = _part(slice(start, stop, step), x.shape[axis])
+            return func(x, axis, part.start, part.stop, step)
         axes = _AVERAGE.get(func) or _LARGEST.get(func)
         if axes:
             given = {**dict(zip(_NAMES[func], args, strict=False)), **kwargs}
@@ -60,26 +67,63 @@ class FreeSizes(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+def _axes(x: torch.Tensor, given: Sequence[Any]) -> list[int] | None:
+    """The axis of each part of an index; None where some part is a tensor, or anything else that takes several."""
+    if any(not (each is None or each is ... or isinstance(each, (int, slice, torch.SymInt))) for each in given):
+        return None
+    taken = sum(each is not None and each is not ... for each in given)
+    found, axis = [], 0
+    for each in given:
+        found.append(axis)
+        axis += x.dim() - taken if each is ... else each is not None
+    return found
+
+
+def _counted(x: torch.Tensor, index: Any) -> tuple[torch.Tensor, Any]:
+    """The same indexing, with x[-n:] for a size n counted from the front."""
+    given = list(index) if isinstance(index, tuple) else [index]
+    axes = _axes(x, given)
+    if axes is None:
+        return x, index
+    for place, (each, axis) in enumerate(zip(given, axes, strict=True)):
+        if isinstance(each, slice):
+            given[place] = _part(each, x.shape[axis])
+    return x, tuple(given)
+
+
+def _part(part: slice, size: Any) -> slice:
+    """A slice whose ends are sizes, counted from the front. What is asked, torch knows then, so it knows the length."""
+    if not any(isinstance(end, torch.SymInt) for end in (part.start, part.stop)):
+        return part
+    start, stop = (None if end is None else _from_front(end, size) for end in (part.start, part.stop))
+    if stop is not None and start is not None and not start <= stop:
+        stop = start
+    return slice(start, stop, part.step)
+
+
+def _from_front(end: Any, size: Any) -> Any:
+    if end < 0:
+        end = end + size
+    if not (end >= 0 and end <= size):
+        return 0 if end < 0 else size
+    number = end.node.expr if isinstance(end, torch.SymInt) else end
+    return int(number) if not isinstance(number, int) and number.is_number else end
+
+
 def _without_ends(x: torch.Tensor, index: Any) -> tuple[torch.Tensor, Any]:
     """The same indexing, with x[-1:] and x[:1] along a free size as what they are: one element.
 
     A slice may be empty where the size is 0, so torch.export would not know that it fits whatever it is added to.
     """
     given = list(index) if isinstance(index, tuple) else [index]
-    if any(not (each is None or each is ... or isinstance(each, (int, slice, torch.SymInt))) for each in given):
+    axes = _axes(x, given)
+    if axes is None:
         return x, index
-    rank = x.dim()
-    taken = sum(each is not None and each is not ... for each in given)
-    axis = 0
-    for place, each in enumerate(given):
-        if each is ...:
-            axis += rank - taken
-        elif each is not None:
-            size: Any = x.shape[axis] if axis < rank else 0
-            if isinstance(each, slice) and isinstance(size, torch.SymInt) and _takes_one(each) and size >= 1:
-                x = x.narrow(axis, size - 1 if each.start == -1 else 0, 1)
-                given[place] = slice(None)
-            axis += 1
+    for place, (each, axis) in enumerate(zip(given, axes, strict=True)):
+        size: Any = x.shape[axis] if axis < x.dim() else 0
+        if isinstance(each, slice) and isinstance(size, torch.SymInt) and _takes_one(each) and size >= 1:
+            x = x.narrow(axis, size - 1 if each.start == -1 else 0, 1)
+            given[place] = slice(None)
     return x, tuple(given)
 
 
