@@ -139,6 +139,15 @@ def test_a_condition_with_divisions_is_said_in_sizes(ask: Callable[[int], bool],
     assert captured.refusal([torch.randn(2, 64)]) == "" and captured.refusal([torch.randn(2, 31)]).startswith(words)
 
 
+def test_sizes_that_would_divide_by_zero_are_not_tried() -> None:
+    def fold(_: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        windows = x.shape[1] // 4
+        return x.view(windows, x.shape[0] * x.shape[1] // windows) if x.shape[0] % windows == 0 else x
+
+    captured = capture(Function(fold), (torch.randn(2, 8),))
+    assert captured.refusal([torch.randn(2, 3)]) and not captured.refusal([torch.randn(4, 16)])
+
+
 def test_the_larger_of_a_ratio_of_sizes_and_one_is_the_ratio() -> None:
     """As positions of queries and keys have it that are fewer than each other."""
 

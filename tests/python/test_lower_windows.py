@@ -133,6 +133,17 @@ def test_interpolation_that_averages(mode: str) -> None:
     check(function, *images(2, (8, 12), (11, 7)))
 
 
+def test_a_constant_is_resized() -> None:
+    """As a table of positions for images of other sizes; its rows are turned, copied and viewed."""
+    table = nn.Parameter(torch.randn(1, 16, 5))
+
+    def function(m: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        positions = m.table.reshape(1, 4, 4, 5).permute(0, 3, 1, 2)
+        return x + F.interpolate(positions, size=x.shape[1:3], mode="bicubic", antialias=True).permute(0, 2, 3, 1)
+
+    check(function, (torch.randn(2, 6, 8, 5),), (torch.randn(1, 3, 9, 5),), table=table)
+
+
 @pytest.mark.parametrize("options", [
     {"kernel_size": 3, "padding": 1, "stride": 2}, {"kernel_size": 2, "stride": 2}, {"kernel_size": (3, 2)},
     {"kernel_size": (2, 4), "stride": (3, 1), "dilation": (2, 3), "padding": (0, 2)},

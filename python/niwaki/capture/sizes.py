@@ -63,8 +63,11 @@ class Comparison:
     right: Expression
 
     def holds(self, sizes: Mapping[str, int]) -> bool:
-        """Whether it is true for these sizes."""
-        left, right = evaluate(self.left, sizes), evaluate(self.right, sizes)
+        """Whether it is true for these sizes; nothing is that divides by 0."""
+        try:
+            left, right = evaluate(self.left, sizes), evaluate(self.right, sizes)
+        except ZeroDivisionError:
+            return False
         return {"==": left == right, "!=": left != right, "<": left < right, "<=": left <= right}[self.relation]
 
 

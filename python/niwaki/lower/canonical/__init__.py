@@ -41,13 +41,15 @@ def _rewrite(module: GraphModule, *, composed: bool) -> None:
     _each(module, sizes, split_parts)
     make_functional(module)
     drop_identities(module)
+    _each(module, sizes, views_reshape)
     fold_constants(module)
     _each(module, sizes, channel_shuffles)
     if composed:
         expand(module)
     drop_identities(module)
+    _each(module, sizes, views_reshape)
     fold_constants(module)
-    for rewrite in (split_parts, views_reshape, join_reshapes, pads_within):
+    for rewrite in (split_parts, join_reshapes, pads_within):
         _each(module, sizes, rewrite)
     module.graph.eliminate_dead_code()
 
