@@ -143,11 +143,32 @@ def test_inspect_a_file_of_version_1(root: Path) -> None:
 Pair = namedtuple("Pair", "first second")
 
 
+class Box:
+    """A type of the caller's own, which pytree knows."""
+
+    def __init__(self, content: torch.Tensor) -> None:
+        self.content = content
+
+
+pytree.register_pytree_node(Box, lambda box: ([box.content], None), lambda content, _: Box(*content))
+
+
+def test_names_of_results_are_kept(tmp_path: Path) -> None:
+    net = compiled(Function(lambda x: Pair(x, x.max(1))).eval(), images())
+    found = net(images())
+    net.save(tmp_path / "pair.niwaki")
+    loaded = niwaki.load(tmp_path / "pair.niwaki")(images())
+    assert isinstance(found, Pair) and type(loaded).__name__ == "Pair" and loaded._fields == ("first", "second")
+    assert torch.equal(loaded.first, found.first)
+    assert torch.equal(loaded.second.values, found.second.values)
+    assert torch.equal(loaded.second.indices, found.second.indices)
+
+
 def test_types_that_a_file_cannot_name(tmp_path: Path) -> None:
-    net = compiled(Function(lambda x: Pair(x, F.relu(x))).eval(), images())
-    assert isinstance(net(images()), Pair)
-    with pytest.raises(niwaki.NiwakiError, match="returns a Pair"):
-        net.save(tmp_path / "pair.niwaki")
+    net = compiled(Function(lambda x: Box(F.relu(x))).eval(), images())
+    assert isinstance(net(images()), Box)
+    with pytest.raises(niwaki.NiwakiError, match="returns a Box"):
+        net.save(tmp_path / "box.niwaki")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -3,12 +3,14 @@
 {"input": i} or {"output": i}   a tensor
 {"constant": x}                 None, or a number, bool or string
 {"tuple": [...]}, {"list": [...]}, {"dict": [[key, ...], ...]}
+{"named": [name, [[key, ...], ...]]}  a tuple whose items have names, as a NamedTuple
 {"record": [[key, ...], ...]}   a mapping whose values are attributes, too, as the outputs of Hugging Face models are
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import functools
+from collections import OrderedDict, namedtuple
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass
 from typing import Any
@@ -55,11 +57,25 @@ def describe(value: Any) -> Structure:
         return {"constant": value}
     if type(value) in (tuple, list):
         return {type(value).__name__: [describe(item) for item in value]}
+    if isinstance(value, tuple) and _names(type(value)):
+        items = zip(_names(type(value)), value, strict=True)
+        return {"named": [type(value).__name__, [[key, describe(item)] for key, item in items]]}
     if is_dataclass(type(value)) and isinstance(value, OrderedDict):
         return {"record": [[key, describe(item)] for key, item in value.items()]}
     if isinstance(value, dict) and all(type(key) in (str, int) for key in value):
         return {"dict": [[key, describe(item)] for key, item in value.items()]}
     raise UndescribableError(type(value).__name__)
+
+
+def _names(kind: type) -> tuple[str, ...]:
+    """Those of the items of a type of tuples, () where they have none."""
+    found: Any = getattr(kind, "_fields", None) or getattr(kind, "__match_args__", ())
+    return tuple(found) if all(isinstance(name, str) for name in found) else ()
+
+
+@functools.cache
+def _named_tuple(name: str, keys: tuple[str, ...]) -> Any:
+    return namedtuple(name, keys)
 
 
 def rebuild(structure: Structure, inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
@@ -77,6 +93,9 @@ def _walk(structure: Structure, leaf: Callable[[str, int], Any]) -> Any:
         return {key: _walk(item, leaf) for key, item in content}
     if kind == "record":
         return Record((key, _walk(item, leaf)) for key, item in content)
+    if kind == "named":
+        name, parts = content
+        return _named_tuple(name, tuple(key for key, _ in parts))(*(_walk(item, leaf) for _, item in parts))
     items = [_walk(item, leaf) for item in content]
     return tuple(items) if kind == "tuple" else items
 
@@ -97,6 +116,8 @@ def flatten(structure: Structure, value: Any, where: str = "the arguments") -> d
         if type(value) is not type(content) or value != content:
             raise ValueError(f"{where}: the network was compiled for {content!r}, not {value!r}; compile it again.")
         return {}
+    if kind == "named":
+        content = [item for _, item in content[1]]
     if kind == "dict":
         keys = [key for key, _ in content]
         if not isinstance(value, dict) or set(value) != set(keys):

@@ -163,7 +163,9 @@ def _constant(structure: Structure) -> bool:
         return False
     if kind == "constant":
         return True
-    parts = [item for _, item in content] if kind in ("dict", "record") else content
+    if kind == "named":
+        content = content[1]
+    parts = [item for _, item in content] if kind in ("dict", "record", "named") else content
     return all(map(_constant, parts))
 
 
