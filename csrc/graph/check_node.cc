@@ -82,7 +82,7 @@ void check_word(const Node& node, const AttributeRule& rule, const std::string& 
 void complete_attributes(const Graph& graph, const OperatorRule& rule, Node& node) {
   for (const auto& [name, attribute] : node.attributes)
     if (std::none_of(rule.attributes.begin(), rule.attributes.end(),
-                     [&](const AttributeRule& known) { return name == known.name; }))
+                     [&known_as = name](const AttributeRule& known) { return known_as == known.name; }))
       refuse(node, "takes no attribute '" + name + "'.");
   for (const AttributeRule& attribute : rule.attributes) {
     auto found = node.attributes.find(attribute.name);
@@ -114,7 +114,7 @@ void check_tensors(const OperatorRule& rule, const Node& node) {
     rules.insert(rules.end(), more.begin(), more.end());
   }
   for (const auto& [name, tensor] : node.tensors)
-    if (std::none_of(rules.begin(), rules.end(), [&](const TensorRule& known) { return name == known.name; }))
+    if (std::none_of(rules.begin(), rules.end(), [&known_as = name](const TensorRule& known) { return known_as == known.name; }))
       refuse(node, "takes no tensor '" + name + "'.");
   for (const TensorRule& wanted : rules) {
     const Tensor* tensor = node.find_tensor(wanted.name.c_str());

@@ -60,12 +60,14 @@ class Types:
         bounded: the producer of a uint8 value that only a ReLU, or a bound like it, reads -> that bound. Both have one
             scale.
         chains: the last of several functions of one element in a row -> all of them, in order: one table.
+        summed: results of layers that a sum takes in before they are rounded. Their numbers are not used.
     """
 
     quantized: Mapping[Node, QParams] = field(default_factory=dict)
     entering: Mapping[Node, QParams] = field(default_factory=dict)
     bounded: Mapping[Node, Node] = field(default_factory=dict)
     chains: Mapping[Node, tuple[Node, ...]] = field(default_factory=dict)
+    summed: frozenset[Node] = frozenset()
 
     def qparams(self, node: Node) -> QParams:
         """Scale and zero point of a value that is read as uint8."""
@@ -113,8 +115,9 @@ def assign(nodes: Sequence[Node], ranges: Ranges, floats: Collection[str] = ()) 
     for node in made:
         scales.join(node)
     return Types(
-        {node: scales.of(node) for node in made}, {node: scales.of(node) for node in entering}, bounded, chains
-    )
+        {node: scales.of(node) for node in made}, {node: scales.of(node) for node in entering}, bounded, chains,
+        _summed(made, bounded),
+    )  # fmt: skip
 
 
 def _read(node: Node) -> list[Node]:
@@ -204,6 +207,20 @@ def _bounded(nodes: Sequence[Node], chosen: set[Node]) -> dict[Node, Node]:
             ):
                 bounded[source] = node
     return bounded
+
+
+def _summed(made: Sequence[Node], bounded: Mapping[Node, Node]) -> frozenset[Node]:
+    """What csrc/graph/fuse.cc will fuse: a sum goes into the later of the two layers before it, where it can."""
+    order = {node: place for place, node in enumerate(made)}
+    found: set[Node] = set()
+    for node in made:
+        sources = [source for source in data_inputs(node) if source in order]
+        if not handler(node).sums(node) or len(sources) != 2 or sources[0] is sources[1]:
+            continue
+        later = max(sources, key=order.__getitem__)
+        if handler(later).adds(later) and len(later.users) == 1 and later not in bounded:
+            found.add(later)
+    return frozenset(found)
 
 
 def _chains(nodes: Sequence[Node], chosen: set[Node], bounds: frozenset[Node]) -> dict[Node, tuple[Node, ...]]:

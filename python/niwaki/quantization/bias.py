@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
+from torch.fx import Node
 
 from niwaki.capture import evaluating
+from niwaki.lower.nodes import data_inputs
 from niwaki.lower.types import Types
 from niwaki.nn.layers import Conv2d
 from niwaki.progress import track
@@ -84,12 +86,26 @@ def correct_biases(
                 continue
             done.add(layer)
             found = [run.layer(node, layer, run.input_of(node)) for run in now]
-            lacks = _lacks(layer, [run.env[node] for run in before], found, apart)
+            others = _others(node, types)
+            lacks = _lacks(
+                layer,
+                [sum((run.env[other] for other in others), run.env[node]) for run in before],
+                [sum((run.env[other] for other in others), made) for run, made in zip(now, found, strict=True)],
+                apart,
+            )
             layer.bias.add_(lacks)
             # What comes after sees the corrected output, as if the layer had run again.
             shift = lacks.reshape(-1, 1, 1) if isinstance(layer, Conv2d) else lacks
             for run, made in zip(now, found, strict=True):
                 run.keep(node, made + shift)
+
+
+def _others(node: Node, types: Types) -> list[Node]:
+    """What is added to the result of a layer before it is rounded."""
+    if node not in types.summed:
+        return []
+    (total,) = node.users
+    return [other for other in data_inputs(total) if other is not node]
 
 
 def _lacks(

@@ -62,7 +62,8 @@ class Estimate:
 
 def roundings(program: Program, types: Types) -> list[Rounding]:
     """Where values are rounded."""
-    found = [Rounding(node) for node in types.quantized if not keeps_numbers(node, types)]
+    made = (node for node in types.quantized if node not in types.summed)
+    found = [Rounding(node) for node in made if not keeps_numbers(node, types)]
     found += [Rounding(source_of(call), call) for call in program.layers if source_of(call) in types.entering]
     return found
 

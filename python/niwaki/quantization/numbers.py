@@ -29,8 +29,11 @@ from niwaki.quantization.programs import Layer, Program, Programs
 from niwaki.quantization.ranges import Ranges, attach_ranges
 from niwaki.quantization.simulate import types_of
 
-# Inputs that errors are measured on while numbers are chosen. All values of a network are alive for them at once.
-_CHECKED = 8
+# Inputs that errors are measured on while numbers are chosen: at a time, for all of their values are alive at once; at
+# most, since more say hardly more; and at least, however large their values, of which so many bytes take seconds.
+_AT_ONCE, _MOST, _LEAST, _BYTES = 8, 64, 8, 1 << 30
+# Biases are corrected unless the errors, squared, then are so much larger: on few inputs, small differences are chance.
+_WORSE = 1.2
 
 
 @dataclass(frozen=True)
@@ -139,16 +142,17 @@ class _Filler:
 
 
 def few_calls(program: Program, calls: Sequence[Batch], cutter: Cutter) -> list[Batch]:
-    """A few inputs that the graph accepts, of the first calls."""
+    """Some inputs that the graph accepts, of the first calls."""
     chosen: list[Batch] = []
-    count = 0
+    count, size = 0, 0.0
     for call in calls:
-        for piece in cutter.pieces(call, _CHECKED):
-            if count >= _CHECKED:
+        for piece in cutter.pieces(call, _AT_ONCE):
+            if count >= (_MOST if size < _BYTES else _LEAST):
                 return chosen
             if program.accepts(piece):
                 chosen.append(piece)
                 count += cutter.inputs(piece)
+                size += program.bytes_of(piece)
     return chosen or [call for call in calls if program.accepts(call)][:1]
 
 
@@ -210,13 +214,13 @@ def with_floats(network: Calibrated) -> tuple[Calibrated, dict[str, float]]:
 
 
 def _correct(network: Calibrated, calls: Sequence[Batch], cutter: Cutter, *, progress: bool) -> None:
-    """Corrects biases, where that lowers the errors of the network's results."""
+    """Corrects biases, unless that raises the errors of the network's results."""
     check = network.check
     before = check.errors(network.ranges)
     biases = {layer: layer.bias.clone() for layer in check.floats if layer.bias is not None}
     types = types_of(check.program, network.ranges)
     correct_biases(check.program, check.floats, types, calls, cutter, progress=progress)
-    if sum(error**2 for error in check.errors(network.ranges)) > sum(error**2 for error in before):
+    if sum(error**2 for error in check.errors(network.ranges)) > _WORSE * sum(error**2 for error in before):
         for layer, bias in biases.items():
             assert layer.bias is not None
             layer.bias.copy_(bias)

@@ -63,6 +63,13 @@ class Program:
             alive -= ends.pop(node, 0)
         return max(most, 1)
 
+    def bytes_of(self, batch: Batch) -> float:
+        """About how many bytes all values of a call have together: as at capture, by the size of the inputs."""
+        nodes = self.module.graph.nodes
+        inputs = sum(_bytes(node.meta.get("val")) for node in nodes if node.op == "placeholder")
+        values = sum(_bytes(node.meta.get("val")) for node in nodes if node.op == "call_function")
+        return values / max(1, inputs) * sum(x.nbytes for x in batch.tensors)
+
     def inputs(self, batch: Batch) -> list[Any]:
         """What the placeholders are given for a call, in order."""
         spec = self.captured.exported.call_spec.in_spec

@@ -24,13 +24,15 @@ def types_of(program: Program, ranges: Ranges) -> Types:
     quantized: dict[Node, QParams] = {}
     entering: dict[Node, QParams] = {}
     bounded: dict[Node, Node] = {}
+    summed: set[Node] = set()
     for part in partition(program.module):
         if part.native:
             found = assign(part.nodes, ranges, ranges.floats)
             quantized |= found.quantized
             entering |= found.entering
             bounded |= found.bounded
-    return Types(quantized, entering, bounded)
+            summed |= found.summed
+    return Types(quantized, entering, bounded, summed=frozenset(summed))
 
 
 class _Any:
@@ -102,7 +104,7 @@ class RoundedRun(FloatRun):
 
     def value(self, node: Node, value: Any) -> Any:
         qparams = self._types.quantized.get(node)
-        return value if qparams is None else rounded(value, qparams)
+        return value if qparams is None or node in self._types.summed else rounded(value, qparams)
 
     def layer(self, node: Node, layer: Layer, x: torch.Tensor) -> torch.Tensor:
         source = source_of(node)

@@ -130,6 +130,9 @@ class Sum(_Arithmetic):
             return False
         return same_shape(left, right) and rank_of(node) > 0 and float(arguments(node).get("alpha", 1)) == 1
 
+    def sums(self, node: Node) -> bool:
+        return operator_name(node) == "aten::add" and self.pairs(node)
+
     def emit_pair(self, builder: Builder, node: Node) -> int:
         left, right = operands(node)
         if operator_name(node) == "aten::rsub":

@@ -73,6 +73,11 @@ class Conv2d(_Layer):
         windows = {name: list(given[name]) for name in ("stride", "padding", "dilation")}
         return {**windows, "groups": int(given["groups"])}
 
+    def adds(self, node: Node) -> bool:
+        given = arguments(node)
+        outputs, inputs = constant_of(given["weight"]).shape[:2]
+        return bool(inputs != 1 or given["groups"] != outputs)  # depthwise ones do not
+
 
 @register("niwaki::linear")
 class Linear(_Layer):
@@ -80,6 +85,9 @@ class Linear(_Layer):
 
     def refusal(self, node: Node) -> str:
         return super().refusal(node) if rank_of(layer_input(node)) else "works on a single number"
+
+    def adds(self, node: Node) -> bool:
+        return True
 
 
 @register("niwaki::dynamic_linear")

@@ -73,6 +73,14 @@ class Operator:
         """Where the call only bounds its input, as ReLU does: the bounds."""
         return None
 
+    def sums(self, node: Node) -> bool:
+        """Whether the uint8 form of this call is the sum of its two inputs."""
+        return False
+
+    def adds(self, node: Node) -> bool:
+        """Whether this call can take a sum in, and add the other summand before it rounds."""
+        return False
+
     def takes_part(self, node: Node) -> bool:
         """Whether the result is a part of the one input, and may span less than all of it."""
         return False
