@@ -24,7 +24,7 @@ from peers.table import put_into
 import niwaki
 from niwaki import _core
 from niwaki.network.plan import PlanStep
-from niwaki.progress import track
+from niwaki.runs.progress import track
 
 
 @dataclass(frozen=True)

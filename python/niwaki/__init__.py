@@ -9,7 +9,7 @@ from niwaki import configs, nn
 from niwaki._core import isa
 from niwaki._version import __version__
 from niwaki.budget import Target
-from niwaki.compress import compress
+from niwaki.compression.compress import compress
 from niwaki.configs import OptimizeConfig, PruneConfig, QuantizeConfig
 from niwaki.errors import NiwakiError
 from niwaki.network.compilation import compile, load, save

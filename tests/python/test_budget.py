@@ -139,7 +139,7 @@ def test_latency_takes_the_layers_whose_time_counts(x: torch.Tensor, monkeypatch
         return 5.0 + 10.0 * (1 - zeros["3"])
 
     monkeypatch.setattr(measure, "time_layer", of_layer)
-    monkeypatch.setattr("niwaki.pipeline.time_network", of_network)
+    monkeypatch.setattr("niwaki.compression.pipeline.time_network", of_network)
     _, report = niwaki.compress(make_net(), x, target=Target(latency=10.0, threads=2))
     rows = {row.name: row for row in report}
     assert report.network.milliseconds is not None and report.network.milliseconds <= 10.0
@@ -163,7 +163,7 @@ def test_the_cheapest_network_is_taken_where_estimates_find_none(
         return 5.0 + 1.0 * (1 - {step.name: step.zeros for step in network.plan}["3"])
 
     monkeypatch.setattr(measure, "time_layer", of_layer)
-    monkeypatch.setattr("niwaki.pipeline.time_network", of_network)
+    monkeypatch.setattr("niwaki.compression.pipeline.time_network", of_network)
     _, report = niwaki.compress(make_net(), x, target=Target(latency=5.1))
     assert report.network.milliseconds is not None and report.network.milliseconds <= 5.1
 

@@ -12,7 +12,7 @@ from torch import nn
 
 import niwaki
 from niwaki._compat import import_torchvision
-from niwaki.progress import track
+from niwaki.runs.progress import track
 
 
 def make_net() -> nn.Sequential:

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import niwaki
-from niwaki.plain import is_conv2d, is_linear, pads_same
+from niwaki.modules.plain import is_conv2d, is_linear, pads_same
 
 
 class Casting(nn.Linear):

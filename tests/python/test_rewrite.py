@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 import niwaki
+from niwaki.modules.plain import same_padding
 from niwaki.optimization.rewrite import rewrite_layers
-from niwaki.plain import same_padding
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")
 

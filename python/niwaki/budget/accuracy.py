@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from niwaki.modules import copy_model
+from niwaki.modules.copies import copy_model
 from niwaki.network.network import Network
 
 Evaluate = Callable[[nn.Module], float]

@@ -12,7 +12,6 @@ from torch import nn
 
 from niwaki._core import stored_weight
 from niwaki.budget.options import LayerOptions, Option, interpolated, layer_options
-from niwaki.checkpoint import Checkpoint
 from niwaki.layerwise.allocate import SHARES
 from niwaki.layerwise.rounding import round_to_grid
 from niwaki.layerwise.sensitivity import sensitivities
@@ -22,6 +21,7 @@ from niwaki.pruning.problem import Problem, units_of
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.grid import Grid
 from niwaki.quantization.inputs import Batch
+from niwaki.runs.checkpoint import Checkpoint
 
 Layer = nn.Conv2d | nn.Linear
 # The share at which the gain of rounding by second order over rounding to the nearest is measured.

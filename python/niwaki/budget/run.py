@@ -14,8 +14,9 @@ from niwaki.budget.options import Option
 from niwaki.budget.search import Candidate, Search
 from niwaki.budget.target import Target
 from niwaki.errors import NiwakiError
-from niwaki.modules import bake_parametrizations, copy_model, matches, named_layers
-from niwaki.plain import is_conv2d, is_linear
+from niwaki.modules.copies import bake_parametrizations, copy_model
+from niwaki.modules.names import matches, named_layers
+from niwaki.modules.plain import is_conv2d, is_linear
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.targets import find_targets
 from niwaki.quantization.config import QuantizeConfig

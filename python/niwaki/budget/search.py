@@ -17,12 +17,12 @@ from niwaki.budget.knapsack import choose
 from niwaki.budget.measure import Measurement
 from niwaki.budget.options import LayerOptions, Option
 from niwaki.budget.target import Target
-from niwaki.checkpoint import Checkpoint, digest_of
+from niwaki.compression.pipeline import Measured, Squeezed, build, measure_file, squeeze
 from niwaki.errors import NiwakiError
-from niwaki.pipeline import Measured, Squeezed, build, measure_file, squeeze
 from niwaki.pruning.config import PruneConfig
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.inputs import Batch
+from niwaki.runs.checkpoint import Checkpoint, digest_of
 
 # Networks that are built for one limit, and for an accuracy, at most.
 _BUILDS, _EVALUATIONS = 5, 6

@@ -14,7 +14,7 @@ import numpy as np
 
 from niwaki.network.noise import noise
 from niwaki.network.plan import Plan, PlanStep
-from niwaki.progress import track
+from niwaki.runs.progress import track
 
 STEP_FIELDS = ("name", "op", "scheme", "kernel", "zeros", "bytes", "reason")
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from niwaki.cli.console import UsageError
-from niwaki.progress import track
+from niwaki.runs.progress import track
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
 ARRAY_SUFFIXES = (".npz", ".npy", ".pt", ".pth", ".safetensors")

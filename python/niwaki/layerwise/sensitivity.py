@@ -11,9 +11,9 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from niwaki.capture import evaluating
-from niwaki.progress import track
 from niwaki.quantization.held_out import Cutter
 from niwaki.quantization.inputs import Batch
+from niwaki.runs.progress import track
 
 _log = logging.getLogger("niwaki")
 # Inputs of one backward pass: all activations of the network are alive in it.

@@ -19,8 +19,8 @@ from torch.utils import _pytree as pytree
 
 from niwaki.capture import capture, evaluating, shapes_of
 from niwaki.errors import NiwakiError, first_sentence
-from niwaki.progress import track
 from niwaki.quantization.inputs import Batch
+from niwaki.runs.progress import track
 
 # Values that are alive at a time, of both networks and all batches.
 MEMORY = 3 << 30

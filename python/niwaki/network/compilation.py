@@ -12,12 +12,12 @@ from niwaki import _core
 from niwaki._version import __version__
 from niwaki.capture import Captured, capture
 from niwaki.lower.program import NativeStage, build_program
-from niwaki.modules import check_module
+from niwaki.modules.checks import check_module
 from niwaki.network.image import ImageConfig
 from niwaki.network.network import Network, check_threads
 from niwaki.network.signature import SIGNATURE, saved_signature, signature_of
-from niwaki.observation import observe_values
 from niwaki.quantization import Ranges, ranges_of
+from niwaki.quantization.observation import observe_values
 
 
 def compile(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from niwaki.progress import track
+from niwaki.runs.progress import track
 
 # Steps of the descent, their size (of the logarithm of a scale), and how far a scale may go.
 _STEPS, _RATE, _FARTHEST = 120, 0.05, math.log(64.0)

@@ -11,8 +11,8 @@ from torch.fx import Node
 
 from niwaki.capture import capture, evaluating
 from niwaki.errors import NiwakiError
-from niwaki.modules import has_hooks, named_layers
-from niwaki.plain import is_conv2d, is_linear
+from niwaki.modules.names import named_layers
+from niwaki.modules.plain import has_hooks, is_conv2d, is_linear
 
 Layer = nn.Conv2d | nn.Linear
 

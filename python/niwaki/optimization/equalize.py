@@ -21,13 +21,14 @@ from niwaki.capture import capture, evaluating, shapes_of
 from niwaki.errors import NiwakiError
 from niwaki.layerwise.sensitivity import sensitivities
 from niwaki.layerwise.walk import first as first_inputs
-from niwaki.modules import check_model, check_skips, config_or_default, matches
+from niwaki.modules.checks import check_model, config_or_default
+from niwaki.modules.names import check_skips, matches
 from niwaki.optimization.balance import Side, balance
 from niwaki.optimization.plain_copy import plain_copy
 from niwaki.optimization.ties import Reader, Ties
-from niwaki.progress import track
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.inputs import Batch, batches, check_calibration
+from niwaki.runs.progress import track
 
 _log = logging.getLogger("niwaki")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from niwaki.modules import replace_module
+from niwaki.modules.copies import replace_module
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 Foldable = nn.Linear | nn.modules.conv._ConvNd

@@ -13,17 +13,15 @@ from torch import nn
 from niwaki.layerwise.moments import moments
 from niwaki.layerwise.timing import time_layer
 from niwaki.layerwise.walk import Visit, Walk
-from niwaki.modules import (
-    check_model,
-    check_patterns,
-    check_skips,
-    config_or_default,
-    has_hooks,
-    matches,
-    replace_module,
-)  # fmt: skip
+from niwaki.modules.checks import check_model, config_or_default
+from niwaki.modules.copies import replace_module
+from niwaki.modules.names import check_patterns, check_skips, matches
+from niwaki.modules.plain import (
+    has_hooks,  # fmt: skip
+    is_conv2d,
+    is_linear,
+)
 from niwaki.optimization.plain_copy import plain_copy
-from niwaki.plain import is_conv2d, is_linear
 from niwaki.quantization.inputs import batches, check_calibration
 
 _log = logging.getLogger("niwaki")

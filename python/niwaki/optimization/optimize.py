@@ -10,7 +10,9 @@ from typing import Any
 
 from torch import nn
 
-from niwaki.modules import bake_parametrizations, check_model, config_or_default, copy_model, has_hooks, replace_module
+from niwaki.modules.checks import check_model, config_or_default
+from niwaki.modules.copies import bake_parametrizations, copy_model, replace_module
+from niwaki.modules.plain import has_hooks
 from niwaki.optimization.dead import try_to_remove
 from niwaki.optimization.pairs import fold_batch_norms
 from niwaki.optimization.plain_copy import call_parts

@@ -12,11 +12,10 @@ from torch.fx import Node
 
 from niwaki.capture import capture, evaluating
 from niwaki.errors import NiwakiError, first_sentence
-from niwaki.modules import has_hooks
+from niwaki.modules.plain import has_hooks, is_conv2d, is_linear, pads_same
 from niwaki.optimization.fold import BatchNorm, Foldable, fold_batch_norm, outputs_of, what_remains
 from niwaki.optimization.rewrite.padding import SamePad2d
 from niwaki.optimization.rewrite.wrapper import is_plain
-from niwaki.plain import is_conv2d, is_linear, pads_same
 
 Pair = tuple[Foldable, BatchNorm]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from niwaki.modules import bake_parametrizations, copy_model
+from niwaki.modules.copies import bake_parametrizations, copy_model
 from niwaki.optimization.pairs import fold_batch_norms
 from niwaki.optimization.rewrite import rewrite_layers
 

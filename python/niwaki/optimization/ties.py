@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.fx import GraphModule, Node
 
-from niwaki.modules import has_hooks
-from niwaki.plain import is_conv2d, is_linear
+from niwaki.modules.plain import has_hooks, is_conv2d, is_linear
 
 Ids = NDArray[np.int64]
 Layer = nn.Conv2d | nn.Linear

@@ -16,15 +16,9 @@ from torch.utils import _pytree as pytree
 from niwaki.capture import capture
 from niwaki.errors import NiwakiError, first_sentence
 from niwaki.layerwise.walk import layer_of
-from niwaki.modules import (
-    bake_parametrizations,
-    check_finite,
-    check_model,
-    check_skips,
-    copy_model,
-    matches,
-    named_layers,
-)
+from niwaki.modules.checks import check_finite, check_model
+from niwaki.modules.copies import bake_parametrizations, copy_model
+from niwaki.modules.names import check_skips, matches, named_layers
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.criteria import Loss, taylor_scores
 from niwaki.pruning.groups import Group, choose_channels

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from niwaki.modules import check_patterns
+from niwaki.modules.names import check_patterns
 from niwaki.pruning.select import n_of_m
 
 Pattern = Literal["block4", "unstructured", "channels"] | str

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from niwaki.checkpoint import Checkpoint
-from niwaki.modules import bake_parametrizations, check_model, copy_model, named_layers
-from niwaki.progress import track
+from niwaki.modules.checks import check_model
+from niwaki.modules.copies import bake_parametrizations, copy_model
+from niwaki.modules.names import named_layers
 from niwaki.pruning.channels import prune_channels
 from niwaki.pruning.config import PruneConfig, check_sparsity
 from niwaki.pruning.criteria import Loss, taylor_scores
@@ -22,6 +22,8 @@ from niwaki.pruning.second_order import Finish, Pruned, prune_layers
 from niwaki.pruning.select import choose, expand, n_of_m, scores_of
 from niwaki.pruning.targets import Layer, find_targets, leave
 from niwaki.quantization.inputs import Batch, batches, check_calibration
+from niwaki.runs.checkpoint import Checkpoint
+from niwaki.runs.progress import track
 
 _log = logging.getLogger("niwaki")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from niwaki.modules import RECURRENT, matches
+from niwaki.modules.names import RECURRENT, matches
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.select import BLOCK, expand, keep_largest, scores_of
 

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from niwaki.checkpoint import Checkpoint
 from niwaki.layerwise.allocate import allocate
 from niwaki.layerwise.sensitivity import sensitivities
 from niwaki.layerwise.solve import Quadratic
@@ -18,6 +17,7 @@ from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.problem import Layer, Problem, units_of
 from niwaki.pruning.select import n_of_m
 from niwaki.quantization.inputs import Batch
+from niwaki.runs.checkpoint import Checkpoint
 
 
 class Finish(Protocol):

@@ -7,8 +7,9 @@ from collections import Counter
 
 from torch import nn
 
-from niwaki.modules import check_finite, check_skips, matches, named_layers
-from niwaki.plain import is_conv2d, is_linear
+from niwaki.modules.checks import check_finite
+from niwaki.modules.names import check_skips, matches, named_layers
+from niwaki.modules.plain import is_conv2d, is_linear
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.mask import find_mask, masked_first
 from niwaki.pruning.select import BLOCK, n_of_m

@@ -16,12 +16,12 @@ from niwaki.capture import evaluating
 from niwaki.lower.nodes import data_inputs
 from niwaki.lower.types import Types
 from niwaki.nn.layers import Conv2d
-from niwaki.progress import track
 from niwaki.quantization.arithmetic import Float, FloatRun
 from niwaki.quantization.held_out import Cutter
 from niwaki.quantization.inputs import Batch
 from niwaki.quantization.programs import Layer, Program
 from niwaki.quantization.simulate import RoundedRun
+from niwaki.runs.progress import track
 
 # Inputs that means are taken over, and bytes of values that may be alive at a time.
 _INPUTS = 256

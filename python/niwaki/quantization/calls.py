@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 
 from niwaki.capture import evaluating
 from niwaki.errors import first_sentence
-from niwaki.modules import named_layers, named_tables
+from niwaki.modules.names import named_layers, named_tables
 from niwaki.quantization.inputs import Batch
 
 _CLOSE = 1e-6  # two answers of the same arithmetic

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from niwaki.modules import check_patterns, matches
+from niwaki.modules.names import check_patterns, matches
 from niwaki.quantization.codebook import CodebookKind
 from niwaki.quantization.weights import WeightRange
 

@@ -9,7 +9,7 @@ from niwaki.layerwise.levels import Levels, Uniform
 from niwaki.layerwise.rounding import round_to_grid
 from niwaki.layerwise.solve import Quadratic
 from niwaki.layerwise.walk import Visit
-from niwaki.modules import matches
+from niwaki.modules.names import matches
 from niwaki.quantization.codebook import kmeans, power_of_two
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.weights import weight_scales

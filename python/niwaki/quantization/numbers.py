@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from niwaki.lower.nodes import label, origin
-from niwaki.modules import replace_module
+from niwaki.modules.copies import replace_module
 from niwaki.nn.layers import Conv2d, Linear
 from niwaki.quantization.arithmetic import Float
 from niwaki.quantization.bias import Kept, correct_biases

@@ -12,28 +12,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from niwaki.checkpoint import Checkpoint, Folder
 from niwaki.errors import NiwakiError
 from niwaki.layerwise.walk import first as first_inputs
-from niwaki.modules import (
-    RECURRENT,
-    check_finite,
-    check_model,
-    check_names,
-    config_or_default,
-    has_hooks,
-    matches,
-    named_layers,
-    named_tables,
-    replace_module,
-)  # fmt: skip
+from niwaki.modules.checks import check_finite, check_model, config_or_default
+from niwaki.modules.copies import replace_module
+from niwaki.modules.names import RECURRENT, check_names, matches, named_layers, named_tables
+from niwaki.modules.plain import (
+    has_hooks,  # fmt: skip
+    is_conv2d,
+    is_linear,
+)
 from niwaki.nn.embedding import Embedding
 from niwaki.nn.layers import Conv2d, Linear
 from niwaki.nn.recurrent import quantized_recurrent
 from niwaki.optimization.equalize import EQUALIZED, equalize_with
 from niwaki.optimization.plain_copy import plain_copy
-from niwaki.plain import is_conv2d, is_linear
-from niwaki.progress import track
 from niwaki.quantization.calls import layers_called
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.held_out import Cutter
@@ -41,6 +34,8 @@ from niwaki.quantization.inputs import Batch, batches, check_calibration
 from niwaki.quantization.numbers import find_numbers, layers_of
 from niwaki.quantization.rounding import round_layers
 from niwaki.quantization.weights import check_reduction
+from niwaki.runs.checkpoint import Checkpoint, Folder
+from niwaki.runs.progress import track
 
 FloatLayer = nn.Conv2d | nn.Linear
 _SKIPPED = "skipped by name"

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import nn
 
-from niwaki.checkpoint import Checkpoint
 from niwaki.layerwise.moments import moments
 from niwaki.layerwise.solve import quadratic
 from niwaki.layerwise.walk import Visit, Walk
@@ -15,6 +14,7 @@ from niwaki.quantization.affine import SMALLEST_SCALE
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.grid import Grid
 from niwaki.quantization.inputs import Batch
+from niwaki.runs.checkpoint import Checkpoint
 
 Layer = nn.Conv2d | nn.Linear
 

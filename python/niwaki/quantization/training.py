@@ -11,20 +11,14 @@ from torch.nn.utils import parametrize
 
 from niwaki.errors import NiwakiError
 from niwaki.layerwise.levels import Uniform
-from niwaki.modules import (
-    check_model,
-    config_or_default,
-    copy_model,
-    keep_frozen,
-    named_layers,
-    replace_module,
-)  # fmt: skip
+from niwaki.modules.checks import check_model, config_or_default
+from niwaki.modules.copies import copy_model, keep_frozen, replace_module
+from niwaki.modules.names import named_layers  # fmt: skip
 from niwaki.nn.layers import Conv2d, Linear
 from niwaki.optimization.equalize import equalization_calls, equalize_with
 from niwaki.optimization.fold import BatchNorm, fold_shift, what_remains
 from niwaki.optimization.optimize import OptimizeConfig, optimize
 from niwaki.optimization.pairs import find_pairs
-from niwaki.progress import track
 from niwaki.pruning.mask import set_mask
 from niwaki.quantization.bias import Kept
 from niwaki.quantization.calibrate import Calibration
@@ -36,6 +30,7 @@ from niwaki.quantization.inputs import batches, check_calibration
 from niwaki.quantization.numbers import Calibrated, few_calls, with_floats
 from niwaki.quantization.quantize import quantize, swap_layers
 from niwaki.quantization.ranges import Ranges, attach_ranges
+from niwaki.runs.progress import track
 
 _QUANTIZER = "input_quantizer"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from niwaki.budget.target import Target
-from niwaki.modules import check_names
+from niwaki.modules.names import check_names
 from niwaki.optimization.optimize import OptimizeConfig
 from niwaki.optimization.plain_copy import plain_copy
 from niwaki.pruning.config import PruneConfig

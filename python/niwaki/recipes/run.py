@@ -15,11 +15,11 @@ import torch
 from torch import nn
 
 from niwaki.budget.accuracy import Accuracy
-from niwaki.checkpoint import Checkpoint, Folder
-from niwaki.modules import check_model, named_layers
+from niwaki.compression.pipeline import Squeezed
+from niwaki.modules.checks import check_model
+from niwaki.modules.names import named_layers
 from niwaki.optimization.equalize import equalization_calls, equalize_with
 from niwaki.optimization.optimize import optimize
-from niwaki.pipeline import Squeezed
 from niwaki.quantization.held_out import Cutter, HeldOut
 from niwaki.quantization.inputs import Batch, batches, check_calibration
 from niwaki.recipes.load import load_recipe
@@ -27,6 +27,7 @@ from niwaki.recipes.recipe import Recipe
 from niwaki.report import Report
 from niwaki.report.make import report_of
 from niwaki.report.measures import Sample
+from niwaki.runs.checkpoint import Checkpoint, Folder
 from niwaki.training.joint import JointTraining
 from niwaki.training.loop import distillation, train
 

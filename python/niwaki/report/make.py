@@ -13,10 +13,10 @@ from niwaki.budget.accuracy import Accuracy
 from niwaki.budget.run import Outcome
 from niwaki.budget.search import Candidate
 from niwaki.budget.target import Target
+from niwaki.compression.pipeline import Squeezed, build, measure_file
 from niwaki.nn.embedding import Embedding
 from niwaki.nn.layers import Conv2d, Linear
 from niwaki.nn.recurrent import Recurrent
-from niwaki.pipeline import Squeezed, build, measure_file
 from niwaki.quantization.weights import relative_error
 from niwaki.report.measures import Measures, Sample, histogram, measure
 from niwaki.report.report import Report

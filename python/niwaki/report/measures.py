@@ -13,9 +13,9 @@ from torch.fx import Node
 from torch.utils import _pytree as pytree
 
 from niwaki.capture import evaluating
+from niwaki.compression.pipeline import Built
 from niwaki.layerwise.sensitivity import sensitivities
 from niwaki.nn.layers import Conv2d, Linear
-from niwaki.pipeline import Built
 from niwaki.quantization.held_out import Cutter, HeldOut
 from niwaki.quantization.inputs import Batch
 from niwaki.quantization.programs import Layer

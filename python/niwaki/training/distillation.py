@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from niwaki.modules import copy_model
+from niwaki.modules.copies import copy_model
 
 LabelLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 

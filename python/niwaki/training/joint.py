@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from niwaki.modules import check_model, keep_frozen
+from niwaki.modules.checks import check_model
+from niwaki.modules.copies import keep_frozen
 from niwaki.optimization.equalize import equalization_calls, equalize_with
 from niwaki.optimization.optimize import OptimizeConfig, optimize
 from niwaki.pruning.config import PruneConfig

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from niwaki.checkpoint import save_state
-from niwaki.progress import track
+from niwaki.runs.checkpoint import save_state
+from niwaki.runs.progress import track
 from niwaki.training.config import FinetuneConfig
 from niwaki.training.distillation import DistillationLoss
 from niwaki.training.joint import JointTraining, Phase

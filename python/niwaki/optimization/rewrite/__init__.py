@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from torch import nn
 
-from niwaki.modules import has_hooks, replace_module
+from niwaki.modules.copies import replace_module
+from niwaki.modules.plain import has_hooks
 from niwaki.optimization.rewrite import along_time, attention, padding, rows, transposed, weights
 
 __all__ = ["rewrite_layers"]

@@ -7,7 +7,7 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
-from niwaki.plain import pads_same, same_padding
+from niwaki.modules.plain import pads_same, same_padding
 
 
 class SamePad2d(nn.Module):

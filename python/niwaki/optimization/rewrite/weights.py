@@ -6,8 +6,8 @@ from collections import OrderedDict
 
 from torch import nn
 
+from niwaki.modules.plain import is_conv2d, made_parameters, pads_same
 from niwaki.optimization.rewrite.padding import SamePad2d
-from niwaki.plain import is_conv2d, made_parameters, pads_same
 
 
 def rewritten(module: nn.Module) -> nn.Module | None:

@@ -17,6 +17,11 @@ _LINEAR = ("input", "weight", "bias")
 _ANY = math.inf  # number of calls
 
 
+def has_hooks(module: nn.Module) -> bool:
+    """Whether the module does something besides its forward."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
+
+
 def is_conv2d(module: nn.Module) -> bool:
     """A Conv2d, or a subclass that computes the same."""
     if not isinstance(module, nn.Conv2d):

@@ -12,12 +12,12 @@ from torch import nn
 from niwaki.budget.accuracy import Accuracy
 from niwaki.budget.run import compress_to
 from niwaki.budget.target import Target
-from niwaki.checkpoint import Folder, check_folder
-from niwaki.modules import check_model, check_names
+from niwaki.compression.pipeline import squeeze
+from niwaki.modules.checks import check_model
+from niwaki.modules.names import check_names
 from niwaki.optimization.equalize import equalization_calls, equalize_with
 from niwaki.optimization.optimize import OptimizeConfig
 from niwaki.optimization.optimize import optimize as run_optimize
-from niwaki.pipeline import squeeze
 from niwaki.pruning.config import PruneConfig, check_sparsity
 from niwaki.pruning.select import n_of_m
 from niwaki.quantization.config import QuantizeConfig
@@ -28,6 +28,7 @@ from niwaki.recipes.run import run_recipe
 from niwaki.report import Report
 from niwaki.report.make import report_of, report_of_target
 from niwaki.report.measures import Sample
+from niwaki.runs.checkpoint import Folder, check_folder
 
 _PRUNE = ("pattern", "scope", "importance")
 _QUANTIZE = (

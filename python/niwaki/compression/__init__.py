@@ -1,0 +1,1 @@
+"""niwaki.compress: what it takes, and the steps that it does."""

@@ -1,0 +1,68 @@
+"""The layers of a network by their names, and the patterns that options name them with."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from torch import nn
+
+RECURRENT = (nn.LSTM, nn.GRU, nn.RNN)
+
+
+def named_layers(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d | nn.Linear]]:
+    """Every convolution and linear layer once, in the order of `named_modules`; a network that is one layer is ''."""
+    for name, module in model.named_modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            yield name, module
+
+
+def named_tables(model: nn.Module) -> Iterator[tuple[str, nn.Embedding]]:
+    """Every embedding once, but for those that change their table while they run."""
+    for name, module in model.named_modules():
+        own = isinstance(module, nn.Embedding) and type(module).forward is nn.Embedding.forward
+        if own and module.max_norm is None:
+            yield name, module
+
+
+def matches(name: str, patterns: tuple[str, ...]) -> bool:
+    """Whether a layer's name matches one of the patterns ('fc', 'layer1.*', '*.downsample.*')."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def check_patterns(value: Any, field: str) -> tuple[str, ...]:
+    """A tuple of name patterns from what a config was given."""
+    if isinstance(value, str):
+        raise TypeError(
+            f"{field} must be a tuple of layer names or patterns, not a string; write {field}=('{value}',)."
+        )
+    try:
+        patterns = tuple(value)
+    except TypeError:
+        patterns = (value,)
+    if not all(isinstance(pattern, str) for pattern in patterns):
+        raise TypeError(f"{field} must be a tuple of layer names or patterns such as ('fc', 'layer1.*').")
+    return patterns
+
+
+def check_skips(model: nn.Module, patterns: tuple[str, ...], what: str) -> None:
+    """Raises ValueError for a pattern that matches no layer: most likely a slip; names are given that are close."""
+    check_names(model, {"skip": patterns}, f"niwaki.{what}")
+
+
+def check_names(model: nn.Module, patterns: Mapping[str, Iterable[str]], where: str) -> None:
+    """As `check_skips`, for the patterns of several options; `dynamic` is about linear layers alone."""
+    names = [name for name, _ in named_layers(model)]
+    names += [name for name, module in model.named_modules() if isinstance(module, (*RECURRENT, nn.Embedding))]
+    linear = [name for name, layer in named_layers(model) if isinstance(layer, nn.Linear)]
+    for option, listed in patterns.items():
+        known, kind = (linear, "linear layer") if option == "dynamic" else (names, "convolution or linear layer")
+        for pattern in listed:
+            if not any(fnmatchcase(name, pattern) for name in known):
+                close = difflib.get_close_matches(pattern, known, cutoff=0.5) or known[:3]
+                raise ValueError(
+                    f"{where}: {option} pattern '{pattern}' matches no {kind}; "
+                    f"close names are {', '.join(repr(name) for name in close) or '(there are none)'}."
+                )

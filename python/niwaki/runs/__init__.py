@@ -1,0 +1,1 @@
+"""What runs of hours need: checkpoints to go on from, progress bars."""
