@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 import niwaki
+from niwaki.modules.layer import named_layers
+from niwaki.nn.layers import quantized_layers
 from niwaki.quantization.arithmetic import FloatRun
 from niwaki.quantization.bias import Kept
 from niwaki.quantization.inputs import Batch
-from niwaki.quantization.numbers import layers_of
 from niwaki.quantization.programs import Programs
 from niwaki.quantization.ranges import ranges_of
 from niwaki.quantization.simulate import RoundedRun, types_of
@@ -189,7 +190,7 @@ def test_a_run_step_by_step_is_the_run() -> None:
     batch = Batch(0, (x,), {})
     program = Programs(small).find(batch)
     assert program is not None
-    floats = dict(zip(layers_of(small), [part for part in net if hasattr(part, "weight")], strict=True))
+    floats = dict(zip(quantized_layers(small), [layer for _, layer in named_layers(net)], strict=True))
     run = FloatRun(program, floats)  # type: ignore[arg-type]
     run.begin(batch)
     for node in program.module.graph.nodes:

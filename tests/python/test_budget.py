@@ -18,6 +18,7 @@ from niwaki.budget import measure
 from niwaki.budget.knapsack import choose
 from niwaki.budget.options import Option, interpolated
 from niwaki.layerwise.timing import time_layer
+from niwaki.modules.layer import Conv2dLayer, Layer, LinearLayer
 
 
 def make_net() -> nn.Sequential:
@@ -169,11 +170,16 @@ def test_the_cheapest_network_is_taken_where_estimates_find_none(
 
 
 @pytest.mark.parametrize(
-    "layer", [nn.Conv2d(8, 12, 3, stride=2, padding=1), nn.Linear(8, 4), nn.Conv2d(8, 8, 3, groups=8)]
+    ("layer", "shape"),
+    [
+        (Conv2dLayer(nn.Conv2d(8, 12, 3, stride=2, padding=1)), (4, 8, 9, 9)),
+        (Conv2dLayer(nn.Conv2d(8, 8, 3, groups=8)), (4, 8, 9, 9)),
+        (LinearLayer(nn.Linear(8, 4)), (4, 8)),
+        (LinearLayer(nn.Linear(8, 4)), (4, 5, 8)),
+    ],
 )
-def test_a_layer_is_timed_in_the_engine(layer: nn.Conv2d | nn.Linear) -> None:
+def test_a_layer_is_timed_in_the_engine(layer: Layer, shape: tuple[int, ...]) -> None:
     weight = np.random.default_rng(0).integers(-9, 9, tuple(layer.weight.shape)).astype(np.int8)
-    shape = (4, 8) if isinstance(layer, nn.Linear) else (4, 8, 9, 9)
     milliseconds = time_layer(layer, weight, shape, 1)
     assert milliseconds is not None and milliseconds > 0
 

@@ -13,12 +13,13 @@ from torch.nn import functional as F
 
 import niwaki
 from niwaki.lower.quantized import QParams
+from niwaki.modules.layer import named_layers
+from niwaki.nn.layers import quantized_layers
 from niwaki.quantization import ranges_of
 from niwaki.quantization.choice import choose_kinds, ranges_of_kinds
 from niwaki.quantization.costs import estimate, roundings
 from niwaki.quantization.errors import Check
 from niwaki.quantization.inputs import Batch
-from niwaki.quantization.numbers import layers_of
 from niwaki.quantization.observers import MinMaxObserver, Observer
 from niwaki.quantization.programs import Programs
 from niwaki.quantization.simulate import RoundedRun, measured_nodes, rounded, rounded_rows, types_of
@@ -179,7 +180,7 @@ def test_each_value_has_the_range_that_costs_least() -> None:
     batch = Batch(0, (x,), {})
     program = Programs(small).find(batch)
     assert program is not None
-    floats = dict(zip(layers_of(small), (net[0], net[2]), strict=True))
+    floats = dict(zip(quantized_layers(small), [layer for _, layer in named_layers(net)], strict=True))
     check = Check(program, floats, [batch])  # type: ignore[arg-type]
     first = next(iter(ranges_of(small).values))
     observers: dict[str, Observer] = {first: Offers(-1, 1, 0.1)}
@@ -207,8 +208,7 @@ def test_estimated_costs_are_the_measured_ones() -> None:
     batch = Batch(0, (torch.randn(64, 3, 8, 8),), {})
     program = Programs(small).find(batch)
     assert program is not None
-    parts = [part for part in net if hasattr(part, "weight")]
-    floats = dict(zip(layers_of(small), parts, strict=True))
+    floats = dict(zip(quantized_layers(small), [layer for _, layer in named_layers(net)], strict=True))
     ranges = ranges_of(small)
     types = types_of(program, ranges)
     check = Check(program, floats, [batch])  # type: ignore[arg-type]

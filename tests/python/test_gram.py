@@ -10,6 +10,7 @@ from torch import nn
 import niwaki
 from niwaki.layerwise.gram import Dense, LowRank
 from niwaki.layerwise.moments import moments
+from niwaki.modules.layer import Conv2dLayer, LinearLayer
 
 
 def test_both_kinds_of_covariances_are_one_matrix() -> None:
@@ -49,7 +50,7 @@ def test_both_kinds_of_covariances_are_one_matrix() -> None:
 
 
 def test_few_samples_are_kept_and_give_what_their_covariance_gives(monkeypatch: pytest.MonkeyPatch) -> None:
-    layer = nn.Conv2d(128, 4, 3)
+    layer = Conv2dLayer(nn.Conv2d(128, 4, 3))
     inputs, references = ([torch.randn(n, 128, 5, 5) for n in (20, 11)] for _ in range(2))
     found = moments(layer, inputs, references, centered=True)
     monkeypatch.setattr("niwaki.layerwise.moments._NARROW", 10**6)
@@ -64,7 +65,7 @@ def test_few_samples_are_kept_and_give_what_their_covariance_gives(monkeypatch: 
 
 def test_a_layer_too_wide_for_a_matrix_takes_fewer_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("niwaki.layerwise.moments._WIDEST", 1500)
-    layer, inputs = nn.Linear(2000, 8), torch.randn(6000, 2000)
+    layer, inputs = LinearLayer(nn.Linear(2000, 8)), torch.randn(6000, 2000)
     found = moments(layer, [inputs], [inputs], centered=True)
     assert isinstance(found.covariance, LowRank) and found.covariance.samples.shape == (1, 2000, 500)
 

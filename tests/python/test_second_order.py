@@ -17,11 +17,12 @@ import niwaki
 from niwaki.layerwise.allocate import SHARES, allocate
 from niwaki.layerwise.gram import Dense, Gram, LowRank
 from niwaki.layerwise.levels import Uniform
-from niwaki.layerwise.moments import columns, moments
+from niwaki.layerwise.moments import moments
 from niwaki.layerwise.rounding import round_to_grid
 from niwaki.layerwise.sensitivity import sensitivities
 from niwaki.layerwise.solve import MaskSearch, Quadratic, quadratic, solve
 from niwaki.layerwise.walk import Walk
+from niwaki.modules.layer import Conv2dLayer, LinearLayer
 from niwaki.pruning.mask import find_mask
 from niwaki.pruning.problem import Problem
 from niwaki.pruning.prune import prune_with_reasons
@@ -46,25 +47,11 @@ def form_of(weight: torch.Tensor, x: torch.Tensor, kind: type[Gram] = Dense) -> 
 KINDS = pytest.mark.parametrize("kind", [Dense, LowRank])
 
 
-@pytest.mark.filterwarnings("ignore:Using padding='same'")
-@pytest.mark.parametrize("layer", [
-    nn.Linear(6, 5), nn.Conv2d(4, 6, 3, stride=2, padding=1), nn.Conv2d(4, 6, (3, 2), dilation=2, groups=2, bias=False),
-    nn.Conv2d(4, 4, (2, 3), padding="same"), nn.Conv2d(2, 4, 3, padding=1, padding_mode="reflect"),
-])  # fmt: skip
-def test_columns_are_what_the_weights_meet(layer: nn.Conv2d | nn.Linear) -> None:
-    x = torch.randn(3, 6) if isinstance(layer, nn.Linear) else torch.randn(3, layer.in_channels, 7, 8)
-    groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
-    y = layer.weight.reshape(groups, len(layer.weight) // groups, -1) @ columns(layer, x)
-    wanted = layer(x) if layer.bias is None else layer(x) - layer.bias.reshape(-1, *[1] * (x.dim() - 2))
-    wanted = wanted.reshape(3, groups, len(layer.weight) // groups, -1).permute(1, 2, 0, 3).flatten(2)
-    assert torch.allclose(y, wanted, atol=1e-5)
-
-
 def test_moments_are_means_and_covariances_over_batches() -> None:
-    layer = nn.Conv2d(4, 4, 3, padding=1)
+    layer = Conv2dLayer(nn.Conv2d(4, 4, 3, padding=1))
     inputs, references = ([torch.randn(n, 4, 6, 5) for n in (2, 3)] for _ in range(2))
     found = moments(layer, inputs, references, centered=True)
-    x, r = (torch.cat([columns(layer, part) for part in parts], 2)[0].double() for parts in (inputs, references))
+    x, r = (torch.cat([layer.columns(part) for part in parts], 2)[0].double() for parts in (inputs, references))
     n = x.shape[1]
     xc, rc = x - x.mean(1, keepdim=True), r - r.mean(1, keepdim=True)
     rows = torch.eye(36)[None]
@@ -78,7 +65,7 @@ def test_moments_are_means_and_covariances_over_batches() -> None:
 
 @pytest.mark.parametrize("centered", [True, False])
 def test_moments_of_inputs_that_vary_little_around_large_means(centered: bool) -> None:
-    layer = nn.Linear(8, 4)
+    layer = LinearLayer(nn.Linear(8, 4))
     x = [300 + 0.05 * torch.randn(500, 8) for _ in range(3)]
     r = [-200 + 0.05 * torch.randn(500, 8) for _ in range(3)]
     found = moments(layer, x, r, centered=centered)
@@ -204,11 +191,13 @@ def test_walk_takes_as_many_batches_as_fit() -> None:
 
 def test_sensitivity_is_the_squared_jacobian_of_centered_logits() -> None:
     net = nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 3))
-    found = sensitivities(net, list(net), [Batch(0, (torch.randn(4000, 5),), {})], inputs=4000)
+    found = sensitivities(
+        net, [LinearLayer(net[0]), LinearLayer(net[1])], [Batch(0, (torch.randn(4000, 5),), {})], inputs=4000
+    )
     assert found is not None
     jacobian = net[1].weight - net[1].weight.mean(0)
-    assert torch.allclose(found[id(net[0])], jacobian.square().sum(0), rtol=0.1)
-    assert torch.allclose(found[id(net[1])], torch.full((3,), 2 / 3), rtol=0.1)
+    assert torch.allclose(found[LinearLayer(net[0])], jacobian.square().sum(0), rtol=0.1)
+    assert torch.allclose(found[LinearLayer(net[1])], torch.full((3,), 2 / 3), rtol=0.1)
 
 
 def test_sensitivity_hangs_little_on_the_choice_of_inputs() -> None:
@@ -217,8 +206,8 @@ def test_sensitivity_hangs_little_on_the_choice_of_inputs() -> None:
     net = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 10))
     with torch.no_grad():
         net[2].weight.mul_(40)
-    found = [sensitivities(net, [net[0]], [Batch(0, (torch.randn(256, 16),), {})]) for _ in range(4)]
-    values = torch.stack([value[id(net[0])] for value in found if value is not None])
+    found = [sensitivities(net, [LinearLayer(net[0])], [Batch(0, (torch.randn(256, 16),), {})]) for _ in range(4)]
+    values = torch.stack([value[LinearLayer(net[0])] for value in found if value is not None])
     values /= values.mean(1, keepdim=True)
     # Of 256 inputs half have a unit switched on: its share varies by one part in eleven.
     assert (values.std(0) / values.mean(0)).mean() < 0.15

@@ -23,7 +23,6 @@ from niwaki.quantization.grid import Grid
 from niwaki.quantization.inputs import Batch
 from niwaki.runs.checkpoint import Checkpoint
 
-Layer = nn.Conv2d | nn.Linear
 # The share at which the gain of rounding by second order over rounding to the nearest is measured.
 _SAMPLE = 0.5
 _BIAS_AND_SCALE = 8  # bytes of an output channel in a file
@@ -94,7 +93,7 @@ class Measurement:
         prunable = seen.name in self._prunable
         # What a pattern does not fit keeps the zeros that it has.
         pattern = self._pattern if prunable else "unstructured"
-        problem = Problem(seen, pattern, self._importance.get(id(seen.layer)), quick=True)
+        problem = Problem(seen, pattern, self._importance.get(seen.layer), quick=True)
         units = units_of(seen.layer, pattern)
         floor = problem.zeros() / max(1, units)
         # What is zero already stays zero: those are the shares to begin with.

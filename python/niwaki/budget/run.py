@@ -15,8 +15,8 @@ from niwaki.budget.search import Candidate, Search
 from niwaki.budget.target import Target
 from niwaki.errors import NiwakiError
 from niwaki.modules.copies import bake_parametrizations, copy_model
-from niwaki.modules.names import matches, named_layers
-from niwaki.modules.plain import is_conv2d, is_linear
+from niwaki.modules.layer import named_layers
+from niwaki.modules.names import matches
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.targets import find_targets
 from niwaki.quantization.config import QuantizeConfig
@@ -118,11 +118,7 @@ def compress_to(
 
 
 def _quantizable(model: nn.Module, quantize: QuantizeConfig) -> set[str]:
-    return {
-        name
-        for name, layer in named_layers(model)
-        if (is_conv2d(layer) or is_linear(layer)) and not matches(name, quantize.skip)
-    }
+    return {name for name, layer in named_layers(model) if layer.is_plain() and not matches(name, quantize.skip)}
 
 
 def _put_back(first: Candidate, last: Candidate) -> dict[str, str]:

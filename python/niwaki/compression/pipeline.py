@@ -14,6 +14,7 @@ from torch import nn
 
 from niwaki.capture import capture
 from niwaki.errors import NiwakiError
+from niwaki.modules.layer import Layer
 from niwaki.network.compilation import compile_captured
 from niwaki.network.network import Network
 from niwaki.pruning.config import PruneConfig
@@ -42,7 +43,7 @@ class Squeezed:
     """
 
     module: nn.Module
-    floats: dict[str, nn.Conv2d | nn.Linear]
+    floats: dict[str, Layer]
     reasons: dict[str, str] = field(default_factory=dict)
     values: dict[str, float] = field(default_factory=dict)
 

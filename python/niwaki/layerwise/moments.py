@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
-from torch.nn import functional as F
 
 from niwaki.layerwise.gram import Apply, Cross, Dense, Gram, LowRank
+from niwaki.modules.layer import Layer
 
 # Columns of inputs that a layer's covariance is made of. More change it little and cost as much as running the layer.
 SAMPLES = 1 << 16
@@ -46,39 +45,8 @@ class Moments:
         return (was - now).reshape(-1)
 
 
-def columns(layer: nn.Conv2d | nn.Linear, x: torch.Tensor, chosen: torch.Tensor | None = None) -> torch.Tensor:
-    """What the layer's weights are multiplied with: [groups, K, columns].
-
-    `chosen` are the positions to take: of each image, for a convolution; of all rows, for a linear layer.
-    """
-    if isinstance(layer, nn.Linear):
-        rows = x.reshape(-1, x.shape[-1])
-        return (rows if chosen is None else rows[chosen]).T[None]
-    x = x if x.dim() == 4 else x.unsqueeze(0)
-    x = _padded(layer, x)
-    unfolded = F.unfold(x, layer.kernel_size, layer.dilation, 0, layer.stride)
-    if chosen is not None:
-        unfolded = unfolded[:, :, chosen]
-    images, depth, _ = unfolded.shape
-    return unfolded.reshape(images, layer.groups, depth // layer.groups, -1).permute(1, 2, 0, 3).flatten(2)
-
-
-def _padded(layer: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
-    if isinstance(layer.padding, str):
-        if layer.padding == "valid":
-            return x
-        ends = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
-        # An odd pixel goes below and to the right, as in torch.
-        border = [ends[1] // 2, ends[1] - ends[1] // 2, ends[0] // 2, ends[0] - ends[0] // 2]
-    else:
-        border = [layer.padding[1], layer.padding[1], layer.padding[0], layer.padding[0]]
-    if not any(border):
-        return x
-    return F.pad(x, border, mode="constant" if layer.padding_mode == "zeros" else layer.padding_mode)
-
-
 def moments(
-    layer: nn.Conv2d | nn.Linear,
+    layer: Layer,
     inputs: Sequence[torch.Tensor],
     references: Sequence[torch.Tensor],
     *,
@@ -95,7 +63,6 @@ def moments(
         samples: how many columns to use at most, about.
         seed: of the choice of positions.
     """
-    groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
     size = layer.weight[0].numel()
     same = all(a is b for a, b in zip(inputs, references, strict=True))
     generator = torch.Generator().manual_seed(seed)
@@ -104,15 +71,15 @@ def moments(
         samples = min(samples, size // _FEW)
     share = min(1.0, samples / max(1, total))
     few = size >= _NARROW and _FEW * min(total, samples) <= size
-    sums = _Samples(same) if few else _Sums(groups, size, same)
+    sums = _Samples(same) if few else _Sums(layer.groups, size, same)
     for x, r in zip(inputs, references, strict=True):
-        for now, before in zip(_parts(layer, x), _parts(layer, r), strict=True):
+        for now, before in zip(layer.parts(x, _CHUNK), layer.parts(r, _CHUNK), strict=True):
             chosen = None
             if share < 1:
-                places = _places(layer, now)
+                places = layer.places(now)
                 chosen = torch.randperm(places, generator=generator)[: max(1, round(share * places))]
-            found = columns(layer, now, chosen)
-            sums.add(found, found if same else columns(layer, before, chosen))
+            found = layer.columns(now, chosen)
+            sums.add(found, found if same else layer.columns(before, chosen))
     return sums.moments(centered)
 
 
@@ -182,7 +149,7 @@ def _scaled(samples: torch.Tensor, centered: bool) -> tuple[torch.Tensor, torch.
     return samples / max(1, samples.shape[2]) ** 0.5, mean
 
 
-def deficiency(layer: nn.Conv2d | nn.Linear, inputs: Sequence[torch.Tensor], covariance: Gram) -> str:
+def deficiency(layer: Layer, inputs: Sequence[torch.Tensor], covariance: Gram) -> str:
     """That a covariance [G, K, K] of a layer's inputs is singular, and why; empty where nothing says that it is."""
     diagonal = covariance.diagonal()
     still = int((diagonal <= 1e-10 * diagonal.mean().clamp_min(1e-30)).sum())
@@ -194,10 +161,9 @@ def deficiency(layer: nn.Conv2d | nn.Linear, inputs: Sequence[torch.Tensor], cov
     return ""
 
 
-def _total(layer: nn.Conv2d | nn.Linear, inputs: Sequence[torch.Tensor]) -> int:
+def _total(layer: Layer, inputs: Sequence[torch.Tensor]) -> int:
     """Columns that the inputs of all batches make."""
-    image = isinstance(layer, nn.Conv2d)
-    return sum(_places(layer, x) * (x.shape[0] if x.dim() == 4 and image else 1) for x in inputs)
+    return sum(layer.images(x) * layer.places(x) for x in inputs)
 
 
 def _moved(
@@ -215,23 +181,3 @@ def _moved(
         return second.sub_((mean[:, :, None] * other_mean[:, None, :]).float())
     whole = (mean + shift)[:, :, None] * (other_mean + other_shift)[:, None, :]
     return second.add_((whole - mean[:, :, None] * other_mean[:, None, :]).float())
-
-
-def _places(layer: nn.Conv2d | nn.Linear, x: torch.Tensor) -> int:
-    """Output pixels of an image, or rows of a linear layer."""
-    if isinstance(layer, nn.Linear):
-        return x.numel() // x.shape[-1]
-    padded = _padded(layer, x[:1] if x.dim() == 4 else x)
-    sizes = zip(padded.shape[-2:], layer.kernel_size, layer.dilation, layer.stride, strict=True)
-    height, width = ((size - d * (k - 1) - 1) // step + 1 for size, k, d, step in sizes)
-    return height * width
-
-
-def _parts(layer: nn.Conv2d | nn.Linear, x: torch.Tensor) -> Sequence[torch.Tensor]:
-    """Images in numbers whose unfolded values are not too many at once."""
-    if isinstance(layer, nn.Linear) or x.dim() != 4:
-        return (x,)
-    taps = layer.kernel_size[0] * layer.kernel_size[1]
-    size = max(1, x[0].numel() * taps // (layer.stride[0] * layer.stride[1]))
-    parts: Sequence[torch.Tensor] = x.split(max(1, _CHUNK // size))
-    return parts

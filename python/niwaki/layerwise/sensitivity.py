@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from niwaki.capture import evaluating
+from niwaki.modules.layer import Layer
 from niwaki.quantization.held_out import Cutter
 from niwaki.quantization.inputs import Batch
 from niwaki.runs.progress import track
@@ -18,8 +19,6 @@ from niwaki.runs.progress import track
 _log = logging.getLogger("niwaki")
 # Inputs of one backward pass: all activations of the network are alive in it.
 _AT_ONCE = 16
-
-Layer = nn.Conv2d | nn.Linear
 
 
 def sensitivities(
@@ -30,7 +29,7 @@ def sensitivities(
     inputs: int = 256,
     seed: int = 0,
     progress: bool = False,
-) -> dict[int, torch.Tensor] | None:
+) -> dict[Layer, torch.Tensor] | None:
     """How far an error at each output channel of a layer moves the network's output: the squared Jacobian.
 
     The squared change of the network's output is, on average over random errors, this times the squared error of the
@@ -49,18 +48,20 @@ def sensitivities(
         progress: shows a progress bar, if stderr is a terminal.
 
     Returns:
-        By id of the layer, float32 [O], the mean over inputs; layers whose gradients are not finite are left out, and
+        float32 [O] of each layer, the mean over inputs; layers whose gradients are not finite are left out, and
         the logger 'niwaki' says so. None where the network has no gradient.
     """
     generator = torch.Generator().manual_seed(seed)
-    sums = {id(layer): torch.zeros(len(layer.weight), dtype=torch.float64) for layer in layers}
+    sums = {layer: torch.zeros(len(layer.weight), dtype=torch.float64) for layer in layers}
     count = 0
 
-    def watch(layer: nn.Module, _: Any, output: Any) -> None:
+    def watch(layer: Layer, output: Any) -> None:
         if isinstance(output, torch.Tensor) and output.requires_grad:
-            output.register_hook(lambda gradient: _add(sums[id(layer)], layer, gradient))
+            output.register_hook(lambda gradient: _add(sums[layer], layer, gradient))
 
-    hooks = [layer.register_forward_hook(watch) for layer in layers]
+    hooks = [
+        layer.module.register_forward_hook(lambda _, __, output, layer=layer: watch(layer, output)) for layer in layers
+    ]
     try:
         with evaluating(model), torch.enable_grad():
             for layer in layers:
@@ -77,16 +78,16 @@ def sensitivities(
     finally:
         for hook in hooks:
             hook.remove()
-    names = {id(module): name for name, module in model.named_modules()}
+    names = {module: name for name, module in model.named_modules()}
     found = {}
     for layer in layers:
-        value = (sums[id(layer)] / max(1, count)).float()
+        value = (sums[layer] / max(1, count)).float()
         if bool(torch.isfinite(value).all()):
-            found[id(layer)] = value
+            found[layer] = value
         else:
             _log.warning(
                 "layer '%s': its gradient is NaN or infinite, so the energy of its outputs is used instead",
-                names.get(id(layer), ""),
+                names.get(layer.module, ""),
             )
     return found
 
@@ -103,8 +104,8 @@ def _some(model: nn.Module, batches: Iterable[Batch], inputs: int) -> Iterator[B
             count += piece.inputs
 
 
-def _add(total: torch.Tensor, layer: nn.Module, gradient: torch.Tensor) -> None:
-    channel = gradient.dim() - (1 if isinstance(layer, nn.Linear) else 3)
+def _add(total: torch.Tensor, layer: Layer, gradient: torch.Tensor) -> None:
+    channel = layer.axis(gradient.dim())
     others = [dim for dim in range(gradient.dim()) if dim != channel]
     total += gradient.detach().double().square().sum(others)
 

@@ -6,9 +6,9 @@ import statistics
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from niwaki import _core
+from niwaki.modules.layer import Layer
 
 # Calls of a layer: the median of this many, after a few that are not counted.
 _CALLS, _WARM = 15, 3
@@ -16,17 +16,12 @@ _CALLS, _WARM = 15, 3
 Geometry = tuple[object, ...]
 
 
-def geometry(layer: nn.Conv2d | nn.Linear, shape: tuple[int, ...]) -> Geometry:
+def geometry(layer: Layer, shape: tuple[int, ...]) -> Geometry:
     """What a layer's time depends on, besides its zeros: equal layers are timed once."""
-    if isinstance(layer, nn.Conv2d):
-        border = layer.padding if isinstance(layer.padding, str) else tuple(layer.padding)
-        return ("conv2d", tuple(layer.weight.shape), layer.stride, border, layer.dilation, layer.groups, shape[1:])
-    return ("linear", tuple(layer.weight.shape), shape[1:])
+    return (layer.op, tuple(layer.weight.shape), str(layer.attributes()), shape[1:])
 
 
-def time_layer(
-    layer: nn.Conv2d | nn.Linear, weight: NDArray[np.int8], shape: tuple[int, ...], threads: int
-) -> float | None:
+def time_layer(layer: Layer, weight: NDArray[np.int8], shape: tuple[int, ...], threads: int) -> float | None:
     """Milliseconds of one call with one input.
 
     Args:
@@ -38,17 +33,16 @@ def time_layer(
     Returns:
         None for a layer that the engine cannot run alone.
     """
-    graph = _graph(layer, weight, shape)
-    if graph is None:
+    size = layer.one(shape)
+    if size is None:
         return None
-    image = isinstance(layer, nn.Conv2d)
-    size = (1, *shape[1:]) if image else (int(np.prod(shape[1:-1])) or 1, shape[-1])
+    graph = _graph(layer, weight, size)
     x = np.random.default_rng(0).standard_normal(size, dtype=np.float32)
     model = _core.Model(graph, threads=threads)
     session = _core.Session(model, threads)
     (out,) = session.output_shapes([size])
     y = np.empty(out, np.float32)
-    position = next(i for i, step in enumerate(model.steps()) if step["op"] in ("conv2d", "linear"))
+    position = next(i for i, step in enumerate(model.steps()) if step["op"] == layer.op)
     times = []
     for call in range(_WARM + _CALLS):
         session.run([(x.ctypes.data, x.shape)], [y.ctypes.data])
@@ -57,7 +51,7 @@ def time_layer(
     return statistics.median(times)
 
 
-def _graph(layer: nn.Conv2d | nn.Linear, weight: NDArray[np.int8], shape: tuple[int, ...]) -> _core.Graph | None:
+def _graph(layer: Layer, weight: NDArray[np.int8], shape: tuple[int, ...]) -> _core.Graph:
     graph = _core.Graph()
     outputs = len(weight)
     tensors: dict[str, NDArray[np.generic]] = {
@@ -65,32 +59,11 @@ def _graph(layer: nn.Conv2d | nn.Linear, weight: NDArray[np.int8], shape: tuple[
         "weight_scale": np.full(outputs, 0.01, np.float32),
         "bias": np.zeros(outputs, np.int32),
     }
-    if isinstance(layer, nn.Linear):
-        source = graph.add_input("x", "float32", [graph.add_size("rows"), shape[-1]])
-        attributes: dict[str, int | list[int]] = {}
-    else:
-        if len(shape) != 4:
-            return None
-        sizes = [graph.add_size(name, hint=shape[axis]) for name, axis in (("batch", 0), ("height", 2), ("width", 3))]
-        source = graph.add_input("x", "float32", [sizes[0], shape[1], *sizes[1:]])
-        attributes = {
-            "stride": list(layer.stride), "padding": _padding(layer), "dilation": list(layer.dilation),
-            "groups": layer.groups,
-        }  # fmt: skip
+    channels = layer.axis(len(shape))
+    dims = [n if axis == channels else graph.add_size(f"size{axis}", hint=n) for axis, n in enumerate(shape)]
+    source = graph.add_input("x", "float32", dims)
     (x,) = graph.add_node("quantize", "x", [source], {}, {}, [(0.02, 128)])
-    op = "linear" if isinstance(layer, nn.Linear) else "conv2d"
-    (y,) = graph.add_node(op, "layer", [x], attributes, tensors, [(0.02, 128)])
+    (y,) = graph.add_node(layer.op, "layer", [x], layer.attributes(), tensors, [(0.02, 128)])
     (y,) = graph.add_node("dequantize", "y", [y], {}, {})
     graph.add_output(y, "y")
     return graph
-
-
-def _padding(layer: nn.Conv2d) -> list[int]:
-    """Top, left, bottom, right."""
-    if layer.padding == "valid":
-        return [0, 0, 0, 0]
-    if layer.padding == "same":
-        ends = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
-        return [ends[0] // 2, ends[1] // 2, ends[0] - ends[0] // 2, ends[1] - ends[1] // 2]
-    rows, columns = (int(border) for border in layer.padding)
-    return [rows, columns, rows, columns]

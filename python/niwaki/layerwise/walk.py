@@ -19,15 +19,12 @@ from torch.utils import _pytree as pytree
 
 from niwaki.capture import capture, evaluating, shapes_of
 from niwaki.errors import NiwakiError, first_sentence
+from niwaki.modules.layer import LAYER_CALLS, Layer, layer_of, named_layers
 from niwaki.quantization.inputs import Batch
 from niwaki.runs.progress import track
 
 # Values that are alive at a time, of both networks and all batches.
 MEMORY = 3 << 30
-
-_CONV = (torch.ops.aten.conv2d.default, torch.ops.aten.conv2d.padding)
-_LINEAR = torch.ops.aten.linear.default
-_LAYERS = (*_CONV, _LINEAR)
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Visit:
     """
 
     name: str
-    layer: nn.Conv2d | nn.Linear
+    layer: Layer
     inputs: Sequence[torch.Tensor]
     references: Sequence[torch.Tensor]
     weight: torch.Tensor
@@ -93,11 +90,11 @@ class Walk:
             self._programs[key] = program
         return self._programs[key]
 
-    def layers(self) -> list[nn.Conv2d | nn.Linear]:
+    def layers(self) -> list[Layer]:
         """The layers that the network calls, once each, in order."""
         modules = dict(self._model.named_modules(remove_duplicate=False))
-        called = [layer_of(node, modules) for node in self._graphs[0].graph.nodes]
-        return list({id(found[1]): found[1] for found in called if found is not None}.values())
+        called = [layer_called(node, modules) for node in self._graphs[0].graph.nodes]
+        return list(dict.fromkeys(found[1] for found in called if found is not None))
 
     def run(
         self, visit: Callable[[Visit], None], *, reference: bool = True, what: str = "", progress: bool = False
@@ -111,24 +108,25 @@ class Walk:
             progress: shows one, if stderr is a terminal.
         """
         modules = dict(self._model.named_modules(remove_duplicate=False))
-        originals = _originals(modules)
+        originals = _originals(self._model)
         nodes = [list(program.graph.nodes) for program in self._graphs]
         last = _last_uses(nodes[0])
         now: list[dict[str, Any]] = [{} for _ in self.batches]
         before: list[dict[str, Any]] = [{} for _ in self.batches] if reference else now
-        seen: set[int] = set()
+        seen: set[Layer] = set()
         with evaluating(self._model):
             later = self._later_calls(modules)
             for step, node in enumerate(track(nodes[0], what, progress)):
-                layer = layer_of(node, modules)
-                if layer is not None and id(layer[1]) not in seen:
-                    seen.add(id(layer[1]))
-                    weight, bias = originals[id(layer[1])]
+                called = layer_called(node, modules)
+                if called is not None and called[1] not in seen:
+                    name, layer = called
+                    seen.add(layer)
                     source = _source(node)
-                    more = later.get(id(layer[1]), [])
+                    more = later.get(layer, [])
                     inputs = [*(values[source] for values in now), *more]
                     references = [*(values[source] for values in before), *more] if reference else inputs
-                    visit(Visit(layer[0], layer[1], inputs, references, weight, bias))
+                    weight, bias = originals[id(layer.weight)], originals.get(id(layer.bias))
+                    visit(Visit(name, layer, inputs, references, weight, bias))
                 for index, batch in enumerate(self.batches):
                     here = nodes[index][step]
                     now[index][here.name] = self._value(here, index, now[index], batch, None)
@@ -138,25 +136,25 @@ class Walk:
                         now[index].pop(name, None)
                         before[index].pop(name, None)
 
-    def _later_calls(self, modules: Mapping[str, nn.Module]) -> dict[int, list[torch.Tensor]]:
+    def _later_calls(self, modules: Mapping[str, nn.Module]) -> dict[Layer, list[torch.Tensor]]:
         """The inputs of layers from their second calls on, of all batches, by the layer. Runs where there are any."""
         nodes = list(self._graphs[0].graph.nodes)
-        called = [None if layer is None else id(layer[1]) for layer in (layer_of(node, modules) for node in nodes)]
+        called = [None if found is None else found[1] for found in (layer_called(node, modules) for node in nodes)]
         later = {node.name for i, node in enumerate(nodes) if called[i] is not None and called[i] in called[:i]}
-        found: dict[int, list[torch.Tensor]] = {}
+        inputs: dict[Layer, list[torch.Tensor]] = {}
         last = _last_uses(nodes)
         for index, batch in enumerate(self.batches if later else ()):
             values: dict[str, Any] = {}
-            for key, node in zip(called, self._graphs[index].graph.nodes, strict=True):
-                if node.name in later and key is not None:
-                    found.setdefault(key, []).append(values[_source(node)].clone())
+            for layer, node in zip(called, self._graphs[index].graph.nodes, strict=True):
+                if node.name in later and layer is not None:
+                    inputs.setdefault(layer, []).append(values[_source(node)].clone())
                 values[node.name] = self._value(node, index, values, batch, None)
                 for name in last.get(node.name, ()):
                     values.pop(name, None)
-        return found
+        return inputs
 
     def _value(
-        self, node: Node, index: int, values: dict[str, Any], batch: Batch, originals: dict[int, Any] | None
+        self, node: Node, index: int, values: dict[str, Any], batch: Batch, originals: dict[int, torch.Tensor] | None
     ) -> Any:
         if node.op == "placeholder":
             copied = batch.copy()
@@ -194,30 +192,22 @@ def _source(node: Node) -> str:
     return node.args[0].name
 
 
-def layer_of(node: Node, modules: Mapping[str, nn.Module]) -> tuple[str, nn.Conv2d | nn.Linear] | None:
+def layer_called(node: Node, modules: Mapping[str, nn.Module]) -> tuple[str, Layer] | None:
     """The layer that a node calls: one whose weight is a parameter of a convolution or linear layer."""
-    if node.op != "call_function" or node.target not in _LAYERS or len(node.args) < 2:
+    if node.op != "call_function" or node.target not in LAYER_CALLS or len(node.args) < 2:
         return None
     weight = node.args[1]
     if not isinstance(weight, Node) or weight.op != "get_attr" or not isinstance(node.args[0], Node):
         return None
     path, _, what = str(weight.target).rpartition(".")
-    module = modules.get(path)
-    return (path, module) if what == "weight" and isinstance(module, (nn.Conv2d, nn.Linear)) else None
+    layer = layer_of(modules[path]) if what == "weight" and path in modules else None
+    return None if layer is None else (path, layer)
 
 
-def _originals(modules: Mapping[str, nn.Module]) -> dict[int, Any]:
-    """Copies of weights and biases: by layer as (weight, bias), by parameter as the tensor."""
-    found: dict[int, Any] = {}
-    for module in modules.values():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
-            copies = []
-            for parameter in (module.weight, module.bias):
-                copies.append(None if parameter is None else parameter.detach().clone())
-                if parameter is not None:
-                    found[id(parameter)] = copies[-1]
-            found[id(module)] = tuple(copies)
-    return found
+def _originals(model: nn.Module) -> dict[int, torch.Tensor]:
+    """Copies of the layers' weights and biases, by id."""
+    parameters = [part for _, layer in named_layers(model) for part in (layer.weight, layer.bias) if part is not None]
+    return {id(part): part.detach().clone() for part in parameters}
 
 
 def _last_uses(nodes: Sequence[Node]) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""The layers of a network by their names, and the patterns that options name them with."""
+"""The patterns that options name layers with, and the names that they may match."""
 
 from __future__ import annotations
 
@@ -9,14 +9,9 @@ from typing import Any
 
 from torch import nn
 
+from niwaki.modules.layer import named_layers
+
 RECURRENT = (nn.LSTM, nn.GRU, nn.RNN)
-
-
-def named_layers(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d | nn.Linear]]:
-    """Every convolution and linear layer once, in the order of `named_modules`; a network that is one layer is ''."""
-    for name, module in model.named_modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
-            yield name, module
 
 
 def named_tables(model: nn.Module) -> Iterator[tuple[str, nn.Embedding]]:
@@ -56,7 +51,7 @@ def check_names(model: nn.Module, patterns: Mapping[str, Iterable[str]], where: 
     """As `check_skips`, for the patterns of several options; `dynamic` is about linear layers alone."""
     names = [name for name, _ in named_layers(model)]
     names += [name for name, module in model.named_modules() if isinstance(module, (*RECURRENT, nn.Embedding))]
-    linear = [name for name, layer in named_layers(model) if isinstance(layer, nn.Linear)]
+    linear = [name for name, layer in named_layers(model) if layer.may_be_dynamic]
     for option, listed in patterns.items():
         known, kind = (linear, "linear layer") if option == "dynamic" else (names, "convolution or linear layer")
         for pattern in listed:

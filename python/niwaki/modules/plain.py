@@ -103,7 +103,7 @@ def is_linear(module: nn.Module) -> bool:
     return given is not None and given["input"] is x and _own(module, given)
 
 
-def _own(module: nn.Conv2d | nn.Linear, given: Mapping[str, Any]) -> bool:
+def _own(module: nn.Module, given: Mapping[str, Any]) -> bool:
     return given.get("weight") is module.weight and given.get("bias") is module.bias
 
 
@@ -157,7 +157,7 @@ class _Recorder(TorchFunctionMode):
 
 
 def _last_call(
-    module: nn.Conv2d | nn.Linear,
+    module: nn.Module,
     function: Callable[..., torch.Tensor],
     names: tuple[str, ...],
     x: torch.Tensor,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
 
+from niwaki.modules.layer import Layer
 from niwaki.nn.ops import conv2d, dynamic_linear, linear
 from niwaki.quantization.affine import qparams
 from niwaki.quantization.weights import WeightRange, check_reduction, quantize_weight
@@ -21,9 +22,19 @@ def _pair(value: Size, name: str, lowest: int) -> tuple[int, int]:
     return pair
 
 
-class _Quantized(nn.Module):
-    """Buffers of a quantized layer, and how they follow from a float layer."""
+class QuantizedLayer(nn.Module):
+    """Buffers of a quantized layer, and how they follow from a float layer.
 
+    Attributes:
+        spatial: how many dimensions of a value come after its channels.
+        may_be_dynamic: whether `dynamic` may be set.
+        dynamic: each row of the inputs is rounded with the range that it has; input_scale and input_zero_point are not
+            used then.
+    """
+
+    spatial: ClassVar[int]
+    may_be_dynamic: ClassVar[bool] = False
+    dynamic: bool = False
     weight: torch.Tensor
     weight_scale: torch.Tensor
     bias: torch.Tensor | None
@@ -100,7 +111,7 @@ class _Quantized(nn.Module):
             )
 
 
-class Conv2d(_Quantized):
+class Conv2d(QuantizedLayer):
     """A quantized two-dimensional convolution, run by a native kernel.
 
     Weights are int8 with a scale per output channel; the input is quantized to uint8 with one scale. Padding is with
@@ -116,6 +127,8 @@ class Conv2d(_Quantized):
     Raises:
         ValueError: the settings do not fit together.
     """
+
+    spatial = 2
 
     def __init__(
         self,
@@ -157,6 +170,14 @@ class Conv2d(_Quantized):
         return (rows, columns, rows, columns)
 
     @classmethod
+    def like(cls, module: nn.Conv2d) -> Conv2d:
+        """A fresh layer of the settings of torch's, with padding_mode 'zeros'."""
+        return cls(
+            module.in_channels, module.out_channels, module.kernel_size, module.stride, module.padding,  # type: ignore[arg-type]
+            module.dilation, module.groups, module.bias is not None,  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    @classmethod
     def from_float(
         cls,
         module: nn.Conv2d,
@@ -182,10 +203,7 @@ class Conv2d(_Quantized):
         cls._check_float(module, nn.Conv2d, name)
         if module.padding_mode != "zeros":
             raise ValueError(f"Layer '{name}': padding_mode '{module.padding_mode}' is not supported; only 'zeros' is.")
-        layer = cls(
-            module.in_channels, module.out_channels, module.kernel_size, module.stride, module.padding,  # type: ignore[arg-type]
-            module.dilation, module.groups, module.bias is not None,  # type: ignore[arg-type]
-        )  # fmt: skip
+        layer = cls.like(module)
         layer.name = name
         layer.set_from_float(
             module.weight, module.bias, input_range, per_channel=per_channel, weight_range=weight_range, bits=bits
@@ -213,7 +231,7 @@ class Conv2d(_Quantized):
         return text if self.bias is not None else f"{text}, bias=False"
 
 
-class Linear(_Quantized):
+class Linear(QuantizedLayer):
     """A quantized linear layer, run by a native kernel.
 
     Args:
@@ -226,11 +244,19 @@ class Linear(_Quantized):
         float32 [..., in_features] to float32 [..., out_features].
     """
 
+    spatial = 0
+    may_be_dynamic = True
+
     def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dynamic: bool = False) -> None:
         if in_features < 1 or out_features < 1:
             raise ValueError(f"in_features and out_features must be at least 1, not {in_features} and {out_features}.")
         super().__init__((out_features, in_features), bias)
         self.in_features, self.out_features, self.dynamic = in_features, out_features, dynamic
+
+    @classmethod
+    def like(cls, module: nn.Linear) -> Linear:
+        """A fresh layer of the settings of torch's."""
+        return cls(module.in_features, module.out_features, module.bias is not None)
 
     @classmethod
     def from_float(
@@ -246,8 +272,8 @@ class Linear(_Quantized):
     ) -> Linear:
         """Quantizes a torch.nn.Linear, which is not changed. Arguments and errors as in Conv2d.from_float."""
         cls._check_float(module, nn.Linear, name)
-        layer = cls(module.in_features, module.out_features, module.bias is not None, dynamic=dynamic)
-        layer.name = name
+        layer = cls.like(module)
+        layer.name, layer.dynamic = name, dynamic
         layer.set_from_float(
             module.weight, module.bias, input_range, per_channel=per_channel, weight_range=weight_range, bits=bits
         )
@@ -267,3 +293,15 @@ class Linear(_Quantized):
     def extra_repr(self) -> str:
         text = f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
         return f"{text}, dynamic=True" if self.dynamic else text
+
+
+def like(layer: Layer) -> QuantizedLayer:
+    """A fresh layer that stands for one of torch's; it has zero weights until `set_from_float`."""
+    kinds: dict[str, Any] = {"conv2d": Conv2d, "linear": Linear}
+    new: QuantizedLayer = kinds[layer.op].like(layer.module)
+    return new
+
+
+def quantized_layers(model: nn.Module) -> list[QuantizedLayer]:
+    """The quantized convolutions and linear layers in a network."""
+    return [part for part in model.modules() if isinstance(part, QuantizedLayer)]

@@ -11,12 +11,9 @@ from torch.fx import Node
 
 from niwaki.capture import capture, evaluating
 from niwaki.errors import NiwakiError
-from niwaki.modules.names import named_layers
-from niwaki.modules.plain import has_hooks, is_conv2d, is_linear
+from niwaki.modules.layer import LAYER_CALLS, Layer, layer_of, named_layers
+from niwaki.modules.plain import has_hooks
 
-Layer = nn.Conv2d | nn.Linear
-
-_LAYERS = (torch.ops.aten.conv2d.default, torch.ops.aten.conv2d.padding, torch.ops.aten.linear.default)
 # Functions of one value, channel by channel, position by position: a constant channel stays one.
 _POINTWISE = (
     torch.ops.aten.relu.default, torch.ops.aten.relu_.default, torch.ops.aten.hardtanh.default,
@@ -50,7 +47,7 @@ def remove_dead_channels(model: nn.Module, args: tuple[Any, ...], kwargs: Mappin
         for name, layer, chain, reader in _pairs(model, args, kwargs):
             constants = _constants(layer, chain)
             dead = ~layer.weight.flatten(1).any(1)
-            if isinstance(reader, nn.Conv2d) and _pads(reader):
+            if reader.pads:
                 dead &= constants == 0
             dead = _in_fours(dead)
             if bool(dead.any()):
@@ -66,22 +63,21 @@ def _pairs(
     program = capture(model, args, kwargs, free=False).exported
     names = program.graph_signature.inputs_to_parameters
     modules = dict(model.named_modules(remove_duplicate=False))
-    weights = [node.args[1] for node in program.graph.nodes if node.target in _LAYERS]
+    weights = [node.args[1] for node in program.graph.nodes if node.target in LAYER_CALLS]
 
     def owner(node: Node) -> tuple[str, Layer] | None:
         weight = node.args[1]
         if not isinstance(weight, Node) or weight.name not in names or weights.count(weight) != 1:
             return None
         path, _, what = names[weight.name].rpartition(".")
-        module = modules.get(path)
-        if what != "weight" or not isinstance(module, (nn.Conv2d, nn.Linear)) or has_hooks(module):
+        layer = layer_of(modules[path]) if what == "weight" and path in modules else None
+        if layer is None or layer.groups > 1 or has_hooks(layer.module) or len(weight.users) != 1:
             return None
-        plain = (is_conv2d(module) and getattr(module, "groups", 1) == 1) or is_linear(module)
-        return (path, module) if plain and len(weight.users) == 1 else None
+        return (path, layer) if layer.is_plain() else None
 
     found = []
     for node in program.graph.nodes:
-        if node.target not in _LAYERS or (first := owner(node)) is None:
+        if node.target not in LAYER_CALLS or (first := owner(node)) is None:
             continue
         chain: list[Node] = []
         last = node
@@ -89,11 +85,11 @@ def _pairs(
             last = next(iter(last.users))
             chain.append(last)
         users = list(last.users)
-        if len(users) != 1 or users[0].target not in _LAYERS or users[0].args[0] is not last:
+        if len(users) != 1 or users[0].target not in LAYER_CALLS or users[0].args[0] is not last:
             continue
         second = owner(users[0])
         # A linear layer reads the channels of a linear layer, a convolution those of a convolution.
-        if second is not None and isinstance(second[1], type(first[1])) and second[1] is not first[1]:
+        if second is not None and type(second[1]) is type(first[1]) and second[1] != first[1]:
             found.append((first[0], first[1], chain, second[1]))
     return found
 
@@ -118,27 +114,16 @@ def _in_fours(dead: torch.Tensor) -> torch.Tensor:
     return dead.index_fill(0, spared, False)
 
 
-def _pads(layer: nn.Conv2d) -> bool:
-    if isinstance(layer.padding, str):
-        return layer.padding == "same" and any(size > 1 for size in layer.kernel_size)
-    return any(layer.padding)
-
-
 def _cut(layer: Layer, reader: Layer, dead: torch.Tensor, constants: torch.Tensor) -> None:
     alive = ~dead
     gone = reader.weight[:, dead].double()
     shift = (gone.flatten(2).sum(2) if gone.dim() > 2 else gone) @ constants[dead].double()
     if reader.bias is not None:
-        reader.bias = nn.Parameter((reader.bias.double() + shift).float(), reader.bias.requires_grad)
+        reader.module.bias = nn.Parameter((reader.bias.double() + shift).float(), reader.bias.requires_grad)
     elif bool(shift.any()):
-        reader.bias = nn.Parameter(shift.float(), reader.weight.requires_grad)
-    layer.weight = nn.Parameter(layer.weight[alive].clone(), layer.weight.requires_grad)
-    if layer.bias is not None:
-        layer.bias = nn.Parameter(layer.bias[alive].clone(), layer.bias.requires_grad)
-    reader.weight = nn.Parameter(reader.weight[:, alive].clone(), reader.weight.requires_grad)
-    count = int(alive.sum())
-    for part, field in ((layer, "out"), (reader, "in")):
-        setattr(part, f"{field}_channels" if isinstance(part, nn.Conv2d) else f"{field}_features", count)
+        reader.module.bias = nn.Parameter(shift.float(), reader.weight.requires_grad)
+    layer.cut(outputs=alive)
+    reader.cut(inputs=alive)
 
 
 def try_to_remove(model: nn.Module, args: tuple[Any, ...] | None, kwargs: Mapping[str, Any] | None) -> dict[str, int]:

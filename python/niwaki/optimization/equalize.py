@@ -105,7 +105,7 @@ def equalize_with(model: nn.Module, calls: list[Batch], config: QuantizeConfig, 
         return copied
     free, caps = _bounds(ties, seen)
     rounded = [reader for reader in readers if not matches(reader.name, config.skip)]
-    sides = [_side(ties, reader, seen, counts.get(id(reader.layer)), config) for reader in rounded]
+    sides = [_side(ties, reader, seen, counts.get(reader.layer), config) for reader in rounded]
     scales, share = balance(sides, free, caps, progress=progress)
     _log.info("equalize: rounding is expected to cost %.3g of what it did; %d channels are scaled", share,
               int((scales != 1).sum()))  # fmt: skip
@@ -164,9 +164,8 @@ def _bounds(ties: Ties, seen: _Seen) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _side(ties: Ties, reader: Reader, seen: _Seen, counts: torch.Tensor | None, config: QuantizeConfig) -> Side:
     layer = reader.layer
-    groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
-    outputs = len(layer.weight)
-    weight = layer.weight.detach().reshape(groups, outputs // groups, layer.weight.shape[1], -1)
+    groups, outputs = layer.groups, len(layer.weight)
+    weight = layer.by_input(layer.weight.detach())
     if counts is None:
         # Without a gradient, errors count by their share of the layer's outputs, about.
         power = weight.square().sum((1, 3)) * seen.mean_square(reader.source).reshape(groups, -1)
@@ -199,11 +198,8 @@ def _apply(ties: Ties, scales: torch.Tensor) -> None:
             layer = reader.layer
             s = scales[torch.from_numpy(ties.roots(reader.inputs))].double()
             t = scales[torch.from_numpy(ties.roots(reader.outputs))].double()
-            groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
-            kernel = layer.weight.shape[2:]
-            rest = [1] * len(kernel)
-            weight = layer.weight.double().reshape(groups, len(t) // groups, layer.weight.shape[1], *kernel)
-            weight = weight / s.reshape(groups, 1, -1, *rest) * t.reshape(groups, -1, 1, *rest)
+            weight = layer.by_input(layer.weight.double())
+            weight = weight / s.reshape(layer.groups, 1, -1, 1) * t.reshape(layer.groups, -1, 1, 1)
             layer.weight.copy_(weight.reshape(layer.weight.shape).float())
             if layer.bias is not None:
                 layer.bias.copy_((layer.bias.double() * t).float())

@@ -15,17 +15,13 @@ from niwaki.layerwise.timing import time_layer
 from niwaki.layerwise.walk import Visit, Walk
 from niwaki.modules.checks import check_model, config_or_default
 from niwaki.modules.copies import replace_module
+from niwaki.modules.layer import Layer
 from niwaki.modules.names import check_patterns, check_skips, matches
-from niwaki.modules.plain import (
-    has_hooks,  # fmt: skip
-    is_conv2d,
-    is_linear,
-)
+from niwaki.modules.plain import has_hooks
 from niwaki.optimization.plain_copy import plain_copy
 from niwaki.quantization.inputs import batches, check_calibration
 
 _log = logging.getLogger("niwaki")
-Layer = nn.Conv2d | nn.Linear
 # Two layers have to be so much faster than one: measurements waver.
 _GAIN = 0.9
 
@@ -80,7 +76,7 @@ def factorize(
     config = config_or_default(config, FactorizeConfig, "factorize")
     check_skips(model, config.skip, "factorize")
     copied = plain_copy(model)
-    found: list[tuple[Layer, nn.Sequential]] = []
+    found: list[tuple[Layer, tuple[Layer, Layer]]] = []
 
     def visit(seen: Visit) -> None:
         layer = seen.layer
@@ -94,19 +90,15 @@ def factorize(
         walk = Walk(copied, batches(check_calibration(calibration), None, copied))
         walk.run(visit, reference=False, what="factorizing", progress=progress)
     for layer, pair in found:
-        copied = replace_module(copied, layer, pair)
+        copied = replace_module(copied, layer.module, nn.Sequential(*(part.module for part in pair)).eval())
     return copied
 
 
 def _fits(layer: Layer) -> bool:
-    if has_hooks(layer) or layer.weight.numel() == 0:
-        return False
-    if isinstance(layer, nn.Linear):
-        return is_linear(layer)
-    return is_conv2d(layer) and layer.kernel_size == (1, 1) and layer.groups == 1 and layer.padding in (0, (0, 0))
+    return layer.pointwise and layer.is_plain() and layer.weight.numel() > 0 and not has_hooks(layer.module)
 
 
-def _split(seen: Visit, error: float) -> nn.Sequential | None:
+def _split(seen: Visit, error: float) -> tuple[Layer, Layer] | None:
     """Two layers of the least rank that keeps the error; None where they hold no less than one."""
     layer = seen.layer
     weight = seen.weight.flatten(1).double()
@@ -123,41 +115,25 @@ def _split(seen: Visit, error: float) -> nn.Sequential | None:
         return None
     basis = directions[:, len(values) - rank :]
     first, second = (basis.T @ weight).float(), basis.float()
-    bias = None
-    if seen.bias is not None:
-        bias = seen.bias + ((weight - basis @ (basis.T @ weight)) @ known.mean[0].double()).float()
-    return _pair(layer, first, second, bias)
-
-
-def _pair(layer: Layer, first: torch.Tensor, second: torch.Tensor, bias: torch.Tensor | None) -> nn.Sequential:
-    rank, inputs = first.shape
-    outputs, biased = len(second), bias is not None
-    one: Layer
-    other: Layer
-    if isinstance(layer, nn.Linear):
-        one, other = nn.Linear(inputs, rank, bias=False), nn.Linear(rank, outputs, bias=biased)
-    else:
-        # The stride comes first: positions that are left out need no second layer.
-        stride = (layer.stride[0], layer.stride[1])
-        one, other = nn.Conv2d(inputs, rank, 1, stride, bias=False), nn.Conv2d(rank, outputs, 1, bias=biased)
+    one, other = layer.in_two(rank)
     one.weight.copy_(first.reshape(one.weight.shape))
     other.weight.copy_(second.reshape(other.weight.shape))
-    if bias is not None and other.bias is not None:
-        other.bias.copy_(bias)
-    return nn.Sequential(one, other).eval()
+    if seen.bias is not None and other.bias is not None:
+        other.bias.copy_(seen.bias + ((weight - basis @ (basis.T @ weight)) @ known.mean[0].double()).float())
+    return one, other
 
 
-def _faster(seen: Visit, pair: nn.Sequential, threads: int) -> bool:
+def _faster(seen: Visit, pair: tuple[Layer, Layer], threads: int) -> bool:
     shape = tuple(seen.inputs[0].shape)
     one = _milliseconds(seen.layer, shape, threads)
     with torch.no_grad():
-        between = tuple(pair[0](seen.inputs[0][:1]).shape)
+        between = tuple(pair[0].module(seen.inputs[0][:1]).shape)
     two = [_milliseconds(part, at, threads) for part, at in zip(pair, (shape, (shape[0], *between[1:])), strict=True)]
     if one is None or any(part is None for part in two):
         return False
     total = sum(part for part in two if part is not None)
     better = total < _GAIN * one
-    rank = between[1 if isinstance(seen.layer, nn.Conv2d) else -1]
+    rank = len(pair[0].weight)
     _log.info(
         "factorize: layer '%s', rank %d of %d: %.3f ms in two, %.3f ms in one: %s",
         seen.name, rank, min(seen.weight.shape[:2]), total, one, "two" if better else "stays one",
@@ -165,8 +141,7 @@ def _faster(seen: Visit, pair: nn.Sequential, threads: int) -> bool:
     return better
 
 
-def _milliseconds(layer: nn.Module, shape: tuple[int, ...], threads: int) -> float | None:
-    assert isinstance(layer, (nn.Conv2d, nn.Linear))
+def _milliseconds(layer: Layer, shape: tuple[int, ...], threads: int) -> float | None:
     weight = layer.weight.detach()
     q = (weight / weight.abs().amax().clamp_min(1e-30) * 127).round().to(torch.int8)
     return time_layer(layer, np.ascontiguousarray(q.numpy()), shape, threads)

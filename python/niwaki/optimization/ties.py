@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.fx import GraphModule, Node
 
-from niwaki.modules.plain import has_hooks, is_conv2d, is_linear
+from niwaki.modules.layer import LAYER_CALLS, Layer, layer_of
+from niwaki.modules.plain import has_hooks
 
 Ids = NDArray[np.int64]
-Layer = nn.Conv2d | nn.Linear
 
 _aten = torch.ops.aten
-_LAYERS = (_aten.conv2d.default, _aten.conv2d.padding, _aten.linear.default)
 # Functions f with f(s x) = s f(x) for s > 0, channel by channel, that leave the shape's order of dimensions.
 _HOMOGENEOUS = (
     _aten.relu.default, _aten.relu_.default, _aten.leaky_relu.default, _aten.leaky_relu_.default,
@@ -140,7 +139,7 @@ class Ties:
 
     def _follow(self, node: Node) -> Value | None:
         """The channels of what a node gives; None where no factor gets through."""
-        if node.target in _LAYERS:
+        if node.target in LAYER_CALLS:
             return self._layer(node)
         if node.target is _aten.layer_norm.default:
             return self._norm(node)
@@ -165,22 +164,20 @@ class Ties:
         source = node.args[0]
         if found is None or not isinstance(source, Node):
             return None
-        name, layer = found
-        if not isinstance(layer, (nn.Conv2d, nn.Linear)) or not (is_conv2d(layer) or is_linear(layer)):
+        layer = layer_of(found[1])
+        if layer is None or not layer.is_plain():
             return None
-        rank = len(_shape(source) or ())
-        dim = 1 if isinstance(layer, nn.Conv2d) else rank - 1
-        size = layer.in_channels if isinstance(layer, nn.Conv2d) else layer.in_features
+        dim = layer.axis(len(_shape(source) or ()))
+        if dim < 1:  # a single input
+            return None
         known = self._values.get(source)
-        if known is not None and (known.dim != dim or len(known.ids) != size):
+        if known is not None and (known.dim != dim or len(known.ids) != layer.inputs):
             self._fix(source)
             known = None
-        if rank < (4 if isinstance(layer, nn.Conv2d) else 2):
-            return None
-        inputs = np.zeros(size, dtype=np.int64) if known is None else known.ids
+        inputs = np.zeros(layer.inputs, dtype=np.int64) if known is None else known.ids
         outputs = self._new(len(layer.weight))
-        self.readers.append(Reader(name, layer, inputs, outputs, source, dim))
-        return Value(outputs, 1 if isinstance(layer, nn.Conv2d) else rank - 1)
+        self.readers.append(Reader(found[0], layer, inputs, outputs, source, dim))
+        return Value(outputs, dim)
 
     def _owner(self, node: Node, argument: int) -> tuple[str, nn.Module] | None:
         """The module whose weight a node reads, where nothing else does."""

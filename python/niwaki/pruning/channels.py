@@ -15,10 +15,11 @@ from torch.utils import _pytree as pytree
 
 from niwaki.capture import capture
 from niwaki.errors import NiwakiError, first_sentence
-from niwaki.layerwise.walk import layer_of
+from niwaki.layerwise.walk import layer_called
 from niwaki.modules.checks import check_finite, check_model
 from niwaki.modules.copies import bake_parametrizations, copy_model
-from niwaki.modules.names import check_skips, matches, named_layers
+from niwaki.modules.layer import KINDS, Layer, named_layers
+from niwaki.modules.names import check_skips, matches
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.criteria import Loss, taylor_scores
 from niwaki.pruning.groups import Group, choose_channels
@@ -60,7 +61,7 @@ def prune_channels(
     model = check_model(model, "prune")
     check_skips(model, config.skip, "prune")
     for name, layer in named_layers(model):
-        check_finite(name, layer)
+        check_finite(name, layer.module)
     try:
         return _cut(pruning, model, config, example, items, loss, each=False)
     except _AnotherAnswerError:
@@ -85,7 +86,8 @@ def _cut(
     """Cuts channels out of a copy. `each`: its answer is compared after each group of channels, else at the end."""
     copied = copy_model(model)
     bake_parametrizations(copied)
-    kept = [*_output_layers(copied, example), *(la for name, la in named_layers(copied) if matches(name, config.skip))]
+    kept = _output_layers(copied, example)
+    kept += [layer.module for name, layer in named_layers(copied) if matches(name, config.skip)]
     modes = {name: module.training for name, module in copied.named_modules()}
     wanted = {name: parameter.requires_grad for name, parameter in copied.named_parameters()}
     saliency = _saliency(copied, config, items, loss)
@@ -96,7 +98,7 @@ def _cut(
             graph = pruning.DependencyGraph().build_dependency(
                 copied, example.copy(), forward_fn=lambda net, call: net(*call.args, **call.kwargs)
             )
-            roots = [nn.Conv2d, nn.Linear]
+            roots = [kind.kind for kind in KINDS]
             groups = [Group(graph, g, saliency) for g in graph.get_all_groups(kept, roots)]
             masks = choose_channels(groups, config)
             names = {module: name for name, module in copied.named_modules()}
@@ -151,16 +153,14 @@ def _check_answer(model: nn.Module, ignoring: nn.Module, example: Batch, where: 
 
 def _saliency(
     model: nn.Module, config: PruneConfig, items: Iterable[Any] | None, loss: Loss | None
-) -> dict[int, torch.Tensor]:
-    """What each weight counts, by id of its layer: its square, or its part in the loss."""
+) -> dict[Layer, torch.Tensor]:
+    """What each weight of a layer counts: its square, or its part in the loss."""
     layers = dict(named_layers(model))
     if config.importance == "magnitude":
-        return {id(layer): layer.weight.detach().square() for layer in layers.values()}
+        return {layer: layer.weight.detach().square() for layer in layers.values()}
     assert items is not None and loss is not None
     scores = taylor_scores(model, layers, items, loss, "unstructured")
-    return {
-        id(layer): scores[name] if name in scores else torch.zeros_like(layer.weight) for name, layer in layers.items()
-    }
+    return {layer: scores[name] if name in scores else torch.zeros_like(layer.weight) for name, layer in layers.items()}
 
 
 def _torch_pruning() -> ModuleType:
@@ -189,9 +189,9 @@ def _output_layers(model: nn.Module, example: Batch) -> list[nn.Module]:
         if node in seen:
             continue
         seen.add(node)
-        layer = layer_of(node, modules)
+        layer = layer_called(node, modules)
         if layer is None:
             waiting.extend(node.all_input_nodes)
         else:
-            found.append(layer[1])
+            found.append(layer[1].module)
     return found

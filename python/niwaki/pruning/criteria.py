@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from niwaki.errors import first_sentence
+from niwaki.modules.layer import Layer
 from niwaki.pruning.mask import original_of
 from niwaki.pruning.select import BLOCK
 
 _log = logging.getLogger("niwaki")
-Layer = nn.Conv2d | nn.Linear
 # The loss of a network on one item of the calibration, a scalar with a gradient.
 Loss = Callable[[nn.Module, Any], torch.Tensor]
 
@@ -37,7 +37,7 @@ class Gradients:
     def add(self, layers: Mapping[str, Layer]) -> None:
         """Takes the gradients that lie at the layers' weights. Those that are not finite are left out, and named."""
         for name, layer in layers.items():
-            weight = original_of(layer)
+            weight = original_of(layer.module)
             if weight.grad is None:
                 continue
             product = weight.detach() * weight.grad
@@ -73,7 +73,7 @@ def taylor_scores(
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     for layer in layers.values():
-        original_of(layer).requires_grad_(True)
+        original_of(layer.module).requires_grad_(True)
     try:
         for _ in backward_of(model, items, loss):
             gradients.add(layers)

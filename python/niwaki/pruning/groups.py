@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from niwaki.modules.layer import Layer, layer_of
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.select import keep_largest
 
@@ -18,36 +19,35 @@ class Group:
     Args:
         graph: Torch-Pruning's dependency graph.
         group: one of its groups, with all channels of the first layer.
-        saliency: by id of a convolution or linear layer, what each of its weights counts, of the weight's shape.
+        saliency: of convolutions and linear layers, what each of its weights counts, of the weight's shape.
 
     Attributes:
         scores: [channels], the mean over the layers that a channel runs through of what its weights count. Grouped
             convolutions lose the same channels in each of their groups: one score for all of them.
     """
 
-    def __init__(self, graph: Any, group: Any, saliency: Mapping[int, torch.Tensor]) -> None:
+    def __init__(self, graph: Any, group: Any, saliency: Mapping[Layer, torch.Tensor]) -> None:
         self._graph = graph
         self._root = group[0].dep
-        self._readers: list[tuple[nn.Module, list[int], list[int]]] = []  # layer, its inputs, their channels here
+        self._readers: list[tuple[Layer, list[int], list[int]]] = []  # layer, its inputs, their channels here
         count = len(group[0].idxs)
         total, number = torch.zeros(count), torch.zeros(count)
         self._writers: list[torch.Tensor] = []
         self._copies = 1
         for item in group:
-            layer = item.dep.target.module
+            layer = layer_of(item.dep.target.module)
             where = torch.tensor(item.root_idxs)
             writes = graph.is_out_channel_pruning_fn(item.dep.handler)
-            values = saliency.get(id(layer))
-            if values is None:
+            if layer is None or layer not in saliency:
                 continue
+            values = saliency[layer]
             if not writes:
                 self._readers.append((layer, list(item.idxs), list(item.root_idxs)))
-            grouped = isinstance(layer, nn.Conv2d) and layer.groups > 1
-            if isinstance(layer, nn.Conv2d) and 1 < layer.groups < layer.out_channels:
+            if 1 < layer.groups < len(layer.weight):
                 self._copies = max(self._copies, layer.groups)
             if writes:
                 self._writers.append(where)
-            elif grouped:
+            elif layer.groups > 1:
                 continue  # its inputs are split over groups
             values = values.flatten(2) if values.dim() > 2 else values
             found = values.transpose(0, 1).flatten(1).sum(1) if not writes else values.flatten(1).sum(1)
@@ -85,13 +85,12 @@ class Group:
         """
         gone = set(chosen)
         for layer, inputs, channels in self._readers:
-            weight: torch.Tensor = twins[layer].weight.data  # type: ignore[assignment]
+            twin = layer_of(twins[layer.module])
+            assert twin is not None
             columns = sorted({i for i, channel in zip(inputs, channels, strict=True) if channel in gone})
-            groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
-            per_group = weight.shape[1]
-            for group in range(groups):
-                rows = slice(group * weight.shape[0] // groups, (group + 1) * weight.shape[0] // groups)
-                weight[rows, [i - group * per_group for i in columns if i // per_group == group]] = 0
+            per_group = twin.weight.shape[1]
+            for group, rows in enumerate(twin.by_input(twin.weight.data)):
+                rows[:, [i - group * per_group for i in columns if i // per_group == group]] = 0
 
 
 def choose_channels(groups: Sequence[Group], config: PruneConfig) -> list[torch.Tensor]:

@@ -6,17 +6,16 @@ import logging
 import math
 
 import torch
-from torch import nn
 
 from niwaki.layerwise.allocate import SHARES
 from niwaki.layerwise.gram import LowRank
 from niwaki.layerwise.moments import Moments, deficiency, moments
 from niwaki.layerwise.solve import MaskSearch, Project, Quadratic, quadratic, solve
 from niwaki.layerwise.walk import Visit
+from niwaki.modules.layer import Layer
 from niwaki.pruning.select import BLOCK, drop_smallest, keep_n_of_m, n_of_m
 
 _log = logging.getLogger("niwaki")
-Layer = nn.Conv2d | nn.Linear
 
 
 def units_of(layer: Layer, pattern: str) -> int:
@@ -38,8 +37,7 @@ class Problem:
         self.seen = seen
         self._pattern = pattern
         layer = seen.layer
-        self._groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
-        self._before = seen.weight.reshape(self._groups, len(seen.weight) // self._groups, -1)
+        self._before = layer.matrix(seen.weight)
         self.moments = _finite(moments(layer, seen.inputs, seen.references, centered=layer.bias is not None), seen.name)
         self.note = deficiency(layer, seen.inputs, self.moments.covariance)
         self.form: Quadratic = quadratic(self._before, self.moments.covariance, self.moments.cross)

@@ -13,14 +13,14 @@ from torch import nn
 
 from niwaki.modules.checks import check_model
 from niwaki.modules.copies import bake_parametrizations, copy_model
-from niwaki.modules.names import named_layers
+from niwaki.modules.layer import Layer, named_layers
 from niwaki.pruning.channels import prune_channels
 from niwaki.pruning.config import PruneConfig, check_sparsity
 from niwaki.pruning.criteria import Loss, taylor_scores
 from niwaki.pruning.mask import original_of, set_mask
 from niwaki.pruning.second_order import Finish, Pruned, prune_layers
 from niwaki.pruning.select import choose, expand, n_of_m, scores_of
-from niwaki.pruning.targets import Layer, find_targets, leave
+from niwaki.pruning.targets import find_targets, leave
 from niwaki.quantization.inputs import Batch, batches, check_calibration
 from niwaki.runs.checkpoint import Checkpoint
 from niwaki.runs.progress import track
@@ -173,17 +173,17 @@ def _by_scores(layers: dict[str, Layer], scores: dict[str, torch.Tensor], config
     kept = choose([scores[name] for name in layers], config.pattern, config.scope, config.share)
     with torch.inference_mode(False), torch.no_grad():
         for layer, keep in zip(layers.values(), kept, strict=True):
-            set_mask(layer, expand(keep, layer.weight.shape, config.pattern))
+            set_mask(layer.module, expand(keep, layer.weight.shape, config.pattern))
 
 
 def _by_taylor(model: nn.Module, config: PruneConfig, items: Iterable[Any], loss: Loss) -> nn.Module:
     model = check_model(model, "prune")
     copied = copy_model(model)
     layers, _ = find_targets(copied, config)
-    wanted = {name: original_of(layer).requires_grad for name, layer in layers.items()}
+    wanted = {name: original_of(layer.module).requires_grad for name, layer in layers.items()}
     scores = taylor_scores(copied, layers, items, loss, config.pattern)
     for name, layer in layers.items():
-        original_of(layer).requires_grad_(wanted[name])
+        original_of(layer.module).requires_grad_(wanted[name])
         if name not in scores:
             _log.warning("layer '%s': no finite gradient reached it, so it counts as if the loss ignored it", name)
             scores[name] = torch.zeros_like(scores_of(layer.weight, config.pattern))
@@ -214,14 +214,14 @@ def _by_second_order(model: nn.Module, layers: dict[str, Layer], run: _Run, reas
         chosen = [found[name] for name in layers]
         options = (run.config, run.counts, getattr(run.finish, "options", None))
         kept = None if run.checkpoint is None else Checkpoint(run.checkpoint, baked, *options)
-        counts = None if run.counts is None else {id(found[name]): count for name, count in run.counts.items()}
+        counts = None if run.counts is None else {found[name]: count for name, count in run.counts.items()}
         results = prune_layers(
             baked, chosen, run.config, run.calibration, finish=run.finish, checkpoint=kept, counts=counts,
             progress=run.progress,
         )  # fmt: skip
         with torch.no_grad():
             for name, layer in layers.items():
-                result: Pruned | None = results.get(id(found[name]))
+                result: Pruned | None = results.get(found[name])
                 if result is None:
                     leave(name, "not pruned: not called as a layer when the network ran", reasons)
                     continue
@@ -229,8 +229,8 @@ def _by_second_order(model: nn.Module, layers: dict[str, Layer], run: _Run, reas
                     # Damping keeps its weights near what they were; more various inputs would help.
                     reasons[name] = result.note
                     _log.info("prune: layer '%s': %s", name, result.note)
-                original_of(layer).copy_(found[name].weight)
+                original_of(layer.module).copy_(found[name].weight)
                 bias = found[name].bias
                 if layer.bias is not None and bias is not None:
                     layer.bias.copy_(bias)
-                set_mask(layer, result.mask)
+                set_mask(layer.module, result.mask)

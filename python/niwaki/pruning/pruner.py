@@ -69,13 +69,13 @@ class Pruner:
         self._share = 0.0
         self._finished = False
         for layer in self._layers.values():
-            if find_mask(layer) is None:
-                set_mask(layer, torch.ones_like(original_of(layer), dtype=torch.bool))
+            if find_mask(layer.module) is None:
+                set_mask(layer.module, torch.ones_like(original_of(layer.module), dtype=torch.bool))
 
     @property
     def sparsity(self) -> float:
         """Share of the weights of the layers that can be pruned that are masked now."""
-        masks = [mask_of(layer) for layer in self._layers.values()]
+        masks = [mask_of(layer.module) for layer in self._layers.values()]
         total = sum(mask.numel() for mask in masks)
         return 1 - sum(int(mask.sum()) for mask in masks) / total if total else 0.0
 
@@ -107,8 +107,8 @@ class Pruner:
         kept = choose(scores, self._config.pattern, self._config.scope, share)
         masks = []
         for layer, keep in zip(self._layers.values(), kept, strict=True):
-            weight = original_of(layer)
-            mask = expand(keep, weight.shape, self._config.pattern).to(weight.device) & mask_of(layer)
+            weight = original_of(layer.module)
+            mask = expand(keep, weight.shape, self._config.pattern).to(weight.device) & mask_of(layer.module)
             if together:
                 flags = mask.to(torch.uint8)
                 distributed.broadcast(flags, 0)
@@ -116,7 +116,7 @@ class Pruner:
             masks.append(mask)
         # All are known before the first is set: an interruption leaves no layer ahead of the others for long.
         for layer, mask in zip(self._layers.values(), masks, strict=True):
-            set_mask(layer, mask)
+            set_mask(layer.module, mask)
         self._share = share
         if self._config.importance == "taylor":
             self._gradients.clear()  # the network is another one now; movement counts from the start
@@ -125,7 +125,7 @@ class Pruner:
         """The first layer whose weights or scores hold NaN or infinity; empty where there is none."""
         for name, layer in self._layers.items():
             score = self._gradients.scores.get(name)
-            parts = [original_of(layer)] if score is None else [original_of(layer), score]
+            parts = [original_of(layer.module)] if score is None else [original_of(layer.module), score]
             if not all(bool(torch.isfinite(part).all()) for part in parts):
                 return name
         return ""
@@ -133,12 +133,12 @@ class Pruner:
     def _score(self, name: str) -> torch.Tensor:
         """What is gone already is lowest, so that it counts among what is pruned."""
         layer, pattern = self._layers[name], self._config.pattern
-        magnitude = scores_of(original_of(layer), pattern)
+        magnitude = scores_of(original_of(layer.module), pattern)
         score = magnitude if self._config.importance == "magnitude" else self._gradients.scores.get(name)
         if score is None:
             _log.warning("layer '%s': no finite gradient reached it, so it counts as if the loss ignored it", name)
             score = torch.zeros_like(magnitude)
-        return torch.where(scores_of(mask_of(layer).float(), pattern) > 0, score, -torch.inf)
+        return torch.where(scores_of(mask_of(layer.module).float(), pattern) > 0, score, -torch.inf)
 
     def finish(self) -> nn.Module:
         """Bakes the zeros into plain weights and takes the masks away. Returns the network, the same object."""
@@ -149,7 +149,7 @@ class Pruner:
                 self._share, self._config.share, self._schedule.end, self._step,
             )  # fmt: skip
         for layer in self._layers.values():
-            bake_mask(layer)
+            bake_mask(layer.module)
         self._finished = True
         return self._model
 
@@ -158,7 +158,7 @@ class Pruner:
         return {
             "step": self._step,
             "share": self._share,
-            "masks": {name: mask_of(layer).clone() for name, layer in self._layers.items()},
+            "masks": {name: mask_of(layer.module).clone() for name, layer in self._layers.items()},
             "scores": {name: score.clone() for name, score in self._gradients.scores.items()},
         }
 
@@ -170,14 +170,14 @@ class Pruner:
         """
         if set(state) != {"step", "share", "masks", "scores"}:
             raise ValueError("niwaki.Pruner: this is no state of a Pruner; give what its state_dict() returned.")
-        shapes = {name: tuple(mask_of(layer).shape) for name, layer in self._layers.items()}
+        shapes = {name: tuple(mask_of(layer.module).shape) for name, layer in self._layers.items()}
         other = {name: tuple(mask.shape) for name, mask in state["masks"].items()}
         if shapes != other:
             names = sorted(name for name in {*shapes, *other} if shapes.get(name) != other.get(name))
             raise ValueError(f"niwaki.Pruner: the state is of another network; layer '{names[0]}' differs.")
         for name, mask in state["masks"].items():
-            set_mask(self._layers[name], mask)
+            set_mask(self._layers[name].module, mask)
         self._step, self._share = int(state["step"]), float(state["share"])
         self._gradients.scores = {
-            name: score.to(original_of(self._layers[name]).device) for name, score in state["scores"].items()
+            name: score.to(original_of(self._layers[name].module).device) for name, score in state["scores"].items()
         }

@@ -13,8 +13,9 @@ from niwaki.layerwise.allocate import allocate
 from niwaki.layerwise.sensitivity import sensitivities
 from niwaki.layerwise.solve import Quadratic
 from niwaki.layerwise.walk import Visit, Walk
+from niwaki.modules.layer import Layer
 from niwaki.pruning.config import PruneConfig
-from niwaki.pruning.problem import Layer, Problem, units_of
+from niwaki.pruning.problem import Problem, units_of
 from niwaki.pruning.select import n_of_m
 from niwaki.quantization.inputs import Batch
 from niwaki.runs.checkpoint import Checkpoint
@@ -58,9 +59,9 @@ def prune_layers(
     *,
     finish: Finish | None = None,
     checkpoint: Checkpoint | None = None,
-    counts: Mapping[int, int] | None = None,
+    counts: Mapping[Layer, int] | None = None,
     progress: bool = True,
-) -> dict[int, Pruned]:
+) -> dict[Layer, Pruned]:
     """Prunes layers in the order in which the network calls them; each sees what the pruned ones before it give.
 
     Args:
@@ -70,14 +71,14 @@ def prune_layers(
         batches: calibration inputs.
         finish: moves a layer's weights on, to a grid for instance.
         checkpoint: where layers that are done are kept, and found again.
-        counts: how many weights or blocks of each layer to prune, by its id, instead of config's sparsity.
+        counts: how many weights or blocks of each layer to prune, instead of config's sparsity.
         progress: shows progress bars, if stderr is a terminal.
 
     Returns:
-        What became of each layer, by its id; layers that the network does not call are not in it.
+        What became of each layer; layers that the network does not call are not in it.
     """
     walk = Walk(model, batches)
-    chosen = [layer for layer in walk.layers() if any(layer is other for other in layers)]
+    chosen = [layer for layer in walk.layers() if layer in layers]
     importance = sensitivities(model, chosen, walk.batches, progress=progress) or {}
     if len(importance) < len(chosen):
         importance = {}  # energies and Jacobians have other units
@@ -86,17 +87,17 @@ def prune_layers(
         found = _counts(walk, chosen, config, importance, progress) if known is None else known["counts"]
         if checkpoint is not None and known is None:
             checkpoint.save("counts", {"counts": found})
-        counts = {id(layer): count for layer, count in zip(chosen, found, strict=True)}
-    zeros = {id(layer): counts[id(layer)] for layer in chosen if id(layer) in counts}
-    results: dict[int, Pruned] = {}
+        counts = dict(zip(chosen, found, strict=True))
+    zeros = {layer: counts[layer] for layer in chosen if layer in counts}
+    results: dict[Layer, Pruned] = {}
 
     def visit(seen: Visit) -> None:
-        if id(seen.layer) not in zeros:
+        if seen.layer not in zeros:
             return
         state = checkpoint.load(f"layer {seen.name}") if checkpoint is not None else None
         if state is None:
-            problem = Problem(seen, config.pattern, importance.get(id(seen.layer)))
-            keep = problem.search(zeros[id(seen.layer)])
+            problem = Problem(seen, config.pattern, importance.get(seen.layer))
+            keep = problem.search(zeros[seen.layer])
             v = problem.solve(keep)
             weight = v / problem.form.scale if finish is None else finish(seen, problem.form, keep, v)
             problem.write(torch.where(keep, weight, 0))
@@ -106,10 +107,10 @@ def prune_layers(
                 checkpoint.save(f"layer {seen.name}", _state(seen.layer, result, scale))
         else:
             result = Pruned(state["mask"], state["error"], state["note"])
-            seen.layer.load_state_dict(state["layer"])
+            seen.layer.module.load_state_dict(state["layer"])
             if finish is not None and state["scale"] is not None:
                 finish.scales[seen.name] = state["scale"]
-        results[id(seen.layer)] = result
+        results[seen.layer] = result
 
     walk.run(visit, what="pruning", progress=progress)
     return results
@@ -117,11 +118,11 @@ def prune_layers(
 
 def _state(layer: Layer, result: Pruned, scale: torch.Tensor | None) -> dict[str, Any]:
     known = {"mask": result.mask, "error": result.error, "note": result.note}
-    return {**known, "layer": layer.state_dict(), "scale": scale}
+    return {**known, "layer": layer.module.state_dict(), "scale": scale}
 
 
 def _counts(
-    walk: Walk, layers: Sequence[Layer], config: PruneConfig, importance: dict[int, torch.Tensor], progress: bool
+    walk: Walk, layers: Sequence[Layer], config: PruneConfig, importance: dict[Layer, torch.Tensor], progress: bool
 ) -> list[int]:
     """How many weights or blocks of each layer to prune."""
     if config.scope == "global" and n_of_m(config.pattern) is None and config.share < 1:
@@ -130,18 +131,18 @@ def _counts(
 
 
 def _allocated(
-    walk: Walk, layers: Sequence[Layer], config: PruneConfig, importance: dict[int, torch.Tensor], progress: bool
+    walk: Walk, layers: Sequence[Layer], config: PruneConfig, importance: dict[Layer, torch.Tensor], progress: bool
 ) -> list[int]:
     """How many weights or blocks of each layer to prune, from what each would cost in the network as it is."""
-    sizes = {id(layer): units_of(layer, config.pattern) for layer in layers}
-    losses: dict[int, list[float]] = {}
-    floors: dict[int, int] = {}
+    sizes = {layer: units_of(layer, config.pattern) for layer in layers}
+    losses: dict[Layer, list[float]] = {}
+    floors: dict[Layer, int] = {}
 
     def visit(seen: Visit) -> None:
-        if id(seen.layer) in sizes:
-            problem = Problem(seen, config.pattern, importance.get(id(seen.layer)), quick=True)
-            losses[id(seen.layer)] = problem.losses()
-            floors[id(seen.layer)] = problem.zeros()
+        if seen.layer in sizes:
+            problem = Problem(seen, config.pattern, importance.get(seen.layer), quick=True)
+            losses[seen.layer] = problem.losses()
+            floors[seen.layer] = problem.zeros()
 
     walk.run(visit, reference=False, what="measuring layers", progress=progress)
     keys = list(sizes)

@@ -8,14 +8,13 @@ from collections import Counter
 from torch import nn
 
 from niwaki.modules.checks import check_finite
-from niwaki.modules.names import check_skips, matches, named_layers
-from niwaki.modules.plain import is_conv2d, is_linear
+from niwaki.modules.layer import Layer, named_layers
+from niwaki.modules.names import check_skips, matches
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.mask import find_mask, masked_first
 from niwaki.pruning.select import BLOCK, n_of_m
 
 _log = logging.getLogger("niwaki")
-Layer = nn.Conv2d | nn.Linear
 
 
 def find_targets(model: nn.Module, config: PruneConfig) -> tuple[dict[str, Layer], dict[str, str]]:
@@ -29,7 +28,7 @@ def find_targets(model: nn.Module, config: PruneConfig) -> tuple[dict[str, Layer
     layers: dict[str, Layer] = {}
     reasons: dict[str, str] = {}
     for name, layer in named_layers(model):
-        check_finite(name, layer)
+        check_finite(name, layer.module)
         reason = _why_not(name, layer, config, shared)
         if reason:
             leave(name, reason, reasons)
@@ -50,20 +49,20 @@ def leave(name: str, reason: str, reasons: dict[str, str]) -> None:
     _log.info("prune: layer '%s' stays as it is: %s", name, reason)
 
 
-def _why_not(name: str, layer: nn.Conv2d | nn.Linear, config: PruneConfig, shared: Counter[int]) -> str:
+def _why_not(name: str, layer: Layer, config: PruneConfig, shared: Counter[int]) -> str:
     if matches(name, config.skip):
         return "not pruned: skipped by name"
-    if not (is_conv2d(layer) or is_linear(layer)):
-        return f"not pruned: {type(layer).__name__} computes something of its own"
+    if not layer.is_plain():
+        return f"not pruned: {type(layer.module).__name__} computes something of its own"
     if layer.weight.numel() == 0:
         return "not pruned: its weight is empty"
-    if "weight" not in layer._parameters and find_mask(layer) is None and not masked_first(layer):
+    parameter = layer.module._parameters.get("weight")
+    if parameter is None and find_mask(layer.module) is None and not masked_first(layer.module):
         return "not pruned: its weight is computed by another parametrization or hook"
-    parameter = layer._parameters.get("weight")
     if parameter is not None and shared[id(parameter)] > 1:
         return "not pruned: its weight is shared with another module"
     if config.pattern == "block4":
-        if isinstance(layer, nn.Conv2d) and layer.groups > 1:
+        if layer.groups > 1:
             return f"not pruned: block4 needs one group of channels, and it has {layer.groups}"
         if layer.weight.shape[1] % BLOCK:
             return f"not pruned: block4 needs input channels in fours, and it has {layer.weight.shape[1]}"

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 from torch.fx import Interpreter, Node
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
@@ -15,8 +14,10 @@ from torch.utils import _pytree as pytree
 from niwaki.capture import evaluating
 from niwaki.errors import first_sentence
 from niwaki.lower.nodes import arguments, operator_name
+from niwaki.modules.layer import Layer
+from niwaki.nn.layers import QuantizedLayer
 from niwaki.quantization.inputs import Batch
-from niwaki.quantization.programs import Layer, Program
+from niwaki.quantization.programs import Program
 
 _VIEWS = (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default)
 _RESHAPE = torch.ops.aten.reshape.default
@@ -30,7 +31,7 @@ class Weights:
     bias: torch.Tensor | None
 
 
-Float = nn.Conv2d | nn.Linear | Weights
+Float = Layer | Weights
 
 
 class FloatRun(Interpreter):
@@ -46,7 +47,9 @@ class FloatRun(Interpreter):
         seen: the values of the watched nodes in the last call.
     """
 
-    def __init__(self, program: Program, floats: Mapping[Layer, Float], watched: Collection[Node] = ()) -> None:
+    def __init__(
+        self, program: Program, floats: Mapping[QuantizedLayer, Float], watched: Collection[Node] = ()
+    ) -> None:
         super().__init__(program.module)
         self.extra_traceback = False
         self.program = program
@@ -108,7 +111,7 @@ class FloatRun(Interpreter):
         """What a node made, on its way to those that read it."""
         return value
 
-    def layer(self, node: Node, layer: Layer, x: torch.Tensor) -> torch.Tensor:
+    def layer(self, node: Node, layer: QuantizedLayer, x: torch.Tensor) -> torch.Tensor:
         """What a layer makes of its input."""
         found = self._floats[layer]
         return apply(node, x, found.weight.detach(), None if found.bias is None else found.bias.detach())
@@ -126,6 +129,6 @@ def apply(node: Node, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor 
     return F.conv2d(padded, weight, bias, given["stride"], 0, given["dilation"], given["groups"])
 
 
-def dequantized(layer: Layer) -> torch.Tensor:
+def dequantized(layer: QuantizedLayer) -> torch.Tensor:
     """The weight of a quantized layer in float32."""
     return layer.weight * layer.weight_scale.reshape(-1, *[1] * (layer.weight.dim() - 1))

@@ -15,11 +15,11 @@ from torch.fx import Node
 from niwaki.capture import evaluating
 from niwaki.lower.nodes import data_inputs
 from niwaki.lower.types import Types
-from niwaki.nn.layers import Conv2d
+from niwaki.nn.layers import QuantizedLayer
 from niwaki.quantization.arithmetic import Float, FloatRun
 from niwaki.quantization.held_out import Cutter
 from niwaki.quantization.inputs import Batch
-from niwaki.quantization.programs import Layer, Program
+from niwaki.quantization.programs import Program
 from niwaki.quantization.simulate import RoundedRun
 from niwaki.runs.progress import track
 
@@ -46,7 +46,7 @@ class Kept:
 
 def correct_biases(
     program: Program,
-    floats: Mapping[Layer, Float],
+    floats: Mapping[QuantizedLayer, Float],
     types: Types,
     calls: Sequence[Batch],
     cutter: Cutter,
@@ -72,7 +72,7 @@ def correct_biases(
     for run, call in zip([*before, *now], [*calls, *calls], strict=True):
         run.begin(call.copy())
     apart = [cutter.inputs(call) > 1 for call in calls]
-    done: set[Layer] = set()
+    done: set[QuantizedLayer] = set()
     with evaluating(program.module):
         for node in track(list(program.module.graph.nodes), "correcting biases", progress):
             if node.op == "output":
@@ -95,7 +95,7 @@ def correct_biases(
             )
             layer.bias.add_(lacks)
             # What comes after sees the corrected output, as if the layer had run again.
-            shift = lacks.reshape(-1, 1, 1) if isinstance(layer, Conv2d) else lacks
+            shift = lacks.reshape(-1, *[1] * layer.spatial)
             for run, made in zip(now, found, strict=True):
                 run.keep(node, made + shift)
 
@@ -109,7 +109,7 @@ def _others(node: Node, types: Types) -> list[Node]:
 
 
 def _lacks(
-    layer: Layer, wanted: Sequence[torch.Tensor], found: Sequence[torch.Tensor], apart: Sequence[bool]
+    layer: QuantizedLayer, wanted: Sequence[torch.Tensor], found: Sequence[torch.Tensor], apart: Sequence[bool]
 ) -> torch.Tensor:
     """float32 [O]: what the means of the channels lack, less where it wavers between inputs."""
     means, weights = [], []
@@ -131,9 +131,9 @@ def _lacks(
     return torch.where(trusted.isfinite(), trusted, 0.0).float()
 
 
-def _by_channel(layer: Layer, change: torch.Tensor, rows: bool) -> torch.Tensor:
+def _by_channel(layer: QuantizedLayer, change: torch.Tensor, rows: bool) -> torch.Tensor:
     """[inputs, O, positions]; one input where the first dimension is something else."""
-    axis = change.dim() - (3 if isinstance(layer, Conv2d) else 1)
+    axis = change.dim() - 1 - layer.spatial
     change = change.movedim(axis, -1)
     channels = change.shape[-1]
     split = change.reshape(len(change), -1, channels) if rows and change.dim() > 1 else change.reshape(1, -1, channels)

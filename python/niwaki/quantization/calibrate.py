@@ -14,13 +14,14 @@ from torch.utils import _pytree as pytree
 from niwaki.capture import evaluating
 from niwaki.errors import first_sentence
 from niwaki.lower.nodes import origin, short_name
-from niwaki.nn.layers import Conv2d, Linear
+from niwaki.modules.layer import Layer
+from niwaki.nn.layers import QuantizedLayer, quantized_layers
 from niwaki.quantization.arithmetic import Float, FloatRun
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.inputs import Batch
 from niwaki.quantization.masks import MASKED, masked_values
 from niwaki.quantization.observers import NotFiniteError, Observer, make_observer
-from niwaki.quantization.programs import Layer, Program, Programs, source_of
+from niwaki.quantization.programs import Program, Programs, source_of
 from niwaki.quantization.simulate import eight_bit_values
 
 Range = tuple[float, float]
@@ -40,7 +41,7 @@ class _Observing(FloatRun):
     def __init__(
         self,
         program: Program,
-        floats: Mapping[Layer, Float],
+        floats: Mapping[QuantizedLayer, Float],
         wanted: set[Node],
         observe: Callable[[Node, torch.Tensor], None],
     ) -> None:
@@ -77,7 +78,7 @@ class Calibration:
         programs: the graphs of the network.
     """
 
-    def __init__(self, model: nn.Module, floats: Mapping[Layer, Float], config: QuantizeConfig) -> None:
+    def __init__(self, model: nn.Module, floats: Mapping[QuantizedLayer, Float], config: QuantizeConfig) -> None:
         self._model = model
         self.floats = floats
         self._config = config
@@ -85,7 +86,7 @@ class Calibration:
         self._wanted: dict[Program, set[Node]] = {}
         self._observers: dict[str, Observer] = {}
         # Of the inputs of layers, where there is no graph.
-        self._inputs: dict[Layer, Observer] = {}
+        self._inputs: dict[QuantizedLayer, Observer] = {}
         self._unbounded: set[str] = set()
 
     def observe(self, batch: Batch) -> None:
@@ -127,7 +128,7 @@ class Calibration:
         """Runs the network where it has no graph: what layers get is all that can be observed."""
         copied = batch.copy()
 
-        def observe(layer: Layer, x: torch.Tensor) -> None:
+        def observe(layer: QuantizedLayer, x: torch.Tensor) -> None:
             try:
                 self._inputs.setdefault(layer, make_observer(self._config)).observe(x)
             except NotFiniteError as error:
@@ -151,7 +152,7 @@ class Calibration:
         """The range of every value of the graph that may become uint8. Empty without a graph."""
         return {name: observer.range() for name, observer in self.observers().items()}
 
-    def layer_ranges(self, values: Mapping[str, Range]) -> dict[Layer, Range]:
+    def layer_ranges(self, values: Mapping[str, Range]) -> dict[QuantizedLayer, Range]:
         """The range of each layer's inputs, over all of its calls.
 
         Args:
@@ -166,7 +167,7 @@ class Calibration:
             found[layer] = (min(low, before[0]), max(high, before[1]))
         return found
 
-    def sources(self) -> Iterator[tuple[Layer, list[str]]]:
+    def sources(self) -> Iterator[tuple[QuantizedLayer, list[str]]]:
         """Each call of a layer with the name of the value that it gets, and of those that are the same numbers.
 
         Before the last one, elements are only moved or left out.
@@ -183,23 +184,23 @@ class Calibration:
 
 @contextlib.contextmanager
 def _in_float(
-    model: nn.Module, floats: Mapping[Layer, Float], observe: Callable[[Layer, torch.Tensor], None]
+    model: nn.Module, floats: Mapping[QuantizedLayer, Float], observe: Callable[[QuantizedLayer, torch.Tensor], None]
 ) -> Iterator[None]:
     """niwaki's layers compute in float32, and their inputs are observed."""
-    layers = [part for part in model.modules() if isinstance(part, (Conv2d, Linear))]
+    layers = quantized_layers(model)
 
-    def forward_of(layer: Layer) -> Callable[[torch.Tensor], torch.Tensor]:
+    def forward_of(layer: QuantizedLayer) -> Callable[[torch.Tensor], torch.Tensor]:
         def forward(x: torch.Tensor) -> torch.Tensor:
             observe(layer, x)
             found = floats[layer]
-            assert isinstance(found, nn.Module)
-            return found(x)  # type: ignore[no-any-return]
+            assert isinstance(found, Layer)
+            return found.module(x)  # type: ignore[no-any-return]
 
         return forward
 
     try:
         for layer in layers:
-            layer.forward = forward_of(layer)  # type: ignore[method-assign,assignment]
+            layer.forward = forward_of(layer)
         yield
     finally:
         for layer in layers:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -12,7 +11,8 @@ from torch.utils import _pytree as pytree
 
 from niwaki.capture import evaluating
 from niwaki.errors import first_sentence
-from niwaki.modules.names import named_layers, named_tables
+from niwaki.modules.layer import named_layers
+from niwaki.modules.names import named_tables
 from niwaki.quantization.inputs import Batch
 
 _CLOSE = 1e-6  # two answers of the same arithmetic
@@ -35,8 +35,8 @@ def layers_called(model: nn.Module, batch: Batch) -> tuple[set[int], set[int]]:
 
 
 def _layers(model: nn.Module) -> list[nn.Module]:
-    layers = itertools.chain(named_layers(model), named_tables(model))
-    return [layer for _, layer in layers if "forward" not in vars(layer)]
+    layers = [layer.module for _, layer in named_layers(model)] + [table for _, table in named_tables(model)]
+    return [layer for layer in layers if "forward" not in vars(layer)]
 
 
 def _run(model: nn.Module, batch: Batch, called: set[int]) -> tuple[set[int], set[int], Any]:

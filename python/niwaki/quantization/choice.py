@@ -16,11 +16,11 @@ from torch.fx import Node
 
 from niwaki.lower.nodes import data_inputs, origin
 from niwaki.lower.types import Types
-from niwaki.nn.layers import Linear
+from niwaki.nn.layers import QuantizedLayer
 from niwaki.quantization.costs import Costs, Estimate, Rounding
 from niwaki.quantization.errors import Check
 from niwaki.quantization.observers import Observer
-from niwaki.quantization.programs import Layer, source_of
+from niwaki.quantization.programs import source_of
 from niwaki.quantization.ranges import Ranges
 from niwaki.quantization.simulate import keeps_numbers, types_of
 
@@ -45,9 +45,9 @@ class Structure:
         costs: by the layer, what 8 bits with one range for all of its input would cost.
     """
 
-    dynamic: tuple[Layer, ...] = ()
-    exact: tuple[Layer, ...] = ()
-    costs: Mapping[Layer, float] = field(default_factory=dict)
+    dynamic: tuple[QuantizedLayer, ...] = ()
+    exact: tuple[QuantizedLayer, ...] = ()
+    costs: Mapping[QuantizedLayer, float] = field(default_factory=dict)
 
 
 class _Groups:
@@ -134,7 +134,9 @@ def choose_structure(check: Check, ranges: Ranges) -> Structure:
     return Structure(tuple(dynamic), tuple(exact), {**dynamic, **exact})
 
 
-def _changed(check: Check, ranges: Ranges, dynamic: Mapping[Layer, float], exact: Mapping[Layer, float]) -> list[float]:
+def _changed(
+    check: Check, ranges: Ranges, dynamic: Mapping[QuantizedLayer, float], exact: Mapping[QuantizedLayer, float]
+) -> list[float]:
     """The errors if some layers took float32 inputs."""
     calls = check.program.layers.items()
     floats = {origin(source_of(call)) for call, layer in calls if layer in dynamic or layer in exact}
@@ -164,12 +166,12 @@ def _read(check: Check, types: Types, found: Estimate) -> dict[Node, tuple[list[
     return values
 
 
-def _rows(check: Check, types: Types, found: Estimate) -> dict[Layer, float]:
+def _rows(check: Check, types: Types, found: Estimate) -> dict[QuantizedLayer, float]:
     """Linear layers that are to have a range for each row, with what one range for all would cost."""
-    chosen: dict[Layer, float] = {}
+    chosen: dict[QuantizedLayer, float] = {}
     for source, (calls, cost, _) in _read(check, types, found).items():
         layers = {check.program.layers[call] for call in calls}
-        if not all(isinstance(layer, Linear) and not layer.dynamic for layer in layers):
+        if not all(layer.may_be_dynamic and not layer.dynamic for layer in layers):
             continue
         rows = sum((found.rows[call] for call in calls if call in found.rows), np.zeros_like(cost))
         # What is computed in 8 bits anyway would have to be computed in float32.
@@ -180,9 +182,9 @@ def _rows(check: Check, types: Types, found: Estimate) -> dict[Layer, float]:
     return chosen
 
 
-def _layers(check: Check, types: Types, found: Estimate) -> dict[Layer, float]:
+def _layers(check: Check, types: Types, found: Estimate) -> dict[QuantizedLayer, float]:
     """Layers whose inputs have parts so unlike that no range suits them, with what their rounding costs."""
-    chosen: dict[Layer, float] = {}
+    chosen: dict[QuantizedLayer, float] = {}
     for _, (calls, cost, place) in _read(check, types, found).items():
         channels = found.channels.get(place)
         if channels is None or place not in found.static[0]:

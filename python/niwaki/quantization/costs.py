@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch.fx import Node
 
 from niwaki.lower.types import Types
-from niwaki.nn.layers import Linear
+from niwaki.nn.layers import QuantizedLayer
 from niwaki.quantization.arithmetic import Float, FloatRun
 from niwaki.quantization.inputs import Batch
-from niwaki.quantization.programs import Layer, Program, source_of
+from niwaki.quantization.programs import Program, source_of
 from niwaki.quantization.simulate import keeps_numbers, rounded, rounded_rows
 
 Costs = NDArray[np.float64]
@@ -72,7 +72,7 @@ class _Traced(FloatRun):
     """A run whose values can be differentiated by, apart for each layer that reads them and for all others."""
 
     def __init__(
-        self, program: Program, floats: Mapping[Layer, Float], watched: Sequence[Node], traced: set[Node]
+        self, program: Program, floats: Mapping[QuantizedLayer, Float], watched: Sequence[Node], traced: set[Node]
     ) -> None:
         super().__init__(program, floats, watched)
         self._traced = traced
@@ -90,7 +90,7 @@ class _Traced(FloatRun):
         self.shared[node] = value.view_as(value)
         return self.shared[node]
 
-    def layer(self, node: Node, layer: Layer, x: torch.Tensor) -> torch.Tensor:
+    def layer(self, node: Node, layer: QuantizedLayer, x: torch.Tensor) -> torch.Tensor:
         source = self.values.get(source_of(node))
         if source is not None:
             x = self.read[node] = source.view_as(source)
@@ -99,7 +99,7 @@ class _Traced(FloatRun):
 
 def estimate(
     program: Program,
-    floats: Mapping[Layer, Float],
+    floats: Mapping[QuantizedLayer, Float],
     calls: Sequence[Batch],
     results: Sequence[Node],
     kinds: Sequence[Types],
@@ -183,7 +183,7 @@ class _Work:
                 if kind == 0:
                     self._channels[place][index] += _cost(known, _rounded_channels(value) - value)
         for call in run.read:
-            if isinstance(run.program.layers[call], Linear):
+            if run.program.layers[call].may_be_dynamic:
                 value = run.values[source_of(call)].detach()
                 self._rows[call][index] += _cost([each[call] for each in by_call], rounded_rows(value) - value)
 

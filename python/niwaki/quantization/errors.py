@@ -8,10 +8,11 @@ from collections.abc import Collection, Mapping, Sequence
 import torch
 
 from niwaki.lower.types import Types
+from niwaki.nn.layers import QuantizedLayer
 from niwaki.quantization.arithmetic import Float, FloatRun
 from niwaki.quantization.costs import Estimate, estimate
 from niwaki.quantization.inputs import Batch
-from niwaki.quantization.programs import Layer, Program
+from niwaki.quantization.programs import Program
 from niwaki.quantization.ranges import Ranges
 from niwaki.quantization.simulate import RoundedRun, measured_nodes, types_of
 
@@ -28,7 +29,7 @@ class Check:
         nodes: whose values are compared.
     """
 
-    def __init__(self, program: Program, floats: Mapping[Layer, Float], calls: Sequence[Batch]) -> None:
+    def __init__(self, program: Program, floats: Mapping[QuantizedLayer, Float], calls: Sequence[Batch]) -> None:
         self.program, self.floats, self.calls = program, floats, list(calls)
         self.nodes = measured_nodes(program)
         self._wanted = [self._answers(FloatRun(program, floats, self.nodes), call) for call in self.calls]
@@ -43,8 +44,8 @@ class Check:
         ranges: Ranges,
         *,
         weights: bool = True,
-        dynamic: Collection[Layer] = (),
-        exact: Collection[Layer] = (),
+        dynamic: Collection[QuantizedLayer] = (),
+        exact: Collection[QuantizedLayer] = (),
     ) -> list[float]:
         """The norm of the change of each value, over the norm of the value. Options are those of RoundedRun."""
         run = RoundedRun(

@@ -10,7 +10,8 @@ from torch import nn
 
 from niwaki.lower.nodes import label, origin
 from niwaki.modules.copies import replace_module
-from niwaki.nn.layers import Conv2d, Linear
+from niwaki.modules.layer import Layer
+from niwaki.nn.layers import QuantizedLayer
 from niwaki.quantization.arithmetic import Float
 from niwaki.quantization.bias import Kept, correct_biases
 from niwaki.quantization.calibrate import Calibration
@@ -25,7 +26,7 @@ from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.errors import Check
 from niwaki.quantization.held_out import Cutter, HeldOut
 from niwaki.quantization.inputs import Batch
-from niwaki.quantization.programs import Layer, Program, Programs
+from niwaki.quantization.programs import Program, Programs
 from niwaki.quantization.ranges import Ranges, attach_ranges
 from niwaki.quantization.simulate import types_of
 
@@ -54,7 +55,7 @@ class Found:
 
 def find_numbers(
     model: nn.Module,
-    floats: Mapping[Layer, Float],
+    floats: Mapping[QuantizedLayer, Float],
     stream: Iterable[Batch],
     config: QuantizeConfig,
     cutter: Cutter,
@@ -127,11 +128,11 @@ class _Filler:
     """Fills layers with what follows from their float32 weights and the range of their inputs."""
 
     def __init__(
-        self, floats: Mapping[Layer, Float], config: QuantizeConfig, scales: Mapping[str, torch.Tensor]
+        self, floats: Mapping[QuantizedLayer, Float], config: QuantizeConfig, scales: Mapping[str, torch.Tensor]
     ) -> None:
         self._floats, self._config, self._scales = floats, config, scales
 
-    def __call__(self, ranges: Mapping[Layer, tuple[float, float]]) -> None:
+    def __call__(self, ranges: Mapping[QuantizedLayer, tuple[float, float]]) -> None:
         config = self._config
         for layer, found in self._floats.items():
             # Where nobody uses the result of a layer, the graph does not call it, and any range will do.
@@ -173,12 +174,9 @@ def _apply(network: Calibrated, structure: Structure) -> Calibrated | None:
     """The network with other layers, captured again; None where its graph has changed in other ways, too."""
     model, check = network.model, network.check
     for layer in structure.dynamic:
-        assert isinstance(layer, Linear)
         layer.dynamic = True
     for layer in structure.exact:
-        exact = check.floats[layer]
-        assert isinstance(exact, nn.Module)
-        model = replace_module(model, layer, exact)
+        model = replace_module(model, layer, _module(check.floats[layer]))
     programs = Programs(model)
     program = programs.find(check.calls[0])
     names = None if program is None else _renamed(check.program, program)
@@ -186,12 +184,17 @@ def _apply(network: Calibrated, structure: Structure) -> Calibrated | None:
         for layer in structure.dynamic:
             layer.dynamic = False
         for layer in structure.exact:
-            replace_module(model, check.floats[layer], layer)  # type: ignore[arg-type]
+            replace_module(model, _module(check.floats[layer]), layer)
         return None
     values = {names[name]: pair for name, pair in network.ranges.values.items() if name in names}
     ranges = Ranges(programs.fingerprint, values)
     left = {layer: found for layer, found in check.floats.items() if layer not in structure.exact}
     return Calibrated(model, Check(program, left, check.calls), ranges)
+
+
+def _module(layer: Float) -> nn.Module:
+    assert isinstance(layer, Layer)
+    return layer.module
 
 
 def _renamed(before: Program, after: Program) -> dict[str, str] | None:
@@ -224,8 +227,3 @@ def _correct(network: Calibrated, calls: Sequence[Batch], cutter: Cutter, *, pro
         for layer, bias in biases.items():
             assert layer.bias is not None
             layer.bias.copy_(bias)
-
-
-def layers_of(model: nn.Module) -> list[Layer]:
-    """niwaki's layers in a network."""
-    return [part for part in model.modules() if isinstance(part, (Conv2d, Linear))]

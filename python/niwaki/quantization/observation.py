@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from niwaki.errors import NiwakiError
-from niwaki.nn.layers import Conv2d, Linear
+from niwaki.nn.layers import quantized_layers
 from niwaki.quantization import QuantizeConfig, Ranges
 from niwaki.quantization.arithmetic import Weights, dequantized
 from niwaki.quantization.calibrate import Calibration
@@ -28,7 +28,7 @@ def observe_values(module: nn.Module, calibration: Iterable[Any], config: Quanti
         NiwakiError: the module can't be captured.
     """
     config = QuantizeConfig() if config is None else config
-    layers = [part for part in module.modules() if isinstance(part, (Conv2d, Linear))]
+    layers = quantized_layers(module)
     observed = Calibration(module, {layer: Weights(dequantized(layer), layer.bias) for layer in layers}, config)
     for batch in batches(check_calibration(calibration), config.transform, module):
         if observed.programs.find(batch) is None:

@@ -17,14 +17,12 @@ from niwaki.capture.fingerprint import fingerprint
 from niwaki.errors import NiwakiError, first_sentence
 from niwaki.lower.canonical import canonicalize
 from niwaki.lower.nodes import constant_of, name_nodes, operator_name
-from niwaki.nn.layers import Conv2d, Linear
+from niwaki.nn.layers import QuantizedLayer, quantized_layers
 from niwaki.quantization.inputs import Batch
 
 # Graphs that are kept; a network whose code ties it to the sizes of its inputs has one for each of them.
 _KEPT = 4
 _LAYERS = ("niwaki::conv2d", "niwaki::linear", "niwaki::dynamic_linear")
-
-Layer = Conv2d | Linear
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +38,7 @@ class Program:
 
     captured: Captured
     module: GraphModule
-    layers: dict[Node, Layer]
+    layers: dict[Node, QuantizedLayer]
     constants: tuple[Any, ...]
 
     def accepts(self, batch: Batch) -> bool:
@@ -155,7 +153,7 @@ def program_of(captured: Captured, model: nn.Module, batch: Batch) -> Program:
     module = captured.program()
     name_nodes(module)
     canonicalize(module)
-    layers = {part.weight.data_ptr(): part for part in model.modules() if isinstance(part, (Conv2d, Linear))}
+    layers = {part.weight.data_ptr(): part for part in quantized_layers(model)}
     calls = {
         node: layers[constant_of(node.args[1]).data_ptr()]
         for node in module.graph.nodes

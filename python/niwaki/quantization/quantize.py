@@ -16,14 +16,11 @@ from niwaki.errors import NiwakiError
 from niwaki.layerwise.walk import first as first_inputs
 from niwaki.modules.checks import check_finite, check_model, config_or_default
 from niwaki.modules.copies import replace_module
-from niwaki.modules.names import RECURRENT, check_names, matches, named_layers, named_tables
-from niwaki.modules.plain import (
-    has_hooks,  # fmt: skip
-    is_conv2d,
-    is_linear,
-)
+from niwaki.modules.layer import Layer, named_layers
+from niwaki.modules.names import RECURRENT, check_names, matches, named_tables
+from niwaki.modules.plain import has_hooks
 from niwaki.nn.embedding import Embedding
-from niwaki.nn.layers import Conv2d, Linear
+from niwaki.nn.layers import like, quantized_layers
 from niwaki.nn.recurrent import quantized_recurrent
 from niwaki.optimization.equalize import EQUALIZED, equalize_with
 from niwaki.optimization.plain_copy import plain_copy
@@ -31,13 +28,12 @@ from niwaki.quantization.calls import layers_called
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.held_out import Cutter
 from niwaki.quantization.inputs import Batch, batches, check_calibration
-from niwaki.quantization.numbers import find_numbers, layers_of
+from niwaki.quantization.numbers import find_numbers
 from niwaki.quantization.rounding import round_layers
 from niwaki.quantization.weights import check_reduction
 from niwaki.runs.checkpoint import Checkpoint, Folder
 from niwaki.runs.progress import track
 
-FloatLayer = nn.Conv2d | nn.Linear
 _SKIPPED = "skipped by name"
 _log = logging.getLogger("niwaki")
 
@@ -78,7 +74,7 @@ class Quantized:
     """
 
     module: nn.Module
-    floats: dict[str, FloatLayer]
+    floats: dict[str, Layer]
     reasons: dict[str, str]
     values: dict[str, float]
 
@@ -100,7 +96,7 @@ def quantize_with_reasons(
     """
     model = check_model(model, "quantize")
     config = config_or_default(config, QuantizeConfig, "quantize")
-    if any(isinstance(module, (Conv2d, Linear)) for module in model.modules()):
+    if quantized_layers(model):
         raise ValueError("niwaki.quantize: the network is quantized already; begin with the float32 network.")
     items = check_calibration(calibration)
     stream: Iterator[Batch] = batches(track(items, "calibrating", progress), config.transform, model)
@@ -117,13 +113,13 @@ def quantize_with_reasons(
     called, read = layers_called(copied, first)
     floats = dict(named_layers(copied))
     reasons: dict[str, str] = {}
-    swapped: dict[str, FloatLayer] = {}
+    swapped: dict[str, Layer] = {}
     for name, layer in floats.items():
         reason = _why_not(name, layer, config, called, read)
         if reason:
             reasons[name] = reason
             continue
-        check_finite(name, layer)
+        check_finite(name, layer.module)
         check_reduction(name, layer.weight)
         swapped[name] = layer
     recurrent = {
@@ -155,8 +151,9 @@ def quantize_with_reasons(
         check_finite(name, table)
         copied = replace_module(copied, table, Embedding(table, bits=config.bits_of(name), name=name).eval())
     result = swap_layers(copied, swapped, tuple(name for name in swapped if config.is_dynamic(name)))
+    stands_for = {layer: swapped[layer.name] for layer in quantized_layers(result)}
     found = find_numbers(
-        result, {layer: swapped[layer.name] for layer in layers_of(result)}, itertools.chain([first], stream), config,
+        result, stands_for, itertools.chain([first], stream), config,
         Cutter(model), scales=scales, progress=progress,
     )  # fmt: skip
     return Quantized(found.module, floats, {**reasons, **found.layers}, found.values)
@@ -175,33 +172,26 @@ def _check_rest(model: nn.Module, reasons: Mapping[str, str]) -> None:
     )
 
 
-def _why_not(name: str, layer: FloatLayer, config: QuantizeConfig, called: set[int], read: set[int]) -> str:
+def _why_not(name: str, layer: Layer, config: QuantizeConfig, called: set[int], read: set[int]) -> str:
     if matches(name, config.skip):
         return _SKIPPED
-    if not (is_conv2d(layer) or is_linear(layer)):
-        return f"{type(layer).__name__} computes something of its own"
-    if isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros":
-        return f"padding_mode '{layer.padding_mode}'; only 'zeros' is supported"
+    if not layer.is_plain():
+        return f"{type(layer.module).__name__} computes something of its own"
+    if layer.unsupported:
+        return layer.unsupported
     if layer.weight.numel() == 0:
         return "its weight is empty"
-    if has_hooks(layer):
+    if has_hooks(layer.module):
         return "it has forward hooks, or a forward of its own"
-    if id(layer) not in called:
+    if id(layer.module) not in called:
         return "not called as a layer when the network ran"
-    return "other parts of the network read its weight or bias" if id(layer) in read else ""
+    return "other parts of the network read its weight or bias" if id(layer.module) in read else ""
 
 
-def swap_layers(model: nn.Module, layers: dict[str, FloatLayer], dynamic: Sequence[str] = ()) -> nn.Module:
+def swap_layers(model: nn.Module, layers: dict[str, Layer], dynamic: Sequence[str] = ()) -> nn.Module:
     """Puts niwaki.nn layers in place, with scales that calibration will replace; `dynamic` are names of linear ones."""
     for name, layer in layers.items():
-        new: Conv2d | Linear
-        if isinstance(layer, nn.Conv2d):
-            new = Conv2d(
-                layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding,  # type: ignore[arg-type]
-                layer.dilation, layer.groups, layer.bias is not None,  # type: ignore[arg-type]
-            )  # fmt: skip
-        else:
-            new = Linear(layer.in_features, layer.out_features, layer.bias is not None, dynamic=name in dynamic)
-        new.name = name
-        model = replace_module(model, layer, new.eval())
+        new = like(layer).eval()
+        new.name, new.dynamic = name, layer.may_be_dynamic and name in dynamic
+        model = replace_module(model, layer.module, new)
     return model

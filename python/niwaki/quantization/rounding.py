@@ -10,13 +10,12 @@ from torch import nn
 from niwaki.layerwise.moments import moments
 from niwaki.layerwise.solve import quadratic
 from niwaki.layerwise.walk import Visit, Walk
+from niwaki.modules.layer import Layer
 from niwaki.quantization.affine import SMALLEST_SCALE
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.grid import Grid
 from niwaki.quantization.inputs import Batch
 from niwaki.runs.checkpoint import Checkpoint
-
-Layer = nn.Conv2d | nn.Linear
 
 
 def round_layers(
@@ -42,28 +41,28 @@ def round_layers(
         The scale of each output channel, float32 [O], by the layer's name. Layers rounded to the nearest of all
         numbers are left to quantize_weight, and are not in it.
     """
-    chosen = {id(layer): name for name, layer in layers.items() if config.rounds_by_layer(name)}
+    chosen = {layer: name for name, layer in layers.items() if config.rounds_by_layer(name)}
     grid = Grid(config)
     nearest = [name for name in chosen.values() if config.rounding_of(name) == "nearest"]
     for name in nearest:
         _round_nearest(grid, name, layers[name])
-        chosen.pop(id(layers[name]))
+        chosen.pop(layers[name])
     if not chosen:
         return grid.scales
     walk = Walk(model, batches)
 
     def visit(seen: Visit) -> None:
-        if id(seen.layer) not in chosen:
+        if seen.layer not in chosen:
             return
-        name = chosen[id(seen.layer)]
+        name = chosen[seen.layer]
         state = checkpoint.load(f"layer {name}") if checkpoint is not None else None
         if state is not None:
-            seen.layer.load_state_dict(state["layer"])
+            seen.layer.module.load_state_dict(state["layer"])
             grid.scales[name] = state["scale"]
             return
         _round(grid, seen, name)
         if checkpoint is not None:
-            checkpoint.save(f"layer {name}", {"layer": seen.layer.state_dict(), "scale": grid.scales[name]})
+            checkpoint.save(f"layer {name}", {"layer": seen.layer.module.state_dict(), "scale": grid.scales[name]})
 
     walk.run(visit, what="rounding weights", progress=progress)
     return grid.scales
@@ -80,8 +79,7 @@ def _round_nearest(grid: Grid, name: str, layer: Layer) -> None:
 
 def _round(grid: Grid, seen: Visit, name: str) -> None:
     layer = seen.layer
-    groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
-    before = seen.weight.reshape(groups, len(seen.weight) // groups, -1)
+    before = layer.matrix(seen.weight)
     found = moments(layer, seen.inputs, seen.references, centered=layer.bias is not None)
     form = quadratic(before, found.covariance, found.cross)
     keep = before != 0

@@ -13,9 +13,10 @@ from niwaki.lower.operators.registry import handler
 from niwaki.lower.partition import partition
 from niwaki.lower.quantized import QParams
 from niwaki.lower.types import Types, assign
+from niwaki.nn.layers import QuantizedLayer
 from niwaki.quantization.affine import row_qparams
 from niwaki.quantization.arithmetic import Float, FloatRun, apply, dequantized
-from niwaki.quantization.programs import Layer, Program, source_of
+from niwaki.quantization.programs import Program, source_of
 from niwaki.quantization.ranges import Ranges
 
 
@@ -88,25 +89,25 @@ class RoundedRun(FloatRun):
     def __init__(
         self,
         program: Program,
-        floats: Mapping[Layer, Float],
+        floats: Mapping[QuantizedLayer, Float],
         types: Types,
         *,
         weights: bool = True,
-        dynamic: Collection[Layer] = (),
-        exact: Collection[Layer] = (),
+        dynamic: Collection[QuantizedLayer] = (),
+        exact: Collection[QuantizedLayer] = (),
         watched: Collection[Node] = (),
     ) -> None:
         super().__init__(program, floats, watched)
         self._types = types
         self._round_weights = weights
         self._dynamic, self._exact = dynamic, exact
-        self._weights: dict[Layer, torch.Tensor] = {}
+        self._weights: dict[QuantizedLayer, torch.Tensor] = {}
 
     def value(self, node: Node, value: Any) -> Any:
         qparams = self._types.quantized.get(node)
         return value if qparams is None or node in self._types.summed else rounded(value, qparams)
 
-    def layer(self, node: Node, layer: Layer, x: torch.Tensor) -> torch.Tensor:
+    def layer(self, node: Node, layer: QuantizedLayer, x: torch.Tensor) -> torch.Tensor:
         source = source_of(node)
         if layer in self._exact:
             return super().layer(node, layer, x)
@@ -118,7 +119,7 @@ class RoundedRun(FloatRun):
             return super().layer(node, layer, x)
         return apply(node, x, self._weight(layer), layer.bias)
 
-    def _weight(self, layer: Layer) -> torch.Tensor:
+    def _weight(self, layer: QuantizedLayer) -> torch.Tensor:
         if layer not in self._weights:
             self._weights[layer] = dequantized(layer)
         return self._weights[layer]

@@ -13,8 +13,8 @@ from niwaki.errors import NiwakiError
 from niwaki.layerwise.levels import Uniform
 from niwaki.modules.checks import check_model, config_or_default
 from niwaki.modules.copies import copy_model, keep_frozen, replace_module
-from niwaki.modules.names import named_layers  # fmt: skip
-from niwaki.nn.layers import Conv2d, Linear
+from niwaki.modules.layer import Layer, named_layers
+from niwaki.nn.layers import QuantizedLayer, quantized_layers
 from niwaki.optimization.equalize import equalization_calls, equalize_with
 from niwaki.optimization.fold import BatchNorm, fold_shift, what_remains
 from niwaki.optimization.optimize import OptimizeConfig, optimize
@@ -92,7 +92,7 @@ def prepare(
     if config.equalize:
         folded = equalize_with(folded, equalization_calls(items, config, model), config, progress=progress)
     quantized = quantize(folded, items, _nearest(config), progress=progress)
-    found = {part.name: part for part in quantized.modules() if isinstance(part, (Conv2d, Linear))}
+    found = {part.name: part for part in quantized_layers(quantized)}
     prepared, norms = folded, {}
     if not fold_batch_norm:
         plain = OptimizeConfig(fold_batch_norm=False, remove_dropout=False, remove_dead_channels=False)
@@ -102,7 +102,7 @@ def prepare(
     keep_frozen(prepared, model)
     for name, layer in list(named_layers(prepared)):
         if name in found and found[name].weight.shape == layer.weight.shape:
-            _attach(layer, found[name], norms.get(id(layer)), config, learned_steps, float(momentum))
+            _attach(layer.module, found[name], norms.get(id(layer.module)), config, learned_steps, float(momentum))
     return prepared
 
 
@@ -112,7 +112,7 @@ def _nearest(config: QuantizeConfig) -> QuantizeConfig:
 
 def _attach(
     layer: nn.Module,
-    seen: Conv2d | Linear,
+    seen: QuantizedLayer,
     norm: BatchNorm | None,
     config: QuantizeConfig,
     learned: bool,
@@ -129,7 +129,7 @@ def _attach(
         folded = weight * fold_factor(norm, weight.dim()).detach()
         inner = WeightQuantizer(folded, seen.weight_scale, largest, learned=learned)
         parametrize.register_parametrization(layer, "weight", FoldedQuantizer(inner, norm))
-    if isinstance(seen, Linear) and seen.dynamic:
+    if seen.dynamic:
         layer.add_module(_QUANTIZER, RowQuantizer())
     else:
         scale, zero_point = float(seen.input_scale), int(seen.input_zero_point)
@@ -141,6 +141,11 @@ def _attach(
 
 def _quantize_input(layer: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
     return (getattr(layer, _QUANTIZER)(args[0]), *args[1:])
+
+
+def _quantizer(layer: Layer) -> nn.Module | None:
+    """What rounds a prepared layer's inputs; None of other layers."""
+    return getattr(layer.module, _QUANTIZER, None)
 
 
 def freeze_batch_norm(network: nn.Module) -> nn.Module:
@@ -169,9 +174,9 @@ def _folded(model: nn.Module) -> nn.Module:
     """Folds the batch norms of a copy into the layers whose weights are rounded for it."""
     with torch.no_grad():
         for _, layer in list(named_layers(model)):
-            if not hasattr(layer, _QUANTIZER):
+            if _quantizer(layer) is None:
                 continue
-            steps: Any = layer.parametrizations["weight"]  # type: ignore[index]
+            steps: Any = layer.module.parametrizations["weight"]  # type: ignore[index]
             if not isinstance(steps[-1], FoldedQuantizer):
                 continue
             norm = steps[-1].norm
@@ -180,7 +185,7 @@ def _folded(model: nn.Module) -> nn.Module:
             steps[-1] = steps[-1].quantizer
             # Of the batch norm, what it adds is left.
             shift = fold_shift(layer.bias, norm)
-            layer.bias = nn.Parameter(shift, requires_grad=False)
+            layer.module.bias = nn.Parameter(shift, requires_grad=False)
             rest = what_remains(norm)
             assert rest is not None
             model = replace_module(model, norm, rest)
@@ -209,16 +214,16 @@ def convert(
     prepared = check_model(prepared, "convert")
     config = QuantizeConfig() if config is None else config
     copied = _folded(copy_model(prepared).eval().requires_grad_(False))
-    layers = {name: layer for name, layer in named_layers(copied) if hasattr(layer, _QUANTIZER)}
+    layers = {name: layer for name, layer in named_layers(copied) if _quantizer(layer) is not None}
     if not layers:
         raise NiwakiError(
             "niwaki.convert: the network has no layer that niwaki.prepare made; call niwaki.prepare first."
         )
-    dynamic = tuple(name for name, layer in layers.items() if isinstance(getattr(layer, _QUANTIZER), RowQuantizer))
-    model = swap_layers(copied, dict(layers), dynamic)
-    parts = [part for part in model.modules() if isinstance(part, (Conv2d, Linear))]
+    dynamic = tuple(name for name, layer in layers.items() if isinstance(_quantizer(layer), RowQuantizer))
+    model = swap_layers(copied, layers, dynamic)
+    parts = quantized_layers(model)
     for part in parts:
-        _fill(part, layers[part.name])
+        _fill(part, layers[part.name].module)
     if calibration is not None:
         floats = {part: layers[part.name] for part in parts}
         observed, kept = Calibration(model, floats, config), Kept()
@@ -239,7 +244,7 @@ def _trained(observed: Calibration) -> dict[str, tuple[float, float]]:
     """The ranges, with those of layers' inputs as they were trained: the network has learned where they end."""
     trained: dict[str, tuple[float, float]] = {}
     for part, names in observed.sources():
-        if isinstance(part, Linear) and part.dynamic:
+        if part.dynamic:
             continue
         scale, zero_point = float(part.input_scale), int(part.input_zero_point)
         low, high = -zero_point * scale, (255 - zero_point) * scale
@@ -250,7 +255,7 @@ def _trained(observed: Calibration) -> dict[str, tuple[float, float]]:
     return {**ranges, **{name: pair for name, pair in trained.items() if name in ranges}}
 
 
-def _fill(part: Conv2d | Linear, layer: nn.Module) -> None:
+def _fill(part: QuantizedLayer, layer: nn.Module) -> None:
     """Sets a quantized layer to what the prepared one computes."""
     quantizer: Any
     quantizer, inputs = layer.parametrizations.weight[-1], getattr(layer, _QUANTIZER)  # type: ignore[union-attr,index]

@@ -17,7 +17,7 @@ from torch import nn
 from niwaki.budget.accuracy import Accuracy
 from niwaki.compression.pipeline import Squeezed
 from niwaki.modules.checks import check_model
-from niwaki.modules.names import named_layers
+from niwaki.modules.layer import named_layers
 from niwaki.optimization.equalize import equalization_calls, equalize_with
 from niwaki.optimization.optimize import optimize
 from niwaki.quantization.held_out import Cutter, HeldOut

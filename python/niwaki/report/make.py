@@ -14,15 +14,14 @@ from niwaki.budget.run import Outcome
 from niwaki.budget.search import Candidate
 from niwaki.budget.target import Target
 from niwaki.compression.pipeline import Squeezed, build, measure_file
+from niwaki.modules.layer import Layer, named_layers
 from niwaki.nn.embedding import Embedding
-from niwaki.nn.layers import Conv2d, Linear
+from niwaki.nn.layers import QuantizedLayer, quantized_layers
 from niwaki.nn.recurrent import Recurrent
 from niwaki.quantization.weights import relative_error
 from niwaki.report.measures import Measures, Sample, histogram, measure
 from niwaki.report.report import Report
 from niwaki.report.rows import LayerReport, NetworkReport, Point
-
-Float = nn.Conv2d | nn.Linear
 
 
 def report_of(
@@ -81,10 +80,10 @@ def _parameter_bytes(model: nn.Module) -> int:
 
 
 def _rows(optimized: nn.Module, squeezed: Squeezed, reasons: dict[str, str], measures: Measures) -> list[LayerReport]:
-    layers = {part.name: part for part in squeezed.module.modules() if isinstance(part, (Conv2d, Linear))}
-    originals = dict(optimized.named_modules())
+    layers = {part.name: part for part in quantized_layers(squeezed.module)}
+    originals, before = dict(optimized.named_modules()), dict(named_layers(optimized))
     rows = [
-        _row(name, layer, originals.get(name, layer), layers.get(name), reasons.get(name, ""), measures)
+        _row(name, layer, before.get(name, layer), layers.get(name), reasons.get(name, ""), measures)
         for name, layer in squeezed.floats.items()
     ]
     recurrent = [part for part in squeezed.module.modules() if isinstance(part, Recurrent)]
@@ -125,9 +124,8 @@ def _table_row(now: Embedding, original: nn.Module) -> LayerReport:
 
 
 def _row(
-    name: str, layer: Float, original: nn.Module, now: Conv2d | Linear | None, reason: str, measures: Measures
+    name: str, layer: Layer, original: Layer, now: QuantizedLayer | None, reason: str, measures: Measures
 ) -> LayerReport:
-    op = "conv2d" if isinstance(layer, nn.Conv2d) else "linear"
     count = layer.weight.numel()
     bias = layer.bias.numel() if layer.bias is not None else 0
     float_bytes = 4 * (count + bias)
@@ -137,17 +135,16 @@ def _row(
     sensitivity = measures.sensitivity.get(name)
     if now is None:
         return LayerReport(
-            name, op, "float32", zeros, float_bytes, float_bytes, None, reason, 32, shape, None, sensitivity
+            name, layer.op, "float32", zeros, float_bytes, float_bytes, None, reason, 32, shape, None, sensitivity
         )
     stored, form = stored_weight(now.weight.contiguous().numpy())
     real = now.weight * now.weight_scale.reshape(-1, *[1] * (now.weight.dim() - 1))
-    before = original.weight if isinstance(original, (nn.Conv2d, nn.Linear)) else layer.weight
     return LayerReport(
-        name, op, "sparse int8" if "mask" in form else "int8", zeros,
+        name, layer.op, "sparse int8" if "mask" in form else "int8", zeros,
         # Scales and biases: four bytes each for every output channel.
         stored + 4 * (now.weight_scale.numel() + bias), float_bytes,
-        relative_error(before, now.weight, now.weight_scale), reason, _bits(now.weight), shape,
-        measures.output_errors.get(name), sensitivity, histogram(before, real),
+        relative_error(original.weight, now.weight, now.weight_scale), reason, _bits(now.weight), shape,
+        measures.output_errors.get(name), sensitivity, histogram(original.weight, real),
     )  # fmt: skip
 
 

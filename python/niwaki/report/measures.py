@@ -15,18 +15,16 @@ from torch.utils import _pytree as pytree
 from niwaki.capture import evaluating
 from niwaki.compression.pipeline import Built
 from niwaki.layerwise.sensitivity import sensitivities
-from niwaki.nn.layers import Conv2d, Linear
+from niwaki.modules.layer import Layer, named_layers
+from niwaki.nn.layers import QuantizedLayer, quantized_layers
 from niwaki.quantization.held_out import Cutter, HeldOut
 from niwaki.quantization.inputs import Batch
-from niwaki.quantization.programs import Layer
 from niwaki.quantization.ranges import ranges_of
 from niwaki.quantization.simulate import RoundedRun, types_of
 from niwaki.report.rows import BINS, Histogram
 
 # Inputs that single layers and sensitivities are measured on: all activations of a network are alive for them.
 _INPUTS = 16
-
-Float = nn.Conv2d | nn.Linear
 
 
 @dataclass(frozen=True)
@@ -75,9 +73,9 @@ def measure(model: nn.Module, optimized: nn.Module, module: nn.Module, built: Bu
         built: what it is compiled to.
         sample: inputs.
     """
-    floats = {name: layer for name, layer in optimized.named_modules() if isinstance(layer, (nn.Conv2d, nn.Linear))}
+    floats = dict(named_layers(optimized))
     part = next(Cutter(model).pieces(sample.calls[0], _INPUTS))
-    wanted, reference = _outputs(optimized, floats, part)
+    wanted, reference = _outputs(optimized, {name: layer.module for name, layer in floats.items()}, part)
     errors = {}
     for name, value in _rounded_outputs(module, built, part).items():
         other = wanted.get(name)
@@ -136,7 +134,7 @@ def _rounded_outputs(module: nn.Module, built: Built, batch: Batch) -> dict[str,
     """What each layer gives when it first runs in the compiled network, which does not show it: it is simulated."""
     program = built.program
     if program is None or not program.accepts(batch):
-        layers = {part.name: part for part in module.modules() if isinstance(part, (Conv2d, Linear))}
+        layers = {part.name: part for part in quantized_layers(module)}
         return _outputs(module, layers, batch)[0]
     run = _LayerOutputs(program, {}, types_of(program, ranges_of(module)))
     run.call(batch)
@@ -150,14 +148,14 @@ class _LayerOutputs(RoundedRun):
         super().__init__(*args)
         self.outputs: dict[str, torch.Tensor] = {}
 
-    def layer(self, node: Node, layer: Layer, x: torch.Tensor) -> torch.Tensor:
+    def layer(self, node: Node, layer: QuantizedLayer, x: torch.Tensor) -> torch.Tensor:
         made = super().layer(node, layer, x)
         self.outputs.setdefault(layer.name, made)
         return made
 
 
 def _sensitivity(
-    model: nn.Module, layers: Mapping[str, Float], outputs: Mapping[str, torch.Tensor], answer: Any, batch: Batch
+    model: nn.Module, layers: Mapping[str, Layer], outputs: Mapping[str, torch.Tensor], answer: Any, batch: Batch
 ) -> dict[str, float]:
     """sqrt(sum over channels of squared Jacobian times mean square), over the norm of the network's output."""
     wanted = [parameter.requires_grad for parameter in model.parameters()]
@@ -171,10 +169,10 @@ def _sensitivity(
     size = math.sqrt(sum(float(x.double().square().sum()) for x in leaves) / max(1, rows))
     found = {}
     for name, output in outputs.items():
-        jacobian = jacobians.get(id(layers[name]))
+        jacobian = jacobians.get(layers[name])
         if jacobian is None or size == 0:
             continue
-        channel = output.dim() - (1 if isinstance(layers[name], nn.Linear) else 3)
+        channel = layers[name].axis(output.dim())
         others = [dim for dim in range(output.dim()) if dim != channel]
         energy = output.double().square().mean(others)
         found[name] = math.sqrt(float((jacobian.double() * energy).sum())) / size
