@@ -29,7 +29,8 @@ class RandomNet {
     if (rule.repeats_input) inputs.insert(inputs.end(), static_cast<size_t>(random_.integer(0, 3)), inputs[0]);
     try {
       const Attributes given = attributes(rule, wild);
-      const int made = net_.add(rule.name, inputs, given, rule.op == Op::recurrent ? recurrent(given, wild) : tensors(rule, wild));
+      const int made =
+          net_.add(rule.name, inputs, given, rule.op == Op::recurrent ? recurrent(given, wild) : tensors(rule, wild));
       return use(made, rule);
     } catch (const Error& error) {
       CHECK(std::string(error.what()).starts_with("the "));

@@ -112,7 +112,8 @@ OperatorRule recurrent() {
           .more_tensors = tensors_of,
           .more_tensors_text =
               "w_ih_l0 [gates * hidden, inputs], w_hh_l0, b_ih_l0, b_hh_l0 (none or all), w_hr_l0 [projection, hidden] (LSTM; "
-              "none or all), and so on for each layer, ..._reverse for the other direction; float32, or weights in int8 with a scale for "
+              "none or all), and so on for each layer, ..._reverse for the other direction; float32, or weights in int8 with a "
+              "scale for "
               "each row (w_ih_l0_scale [gates * hidden], ...)",
           .check = check_recurrent,
           .infer = infer_recurrent};
