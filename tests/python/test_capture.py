@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -146,6 +147,38 @@ def test_sizes_that_would_divide_by_zero_are_not_tried() -> None:
 
     captured = capture(Function(fold), (torch.randn(2, 8),))
     assert captured.refusal([torch.randn(2, 3)]) and not captured.refusal([torch.randn(4, 16)])
+
+
+@pytest.mark.parametrize("more", [
+    lambda size, of: (of - size % of) % of, lambda size, of: -size % of,
+    lambda size, of: math.ceil(size / of) * of - size,
+])  # fmt: skip
+def test_layers_that_pad_to_windows_leave_sizes_free(more: Callable[[int, int], int]) -> None:
+    """Else the sizes of each layer would be expressions twice as large as those of the one before."""
+
+    def windows(_: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        for of in (4, 7, 2, 7, 2, 7):
+            padded = F.pad(x, (0, more(x.shape[1], of)))
+            parts = padded.view(-1, padded.shape[1] // of, of).cumsum(2)
+            x = parts.reshape(-1, padded.shape[1])[:, : x.shape[1] // 2 + 9]
+        return x
+
+    captured = capture(Function(windows), (torch.randn(2, 64),))
+    program = captured.exported.module(check_guards=False)
+    for length in (64, 63, 29, 101):
+        x = torch.randn(3, length)
+        assert not captured.refusal([x]) and torch.equal(program(x), windows(captured, x))
+
+
+def test_sizes_of_large_expressions_are_those_of_the_example() -> None:
+    def nest(_: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        size = x.shape[1]
+        for more in range(9):
+            size = (2 * size * (size + more) + 2) // (2 * size + 2)
+        return x.sum(1) + size
+
+    captured = capture(Function(nest), (torch.randn(2, 64),))
+    assert set(free(captured)) == {"batch"} and "dim 1 must be 64" in captured.refusal([torch.randn(2, 32)])
 
 
 def test_the_larger_of_a_ratio_of_sizes_and_one_is_the_ratio() -> None:

@@ -11,11 +11,20 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
+import sympy
 import torch
 from torch import _prims_common as prims
 from torch._dynamo import config as dynamo_config
 from torch.fx.experimental import _config as symbolic_config
 from torch.fx.experimental import proxy_tensor
+from torch.utils._sympy import functions
+
+_MOST_OPERATIONS = 50  # in an expression that sympy simplifies in milliseconds
+_TOO_MANY_OPERATIONS = 500  # in one that it cannot do much with in seconds
+
+
+class TooLargeError(RuntimeError):
+    """Sizes that are expressions too large to go on with: less of them has to be free."""
 
 
 @contextlib.contextmanager
@@ -31,6 +40,9 @@ def settings(any_size: bool) -> Iterator[None]:
         # How tensors lie in memory, which nobody reads, takes two thirds of the time.
         stack.enter_context(mock.patch.object(proxy_tensor, "_extract_tensor_metadata", _nothing))
         stack.enter_context(mock.patch.object(prims, "is_contiguous", _is_contiguous))
+        stack.enter_context(mock.patch.object(sympy, "simplify", _simplify))
+        for kind in (functions.Mod, functions.PythonMod, functions.CeilToInt):
+            stack.enter_context(mock.patch.object(kind, "eval", classmethod(_rounded_up(kind.eval))))
         # len(x) of Python is a number, which ties the graph to it.
         stack.enter_context(mock.patch.object(builtins, "len", _length))
         yield
@@ -69,6 +81,50 @@ def _is_contiguous(tensor: Any, false_if_dde: bool = False, _asked: Callable[...
             return False
         expected *= hint(size)
     return True
+
+
+def _simplify(quotient: Any, _slowly: Callable[..., Any] = sympy.simplify, **options: Any) -> Any:
+    """A quotient without what its sides share: torch divides sizes by what it knows to divide all terms of a sum.
+
+    sympy tries all that it knows, which takes minutes where sizes follow from those of many layers.
+
+    Raises:
+        PolynomialError: that would be so; torch leaves the quotient as it is.
+        TooLargeError: an expression that would only grow, and take minutes all the same.
+    """
+    operations = quotient.count_ops()
+    if operations > _TOO_MANY_OPERATIONS:
+        raise TooLargeError(f"A size is an expression of {operations} operations.")
+    divided = quotient if sympy.fraction(quotient)[1] == 1 else sympy.expand_mul(quotient, deep=False)
+    if all(sympy.fraction(term)[1] == 1 for term in sympy.Add.make_args(divided)) and not options:
+        return divided
+    if operations > _MOST_OPERATIONS:
+        raise sympy.PolynomialError("too large")
+    return _slowly(quotient, **options)
+
+
+def _rounded_up(otherwise: Callable[..., Any]) -> Callable[..., Any]:
+    """How a function of sizes is evaluated, where padding to a multiple is that multiple less what is there.
+
+    (k - x % k) % k, or -x % k, added to x is then k times a number, whose quotients with k are known; else each layer
+    that pads doubles the expressions of the sizes that follow.
+    """
+
+    def evaluate(kind: type, above: Any, below: Any = None) -> Any:
+        if kind is functions.CeilToInt:
+            if isinstance(above, functions.IntTrueDiv) and above.args[1].is_Integer and above.args[1] > 0:
+                number, divisor = above.args
+                return functions.FloorDiv(number + divisor - 1, divisor)
+            return otherwise(above)
+        if below.is_Integer and below > 0:
+            rest = below - above
+            there = isinstance(rest, (functions.Mod, functions.PythonMod)) and rest.args[1] == below
+            if there or above.could_extract_minus_sign():
+                size = rest.args[0] if there else -above
+                return below * functions.FloorDiv(size + below - 1, below) - size
+        return otherwise(above, below)
+
+    return evaluate
 
 
 def hint(size: Any) -> Any:

@@ -89,8 +89,12 @@ class Guard:
 
     @property
     def only_unlike(self) -> bool:
-        """Whether all that it asks is that numbers are unlike."""
-        return all(comparison.relation == "!=" for case in self.cases for comparison in case)
+        """Whether all that it asks is that numbers are unlike; sizes above 1 are unlike 1."""
+        return all(
+            comparison.relation == "!=" or (comparison.relation == "<" and comparison.left == 1)
+            for case in self.cases
+            for comparison in case
+        )
 
     @property
     def only_equal(self) -> bool:
