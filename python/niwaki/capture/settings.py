@@ -17,6 +17,7 @@ from torch import _prims_common as prims
 from torch._dynamo import config as dynamo_config
 from torch.fx.experimental import _config as symbolic_config
 from torch.fx.experimental import proxy_tensor
+from torch.fx.experimental.symbolic_shapes import DimConstraints
 from torch.utils._sympy import functions
 
 _MOST_OPERATIONS = 50  # in an expression that sympy simplifies in milliseconds
@@ -41,6 +42,7 @@ def settings(any_size: bool) -> Iterator[None]:
         stack.enter_context(mock.patch.object(proxy_tensor, "_extract_tensor_metadata", _nothing))
         stack.enter_context(mock.patch.object(prims, "is_contiguous", _is_contiguous))
         stack.enter_context(mock.patch.object(sympy, "simplify", _simplify))
+        stack.enter_context(mock.patch.object(DimConstraints, "solve", _solve))
         for kind in (functions.Mod, functions.PythonMod, functions.CeilToInt):
             stack.enter_context(mock.patch.object(kind, "eval", classmethod(_rounded_up(kind.eval))))
         # len(x) of Python is a number, which ties the graph to it.
@@ -81,6 +83,12 @@ def _is_contiguous(tensor: Any, false_if_dde: bool = False, _asked: Callable[...
             return False
         expected *= hint(size)
     return True
+
+
+def _solve(constraints: Any, _solved: Callable[[Any], None] = DimConstraints.solve) -> None:
+    """torch's advice about ranges of sizes. What sympy cannot solve, as (height / 16) // 2 == 7, is a guard."""
+    with contextlib.suppress(NotImplementedError):
+        _solved(constraints)
 
 
 def _simplify(quotient: Any, _slowly: Callable[..., Any] = sympy.simplify, **options: Any) -> Any:
