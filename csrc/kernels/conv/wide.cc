@@ -85,7 +85,7 @@ void WideConv::run(const Planes& in, const ConvPadding& padding, const Planes& o
         // Images that are single pixels are rows of float32: whole blocks of outputs are written where they belong.
         const bool rows_in_place = plane == 1 && job.valid == width;
         job.output.float_stride = rows_in_place ? params_.out_channels : width;
-        float* const results = rows_in_place ? out_float + first * params_.out_channels + o : floats;
+        float* const results = out_float && rows_in_place ? out_float + first * params_.out_channels + o : floats;
         job.bias = bias() + o;
         job.multiplier = multiplier() + o;
         // One pixel needs no chunks: its weights are used once.
