@@ -186,3 +186,43 @@ def test_torchscript_is_refused(script) -> None:
     for call in (niwaki.compress, niwaki.quantize, niwaki.compile):
         with pytest.raises(TypeError, match=r"is TorchScript, whose layers cannot be taken apart"):
             call(net, (torch.randn(1, 3, 8, 8),))
+
+
+def test_zeros_that_cost_too_much_are_said(x: torch.Tensor, caplog: pytest.LogCaptureFixture) -> None:
+    """Nearly all weights by magnitude: the network no longer does what it did."""
+    torch.manual_seed(0)
+    net = make_net().eval()
+    _, fine = niwaki.compress(net, x)
+    assert fine.network.warnings == ()
+    _, report = niwaki.compress(net, x, sparsity=0.97, importance="magnitude")
+    said = report.network.warnings[-1]
+    assert "the outputs change by" in said and "held-out" in said and "fewer zeros" in said
+    assert any(said in message for message in caplog.messages) and f"warning {said}" in str(report)
+
+
+def test_a_layer_that_is_emptied_is_named(x: torch.Tensor) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(), nn.Linear(4 * x[0, 0].numel(), 8)).eval()
+    small = niwaki.PruneConfig(1.0, importance="magnitude", skip=("0",))
+    _, report = niwaki.compress(net, x, prune=small)
+    assert "all weights of '2' are zero" in report.network.warnings[0]
+
+
+def test_an_accuracy_that_was_measured_decides(x: torch.Tensor) -> None:
+    net = make_net().eval()
+    _, report = niwaki.compress(net, x, sparsity=0.97, importance="magnitude", evaluate=lambda _: 90.0)
+    assert not any("outputs change" in sentence for sentence in report.network.warnings)
+    accuracies = iter((90.0, 40.0))
+    _, report = niwaki.compress(net, x, evaluate=lambda _: next(accuracies))
+    assert "the accuracy fell by 50.0 points, from 90.0 to 40.0 %" in report.network.warnings[0]
+
+
+def test_second_order_is_how_compress_prunes(x: torch.Tensor) -> None:
+    """What is left is adapted: it changes the outputs less than magnitude does."""
+    torch.manual_seed(0)
+    net = make_net().eval()
+    errors = {}
+    for importance in (None, "second_order", "magnitude"):
+        given = {} if importance is None else {"importance": importance}
+        _, report = niwaki.compress(net, x, sparsity=0.5, **given)  # type: ignore[arg-type]
+        errors[importance] = report.network.output_error
+    assert errors[None] == errors["second_order"] < errors["magnitude"]  # type: ignore[operator]

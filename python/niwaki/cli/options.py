@@ -42,7 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     prune.add_argument(
         "--importance",
         choices=("magnitude", "second_order"),
-        help="the smallest weights go, or those whose loss the others can make good on the inputs (default: magnitude)",
+        help="the smallest weights go, or those whose loss the others make good on the inputs (default: second_order)",
     )
     parser.add_argument(
         "--factorize", type=float, metavar="ERROR",

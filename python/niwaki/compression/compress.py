@@ -56,9 +56,9 @@ def compress(
 ) -> tuple[nn.Module, Report]:
     """Makes a trained network small: folds its batch norms, prunes it if asked to, and quantizes it to int8.
 
-    Zeros that the network has already stay zeros, with or without `sparsity`. With importance='second_order', each
-    layer is pruned and rounded to int8 in one go, so that what is left corrects the errors of both on the calibration
-    inputs.
+    Zeros that the network has already stay zeros, with or without `sparsity`. By default, importance is 'second_order':
+    each layer is pruned and rounded to int8 in one go, so that what is left corrects the errors of both on the
+    calibration inputs. Where the network's answers change too much, the log and the report say so.
 
     With a `target`, shares of zeros and bits of each layer are found: what every layer would cost at the network's
     output, in bytes and in milliseconds is measured, and the allocation of least cost is built by second order. The
@@ -240,6 +240,10 @@ def _configs(
         )
     if sparsity is not None:
         check_sparsity(sparsity, "niwaki.compress")
+    if for_prune.get("pattern") != "channels" and (sparsity is not None or n_of_m(str(for_prune.get("pattern", "")))):
+        # There is calibration, so what is left can be adapted to it.
+        for_prune.setdefault("importance", "second_order")
+    if sparsity is not None:
         prune = PruneConfig(sparsity=sparsity, skip=skip, **for_prune)
     elif prune is None and n_of_m(str(for_prune.get("pattern", ""))) is not None:
         prune = PruneConfig(skip=skip, **for_prune)

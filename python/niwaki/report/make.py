@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 
 import torch
@@ -19,9 +20,12 @@ from niwaki.nn.embedding import Embedding
 from niwaki.nn.layers import QuantizedLayer, quantized_layers
 from niwaki.nn.recurrent import Recurrent
 from niwaki.quantization.weights import relative_error
+from niwaki.report.concerns import concerns
 from niwaki.report.measures import Measures, Sample, histogram, measure
 from niwaki.report.report import Report
 from niwaki.report.rows import LayerReport, NetworkReport, Point
+
+_log = logging.getLogger("niwaki")
 
 
 def report_of(
@@ -47,7 +51,7 @@ def report_of(
         accuracy=None if accuracy is None else accuracy.of(squeezed.module, built.network),
         float_accuracy=None if accuracy is None else accuracy.reference,
     )  # fmt: skip
-    return Report(_rows(optimized, squeezed, squeezed.reasons, measures), network)
+    return _warned(_rows(optimized, squeezed, squeezed.reasons, measures), network, optimized)
 
 
 def report_of_target(
@@ -66,7 +70,20 @@ def report_of_target(
         tried=tuple(_point(candidate) for candidate in outcome.tried), no_file=measured.why,
     )  # fmt: skip
     rows = _rows(optimized, squeezed, {**squeezed.reasons, **outcome.reasons}, measures)
-    return Report([dataclasses.replace(row, options=outcome.measured.get(row.name, ())) for row in rows], network)
+    rows = [dataclasses.replace(row, options=outcome.measured.get(row.name, ())) for row in rows]
+    return _warned(rows, network, optimized)
+
+
+def _warned(rows: list[LayerReport], network: NetworkReport, optimized: nn.Module) -> Report:
+    """The report, with what is wrong with the network, which the log says, too."""
+    before = dict(named_layers(optimized))
+    emptied = [
+        row.name for row in rows if row.zeros == 1 and row.name in before and bool(before[row.name].weight.any())
+    ]
+    found = concerns(rows, network, emptied)
+    for sentence in found:
+        _log.warning("niwaki.compress: %s", sentence)
+    return Report(rows, dataclasses.replace(network, warnings=found))
 
 
 def _point(candidate: Candidate) -> Point:

@@ -168,6 +168,7 @@ class Report(Sequence[LayerReport]):
             found.append(("target", known.target))
         if known.recipe:
             found.append(("recipe", known.recipe))
+        found += [("warning", sentence) for sentence in known.warnings]
         return found
 
     def __str__(self) -> str:

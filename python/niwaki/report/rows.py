@@ -116,6 +116,7 @@ class NetworkReport:
         recipe: its name.
         curve: the best sizes and losses that were predicted, from small to large.
         tried: the networks that were built on the way.
+        warnings: sentences about what is wrong with it; none where all is well.
     """
 
     file_bytes: int | None = None
@@ -133,6 +134,7 @@ class NetworkReport:
     curve: tuple[Point, ...] = ()
     tried: tuple[Point, ...] = ()
     no_file: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def drop(self) -> float | None:

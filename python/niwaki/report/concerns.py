@@ -1,0 +1,73 @@
+"""What is to be known before a compressed network is put to use: changed answers, and layers without weights."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from niwaki.report.rows import LayerReport, NetworkReport
+
+# Of the outputs' norm. On classifiers, a tenth costs nothing that can be measured, and from a half on they fail.
+_MUCH = 0.3
+# Points of accuracy, where that was measured: it decides then.
+_DROP = 5.0
+# Zeros that somebody has asked for; a few are there after any rounding.
+_PRUNED = 0.1
+_NAMED = 3
+
+
+def concerns(rows: Sequence[LayerReport], network: NetworkReport, emptied: Collection[str]) -> tuple[str, ...]:
+    """Sentences; none where all is well.
+
+    Args:
+        rows, network: of the report.
+        emptied: names of layers all of whose weights have become zero.
+    """
+    found = []
+    if emptied:
+        names = _listed(list(emptied))
+        found.append(
+            f"all weights of {names} are zero, so what goes through there is lost; leave such layers out (skip=), or "
+            "ask for fewer zeros."
+        )
+    changed = _changed(network)
+    if changed:
+        found.append(f"{changed}{_worst(rows)}. {_remedy(rows)}")
+    return tuple(found)
+
+
+def _changed(network: NetworkReport) -> str:
+    if network.drop is not None:
+        if network.drop <= _DROP:
+            return ""
+        now, before = network.accuracy, network.float_accuracy
+        return f"the accuracy fell by {network.drop:.1f} points, from {before:.1f} to {now:.1f} %"
+    if network.output_error is None or network.output_error <= _MUCH:
+        return ""
+    where = "" if network.inputs is None else f" on {network.inputs} {'held-out ' * network.held_out}inputs"
+    return f"the outputs change by {network.output_error:.0%} of their norm{where}, which most networks do not bear"
+
+
+def _worst(rows: Sequence[LayerReport]) -> str:
+    known = [row for row in rows if row.output_error is not None]
+    known.sort(key=lambda row: -(row.output_error or 0.0))
+    if not known:
+        return ""
+    return "; most in layers " + ", ".join(f"'{row.name}' ({row.output_error:.0%})" for row in known[:_NAMED])
+
+
+def _remedy(rows: Sequence[LayerReport]) -> str:
+    size = sum(row.float_bytes for row in rows)
+    zeros = sum(row.zeros * row.float_bytes for row in rows) / size if size else 0.0
+    if zeros > _PRUNED:
+        return (
+            "Ask for fewer zeros, give more inputs or importance='second_order', let niwaki.Target(size=...) find the "
+            "zeros of each layer, or train what is left (docs/compression.md)."
+        )
+    if any(row.bits < 8 for row in rows):
+        return "Keep such layers at 8 bits (weight_bits={...}), give more inputs, or rounding='learned'."
+    return "Leave such layers in float32 (skip=...), or look at whether the inputs are typical."
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(f"'{name}'" for name in names[:_NAMED]) + more
