@@ -66,7 +66,7 @@ def moments(
     size = layer.weight[0].numel()
     same = all(a is b for a, b in zip(inputs, references, strict=True))
     generator = torch.Generator().manual_seed(seed)
-    total = _total(layer, inputs)
+    total = columns_of(layer, inputs)
     if size > _WIDEST:
         samples = min(samples, size // _FEW)
     share = min(1.0, samples / max(1, total))
@@ -155,13 +155,13 @@ def deficiency(layer: Layer, inputs: Sequence[torch.Tensor], covariance: Gram) -
     still = int((diagonal <= 1e-10 * diagonal.mean().clamp_min(1e-30)).sum())
     if still:
         return f"the covariance of its inputs is singular: {still} of {diagonal.numel()} never vary"
-    columns = min(_total(layer, inputs), SAMPLES)
+    columns = min(columns_of(layer, inputs), SAMPLES)
     if columns < diagonal.shape[1]:
         return f"the covariance of its inputs is singular: {columns} samples of {diagonal.shape[1]}"
     return ""
 
 
-def _total(layer: Layer, inputs: Sequence[torch.Tensor]) -> int:
+def columns_of(layer: Layer, inputs: Sequence[torch.Tensor]) -> int:
     """Columns that the inputs of all batches make."""
     return sum(layer.images(x) * layer.places(x) for x in inputs)
 

@@ -55,7 +55,11 @@ class Quadratic:
         return torch.cat([((self.a.times(v[:, p]) - 2 * self.b[:, p]) * v[:, p]).sum(2) for p in _parts(v)], 1)
 
 
-def quadratic(weight: torch.Tensor, covariance: Gram, cross: Apply, damping: float = 0.01) -> Quadratic:
+# What a form is damped by, of the mean of the covariance's diagonal, where inputs are many.
+DAMPING = 0.01
+
+
+def quadratic(weight: torch.Tensor, covariance: Gram, cross: Apply, damping: float = DAMPING) -> Quadratic:
     """The form for a layer; damped, so that inputs that never vary, or only together, leave it solvable.
 
     The damping adds lambda ||v - w||^2: it pulls towards the trained weights, not towards zero.

@@ -10,7 +10,7 @@ import torch
 from niwaki.layerwise.allocate import SHARES
 from niwaki.layerwise.gram import LowRank
 from niwaki.layerwise.moments import Moments, deficiency, moments
-from niwaki.layerwise.solve import MaskSearch, Project, Quadratic, quadratic, solve
+from niwaki.layerwise.solve import DAMPING, MaskSearch, Project, Quadratic, quadratic, solve
 from niwaki.layerwise.walk import Visit
 from niwaki.modules.layer import Layer
 from niwaki.pruning.select import BLOCK, drop_smallest, keep_n_of_m, n_of_m
@@ -33,14 +33,21 @@ class Problem:
         note: that the covariance of the inputs is singular, and why; empty where it is not.
     """
 
-    def __init__(self, seen: Visit, pattern: str, rows: torch.Tensor | None, quick: bool = False) -> None:
+    def __init__(
+        self,
+        seen: Visit,
+        pattern: str,
+        rows: torch.Tensor | None,
+        quick: bool = False,
+        damping: float = DAMPING,
+    ) -> None:
         self.seen = seen
         self._pattern = pattern
         layer = seen.layer
         self._before = layer.matrix(seen.weight)
         self.moments = _finite(moments(layer, seen.inputs, seen.references, centered=layer.bias is not None), seen.name)
         self.note = deficiency(layer, seen.inputs, self.moments.covariance)
-        self.form: Quadratic = quadratic(self._before, self.moments.covariance, self.moments.cross)
+        self.form: Quadratic = quadratic(self._before, self.moments.covariance, self.moments.cross, damping)
         self.allowed = self._before != 0
         self.best = solve(self.form, self.allowed, self._before * self.form.scale)
         energy = -self.form.error(self.best)
@@ -90,7 +97,11 @@ class Problem:
 
     def loss(self, v: torch.Tensor) -> float:
         """What the error costs at the network's output, beyond that of the best weights without more zeros."""
-        return float((self._rows * (self.form.error(v) - self.form.error(self.best))).sum().clamp_min(0))
+        return max(0.0, self.weighted(self.form.error(v) - self.form.error(self.best)))
+
+    def weighted(self, errors: torch.Tensor) -> float:
+        """The sum of errors of output channels, [G, O / G], each by what it counts."""
+        return float((self._rows * errors).sum())
 
     def losses(self) -> list[float]:
         """The loss at each of SHARES, and at 1."""

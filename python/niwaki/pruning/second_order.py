@@ -15,6 +15,7 @@ from niwaki.layerwise.solve import Quadratic
 from niwaki.layerwise.walk import Visit, Walk
 from niwaki.modules.layer import Layer
 from niwaki.pruning.config import PruneConfig
+from niwaki.pruning.damping import choose_damping
 from niwaki.pruning.problem import Problem, units_of
 from niwaki.pruning.select import n_of_m
 from niwaki.quantization.inputs import Batch
@@ -96,8 +97,10 @@ def prune_layers(
             return
         state = checkpoint.load(f"layer {seen.name}") if checkpoint is not None else None
         if state is None:
-            problem = Problem(seen, config.pattern, importance.get(seen.layer))
-            keep = problem.search(zeros[seen.layer])
+            rows, count = importance.get(seen.layer), zeros[seen.layer]
+            damping = choose_damping(seen, config.pattern, rows, count)
+            problem = Problem(seen, config.pattern, rows, damping=damping)
+            keep = problem.search(count)
             v = problem.solve(keep)
             weight = v / problem.form.scale if finish is None else finish(seen, problem.form, keep, v)
             problem.write(torch.where(keep, weight, 0))
