@@ -125,18 +125,18 @@ def load_cifar(name: str, n: int, folder: Path) -> tuple[nn.Module, torch.Tensor
     return model.eval(), *normalized, torch.from_numpy(labels).long()
 
 
-@pytest.mark.parametrize(("name", "n"), [("resnet20", 3), ("resnet56", 9)])
-def test_trained_cifar_networks_keep_their_answers(name: str, n: int, shared_dir: Path) -> None:
-    model, train, test, labels = load_cifar(name, n, shared_dir / "data")
+@pytest.mark.parametrize(("name", "n", "most"), [("resnet20", 3, 0.026), ("resnet56", 9, 0.03)])
+def test_trained_cifar_networks_keep_their_answers(name: str, n: int, most: float, shared_dir: Path) -> None:
+    model, train, test, _ = load_cifar(name, n, shared_dir / "data")
     small, _ = niwaki.compress(model, train.split(64))
     net = niwaki.compile(small, (train[:1],), threads=1)
     assert not net.plan.torch, net.plan
     with torch.no_grad():
-        wanted = torch.cat([model(part) for part in test.split(256)]).argmax(1)
-    found = net(test).argmax(1)
-    points = 100 * float((wanted == labels).float().mean() - (found == labels).float().mean())
-    assert points <= 0.3
-    assert float((found == wanted).float().mean()) >= 0.985
+        wanted = torch.cat([model(part) for part in test.split(256)])
+    found = net(test)
+    # Not how many are right: of the few answers that change, chance says which way.
+    assert float((found.argmax(1) == wanted.argmax(1)).float().mean()) >= 0.985
+    assert float((found - wanted).norm() / wanted.norm()) <= most
 
 
 @pytest.mark.parametrize(
