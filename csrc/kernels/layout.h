@@ -29,6 +29,8 @@ constexpr int64_t group_stride_of(int64_t pixels) {
 // Kernels may read, never write, this many bytes past the last plane of an input.
 inline constexpr int64_t kOverread = 128;
 
-constexpr int64_t planes_bytes(int64_t pixels, int32_t channels) { return group_stride_of(pixels) * ((int64_t{channels} + 3) / 4); }
+constexpr int64_t planes_bytes(int64_t pixels, int32_t channels) {
+  return group_stride_of(pixels) * ((int64_t{channels} + 3) / 4);
+}
 
 }  // namespace niwaki

@@ -45,7 +45,8 @@ Attributes to_attributes(const std::string& op, const std::string& node, const p
     if (wants_numbers(rule, name, items)) {
       std::vector<double> numbers;
       for (const py::handle& item : items) {
-        if (!is_number(item)) throw py::type_error(node + ": attribute '" + name + "' must be a number or a sequence of numbers.");
+        if (!is_number(item))
+          throw py::type_error(node + ": attribute '" + name + "' must be a number or a sequence of numbers.");
         numbers.push_back(py::cast<double>(item));
       }
       result[name] = std::move(numbers);
@@ -99,7 +100,8 @@ DType to_dtype(const std::string& name) {
 
 std::optional<Quantization> to_quantization(const std::string& node, const py::handle& pair) {
   if (pair.is_none()) return std::nullopt;
-  if (!is_sequence(pair) || py::len(pair) != 2) throw py::type_error(node + ": a quantization must be (scale, zero point) or None.");
+  if (!is_sequence(pair) || py::len(pair) != 2)
+    throw py::type_error(node + ": a quantization must be (scale, zero point) or None.");
   const auto items = py::reinterpret_borrow<py::sequence>(pair);
   return Quantization{static_cast<float>(py::cast<double>(items[0])), py::cast<int32_t>(items[1])};
 }

@@ -18,7 +18,6 @@ namespace niwaki {
 // over one layer does not show. Results do not depend on the choice.
 // `seconds`: how long to measure, about; each candidate runs a few times at least. Throws Error for sizes that the network cannot
 // take, and for an empty batch.
-std::unique_ptr<Model> autotune(const Graph& graph, Isa isa, std::span<const Sizes> sizes, int threads,
-                                double seconds = 1.0);
+std::unique_ptr<Model> autotune(const Graph& graph, Isa isa, std::span<const Sizes> sizes, int threads, double seconds = 1.0);
 
 }  // namespace niwaki

@@ -64,7 +64,8 @@ class Gardener {
   size_t choose() {
     for (;;) {
       const int last = static_cast<int>(leaves_.size()) - 1;
-      const auto leaf = static_cast<size_t>(random_.integer(0, 2) == 0 ? random_.integer(0, last) : random_.integer(std::max(0, last - 1), last));
+      const auto leaf = static_cast<size_t>(random_.integer(0, 2) == 0 ? random_.integer(0, last)
+                                                                       : random_.integer(std::max(0, last - 1), last));
       if (!leaves_[leaf].is_float) return leaf;
     }
   }
@@ -78,7 +79,8 @@ class Gardener {
       const int value = graph.add_node(op, std::string(op_name(op)) + " " + std::to_string(graph.nodes().size()), inputs,
                                        std::move(attributes), std::move(tensors), {quantization});
       std::vector<Sizes> in;
-      for (const Port& port : graph.inputs()) in.push_back({sizes_[0], graph.value(port.value).dims[1].value(), sizes_[1], sizes_[2]});
+      for (const Port& port : graph.inputs())
+        in.push_back({sizes_[0], graph.value(port.value).dims[1].value(), sizes_[1], sizes_[2]});
       const Sizes shape = infer_shapes(graph, in).shapes.back();
       if (elements_of(shape) > 24000 || elements_of(shape) == 0) throw Error(Status::unsupported, "not a size for a test");
       for (size_t leaf : from) leaves_[leaf].read = true;
@@ -156,12 +158,9 @@ class Gardener {
             {}, same);
         return;
       case 4: {
-        Attributes attributes = {{"kernel", Dims{pick({1, 2}), pick({2, 3})}},
-                                 {"stride", Dims{pick({1, 2, 3})}},
-                                 {"padding", Dims{pick({0, 1}), 1, 0, 1}},
-                                 {"ceil_mode", Dims{pick({0, 1})}},
-                                 {"count_include_pad", Dims{pick({0, 1})}},
-                                 {"divisor", Dims{pick({0, 0, 3})}}};
+        Attributes attributes = {{"kernel", Dims{pick({1, 2}), pick({2, 3})}}, {"stride", Dims{pick({1, 2, 3})}},
+                                 {"padding", Dims{pick({0, 1}), 1, 0, 1}},     {"ceil_mode", Dims{pick({0, 1})}},
+                                 {"count_include_pad", Dims{pick({0, 1})}},    {"divisor", Dims{pick({0, 0, 3})}}};
         bounds(attributes);
         add(Op::avg_pool2d, {from}, attributes, {}, scale());
         return;
@@ -175,7 +174,8 @@ class Gardener {
         return;
       }
       case 7:  // squeeze and excite
-        if (add(Op::adaptive_avg_pool2d, {from}, {{"size", Dims{1}}}, {}, scale())) add(Op::mul, {from, leaves_.size() - 1}, {}, {}, scale());
+        if (add(Op::adaptive_avg_pool2d, {from}, {{"size", Dims{1}}}, {}, scale()))
+          add(Op::mul, {from, leaves_.size() - 1}, {}, {}, scale());
         return;
       case 8: add(Op::clamp, {from}, {{"low", Dims{pick({0, 30})}}, {"high", Dims{pick({255, 180})}}}, {}, same); return;
       case 9: {
@@ -226,7 +226,8 @@ class Gardener {
   void permute(size_t from) {
     Dims axes;
     for (size_t i = 0; i < leaves_[from].dims.size(); ++i) axes.emplace_back(static_cast<int64_t>(i));
-    for (size_t i = axes.size() - 1; i > 1; --i) std::swap(axes[i], axes[static_cast<size_t>(random_.integer(1, static_cast<int>(i)))]);
+    for (size_t i = axes.size() - 1; i > 1; --i)
+      std::swap(axes[i], axes[static_cast<size_t>(random_.integer(1, static_cast<int>(i)))]);
     add(Op::permute, {from}, {{"axes", axes}}, {}, scale_of(leaves_[from]));
   }
 
@@ -265,7 +266,9 @@ class Gardener {
       if (!leaves_[i].is_float) continue;
       const Dims& dims = leaves_[i].dims;
       if (chance(4)) add(Op::reshape, {i}, {{"shape", Dims{dims[0], -1}}}, {}, std::nullopt);
-      if (chance(4)) add(Op::slice, {i}, {{"axis", Dims{1}}, {"start", Dims{pick({0, 1})}}, {"end", Dims{pick({2, 3, 1000})}}}, {}, std::nullopt);
+      if (chance(4))
+        add(Op::slice, {i}, {{"axis", Dims{1}}, {"start", Dims{pick({0, 1})}}, {"end", Dims{pick({2, 3, 1000})}}}, {},
+            std::nullopt);
       if (chance(6)) add(Op::concat, {i, i}, {{"axis", Dims{1}}}, {}, std::nullopt);
       if (leaves_.size() > 60) break;
     }

@@ -178,10 +178,12 @@ class Interpreter {
   void slice(const Attributes& attributes, const Values& in, Values& out) {
     const auto integer = [&](const char* name) { return std::get<Dims>(attributes.at(name)).at(0).value(); };
     const auto axis = static_cast<size_t>(integer("axis"));
-    const int64_t size = in.dim(axis), given = integer("start"), start = std::clamp(given < 0 ? given + size : given, int64_t{0}, size);
+    const int64_t size = in.dim(axis), given = integer("start"),
+                  start = std::clamp(given < 0 ? given + size : given, int64_t{0}, size);
     const int64_t inner = out.inner(axis), count = out.dim(axis);
     for (size_t i = 0; i < out.data.size(); ++i) {
-      const int64_t at = static_cast<int64_t>(i), outer = at / inner / count, position = start + at / inner % count * integer("step");
+      const int64_t at = static_cast<int64_t>(i), outer = at / inner / count,
+                    position = start + at / inner % count * integer("step");
       out.data[i] = in.data[static_cast<size_t>((outer * size + position) * inner + at % inner)];
     }
   }
@@ -189,9 +191,9 @@ class Interpreter {
   void pad(const Node& node, const Attributes& attributes, const Values& in, Values& out) {
     const Dims& padding = std::get<Dims>(attributes.at("padding"));
     const auto& quantization = graph_.value(node.outputs[0]).quantization;
-    const double fill = !quantization               ? node.number("value")
+    const double fill = !quantization           ? node.number("value")
                         : node.integer("q") < 0 ? quantization->zero_point
-                                                    : static_cast<double>(node.integer("q"));
+                                                : static_cast<double>(node.integer("q"));
     for (size_t i = 0; i < out.data.size(); ++i) {
       int64_t rest = static_cast<int64_t>(i), from = 0;
       bool inside = true;

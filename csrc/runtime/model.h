@@ -22,8 +22,8 @@ class Model {
   Model(Graph graph, Isa isa, ConvKind kind = ConvKind::automatic, ThreadPool* pool = nullptr);
 
   Isa isa() const { return isa_; }
-  const Graph& graph() const { return graph_; }                               // fused, laid out; its tensors have no data any more
-  const std::vector<int>& axes() const { return axes_; }                      // of each value: see LaidOut
+  const Graph& graph() const { return graph_; }           // fused, laid out; its tensors have no data any more
+  const std::vector<int>& axes() const { return axes_; }  // of each value: see LaidOut
   const std::vector<std::unique_ptr<Step>>& steps() const { return steps_; }  // one for each of the graph's nodes
 
   // The data of a value that a constant makes, 64-byte aligned; null for others.

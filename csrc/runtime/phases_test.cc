@@ -48,7 +48,8 @@ std::vector<float> run(const Graph& graph, Isa isa, int64_t images, int64_t chan
   const Sizes sizes{images, channels, height, width};
   std::vector<std::vector<float>> outs;
   std::vector<void*> addresses;
-  for (const Sizes& shape : session.output_shapes(std::vector<Sizes>{sizes})) outs.emplace_back(static_cast<size_t>(elements_of(shape)));
+  for (const Sizes& shape : session.output_shapes(std::vector<Sizes>{sizes}))
+    outs.emplace_back(static_cast<size_t>(elements_of(shape)));
   for (auto& out : outs) addresses.push_back(out.data());
   session.run(std::vector<Session::Input>{{in.data(), sizes}}, addresses);
   return outs[0];

@@ -29,8 +29,8 @@ class Planner {
     for (const Node& node : nodes) plan_.macs.push_back(macs_of(node, all));
     find_kept(all);
     const Batch batch{model_, all, plan_.macs, kept_, plan_.images};
-    const std::vector<Segment> segments = plan_.images > 1 ? choose(batch, threads_)
-                                                           : std::vector<Segment>{{0, nodes.size(), plan_.images}};
+    const std::vector<Segment> segments =
+        plan_.images > 1 ? choose(batch, threads_) : std::vector<Segment>{{0, nodes.size(), plan_.images}};
     find_whole(segments);
     for (const Segment& segment : segments) {
       for (size_t k = segment.begin; k < segment.end; ++k) steps_.push_back(size_for(k, std::min(segment.images, plan_.images)));
@@ -102,7 +102,8 @@ class Planner {
   void set_stride(int value, Array& array) {
     if (!array.grouped()) return;
     if (plan_.whole[at(value)]) {
-      array.planes.group_stride = planes_of(plan_.shapes.of(plan_.images).shapes[at(value)], model_.axes()[at(value)]).group_stride;
+      array.planes.group_stride =
+          planes_of(plan_.shapes.of(plan_.images).shapes[at(value)], model_.axes()[at(value)]).group_stride;
     } else if (stride_.empty() || stride_[at(value)] == 0) {
       // The first to ask sizes it for as many images as its segment takes at a time.
       stride_.resize(model_.graph().values().size());
@@ -178,7 +179,8 @@ class Planner {
     Array array = step.out[at(model_.graph().value(value).index)];
     if (plan_.whole[v]) array = size_value(model_, value, plan_.shapes.of(plan_.images));
     const int64_t bytes = bytes_of(array);
-    if (bytes > kMaxBlock) throw Error(Status::out_of_memory, describe(node) + ": its output needs " + std::to_string(bytes) + " bytes.");
+    if (bytes > kMaxBlock)
+      throw Error(Status::out_of_memory, describe(node) + ": its output needs " + std::to_string(bytes) + " bytes.");
     const int64_t lines = std::max<int64_t>(round_up(bytes, static_cast<int64_t>(kCacheLine)), kCacheLine);
     if (plan_.whole[v]) return {lines, lives_[v].first, lives_[v].second};
     return {lines, placement.first(value), placement.last(value)};

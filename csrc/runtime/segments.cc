@@ -58,7 +58,8 @@ std::vector<Lifetime> lifetimes(const Model& model) {
   std::vector<Lifetime> lives(model.graph().values().size());
   const auto& nodes = model.graph().nodes();
   for (std::size_t k = 0; k < nodes.size(); ++k) {
-    for (const int output : nodes[k].outputs) lives[static_cast<std::size_t>(output)] = {static_cast<int>(k), static_cast<int>(k)};
+    for (const int output : nodes[k].outputs)
+      lives[static_cast<std::size_t>(output)] = {static_cast<int>(k), static_cast<int>(k)};
     for (const int input : nodes[k].inputs)
       if (input >= 0) lives[static_cast<std::size_t>(input)].last = static_cast<int>(k);
   }
@@ -73,8 +74,8 @@ bool shares_memory(const Batch& batch, std::size_t step) {
 }
 
 // Nanoseconds for one image in each step, when `images` go through it together.
-std::vector<double> step_costs(const Batch& batch, const std::vector<Image>& sizes, const std::vector<Lifetime>& lives, int threads,
-                               int64_t images) {
+std::vector<double> step_costs(const Batch& batch, const std::vector<Image>& sizes, const std::vector<Lifetime>& lives,
+                               int threads, int64_t images) {
   const auto& nodes = batch.model.graph().nodes();
   std::vector<double> live(nodes.size(), 0.0);
   for (std::size_t v = 0; v < lives.size(); ++v) {
@@ -91,7 +92,8 @@ std::vector<double> step_costs(const Batch& batch, const std::vector<Image>& siz
     for (const int value : nodes[k].outputs) moved += sizes[static_cast<std::size_t>(value)].bytes;
     const double missed = std::max(0.0, 1.0 - cache / std::max(1.0, count * live[k]));
     const double weights = static_cast<double>(step.info.bytes) / count;
-    const double pixels = count * static_cast<double>(std::max<int64_t>(1, sizes[static_cast<std::size_t>(nodes[k].outputs[0])].pixels));
+    const double pixels =
+        count * static_cast<double>(std::max<int64_t>(1, sizes[static_cast<std::size_t>(nodes[k].outputs[0])].pixels));
     const double multiplied = static_cast<double>(batch.macs[k]) / static_cast<double>(batch.images) * (1.0 - step.info.zeros) *
                               std::ceil(pixels / 16.0) * 16.0 / pixels;
     costs.push_back(moved * missed / (kBytes * threads) + weights / kBytes + multiplied / (kMacs * threads) + kStep / count);
@@ -144,7 +146,8 @@ std::vector<Segment> choose_segments(const Batch& batch, int threads) {
   std::vector<std::vector<double>> before;  // [choice][step]: what all steps before it cost
   for (const int64_t images : choices) {
     before.emplace_back(1, 0.0);
-    for (const double cost : step_costs(batch, sizes, lives, threads, images)) before.back().push_back(before.back().back() + cost);
+    for (const double cost : step_costs(batch, sizes, lives, threads, images))
+      before.back().push_back(before.back().back() + cost);
   }
 
   // Position i is the begin (0), a cut, or the end. best[i]: of all ways to run what lies before it.

@@ -31,7 +31,9 @@ void set_from(Values& values, const std::vector<uint8_t>& bytes) {
 }
 
 inline std::vector<uint8_t> bytes_of(const Values& values, DType type) {
-  return type == DType::f32 ? bytes_of<float>(values) : type == DType::i64 ? bytes_of<int64_t>(values) : bytes_of<uint8_t>(values);
+  return type == DType::f32   ? bytes_of<float>(values)
+         : type == DType::i64 ? bytes_of<int64_t>(values)
+                              : bytes_of<uint8_t>(values);
 }
 
 inline std::vector<Values> run(Session& session, const std::vector<Values>& inputs) {
@@ -47,10 +49,12 @@ inline std::vector<Values> run(Session& session, const std::vector<Values>& inpu
   for (size_t i = 0; i < inputs.size(); ++i) given.push_back({sources[i].data(), sizes[i]});
   std::vector<Values> outputs;
   std::vector<void*> addresses;
-  for (const Sizes& shape : session.output_shapes(sizes)) outputs.push_back({shape, std::vector<double>(static_cast<size_t>(elements_of(shape)))});
+  for (const Sizes& shape : session.output_shapes(sizes))
+    outputs.push_back({shape, std::vector<double>(static_cast<size_t>(elements_of(shape)))});
   for (size_t i = 0; i < outputs.size(); ++i) {
     const DType type = graph.value(graph.outputs()[i].value).dtype;
-    targets.emplace_back(outputs[i].data.size() * static_cast<size_t>(dtype_bytes(type)), uint8_t{0xff});  // what is not written shows: NaN
+    targets.emplace_back(outputs[i].data.size() * static_cast<size_t>(dtype_bytes(type)),
+                         uint8_t{0xff});  // what is not written shows: NaN
   }
   for (auto& target : targets) addresses.push_back(target.data());
   session.run(given, addresses);

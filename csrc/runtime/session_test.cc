@@ -37,7 +37,8 @@ TEST(session_refuses) {
   std::vector<float> in(12, 0.5f), a(12), b(12);
   const std::vector<void*> targets = {a.data(), b.data()};
   const auto attempt = [&](std::vector<Session::Input> inputs, std::span<void* const> outputs) { session.run(inputs, outputs); };
-  CHECK_THROWS(attempt({{in.data(), {1, 4, 2, 2}}}, targets), "Input 'x' must have the shape [batch, 3, height, width], not [1, 4, 2, 2]");
+  CHECK_THROWS(attempt({{in.data(), {1, 4, 2, 2}}}, targets),
+               "Input 'x' must have the shape [batch, 3, height, width], not [1, 4, 2, 2]");
   CHECK_THROWS(attempt({}, targets), "takes 1 inputs, not 0");
   CHECK_THROWS(attempt({{nullptr, {1, 3, 2, 2}}}, targets), "Input 'x' has no data");
   CHECK_THROWS(attempt({{in.data(), {1, 3, 2, 2}}}, std::span(targets).first(1)), "has 2 outputs, not 1");
@@ -137,8 +138,14 @@ TEST(session_outputs_of_every_kind) {
   const int again = net.add("reshape", {flat}, {{"shape", Dims{-1, 3}}});
   const int part = net.add("slice", {again}, {{"axis", Dims{0}}, {"start", Dims{1}}, {"end", Dims{2}}});
   const int constant = net.add("constant", {}, {}, {{"value", testing::floats({2}, 4.0f)}});
-  for (const auto& [name, value] : {std::pair{"x", x}, {"x again", x}, {"flipped", flipped}, {"flat", flat}, {"again", again},
-                                    {"part", part}, {"constant", constant}, {"flat again", flat}})
+  for (const auto& [name, value] : {std::pair{"x", x},
+                                    {"x again", x},
+                                    {"flipped", flipped},
+                                    {"flat", flat},
+                                    {"again", again},
+                                    {"part", part},
+                                    {"constant", constant},
+                                    {"flat again", flat}})
     net.graph.add_output(value, name);
   Session session(model_of(net.graph), 1);
   for (const int64_t batch : {1, 2, 1, 5}) {
@@ -190,7 +197,8 @@ TEST(session_makes_once_what_follows_from_sizes) {
   Net net;
   const int x = net.input("x", DType::f32, {"rows", "1"});
   const Dim rows = net.size("rows");
-  const int positions = net.add("arange", {}, {{"start", Dims{0}}, {"end", Dims{rows}}, {"step", Dims{1}}, {"dtype", testing::word("float32")}});
+  const int positions =
+      net.add("arange", {}, {{"start", Dims{0}}, {"end", Dims{rows}}, {"step", Dims{1}}, {"dtype", testing::word("float32")}});
   const int column = net.add("reshape", {positions}, {{"shape", Dims{rows, 1}}});
   const int turned = net.add("flip", {column}, {{"axes", Dims{0}}});
   net.graph.add_output(net.add("concat", {x, turned}, {{"axis", Dims{1}}}), "joined");

@@ -51,8 +51,8 @@ void States::set(const std::string& name, const Tensor& value) {
   const size_t index = find(name);
   const Tensor& like = graph_->states()[index].initial;
   if (value.dtype() != like.dtype() || value.shape() != like.shape())
-    throw Error(Status::invalid_argument, "State '" + name + "' is " + dtype_name(like.dtype()) + " " + text(like.shape()) + ", not " +
-                                              dtype_name(value.dtype()) + " " + text(value.shape()) + ".");
+    throw Error(Status::invalid_argument, "State '" + name + "' is " + dtype_name(like.dtype()) + " " + text(like.shape()) +
+                                              ", not " + dtype_name(value.dtype()) + " " + text(value.shape()) + ".");
   if (bytes(index) > 0) std::memcpy(current(index), value.data(), static_cast<size_t>(bytes(index)));
 }
 

@@ -81,7 +81,8 @@ TEST(runtime_random_networks) {
     used.insert(gardener.used.begin(), gardener.used.end());
     const Graph fused = fuse(graph).graph;
     std::vector<Run> runs;
-    for (const Sizes& size : {Sizes{1, height, width}, Sizes{5, height, width}, Sizes{0, height, width}, Sizes{2, height + 3, width + 5}})
+    for (const Sizes& size :
+         {Sizes{1, height, width}, Sizes{5, height, width}, Sizes{0, height, width}, Sizes{2, height + 3, width + 5}})
       runs.push_back(run_of(graph, fused, size, seed));
     for (size_t i = 0; i < 3; ++i) CHECK(runs[i].outputs.has_value());
     const ConvKind kind = std::vector{ConvKind::automatic, ConvKind::dense, ConvKind::sparse}[seed % 3];
@@ -118,9 +119,9 @@ TEST(runtime_random_networks) {
   }
   CHECK(compared > 1000);
   CHECK(in_parts > 20);
-  for (const Op op : {Op::quantize, Op::dequantize, Op::conv2d, Op::linear, Op::max_pool2d, Op::avg_pool2d, Op::adaptive_avg_pool2d, Op::add,
-                      Op::mul, Op::clamp, Op::table, Op::channel_shuffle, Op::upsample_nearest2d, Op::reshape, Op::permute, Op::concat,
-                      Op::slice, Op::pad})
+  for (const Op op : {Op::quantize, Op::dequantize, Op::conv2d, Op::linear, Op::max_pool2d, Op::avg_pool2d,
+                      Op::adaptive_avg_pool2d, Op::add, Op::mul, Op::clamp, Op::table, Op::channel_shuffle,
+                      Op::upsample_nearest2d, Op::reshape, Op::permute, Op::concat, Op::slice, Op::pad})
     CHECK(used.contains(op));
 }
 

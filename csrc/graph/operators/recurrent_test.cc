@@ -19,8 +19,9 @@ TEST(recurrent_shapes) {
            "float32: 7 2 5 | float32: 1 2 5 | float32: 1 2 5");
   CHECK_EQ(made("recurrent", {f32({2, 7, 3})}, kind("gru", 5, 2, 1, 1), recurrent_tensors(3, 3, 5, 2, 2)),
            "float32: 2 7 10 | float32: 4 2 5");
-  CHECK_EQ(made("recurrent", {f32({7, 2, 3}), f32({1, 2, 2}), f32({1, 2, 5})}, kind("lstm", 5), recurrent_tensors(4, 3, 5, 1, 1, 2)),
-           "float32: 7 2 2 | float32: 1 2 2 | float32: 1 2 5");
+  CHECK_EQ(
+      made("recurrent", {f32({7, 2, 3}), f32({1, 2, 2}), f32({1, 2, 5})}, kind("lstm", 5), recurrent_tensors(4, 3, 5, 1, 1, 2)),
+      "float32: 7 2 2 | float32: 1 2 2 | float32: 1 2 5");
   CHECK_EQ(made("recurrent", {f32({7, 0, 3}), f32({1, 0, 5})}, kind("rnn_tanh", 5), recurrent_tensors(1, 3, 5, 1, 1)),
            "float32: 7 0 5 | float32: 1 0 5");
 }
@@ -34,7 +35,8 @@ TEST(recurrent_refusals) {
   CHECK_THROWS(attempt({f32({0, 2, 3})}, "lstm", lstm), "its input has no steps");
   CHECK_THROWS(attempt({f32({7, 2, 3}), f32({1, 3, 5})}, "lstm", lstm), "h0 is [1, 3, 5]; [1, 2, 5] is expected");
   CHECK_THROWS(attempt({f32({7, 2, 3}), f32({1, 2, 5}), f32({1, 2, 4})}, "lstm", lstm), "c0 is [1, 2, 4]");
-  CHECK_THROWS(attempt({f32({7, 2, 3}), f32({1, 2, 5}), f32({1, 2, 5})}, "gru", recurrent_tensors(3, 3, 5, 1, 1)), "has no cell state");
+  CHECK_THROWS(attempt({f32({7, 2, 3}), f32({1, 2, 5}), f32({1, 2, 5})}, "gru", recurrent_tensors(3, 3, 5, 1, 1)),
+               "has no cell state");
   CHECK_THROWS(attempt({f32({7, 2, 3})}, "gru", lstm), "w_ih_l0 is [20, 3]; [15, 3] is expected");
   CHECK_THROWS(attempt({f32({7, 2, 3})}, "lstm", lstm, 2), "needs the tensor 'w_ih_l1'");
   CHECK_THROWS(attempt({f32({7, 2, 3})}, "lstm", recurrent_tensors(4, 3, 5, 2, 1)), "takes no tensor 'b_hh_l1'");

@@ -18,7 +18,9 @@ class AddStep : public Step {
     info.kernel = std::string("add_") + kernel.name;
   }
   bool may_overwrite(size_t) const override { return true; }
-  void run(const StepCall& call) const override { add(kernel_, call.in[0].planes, call.in[1].planes, call.out[0].planes, params_, call.pool); }
+  void run(const StepCall& call) const override {
+    add(kernel_, call.in[0].planes, call.in[1].planes, call.out[0].planes, params_, call.pool);
+  }
 
  private:
   const AddKernel& kernel_;
@@ -30,7 +32,9 @@ class MulStep : public Step {
   MulStep(const MulKernel& kernel, const MulParams& params) : kernel_(kernel), params_(params) {
     info.kernel = std::string("mul_") + kernel.name;
   }
-  void run(const StepCall& call) const override { mul(kernel_, call.in[0].planes, call.in[1].planes, call.out[0].planes, params_, call.pool); }
+  void run(const StepCall& call) const override {
+    mul(kernel_, call.in[0].planes, call.in[1].planes, call.out[0].planes, params_, call.pool);
+  }
 
  private:
   const MulKernel& kernel_;
@@ -58,7 +62,9 @@ class TableStep : public Step {
     info.bytes = 256;
   }
   bool may_overwrite(size_t) const override { return true; }
-  void run(const StepCall& call) const override { lookup(kernel_, call.in[0].planes, call.out[0].planes, table_.data(), call.pool); }
+  void run(const StepCall& call) const override {
+    lookup(kernel_, call.in[0].planes, call.out[0].planes, table_.data(), call.pool);
+  }
 
  private:
   const TableKernel& kernel_;
