@@ -197,6 +197,8 @@ def layer_called(node: Node, modules: Mapping[str, nn.Module]) -> tuple[str, Lay
     if node.op != "call_function" or node.target not in LAYER_CALLS or len(node.args) < 2:
         return None
     weight = node.args[1]
+    while isinstance(weight, Node) and weight.target is torch.ops.aten.to.dtype and weight.args[1] == torch.float32:
+        weight = weight.args[0]  # as timm's layers write it: the weight itself
     if not isinstance(weight, Node) or weight.op != "get_attr" or not isinstance(node.args[0], Node):
         return None
     path, _, what = str(weight.target).rpartition(".")
