@@ -17,8 +17,8 @@ from niwaki.layerwise.walk import Visit
 from niwaki.modules.layer import Layer
 from niwaki.pruning.problem import Problem
 
-# What is tried. Where there are so many columns of inputs for each weight of an output, all give the same.
-_TRIED, _MANY = (DAMPING, 0.1, 1.0, 10.0), 1
+# With as many columns of inputs as an output has weights, or more, a choice was measured to gain nothing.
+_TRIED = (DAMPING, 0.1, 1.0, 10.0)
 # Of so many inputs, one is left out.
 _ONE_OF = 4
 
@@ -32,7 +32,7 @@ def choose_damping(seen: Visit, pattern: str, rows: torch.Tensor | None, count: 
         count: how many weights or blocks to prune.
     """
     layer = seen.layer
-    if columns_of(layer, seen.inputs) >= _MANY * layer.weight[0].numel():
+    if columns_of(layer, seen.inputs) >= layer.weight[0].numel():
         return DAMPING
     kept, left = _parts(layer, seen.inputs)
     others, references = _parts(layer, seen.references)
@@ -54,15 +54,8 @@ def choose_damping(seen: Visit, pattern: str, rows: torch.Tensor | None, count: 
 def _parts(layer: Layer, inputs: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Most of the inputs, and some that are left out: whole batches, or inputs of each; none where there are few."""
     if len(inputs) >= _ONE_OF:
-        out = [index % _ONE_OF == _ONE_OF - 1 for index in range(len(inputs))]
-        return (
-            [x for x, left in zip(inputs, out, strict=True) if not left],
-            [x for x, left in zip(inputs, out, strict=True) if left],
-        )
+        return [x for i, x in enumerate(inputs) if (i + 1) % _ONE_OF], list(inputs[_ONE_OF - 1 :: _ONE_OF])
     if any(x.dim() <= 1 + layer.spatial or len(x) < _ONE_OF for x in inputs):
         return list(inputs), []
-    cuts = [len(x) - len(x) // _ONE_OF for x in inputs]
-    return (
-        [x[:cut] for x, cut in zip(inputs, cuts, strict=True)],
-        [x[cut:] for x, cut in zip(inputs, cuts, strict=True)],
-    )
+    pairs = [x.split([len(x) - len(x) // _ONE_OF, len(x) // _ONE_OF]) for x in inputs]
+    return [kept for kept, _ in pairs], [left for _, left in pairs]

@@ -60,8 +60,8 @@ def _remedy(rows: Sequence[LayerReport]) -> str:
     zeros = sum(row.zeros * row.float_bytes for row in rows) / size if size else 0.0
     if zeros > _PRUNED:
         return (
-            "Ask for fewer zeros, give more inputs or importance='second_order', let niwaki.Target(size=...) find the "
-            "zeros of each layer, or train what is left (docs/compression.md)."
+            "Ask for fewer zeros or give more inputs, leave importance at 'second_order', let niwaki.Target(size=...) "
+            "find the zeros of each layer, or train what is left (docs/compression.md)."
         )
     if any(row.bits < 8 for row in rows):
         return "Keep such layers at 8 bits (weight_bits={...}), give more inputs, or rounding='learned'."
