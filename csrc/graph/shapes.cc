@@ -123,22 +123,25 @@ class Binder {
   std::vector<size_t> first_;  // the input that gave each free size
 };
 
-// Attributes with numbers in place of expressions.
-Attributes with_numbers(const Node& node, const Sizes& sizes) {
-  Attributes attributes = node.attributes;
+// The node's attributes, with numbers in place of expressions.
+const Attributes* numbers_of(const Node& node, Inferred& inferred) {
+  Attributes* replaced = nullptr;
   for (const AttributeRule& rule : operator_rule(node.op).attributes) {
     if (rule.kind != AttributeKind::expressions) continue;
-    for (Dim& dim : std::get<Dims>(attributes.at(rule.name))) {
-      if (dim.is_constant()) continue;
+    const Dims& dims = std::get<Dims>(node.attributes.at(rule.name));
+    for (size_t i = 0; i < dims.size(); ++i) {
+      if (dims[i].is_constant()) continue;
+      if (replaced == nullptr) replaced = &inferred.replaced.emplace_back(node.attributes);
+      Dim& dim = std::get<Dims>(replaced->at(rule.name))[i];
       try {
-        dim = dim.evaluate(sizes);
+        dim = dim.evaluate(inferred.sizes);
       } catch (const DimError& error) {
         refuse(node, std::string("attribute '") + rule.name + "' is no number for these inputs: " + error.what() + ".");
       }
       check_range(node, rule, dim, true);
     }
   }
-  return attributes;
+  return replaced != nullptr ? replaced : &node.attributes;
 }
 
 // The grouped axis is the compiler's business: any of more than one element, the second and the last.
@@ -173,7 +176,7 @@ Sizes checked_shape(const Node& node, const Operand& made) {
 Operand operand_of(const Value& value, const Sizes& shape) { return {value.dtype, Dims(shape.begin(), shape.end())}; }
 
 void infer_node(const Graph& graph, const Node& node, const std::vector<std::string>& names, Inferred& inferred) {
-  inferred.attributes.push_back(with_numbers(node, inferred.sizes));
+  inferred.attributes.push_back(numbers_of(node, inferred));
   std::vector<std::optional<Operand>> in;
   std::vector<std::optional<Quantization>> in_quantizations, quantizations;
   for (const int index : node.inputs) {
@@ -184,7 +187,7 @@ void infer_node(const Graph& graph, const Node& node, const std::vector<std::str
     in_quantizations.back() = graph.value(index).quantization;
   }
   for (const int index : node.outputs) quantizations.push_back(graph.value(index).quantization);
-  const Inference inference{node, inferred.attributes.back(), in, in_quantizations, quantizations, names};
+  const Inference inference{node, *inferred.attributes.back(), in, in_quantizations, quantizations, names};
   try {
     const std::vector<Operand> made = operator_rule(node.op).infer(inference);
     for (size_t i = 0; i < made.size(); ++i) inferred.shapes[static_cast<size_t>(node.outputs[i])] = checked_shape(node, made[i]);
@@ -315,7 +318,7 @@ class BatchCheck {
       out.push_back(operand_of(graph_.value(value), shape));
       batched_[static_cast<size_t>(value)] = true;
     }
-    const Inference inference{node, inferred_.attributes[index], in, {}, {}, {}};
+    const Inference inference{node, *inferred_.attributes[index], in, {}, {}, {}};
     return rule.batch_local({inference, out, batched, follows == Follows::as_first_dim});
   }
 

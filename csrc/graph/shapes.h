@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <span>
 #include <vector>
 
@@ -9,10 +10,17 @@
 
 namespace niwaki {
 
+// Lives no longer than the graph.
 struct Inferred {
-  Sizes sizes;                         // of the free sizes
-  std::vector<Sizes> shapes;           // one for each value of the graph
-  std::vector<Attributes> attributes;  // of each node, expressions replaced by their values
+  Sizes sizes;                // of the free sizes
+  std::vector<Sizes> shapes;  // one for each value of the graph
+  std::vector<const Attributes*>
+      attributes;  // of each node, expressions replaced by their values: the node's own, or one of `replaced`
+  std::deque<Attributes> replaced;
+
+  Inferred() = default;
+  Inferred(Inferred&&) = default;  // a deque that moves leaves its elements where they are
+  Inferred& operator=(Inferred&&) = default;
 };
 
 // `inputs`: the sizes of each input in order. Throws Error (invalid_argument), in a sentence that names the input, the dim and what is

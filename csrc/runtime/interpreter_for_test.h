@@ -45,7 +45,7 @@ class Interpreter {
     inferred_ = infer_shapes(graph, sizes);
     for (size_t i = 0; i < inputs.size(); ++i) value(graph.inputs()[i].value) = inputs[i];
     for (size_t i = 0; i < states.size(); ++i) value(graph.states()[i].value) = states[i];
-    for (size_t k = 0; k < graph.nodes().size(); ++k) run(graph.nodes()[k], inferred_.attributes[k]);
+    for (size_t k = 0; k < graph.nodes().size(); ++k) run(graph.nodes()[k], *inferred_.attributes[k]);
   }
   const Values& output(size_t i) { return value(graph_.outputs()[i].value); }
   const Values& next_state(size_t i) { return value(graph_.states()[i].next); }

@@ -93,7 +93,7 @@ Array size_value(const Model& model, int value, const Inferred& inferred) {
 SizedStep size_step(const Model& model, size_t step, const Inferred& inferred) {
   const Node& node = model.graph().nodes()[step];
   SizedStep sized;
-  sized.attributes = &inferred.attributes[step];
+  sized.attributes = inferred.attributes[step];
   for (const int value : node.inputs) {
     if (value >= 0) {
       sized.in.push_back(size_value(model, value, inferred));
