@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import datetime
 import os
 import subprocess
 import sys
@@ -208,16 +209,70 @@ def test_a_batch_that_is_not_finite_leaves_the_range(x: torch.Tensor, caplog: py
     assert "a layer's input holds NaN or infinity" in caplog.text
 
 
+def test_a_layer_that_is_called_twice_is_trained() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(self.layer(x).relu())
+
+    inputs = torch.randn(32, 4)
+    prepared = niwaki.prepare(Twice(), inputs, momentum=0.5, progress=False).train()
+    prepared(inputs).square().sum().backward()
+    assert bool(torch.isfinite(prepared.layer.parametrizations.weight.original.grad).all())
+
+
+class Branching(nn.Module):
+    """The second layer is reached by some inputs only, the third by none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.first(x)
+        if self.training and len(x) > 2:
+            y = self.second(y.relu())
+        return y if self.training else self.third(self.second(y))
+
+
+def _unlike_ways(rank: int) -> torch.Tensor:
+    """Trains one step in which one process reaches a layer that the other does not; the scales after it."""
+    torch.manual_seed(0)
+    prepared = niwaki.prepare(Branching(), torch.randn(32, 4), momentum=1.0, progress=False).train()
+    parallel = nn.parallel.DistributedDataParallel(prepared, find_unused_parameters=True)
+    for count in (4, 0) if rank == 0 else (2, 3):
+        parallel(torch.full((count, 4), 9.0 - 5 * rank)).square().sum().backward()
+    return torch.stack([part.scale for part in prepared.modules() if isinstance(part, InputQuantizer)])
+
+
+def _failures(rank: int) -> list[str]:
+    """What processes say of which one fails before it is trained, or chooses another network."""
+    x, said = torch.randn(32, 4), []
+    nets = [nn.Linear(4, 4), nn.Linear(4 + rank, 4)]
+    for net, items in zip(nets, [x * torch.inf if rank == 1 else x, torch.randn(32, 4 + rank)], strict=True):
+        try:
+            list(niwaki.JointTraining(net, items, quantize=niwaki.QuantizeConfig(), steps=4, progress=False))
+        except (ValueError, niwaki.NiwakiError) as error:
+            said.append(str(error))
+    return said
+
+
 def _rank(rank: int, folder: str) -> None:
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    quantizer = InputQuantizer(0.01, 0, learned=False, momentum=1.0).train()
-    quantizer(torch.tensor([-1.0, 1.0]) if rank == 0 else torch.tensor([0.0, 4.0]))
-    Path(folder, str(rank)).write_text(f"{float(quantizer.scale)!r} {int(quantizer.zero_point)}", encoding="utf-8")
+    torch.set_num_threads(1)
+    limit = datetime.timedelta(seconds=60)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2, timeout=limit)
+    scales = _unlike_ways(rank)
+    torch.save({"scales": scales, "said": _failures(rank)}, Path(folder, str(rank)))
+    distributed.barrier()  # neither closes its connection while the other still talks
     distributed.destroy_process_group()
+    os._exit(0)  # not through the interpreter's end, where gloo's threads once ended a process with an abort
 
 
 @pytest.mark.skipif(not distributed.is_available(), reason="torch was built without distributed")
-def test_processes_agree_on_ranges(tmp_path: Path) -> None:
+def test_processes_agree_and_none_waits_for_ever(tmp_path: Path) -> None:
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}  # a host's name need not resolve
     ranks = [
         subprocess.Popen([sys.executable, __file__, str(rank), str(tmp_path)], env=environment) for rank in range(2)
@@ -228,9 +283,11 @@ def test_processes_agree_on_ranges(tmp_path: Path) -> None:
         for process in ranks:
             process.kill()
     assert codes == [0, 0]
-    first, second = ((tmp_path / str(rank)).read_text(encoding="utf-8").split() for rank in range(2))
-    assert first == second
-    assert float(first[0]) == pytest.approx(5 / 255) and int(first[1]) == 51
+    first, second = (torch.load(tmp_path / str(rank)) for rank in range(2))
+    assert torch.equal(first["scales"], second["scales"])
+    assert float(first["scales"][0]) == pytest.approx(4 / 255)  # the last inputs: none in one process, 4 in the other
+    assert "process 1 has failed, so all stop: ValueError" in first["said"][0] and "infinity" in second["said"][0]
+    assert "process 1 has failed" in first["said"][1] and "another network than those of process 0" in second["said"][1]
 
 
 if __name__ == "__main__":

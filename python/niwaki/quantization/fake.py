@@ -9,6 +9,7 @@ import torch
 from torch import distributed, nn
 
 from niwaki.quantization.affine import SMALLEST_SCALE, qparams, row_qparams
+from niwaki.runs.ranks import together
 
 _log = logging.getLogger("niwaki")
 _SMALLEST_FACTOR = 1e-20
@@ -118,7 +119,8 @@ class InputQuantizer(nn.Module):
     """A layer's input as uint8 would hold it.
 
     In training, the range follows that of the batches, as an exponential mean; or its scale is learned (LSQ). In
-    distributed training, all processes see the same range. In eval mode nothing changes.
+    distributed training it does so when the whole network has run, with what all processes saw: see `follow_together`.
+    In eval mode nothing changes.
 
     Args:
         scale, zero_point: to begin with, from calibration.
@@ -137,6 +139,7 @@ class InputQuantizer(nn.Module):
         self.learned = learned
         self.momentum = momentum
         self.symmetric = symmetric
+        self._seen = torch.full((2,), -torch.inf)
         self.scale: torch.Tensor
         low, high = -zero_point * scale, (255 - zero_point) * scale
         self.register_buffer("zero_point", torch.tensor(zero_point, dtype=torch.int32))
@@ -147,20 +150,26 @@ class InputQuantizer(nn.Module):
         else:
             self.register_buffer("scale", value)
 
-    def _follow(self, x: torch.Tensor) -> None:
-        together = distributed.is_available() and distributed.is_initialized()
+    @property
+    def follows(self) -> bool:
+        """Whether the range follows that of the batches."""
+        return not self.learned and self.momentum > 0
+
+    def _see(self, x: torch.Tensor) -> None:
         if x.numel() > 0:
             low, high = torch.aminmax(x.detach())
-            ends = torch.stack([-low, high])
-        elif together:
-            ends = torch.full((2,), -torch.inf, device=x.device)  # takes part: the others wait for every process
-        else:
+            self._seen = torch.maximum(self._seen.to(x.device), torch.stack([-low, high]))
+
+    def taken(self) -> torch.Tensor:
+        """float32 [2]: minus the lowest and the highest value since the last call; minus infinity where none was."""
+        seen, self._seen = self._seen.to(self.range), torch.full((2,), -torch.inf)
+        return seen
+
+    def follow(self, ends: torch.Tensor) -> None:
+        """Moves the range towards what was seen: `ends` as `taken` gives them."""
+        if bool((ends == -torch.inf).all()):  # there was no input
             return
-        if together:
-            distributed.all_reduce(ends, op=distributed.ReduceOp.MAX)
         seen = torch.stack([-ends[0], ends[1]])
-        if bool((ends == -torch.inf).all()):  # no process had an input
-            return
         if not bool(torch.isfinite(seen).all()):
             # The loss says it, too; the range outlives a batch that is bad.
             _log.warning("training: a layer's input holds NaN or infinity, which its range does not follow")
@@ -175,13 +184,33 @@ class InputQuantizer(nn.Module):
         self.zero_point.fill_(zero_point)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.training and not self.learned and self.momentum > 0:
+        if self.training and self.follows:
             with torch.no_grad():
-                self._follow(x)
-        scale = self.scale
+                self._see(x)
+                if not together():
+                    self.follow(self.taken())
+        # A copy: gradients need the scale as it was, and a layer that is called again moves it.
+        scale = self.scale.clone()
         if self.learned:
             factor = 1 / math.sqrt(max(1, x.numel()) * 255)
             scale = scaled_gradient(scale, factor).abs().clamp_min(SMALLEST_SCALE)
         zero_point = self.zero_point.float()
         low, high = -zero_point, 255 - zero_point
         return round_through(torch.clamp(x / scale, low, high)) * scale
+
+
+def follow_together(network: nn.Module, *_: object) -> None:
+    """A forward hook: in distributed training, ranges of inputs follow what all processes saw, and stay equal.
+
+    Once for the network, not once for each layer: a layer may be reached in one process and not in another, which
+    would then wait for a call that never comes.
+    """
+    if not network.training or not together():
+        return
+    parts = [part for part in network.modules() if isinstance(part, InputQuantizer) and part.follows]
+    if parts:
+        with torch.no_grad():
+            ends = torch.stack([part.taken() for part in parts])
+            distributed.all_reduce(ends, op=distributed.ReduceOp.MAX)
+            for part, seen in zip(parts, ends, strict=True):
+                part.follow(seen)

@@ -24,7 +24,14 @@ from niwaki.quantization.bias import Kept
 from niwaki.quantization.calibrate import Calibration
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.errors import Check
-from niwaki.quantization.fake import FoldedQuantizer, InputQuantizer, RowQuantizer, WeightQuantizer, fold_factor
+from niwaki.quantization.fake import (
+    FoldedQuantizer,
+    InputQuantizer,
+    RowQuantizer,
+    WeightQuantizer,
+    fold_factor,
+    follow_together,
+)
 from niwaki.quantization.held_out import Cutter
 from niwaki.quantization.inputs import batches, check_calibration
 from niwaki.quantization.numbers import Calibrated, few_calls, with_floats
@@ -103,6 +110,7 @@ def prepare(
     for name, layer in list(named_layers(prepared)):
         if name in found and found[name].weight.shape == layer.weight.shape:
             _attach(layer.module, found[name], norms.get(id(layer.module)), config, learned_steps, float(momentum))
+    prepared.register_forward_hook(follow_together)
     return prepared
 
 
@@ -214,6 +222,9 @@ def convert(
     prepared = check_model(prepared, "convert")
     config = QuantizeConfig() if config is None else config
     copied = _folded(copy_model(prepared).eval().requires_grad_(False))
+    for key, hook in list(copied._forward_hooks.items()):
+        if hook is follow_together:
+            del copied._forward_hooks[key]
     layers = {name: layer for name, layer in named_layers(copied) if _quantizer(layer) is not None}
     if not layers:
         raise NiwakiError(

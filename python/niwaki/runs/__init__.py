@@ -1,1 +1,1 @@
-"""What runs of hours need: checkpoints to go on from, progress bars."""
+"""What runs of hours need: checkpoints to go on from, progress bars, processes that agree."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -21,8 +22,8 @@ from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.inputs import batches, check_calibration
 from niwaki.quantization.quantize import quantize as quantize_at_once
 from niwaki.quantization.training import convert, prepare
+from niwaki.runs.ranks import follow_first
 from niwaki.training.config import FinetuneConfig
-from niwaki.training.ranks import follow_first
 
 
 class Phase:
@@ -64,8 +65,8 @@ class JointTraining:
     `quantize_share` of the steps: weights and inputs of layers are rounded as int8 will, and the masks stay. A network
     with a codebook has no second phase; its codebook is fitted to the trained weights at the end.
 
-    Under torch.distributed every process does the same, and holds what the first one measured; gradients are the
-    caller's, by DistributedDataParallel around `phase.network`.
+    Under torch.distributed every process does the same, and holds what the first one measured; where one of them fails
+    between the phases, all stop. Gradients are the caller's, by DistributedDataParallel around `phase.network`.
 
     Args:
         model: a trained float32 network on the CPU. It is not changed.
@@ -120,6 +121,8 @@ class JointTraining:
         self._model, self._prune, self._quantize = model, prune, quantize
         self._steps, self._config = steps, config or FinetuneConfig()
         self._optimize, self._checkpoint, self._progress = optimize, checkpoint, progress
+        self._transform = quantize.transform if quantize is not None else None
+        self._pruner: Pruner | None = None
         self._result: nn.Module | None = None
         self.reasons: dict[str, str] = {}
 
@@ -136,51 +139,62 @@ class JointTraining:
         return self._steps
 
     def __iter__(self) -> Iterator[Phase]:
-        transform = self._quantize.transform if self._quantize is not None else None
-        first = next(batches(self._items, transform, self._model)).copy()
+        network = follow_first(self._optimized)
+        rounded = self._quantize is not None and self._quantize.codebook is None
+        late = round(self._config.quantize_share * self._steps) if rounded else 0
+        early = self._steps - late
+        if self._prune is not None:
+            network = follow_first(partial(self._pruned, network))
+        if early:
+            name = "prune" if self._prune is not None else "train"
+            yield Phase(name, network.train(), early, 0, self._pruner)
+        if rounded:
+            network = follow_first(partial(self._prepared, network))
+            if late:
+                yield Phase("quantize", network.train(), late, early)
+        self._result = follow_first(partial(self._finished, network, rounded=rounded))
+
+    def _optimized(self) -> nn.Module:
+        first = next(batches(self._items, self._transform, self._model)).copy()
         # Dropout is for training.
         plain = dataclasses.replace(self._optimize or OptimizeConfig(), remove_dropout=False)
         network = optimize(self._model, plain, args=first.args, kwargs=first.kwargs)
-        quantize = self._quantize
-        if quantize is not None and quantize.equalize:
-            calls = equalization_calls(self._items, quantize, self._model)
-            network = follow_first(equalize_with(network, calls, quantize, progress=self._progress))
-            quantize = dataclasses.replace(quantize, equalize=False)
+        if self._quantize is not None and self._quantize.equalize:
+            calls = equalization_calls(self._items, self._quantize, self._model)
+            network = equalize_with(network, calls, self._quantize, progress=self._progress)
         keep_frozen(network, self._model)
-        rounded = quantize is not None and quantize.codebook is None
-        late = round(self._config.quantize_share * self._steps) if rounded else 0
-        early = self._steps - late
-        pruner = None
-        if self._prune is not None:
-            network, pruner = self._pruned(network, transform)
-        if early:
-            yield Phase("prune" if self._prune is not None else "train", network.train(), early, 0, pruner)
-        if pruner is not None:
-            pruner.finish()
-        network.eval()
-        if quantize is None:
-            self._result = network
-        elif not rounded:
-            self._result = quantize_at_once(network, self._items, quantize, progress=self._progress)
-        else:
-            prepared = prepare(
-                network, self._items, quantize, learned_steps=self._config.learned_steps, progress=self._progress
-            )
-            follow_first(prepared)
-            if late:
-                yield Phase("quantize", prepared.train(), late, early)
-            self._result = convert(prepared.eval(), self._items, quantize, progress=self._progress)
-        follow_first(self._result)
+        return network
 
-    def _pruned(self, network: nn.Module, transform: Any) -> tuple[nn.Module, Pruner | None]:
+    def _pruned(self, network: nn.Module) -> nn.Module:
         assert self._prune is not None
         if self._prune.importance != "second_order":
             end = round(self._config.prune_share * self._steps)
-            pruner = Pruner(network, self._prune, schedule=CubicSchedule(0, end, max(1, end // 50)))
-            self.reasons = pruner.reasons
-            return follow_first(network), pruner
-        stream = batches(self._items, transform, self._model)
+            self._pruner = Pruner(network, self._prune, schedule=CubicSchedule(0, end, max(1, end // 50)))
+            self.reasons = self._pruner.reasons
+            return network
+        stream = batches(self._items, self._transform, self._model)
         pruned, self.reasons = prune_with_reasons(
             network, self._prune, stream, checkpoint=self._checkpoint, progress=self._progress
         )
-        return follow_first(pruned), None
+        return pruned
+
+    def _baked(self, network: nn.Module) -> nn.Module:
+        """The network of the first phase, without masks."""
+        if self._pruner is not None:
+            self._pruner.finish()
+            self._pruner = None
+        return network.eval()
+
+    def _prepared(self, network: nn.Module) -> nn.Module:
+        assert self._quantize is not None
+        quantize, learned = dataclasses.replace(self._quantize, equalize=False), self._config.learned_steps
+        return prepare(self._baked(network), self._items, quantize, learned_steps=learned, progress=self._progress)
+
+    def _finished(self, network: nn.Module, *, rounded: bool) -> nn.Module:
+        if rounded:
+            return convert(network.eval(), self._items, self._quantize, progress=self._progress)
+        baked = self._baked(network)
+        if self._quantize is None:
+            return baked
+        quantize = dataclasses.replace(self._quantize, equalize=False)  # it is already
+        return quantize_at_once(baked, self._items, quantize, progress=self._progress)
