@@ -1,0 +1,107 @@
+"""What compression costs a network that nobody tuned niwaki on: EfficientNet-lite0 and 600 ImageNet pictures.
+
+    python bench/accuracy/pictures.py --data FOLDER                                # every row, three calibrations
+    python bench/accuracy/pictures.py --data FOLDER --rows int8 block4 --seeds 0
+
+Of the first 200 pictures, 192 are chosen by seed to calibrate on; the last 400 test (one picture is 0.25 points). The
+network runs as a user would run it: compiled, from its file. "report" is what niwaki.compress said of the error of the
+logits, measured on the part of the calibration that decided nothing; "error" is the true one, on the test pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accuracy import answers, error
+from safetensors.torch import load_file
+from torch import nn
+
+import niwaki
+from niwaki._compat import import_torchvision
+
+FOR_CALIBRATION, CHOSEN = 200, 192
+ROWS: dict[str, dict[str, Any]] = {
+    "int8": {},
+    "bits4": {"weight_bits": 4},
+    "target6": {"target": niwaki.Target(size=1 / 6)},
+    "block4": {"sparsity": 0.5},
+    "unstructured": {"sparsity": 0.5, "pattern": "unstructured"},
+    "half": {"recipe": "half"},
+    "codebook": {"recipe": "codebook"},
+}
+
+
+def load_network(data: Path) -> nn.Module:
+    """EfficientNet-lite0 with its ImageNet weights."""
+    import_torchvision()
+    import timm
+
+    model = timm.create_model("tf_efficientnet_lite0")
+    model.load_state_dict({name: value.float() for name, value in load_file(data / "efficientnet_lite0.safetensors").items()})
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = 1e-3
+    return model.eval()
+
+
+def load_pictures(data: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """Normalized pictures, float32 [600, 3, 224, 224], and their labels, int64 [600]."""
+    from PIL import Image
+
+    arrays = np.load(data / "imagenet_600.npz")
+    jpeg, offsets = arrays["jpeg"], arrays["offsets"]
+    files = (jpeg[begin:end].tobytes() for begin, end in zip(offsets[:-1], offsets[1:], strict=True))
+    pixels = np.stack([np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in files])
+    pictures = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() - 127) / 128
+    return pictures.contiguous(), torch.from_numpy(arrays["labels"].astype(np.int64))
+
+
+def main() -> None:
+    """Prints the table in Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="the folder with the weights and the pictures")
+    parser.add_argument("--rows", nargs="+", choices=tuple(ROWS), default=list(ROWS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the calibration pictures")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    model = load_network(args.data)
+    pictures, labels = load_pictures(args.data)
+    test, truth = pictures[FOR_CALIBRATION:], labels[FOR_CALIBRATION:]
+    wanted = answers(model, test)
+    before = 100 * float((wanted.argmax(1) == truth).float().mean())
+    floats = 4 * sum(parameter.numel() for parameter in model.parameters())
+    print(f"float32: {before:.2f} %\n")
+    header = ("row", "seed", "zeros", "file / float32", "top-1", "drop", "same answers", "report", "error", "CPU s", "warnings")
+    print("| " + " | ".join(header) + " |\n" + "|---" * len(header) + "|")
+    for row in args.rows:
+        for seed in args.seeds:
+            chosen = torch.randperm(FOR_CALIBRATION, generator=torch.Generator().manual_seed(seed))[:CHOSEN]
+            begin = time.process_time()
+            small, report = niwaki.compress(model, list(pictures[chosen].split(16)), **ROWS[row])
+            seconds = time.process_time() - begin
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "net.niwaki"
+                niwaki.compile(small, (test[:1],), threads=args.threads).save(path)
+                size = path.stat().st_size
+                found = answers(niwaki.load(path, threads=args.threads), test)
+            top1 = 100 * float((found.argmax(1) == truth).float().mean())
+            same = float((found.argmax(1) == wanted.argmax(1)).float().mean())
+            said = report.network.output_error
+            cells = (
+                row, seed, f"{report.zeros:.1%}", f"1/{floats / size:.1f}", f"{top1:.2f}", f"{before - top1:+.2f}",
+                f"{same:.1%}", "" if said is None else f"{said:.3f}", f"{error(found, wanted):.3f}", f"{seconds:.0f}",
+                len(report.network.warnings),
+            )  # fmt: skip
+            print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
