@@ -157,7 +157,32 @@ def phases() -> _core.Graph:
     return chain.finish()
 
 
+def batches() -> _core.Graph:
+    """Two inputs, each of a batch of its own: what is cut into parts of some images for one is not for the other."""
+    chain = Chain(11, channels=4)
+    first = chain.layer(chain.weight(6, 4, 3, 3))
+    others = chain.graph.add_size("others", 0, 2**31 - 1, 1)
+    second = chain.graph.add_input("second", "float32", [others, 4])
+    chain.add("quantize", inputs=[second])
+    chain.layer(chain.weight(5, 4))
+    chain.graph.add_output(chain.add("dequantize"), "other")
+    chain.last = first
+    return chain.finish()
+
+
 GRAPHS: dict[str, Callable[[], _core.Graph]] = {
     make.__name__: make
-    for make in (dense, block_mask, bit_mask, codebook, huffman, huffman_masks, depthwise, joined, shapes, phases)
+    for make in (
+        dense,
+        block_mask,
+        bit_mask,
+        codebook,
+        huffman,
+        huffman_masks,
+        depthwise,
+        joined,
+        shapes,
+        phases,
+        batches,
+    )
 }

@@ -126,6 +126,27 @@ def test_mse_range_has_the_least_error(sides: str) -> None:
     assert found <= 1.05 * min(grid)
 
 
+@pytest.mark.parametrize(("count", "wider"), [(8, 1.2), (64, 1.1), (500_000, 0.7)])
+def test_ranges_of_few_values_reach_beyond_them(count: int, wider: float) -> None:
+    """On values that were not seen: cutting off costs most where few were."""
+    errors = []
+    for seed in range(10):
+        values = torch.randn(count + 2000, generator=torch.Generator().manual_seed(seed))
+        seen, unseen = values[:count], values[count:]
+        observer = make_observer(QuantizeConfig())
+        observer.observe(seen)
+        for low, high in observer.candidates().values():
+            assert high - low > wider * float(seen.max() - seen.min())
+        plain = _squared_error(unseen, float(seen.min()), float(seen.max()))
+        errors.append((_squared_error(unseen, *observer.range()), plain))
+    found, plain = np.sum(errors, 0)
+    assert found < (0.6 if count < 1000 else 1.0) * plain
+    positive = make_observer(QuantizeConfig())
+    positive.bounds = (-1.0, 1.0)
+    positive.observe(torch.rand(4))
+    assert positive.range()[0] >= 0 and positive.range()[1] <= 1
+
+
 def test_mse_keeps_values_that_are_all_the_same() -> None:
     observer = MseObserver()
     observer.observe(torch.full((10,), 0.5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -13,7 +14,8 @@ from torch.utils import _pytree as pytree
 
 from niwaki.capture import evaluating
 from niwaki.errors import first_sentence
-from niwaki.lower.nodes import origin, short_name
+from niwaki.lower.nodes import data_inputs, origin, short_name
+from niwaki.lower.operators.registry import find
 from niwaki.modules.layer import Layer
 from niwaki.nn.layers import QuantizedLayer, quantized_layers
 from niwaki.quantization.arithmetic import Float, FloatRun
@@ -26,6 +28,21 @@ from niwaki.quantization.simulate import eight_bit_values
 
 Range = tuple[float, float]
 _MOVES = {"flatten", "view", "reshape", "max_pool2d"}
+
+
+# What functions make, whatever they are given: ranges reach beyond the values that were seen, but not beyond these.
+_BOUNDS = {
+    "softmax": (0.0, 1.0), "_softmax": (0.0, 1.0), "_safe_softmax": (0.0, 1.0), "sigmoid": (0.0, 1.0),
+    "hardsigmoid": (0.0, 1.0), "relu6": (0.0, 6.0), "tanh": (-1.0, 1.0), "sin": (-1.0, 1.0), "cos": (-1.0, 1.0),
+    "erf": (-1.0, 1.0),
+}  # fmt: skip
+
+
+def _bounds(node: Node) -> Range:
+    """Within which a value lies, for certain."""
+    while (operator := find(node)) is not None and operator.keeps and len(data_inputs(node)) == 1:
+        (node,) = data_inputs(node)
+    return _BOUNDS.get(short_name(node), (-math.inf, math.inf)) if node.op == "call_function" else (-math.inf, math.inf)
 
 
 def _not_finite(what: str) -> ValueError:
@@ -114,7 +131,10 @@ class Calibration:
         if name in self._unbounded:
             return
         try:
-            self._observers.setdefault(name, make_observer(self._config)).observe(value)
+            if name not in self._observers:
+                self._observers[name] = make_observer(self._config)
+                self._observers[name].bounds = _bounds(node)
+            self._observers[name].observe(value)
         except NotFiniteError as error:
             program = self.programs.first
             calls = program.layers.items() if program is not None else ()

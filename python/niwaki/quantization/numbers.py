@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -35,6 +36,9 @@ from niwaki.quantization.simulate import types_of
 _AT_ONCE, _MOST, _LEAST, _BYTES = 8, 64, 8, 1 << 30
 # Biases are corrected unless the errors, squared, then are so much larger: on few inputs, small differences are chance.
 _WORSE = 1.2
+# Of fewer inputs, ranges reach far beyond what was seen, and more would help.
+_FEW = 8
+_log = logging.getLogger("niwaki")
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ def find_numbers(
     held, kept = HeldOut(cutter, seed=1), Kept()
     for batch in kept.watch(held.watch(stream)):
         calibration.observe(batch)
+    _say_if_few(sum(cutter.inputs(call) for call in [*held.calls, *kept.calls]))
     program = calibration.programs.first
     fill = _Filler(floats, config, scales)
     if program is None:
@@ -107,6 +112,15 @@ def find_numbers(
         _correct(network, accepted or calls, cutter, progress=progress)
     attach_ranges(network.model, network.ranges)
     return Found(network.model, reasons, values)
+
+
+def _say_if_few(inputs: int) -> None:
+    if inputs < _FEW:
+        _log.warning(
+            "calibrated with %d input%s: ranges are wider than they need be, and errors larger; "
+            "some hundred typical inputs are better",
+            inputs, "" if inputs == 1 else "s",
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ class Observer(ABC):
         self.low = math.inf
         self.high = -math.inf
         self.symmetric = False
+        self.bounds = (-math.inf, math.inf)  # of what values there may be at all
 
     @property
     def empty(self) -> bool:
@@ -48,7 +49,7 @@ class Observer(ABC):
         self._observe(x)
 
     def range(self) -> tuple[float, float]:
-        """(low, high), within what was seen. Symmetric ones go from -128 to 127 steps, where a value is negative.
+        """(low, high). Symmetric ones go from -128 to 127 steps, where a value is negative.
 
         Raises:
             ValueError: nothing was seen.
@@ -62,6 +63,7 @@ class Observer(ABC):
         return {"": self.range()}
 
     def _placed(self, low: float, high: float) -> tuple[float, float]:
+        low, high = max(low, self.bounds[0]), min(high, self.bounds[1])
         if not self.symmetric or low >= 0:
             return low, high
         step = max(-low, high) / 127
@@ -151,27 +153,46 @@ class PercentileObserver(HistogramObserver):
 class MseObserver(HistogramObserver):
     """The range with the least squared error: of rounding inside, of cutting off outside.
 
-    Rounding to steps of s costs s^2 / 12 on average; a value cut off costs its squared distance from the end.
+    Rounding to steps of s costs s^2 / 12 on average; a value cut off costs its squared distance from the end. To the
+    values that were seen come a few on each side that were not, further out than all of them, as far as their tail
+    says: among many they count for nothing, and of a few the range reaches beyond what they happened to be.
     """
 
-    CANDIDATES = 128
+    CANDIDATES, BEYOND = 128, 24
+    UNSEEN = 4.0  # not one: values of an input are alike, so another input has several
 
     def _range(self) -> tuple[float, float]:
         if self._counts.sum() == 0:
             return self.low, self.high
-        shrink = np.linspace(1.0, 0.05, self.CANDIDATES)
-        lows = self.low * shrink if self.low < 0 else np.zeros(1)
-        highs = self.high * shrink if self.high > 0 else np.zeros(1)
-        cut_low, inside_low = self._cut(-lows, -self._centers)
-        cut_high, inside_high = self._cut(highs, self._centers)
-        total = self._counts.sum()
-        inside = inside_low[:, None] + inside_high[None, :] - total
-        step = (highs[None, :] - lows[:, None]) / 255
-        error = cut_low[:, None] + cut_high[None, :] + inside * step**2 / 12
+        highs, high_errors, inside_high = self._side(self.high, self._centers)
+        lows, low_errors, inside_low = self._side(-self.low, -self._centers)
+        inside = inside_low[:, None] + inside_high[None, :] - self._counts.sum()
+        step = (highs[None, :] + lows[:, None]) / 255
+        error = low_errors[:, None] + high_errors[None, :] + inside * step**2 / 12
         i, j = np.unravel_index(int(np.argmin(error)), error.shape)
-        low = float(lows[i]) if self.low < 0 else self.low
+        low = -float(lows[i]) if self.low < 0 else self.low
         high = float(highs[j]) if self.high > 0 else self.high
         return low, high
+
+    def _side(self, last: float, centers: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+        """On one side of 0, with `last` its outermost value: ends, what they cut off, and how many they do not."""
+        if last <= 0:
+            return np.zeros(1), *self._cut(np.zeros(1), centers)
+        tail = self._tail(last, centers)
+        beyond = last + tail * np.linspace(8.0, 0.0, self.BEYOND, endpoint=False)
+        ends = np.concatenate([beyond, last * np.linspace(1.0, 0.05, self.CANDIDATES)])
+        error, inside = self._cut(ends, centers)
+        if tail > 0:
+            error += self.UNSEEN * 2 * tail**2 * np.exp(-np.maximum(ends - last, 0.0) / tail)
+        return ends, error, inside
+
+    def _tail(self, last: float, centers: NDArray[np.float64]) -> float:
+        """How far the outermost values lie beyond the least of them, on average: how slowly a tail falls off."""
+        order = np.argsort(-centers, kind="stable")
+        centers, counts = centers[order], self._counts[order]
+        upto = np.minimum(np.cumsum(counts), min(20.0, max(counts.sum() / 2, 2.0)))
+        least = centers[int(np.searchsorted(upto, upto[-1]))]
+        return float(min((np.diff(upto, prepend=0.0) * (centers - least)).sum() / upto[-1], last))
 
     def _cut(
         self, ends: NDArray[np.float64], centers: NDArray[np.float64]
@@ -187,10 +208,14 @@ class MseObserver(HistogramObserver):
 
 
 class AutoObserver(MseObserver):
-    """Min-max or least squared error, whichever costs less at the network's results; where nobody says, the latter."""
+    """Min-max or least squared error, whichever costs less at the network's results; where nobody says, the latter.
+
+    Both reach beyond what was seen where that was little: what is measured on the same inputs would not show it.
+    """
 
     def candidates(self) -> dict[str, tuple[float, float]]:
-        return {"minmax": self._placed(self.low, self.high), "mse": self.range()}
+        low, high = self._range()
+        return {"minmax": self._placed(min(low, self.low), max(high, self.high)), "mse": self.range()}
 
 
 class EntropyObserver(HistogramObserver):
