@@ -36,13 +36,30 @@ void try_to(const Action& action) {
   }
 }
 
+// Files are small, and their networks would always go whole: here each image goes alone, and through as few steps as can be.
+std::vector<Segment> smallest_segments(const Batch& batch, int) {
+  std::vector<Segment> segments;
+  size_t begin = 0;
+  for (const Cut& cut : possible_cuts(batch)) {
+    if (!can_be_made_in_parts(batch, cut.value, 1)) continue;
+    segments.push_back({begin, cut.step, 1});
+    begin = cut.step;
+  }
+  segments.push_back({begin, batch.model.steps().size(), 1});
+  return segments;
+}
+
 // Everything that can be seen of a run: outputs, then states.
 using Answer = std::vector<Elements>;
 
 // Runs a model again and again, and keeps the states in between.
 class Runner {
  public:
-  Runner(const Graph& graph, Isa isa) : graph_(graph), session_(std::make_shared<const Model>(graph, isa), 1) {}
+  // in_parts: on two threads and in the smallest segments, else on one thread and as it is best.
+  Runner(const Graph& graph, Isa isa, bool in_parts)
+      : graph_(graph),
+        session_(std::make_shared<const Model>(graph, isa), in_parts ? 2 : 1, Session::kPassBytes,
+                 in_parts ? smallest_segments : choose_segments) {}
 
   // Throws Error where the network, or its sizes or numbers, are refused.
   Answer run(std::span<const Sizes> sizes, uint64_t seed) {
@@ -95,12 +112,12 @@ struct Draw {
 // The answers to all draws, nothing for those that were refused; the first is asked for again at the end, when the session knows others.
 using Answers = std::vector<std::optional<Answer>>;
 
-Answers answers(const Graph& graph, Isa isa, std::span<const Draw> draws) {
+Answers answers(const Graph& graph, Isa isa, bool in_parts, std::span<const Draw> draws) {
   Answers found;
   Budget budget(kBuffers);
   const AllocatorScope scope(budget.allocator());
   std::optional<Runner> runner;
-  try_to([&] { runner.emplace(graph, isa); });
+  try_to([&] { runner.emplace(graph, isa, in_parts); });
   if (!runner) return found;
   const auto add = [&](const Draw& draw, uint64_t seed) {
     auto& answer = found.emplace_back();
@@ -121,8 +138,10 @@ bool same(const std::optional<Answer>& a, const std::optional<Answer>& b) {
 
 std::string compare(const Graph& graph, std::span<const Draw> draws, std::span<const Isa> isas) {
   std::optional<Answers> first;
+  bool in_parts = false;
   for (const Isa isa : isas) {
-    Answers found = answers(graph, isa, draws);
+    Answers found = answers(graph, isa, in_parts, draws);
+    in_parts = !in_parts;
     if (!first) first = found;
     if (found.size() != first->size()) return std::string("only some instruction sets refuse it: ") + isa_name(isa);
     for (size_t i = 0; i < found.size(); ++i) {

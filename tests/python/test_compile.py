@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -268,3 +269,21 @@ def test_names(net: niwaki.Network) -> None:
     ]
     assert net.outputs == ("output",)
     assert "Small" in repr(net)
+
+
+def test_options_that_the_network_was_captured_without_are_refused() -> None:
+    """A forward that takes any name takes those that matter, too: `double` was left out in silence."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+
+        def forward(self, x: torch.Tensor, **options: Any) -> torch.Tensor:
+            return self.layer(x) * (2 if options.get("double") else 1)
+
+    x = torch.randn(8, 4)
+    compiled = niwaki.compile(niwaki.quantize(Net(), x), (x,))
+    with pytest.raises(TypeError, match="argument 'double' is not one of those that the network was compiled with"):
+        compiled(x, double=True)
+    assert torch.equal(compiled(x, double=None), compiled(x))

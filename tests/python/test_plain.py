@@ -236,3 +236,19 @@ def test_a_convolution_takes_in_the_zeros_that_it_alone_reads(net: nn.Module, pa
     with torch.no_grad():
         assert compiled(x).shape == net(x).shape
         assert F.cosine_similarity(compiled(x).flatten(), net(x).flatten(), 0) > 0.999
+
+
+@pytest.mark.parametrize(
+    "verb", ["compress", "quantize", "prune", "compile", "optimize", "prepare", "equalize", "Pruner"]
+)
+def test_lazy_layers_that_were_never_called_are_refused(verb: str) -> None:
+    net, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.LazyLinear(4)), torch.randn(2, 3, 8, 8)
+    given = {"prune": niwaki.PruneConfig(0.5), "Pruner": niwaki.PruneConfig(0.5), "compile": (x,)}.get(verb, x)
+    options = (given,) if verb != "optimize" else ()
+    with pytest.raises(
+        ValueError, match=rf"niwaki\.{verb}: '2' \(LazyLinear\) has no weights yet; call the network once"
+    ):
+        getattr(niwaki, verb)(net, *options)
+    net(x)
+    if verb != "Pruner":
+        getattr(niwaki, verb)(net, *options)

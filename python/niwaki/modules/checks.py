@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from torch.nn.modules.lazy import LazyModuleMixin
 
 Config = TypeVar("Config")
 
@@ -26,6 +27,7 @@ def check_module(module: Any, what: str) -> nn.Module:
 
     Raises:
         TypeError: it is no module, or one of TorchScript.
+        ValueError: it has lazy layers that were never called.
     """
     module = unwrapped(module)
     if isinstance(module, type) and issubclass(module, nn.Module):
@@ -37,6 +39,12 @@ def check_module(module: Any, what: str) -> nn.Module:
             f"niwaki.{what}: {type(module).__name__} is TorchScript, whose layers cannot be taken apart; give the "
             "module that it was made of."
         )
+    for name, part in module.named_modules():
+        if isinstance(part, LazyModuleMixin) and part.has_uninitialized_params():
+            raise ValueError(
+                f"niwaki.{what}: '{name}' ({type(part).__name__}) has no weights yet; call the network once with an "
+                "input, and load its weights or train it."
+            )
     return module
 
 

@@ -123,6 +123,8 @@ class Signature:
                 more[name] = value
         if self.keywords in expected:
             named[self.keywords] = more
+        else:  # the network was captured without them, and would not see them
+            named |= more
         for name, value in list(named.items()):
             if name not in expected:
                 if value is not None:

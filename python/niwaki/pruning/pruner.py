@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import distributed, nn
 
+from niwaki.modules.checks import check_module
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.criteria import Gradients
 from niwaki.pruning.mask import bake_mask, find_mask, mask_of, original_of, set_mask
@@ -47,8 +48,7 @@ class Pruner:
     """
 
     def __init__(self, model: nn.Module, config: PruneConfig, *, schedule: Schedule | None = None) -> None:
-        if not isinstance(model, nn.Module):
-            raise TypeError(f"niwaki.Pruner: model must be a torch.nn.Module, not {type(model).__name__}.")
+        check_module(model, "Pruner")
         if not isinstance(config, PruneConfig):
             raise TypeError(f"niwaki.Pruner: config must be a PruneConfig, not {type(config).__name__}.")
         if schedule is not None and not isinstance(schedule, Schedule):
