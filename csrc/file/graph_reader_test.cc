@@ -71,7 +71,9 @@ struct Forged {
   }
 
   // What is said when it is read; nothing where it is.
-  std::string reading() const { return said([&] { graph(); }); }
+  std::string reading() const {
+    return said([&] { graph(); });
+  }
 
   // What is said when it is called with x [2, length] and y [2, other].
   std::string calling(int64_t length, int64_t other) const {
@@ -89,9 +91,9 @@ struct Forged {
   }
 };
 
-#define CHECK_SAYS(text, part)                                                                              \
-  do {                                                                                                      \
-    const std::string said_ = (text);                                                                       \
+#define CHECK_SAYS(text, part)                                                                            \
+  do {                                                                                                    \
+    const std::string said_ = (text);                                                                     \
     if (said_.find(part) == std::string::npos) testing::fail(__FILE__, __LINE__, "says '" + said_ + "'"); \
   } while (false)
 
@@ -140,7 +142,7 @@ TEST(graph_reader_expressions_that_fail_when_called) {
 }
 
 TEST(graph_reader_expressions_of_sizes_that_come_later) {
-  for (Write Forged::*place : {&Forged::second, &Forged::guarded, &Forged::filled}) {
+  for (Write Forged::* place : {&Forged::second, &Forged::guarded, &Forged::filled}) {
     Forged forged;
     forged.*place = size(2);
     CHECK_SAYS(forged.reading(), "free size 2 does not exist");

@@ -80,7 +80,7 @@ def test_the_answers_stay(x: torch.Tensor, make: Callable[[], nn.Module]) -> Non
 
 
 @pytest.mark.parametrize(("make", "options", "share"), [
-    (plain, {}, 0.5),
+    (plain, {}, 0.8),
     (plain, {"weight_bits": 4, "rounding": "nearest", "per_channel": False}, 0.9),
     (Branches, {}, 0.7),
     (Branches, {"weight_bits": 4, "rounding": "nearest", "per_channel": False}, 0.6),
@@ -228,4 +228,4 @@ def test_every_way_in(x: torch.Tensor, how: str) -> None:
                 phase.step()
         small = joint.result
     fresh = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(2))
-    assert error_of(small, net, fresh) < 0.6 * error_of(niwaki.quantize(net, x), net, fresh)
+    assert error_of(small, net, fresh) < 0.9 * error_of(niwaki.quantize(net, x), net, fresh)
