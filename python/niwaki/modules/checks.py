@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
-from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.parameter import is_lazy
 
 Config = TypeVar("Config")
 
@@ -40,7 +40,7 @@ def check_module(module: Any, what: str) -> nn.Module:
             "module that it was made of."
         )
     for name, part in module.named_modules():
-        if isinstance(part, LazyModuleMixin) and part.has_uninitialized_params():
+        if any(is_lazy(tensor) for tensor in (*part._parameters.values(), *part._buffers.values())):
             raise ValueError(
                 f"niwaki.{what}: '{name}' ({type(part).__name__}) has no weights yet; call the network once with an "
                 "input, and load its weights or train it."
