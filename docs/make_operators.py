@@ -10,7 +10,7 @@ from typing import Any
 
 from niwaki import _core
 from niwaki.capture.composed import FUNCTIONS
-from niwaki.lower.canonical.antialias import DECOMPOSITIONS
+from niwaki.lower.canonical import DECOMPOSITIONS
 from niwaki.lower.operators.registry import known_operators
 
 PAGE = Path(__file__).with_name("operators.md")

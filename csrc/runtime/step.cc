@@ -50,6 +50,7 @@ std::unique_ptr<Step> make(const StepMaker& maker) {
     case Op::tile:
     case Op::take:
     case Op::gather:
+    case Op::scatter:
     case Op::unfold: return make_movement(maker);
     case Op::full:
     case Op::arange:
@@ -63,6 +64,8 @@ std::unique_ptr<Step> make(const StepMaker& maker) {
     case Op::reduce:
     case Op::arg_reduce:
     case Op::cumsum:
+    case Op::cumprod:
+    case Op::cumextreme:
     case Op::softmax:
     case Op::layer_norm:
     case Op::rms_norm:

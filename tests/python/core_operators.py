@@ -20,7 +20,7 @@ def results(op: str, attributes: Attributes) -> int:
     """How many values an operator makes."""
     if op == "recurrent":
         return 3 if attributes["kind"] == "lstm" else 2
-    return 2 if op in ("topk", "sort") else 1
+    return 2 if op in ("topk", "sort", "cumextreme") else 1
 
 
 def compute(
@@ -289,6 +289,18 @@ def _gather(x: Values, a: Attributes, t: Any) -> torch.Tensor:
     return torch.gather(x[0], a["axis"], x[1])
 
 
+@_operator("scatter")
+def _scatter(x: Values, a: Attributes, t: Any) -> torch.Tensor:
+    data, indices, updates = x
+    if updates.numel() == 0:
+        return data.clone()
+    places, axis, name = indices.expand(updates.shape), a["axis"], a.get("function", "set")
+    if name == "set":
+        return data.scatter(axis, places, updates)
+    reduce = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}[name]
+    return data.scatter_reduce(axis, places, updates, reduce)
+
+
 @_operator("unfold")
 def _unfold(x: Values, a: Attributes, t: Any) -> torch.Tensor:
     return F.unfold(x[0], a["kernel"], a["dilation"], a["padding"], a["stride"])
@@ -413,6 +425,16 @@ def _arg_reduce(x: Values, a: Attributes, t: Any) -> torch.Tensor:
 @_operator("cumsum")
 def _cumsum(x: Values, a: Attributes, t: Any) -> torch.Tensor:
     return x[0].cumsum(a["axis"])
+
+
+@_operator("cumprod")
+def _cumprod(x: Values, a: Attributes, t: Any) -> torch.Tensor:
+    return x[0].cumprod(a["axis"])
+
+
+@_operator("cumextreme")
+def _cumextreme(x: Values, a: Attributes, t: Any) -> tuple[torch.Tensor, ...]:
+    return tuple((torch.cummax if a["largest"] else torch.cummin)(x[0], a["axis"]))
 
 
 @_operator("softmax")

@@ -141,6 +141,12 @@ class Graph:
         self._count += 1
         return self._count - 1
 
+    def infer(self, shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+        """Shapes of the outputs for inputs of these shapes."""
+        kinds = [core_operators.DTYPES[dtype] for _, dtype, *_ in self._inputs]
+        made = self.run(*(torch.zeros(shape, dtype=dtype) for shape, dtype in zip(shapes, kinds, strict=True)))
+        return [tuple(value.shape) for value in made]
+
     def run(self, *tensors: torch.Tensor) -> list[torch.Tensor]:
         """The outputs for these inputs.
 

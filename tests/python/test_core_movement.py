@@ -108,6 +108,19 @@ def test_take_and_gather() -> None:
         check("gather", [x, torch.randint(0, size, tuple(shape))], {"axis": axis})
 
 
+def test_scatter() -> None:
+    for _ in range(ROUNDS):
+        x = some(shape_of(random.randint(1, 4)))
+        axis = random.randrange(x.dim())
+        shape = [
+            random.randint(1, size) if place != axis else random.randint(1, 7) for place, size in enumerate(x.shape)
+        ]
+        places = [1 if random.random() < 0.3 else size for size in shape]
+        index = torch.randint(0, x.shape[axis], tuple(places))
+        names = ["set"] if x.dtype == torch.bool else ["set", "add", "mul", "max", "min"]
+        check("scatter", [x, index, some(shape).to(x.dtype)], {"axis": axis, "function": random.choice(names)})
+
+
 @pytest.mark.parametrize(("index", "wrap", "low"), [(5, 0, 0), (-1, 0, 0), (-6, 1, -5), (2**62, 1, -5)])
 def test_an_index_out_of_range_is_an_error_and_no_read(index: int, wrap: int, low: int) -> None:
     words = f"node \\(take\\): the index {index} is out of range; it must be {low} to 4\\."

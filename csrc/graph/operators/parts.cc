@@ -114,6 +114,29 @@ bool local_gather(const BatchInference& node) {
   return if_not_first_axis(node) && node.input(0).dims[0] == node.input(1).dims[0];
 }
 
+std::vector<Operand> infer_scatter(const Inference& node) {
+  const size_t axis = axis_of(node);
+  const Operand& data = node.input(0);
+  const Dims &indices = node.input(1).dims, &updates = node.input(2).dims;
+  expect_same_types(node, 0, 2);
+  bool fits = data.dims.size() == updates.size() && indices.size() == updates.size();
+  for (size_t i = 0; fits && i < updates.size(); ++i) {
+    fits = indices[i] == Dim(1) || !differ(indices[i], updates[i]);
+    if (i != axis)
+      fits = fits && (!data.dims[i].is_constant() || !updates[i].is_constant() || updates[i].value() <= data.dims[i].value());
+  }
+  if (!fits)
+    refuse(node.node, "its indices " + text(node, indices) + ", updates " + text(node, updates) + " and data " +
+                          text(node, data.dims) + " do not fit.");
+  if (data.dtype == DType::boolean && node.node.word("function") != "set") refuse(node.node, "does not compute with bool.");
+  return {data};
+}
+
+bool local_scatter(const BatchInference& node) {
+  return if_not_first_axis(node) && node.input(0).dims[0] == node.input(1).dims[0] &&
+         node.input(0).dims[0] == node.input(2).dims[0];
+}
+
 std::vector<Operand> infer_unfold(const Inference& node) {
   const Dims& in = node.input(0).dims;
   const Dims &kernel = node.dims("kernel"), &padding = node.dims("padding");
@@ -180,6 +203,18 @@ OperatorRule gather() {
           .attributes = {axis()},
           .infer = infer_gather,
           .batch_local = local_gather};
+}
+
+OperatorRule scatter() {
+  return {.summary =
+              "the data with updates at the places of an axis that indices name, as torch.scatter: set there, the last of "
+              "several, or "
+              "added to what is there, multiplied, or the larger or smaller of the two, one after the other. Dims of indices are "
+              "those of updates, or 1. Indices that do not exist are errors when it runs",
+          .inputs = {{"data", kPlain, 1}, {"indices", kInt64, 1}, {"updates", kPlain, 1}},
+          .attributes = {axis(), word("function", {"set", "add", "mul", "max", "min"}, "set")},
+          .infer = infer_scatter,
+          .batch_local = local_scatter};
 }
 
 OperatorRule unfold() {

@@ -79,6 +79,10 @@ TEST(parts_by_index) {
   CHECK_THROWS(made("gather", {f32({3, 4}), i64({4, 9})}, {{"axis", Dims{1}}}),
                "its indices [4, 9] are larger than its data [3, 4]");
   CHECK_THROWS(made("gather", {f32({3, 4}), i64({3})}, {{"axis", Dims{1}}}), "its indices [3]");
+  CHECK_EQ(made("scatter", {f32({3, 4}), i64({9, 1}), f32({9, 2})}, {{"axis", Dims{0}}}), "float32: 3 4");
+  CHECK_THROWS(made("scatter", {f32({3, 4}), i64({9, 1}), f32({9, 5})}, {{"axis", Dims{0}}}), "updates [9, 5] and data [3, 4]");
+  CHECK_THROWS(made("scatter", {f32({3, 4}), i64({2, 1}), f32({9, 4})}, {{"axis", Dims{0}}}), "its indices [2, 1]");
+  CHECK_THROWS(made("scatter", {f32({3}), i64({9}), i64({9})}, {{"axis", Dims{0}}}), "int64");
 }
 
 TEST(parts_unfold) {

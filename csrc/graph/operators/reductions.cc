@@ -95,7 +95,7 @@ std::vector<Operand> infer_topk(const Inference& node) {
   return {{in.dtype, out}, {DType::i64, out}};
 }
 
-std::vector<Operand> infer_sort(const Inference& node) {
+std::vector<Operand> infer_with_places(const Inference& node) {
   axis_of(node);
   return {node.input(0), {DType::i64, node.input(0).dims}};
 }
@@ -134,6 +134,23 @@ OperatorRule cumsum() {
           .inputs = {{"data", types_of(DType::f32, DType::i64), 1}},
           .attributes = {axis()},
           .infer = infer_along_axis,
+          .batch_local = if_not_first_axis};
+}
+
+OperatorRule cumprod() {
+  return {.summary = "products of an axis' elements up to each",
+          .inputs = {{"data", types_of(DType::f32, DType::i64), 1}},
+          .attributes = {axis()},
+          .infer = infer_along_axis,
+          .batch_local = if_not_first_axis};
+}
+
+OperatorRule cumextreme() {
+  return {.summary =
+              "the largest or smallest of an axis' elements up to each, and where it is, the last of equals; not-a-numbers stay",
+          .inputs = {{"data", kOrdered, 1}},
+          .attributes = {axis(), flag("largest", true)},
+          .infer = infer_with_places,
           .batch_local = if_not_first_axis};
 }
 
@@ -188,7 +205,7 @@ OperatorRule sort() {
   return {.summary = "an axis in order, equals as they were, and where each element was",
           .inputs = {{"data", kOrdered, 1}},
           .attributes = {axis(), flag("descending")},
-          .infer = infer_sort,
+          .infer = infer_with_places,
           .batch_local = if_not_first_axis};
 }
 

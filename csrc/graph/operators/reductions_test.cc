@@ -46,6 +46,8 @@ TEST(reductions_that_find) {
 TEST(reductions_that_keep_the_shape) {
   CHECK_EQ(made("softmax", {f32({2, 5})}, {{"axis", Dims{1}}}), "float32: 2 5");
   CHECK_EQ(made("cumsum", {i64({2, 5})}, {{"axis", Dims{1}}}), "int64: 2 5");
+  CHECK_EQ(made("cumprod", {f32({2, 5})}, {{"axis", Dims{1}}}), "float32: 2 5");
+  CHECK_EQ(made("cumextreme", {f32({2, 5})}, {{"axis", Dims{1}}}), made("sort", {f32({2, 5})}, {{"axis", Dims{1}}}));
   CHECK_THROWS(made("softmax", {f32({2, 5})}, {{"axis", Dims{2}}}), "axis 2 is beyond the rank");
 }
 

@@ -19,6 +19,16 @@ T sum_of(T a, T b) {
 }
 
 template <typename T>
+T product_of(T a, T b) {
+  if constexpr (std::is_integral_v<T>) {
+    using U = std::make_unsigned_t<T>;
+    return static_cast<T>(static_cast<U>(a) * static_cast<U>(b));
+  } else {
+    return a * b;
+  }
+}
+
+template <typename T>
 struct Plain {
   T start;
   T (*step)(T, T);
@@ -39,6 +49,28 @@ bool before(T a, T b, bool largest) {  // whether a wins over b, which comes fir
   if constexpr (std::is_floating_point_v<T>)
     if (a != a || b != b) return b == b;
   return largest ? a > b : a < b;
+}
+
+// Whether the next element of an axis takes the place of the extreme so far.
+template <typename T>
+bool takes_over(T next, T best, bool largest) {
+  if constexpr (std::is_floating_point_v<T>)
+    if (next != next || best != best) return next != next;
+  return largest ? next >= best : next <= best;
+}
+
+// Each element is step(what the one before became, itself).
+template <typename T, typename Step>
+void cumulate(const AxisView& view, const T* in, T* out, ThreadPool& pool, const Step& step) {
+  for_each_part(view.outer, view.inner, view.count * int64_t{sizeof(T)}, pool,
+                [&](int64_t begin, int64_t end, int64_t first, int64_t last) {
+                  for (int64_t i = begin; i < end; ++i)
+                    for (int64_t k = 0; k < view.count; ++k) {
+                      const int64_t row = (i * view.count + k) * view.inner;
+                      for (int64_t c = first; c < last; ++c)
+                        out[row + c] = k == 0 ? in[row + c] : step(out[row - view.inner + c], in[row + c]);
+                    }
+                });
 }
 
 }  // namespace
@@ -77,13 +109,26 @@ void arg_reduce(const AxisView& view, bool largest, const T* in, int64_t* out, T
 
 template <typename T>
 void cumsum(const AxisView& view, const T* in, T* out, ThreadPool& pool) {
-  for_each_part(view.outer, view.inner, view.count * int64_t{sizeof(T)}, pool,
+  cumulate(view, in, out, pool, sum_of<T>);
+}
+
+template <typename T>
+void cumprod(const AxisView& view, const T* in, T* out, ThreadPool& pool) {
+  cumulate(view, in, out, pool, product_of<T>);
+}
+
+template <typename T>
+void cumextreme(const AxisView& view, bool largest, const T* in, T* out, int64_t* where, ThreadPool& pool) {
+  for_each_part(view.outer, view.inner, view.count * int64_t{sizeof(T) + sizeof(int64_t)}, pool,
                 [&](int64_t begin, int64_t end, int64_t first, int64_t last) {
                   for (int64_t i = begin; i < end; ++i)
                     for (int64_t k = 0; k < view.count; ++k) {
-                      const int64_t row = (i * view.count + k) * view.inner;
-                      for (int64_t c = first; c < last; ++c)
-                        out[row + c] = k == 0 ? in[row + c] : sum_of(out[row - view.inner + c], in[row + c]);
+                      const int64_t row = (i * view.count + k) * view.inner, before = row - view.inner;
+                      for (int64_t c = first; c < last; ++c) {
+                        const bool taken = k == 0 || takes_over(in[row + c], out[before + c], largest);
+                        out[row + c] = taken ? in[row + c] : out[before + c];
+                        where[row + c] = taken ? k : where[before + c];
+                      }
                     }
                 });
 }
@@ -95,5 +140,10 @@ template void arg_reduce(const AxisView&, bool, const int64_t*, int64_t*, Thread
 template void arg_reduce(const AxisView&, bool, const int32_t*, int64_t*, ThreadPool&);
 template void cumsum(const AxisView&, const float*, float*, ThreadPool&);
 template void cumsum(const AxisView&, const int64_t*, int64_t*, ThreadPool&);
+template void cumprod(const AxisView&, const float*, float*, ThreadPool&);
+template void cumprod(const AxisView&, const int64_t*, int64_t*, ThreadPool&);
+template void cumextreme(const AxisView&, bool, const float*, float*, int64_t*, ThreadPool&);
+template void cumextreme(const AxisView&, bool, const int64_t*, int64_t*, int64_t*, ThreadPool&);
+template void cumextreme(const AxisView&, bool, const int32_t*, int32_t*, int64_t*, ThreadPool&);
 
 }  // namespace niwaki

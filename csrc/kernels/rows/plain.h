@@ -1,5 +1,5 @@
 // Operators along axes that have one way to be computed, in plain C++: sums and extremes of integers, any and all of bool, arg_reduce, and
-// cumsum, which adds in order.
+// what is made of the elements of an axis in their order: cumsum, cumprod, cumextreme.
 #pragma once
 
 #include <cstdint>
@@ -22,5 +22,12 @@ void arg_reduce(const AxisView& view, bool largest, const T* in, int64_t* out, T
 // T: float, int64_t, which wraps around. `out` may be `in`.
 template <typename T>
 void cumsum(const AxisView& view, const T* in, T* out, ThreadPool& pool);
+template <typename T>
+void cumprod(const AxisView& view, const T* in, T* out, ThreadPool& pool);
+
+// The largest or the smallest of an axis up to each element, and where it is: the last of equals, and from the first NaN on the last one.
+// T: float, int64_t, int32_t. `out` may be `in`.
+template <typename T>
+void cumextreme(const AxisView& view, bool largest, const T* in, T* out, int64_t* where, ThreadPool& pool);
 
 }  // namespace niwaki

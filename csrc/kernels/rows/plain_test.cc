@@ -68,26 +68,59 @@ TEST(arg_reduce_takes_the_first_and_not_a_number_wins) {
   CHECK_EQ(out[1], 0);
 }
 
-TEST(cumsum_adds_in_order) {
+TEST(cumsum_and_cumprod_go_in_order) {
   Random random(1);
   for (const int threads : {1, 3}) {
     ThreadPool pool(threads);
     for (const Sizes& s : {Sizes{1, 7, 1}, Sizes{3, 20, 1}, Sizes{2, 9, 50}, Sizes{4, 0, 2}, Sizes{1, 30, 3000}}) {
       const int64_t count = s[0] * s[1] * s[2];
+      const AxisView view{s[0], s[1], s[2]};
       std::vector<float> x = reals(random, count);
-      Output<float> out(count), wanted(count);
-      for (int64_t i = 0; i < count; ++i)
-        wanted.data()[i] = i / s[2] % s[1] == 0 ? x[static_cast<size_t>(i)] : wanted[i - s[2]] + x[static_cast<size_t>(i)];
-      cumsum(AxisView{s[0], s[1], s[2]}, x.data(), out.data(), pool);
-      check_equals(out, wanted, "cumsum");
-      cumsum(AxisView{s[0], s[1], s[2]}, x.data(), x.data(), pool);
-      for (int64_t i = 0; i < count; ++i) CHECK(same(x[static_cast<size_t>(i)], wanted[i]));
+      Output<float> out(count), sums(count), products(count);
+      for (int64_t i = 0; i < count; ++i) {
+        const float each = x[static_cast<size_t>(i)];
+        const bool first = i / s[2] % s[1] == 0;
+        sums.data()[i] = first ? each : sums[i - s[2]] + each;
+        products.data()[i] = first ? each : products[i - s[2]] * each;
+      }
+      cumprod(view, x.data(), out.data(), pool);
+      check_equals(out, products, "cumprod");
+      cumsum(view, x.data(), out.data(), pool);
+      check_equals(out, sums, "cumsum");
+      cumsum(view, x.data(), x.data(), pool);
+      for (int64_t i = 0; i < count; ++i) CHECK(same(x[static_cast<size_t>(i)], sums[i]));
     }
-    const int64_t x[] = {INT64_MAX, 1, 1};
-    Output<int64_t> out(3);
+    const int64_t x[] = {INT64_MAX, 1, 1, 3};
+    Output<int64_t> out(4);
     cumsum(AxisView{1, 3, 1}, x, out.data(), pool);
     CHECK_EQ(out[2], INT64_MIN + 1);
+    cumprod(AxisView{1, 4, 1}, x, out.data(), pool);
+    CHECK_EQ(out[3], INT64_MAX - 2);
   }
+}
+
+TEST(cumextreme_has_the_last_of_equals_and_keeps_not_a_number) {
+  ThreadPool pool(2);
+  const auto check = [&](bool largest, std::vector<float> x, const std::vector<float>& values,
+                         const std::vector<int64_t>& places) {
+    Output<int64_t> where(std::ssize(x));
+    cumextreme(AxisView{1, std::ssize(x), 1}, largest, x.data(), x.data(), where.data(), pool);
+    for (size_t i = 0; i < x.size(); ++i) {
+      CHECK(same(x[i], values[i]));
+      CHECK_EQ(where[static_cast<int64_t>(i)], places[i]);
+    }
+  };
+  check(true, {1, 5, 2, 5, 7}, {1, 5, 5, 5, 7}, {0, 1, 1, 3, 4});
+  check(false, {1, 5, 1, 0, 0}, {1, 1, 1, 0, 0}, {0, 0, 2, 3, 4});
+  check(true, {1, kNaN, 7, kNaN, 9}, {1, kNaN, kNaN, kNaN, kNaN}, {0, 1, 1, 3, 3});
+  check(false, {kInf, -kInf, kNaN, -kInf}, {kInf, -kInf, kNaN, kNaN}, {0, 1, 2, 2});
+  const std::vector<int64_t> x = {4, 1, 4, 9, 2, 9};  // [1, 2, 3] along the middle
+  Output<int64_t> out(6), where(6);
+  cumextreme(AxisView{1, 2, 3}, false, x.data(), out.data(), where.data(), pool);
+  CHECK_EQ(out[3], 4);
+  CHECK_EQ(where[3], 0);
+  CHECK_EQ(out[4], 1);
+  CHECK_EQ(where[4], 0);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // Operators along axes of row-major float32 values: reduce, softmax and the norms. Sums are made in the one order of lanes16.h, row by row, so
-// neither threads nor instruction sets change them. What is not float32, and arg_reduce and cumsum: plain.h.
+// neither threads nor instruction sets change them. What is not float32, and what goes along an axis in order: plain.h.
 #pragma once
 
 #include <array>

@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "graph/operators.h"
 #include "kernels/movement/movement.h"
+#include "kernels/scatter/scatter.h"
 #include "runtime/steps/attributes.h"
 #include "runtime/steps/steps.h"
 
@@ -214,6 +215,41 @@ class GatherStep : public MovementStep {
   std::string where_;
 };
 
+class ScatterStep : public MovementStep {
+ public:
+  explicit ScatterStep(const Node& node)
+      : MovementStep("scatter"), where_(describe(node)), function_(function_of(node.word("function"))) {}
+  bool may_overwrite(size_t input) const override { return input == 0; }
+
+  void run(const StepCall& call) const override {
+    const Array &data = call.in[0], &indices = call.in[1], &updates = call.in[2];
+    if (call.out[0].data != data.data && data.elements() > 0)
+      std::memcpy(call.out[0].data, data.data, static_cast<size_t>(data.elements() * dtype_bytes(data.dtype)));
+    const ScatterParams params{data.dims, indices.dims, updates.dims, axis_of(call.attributes, data.dims.size()),
+                               function_, where_};
+    switch (data.dtype) {
+      case DType::f32:
+        return scatter(updates.as<const float>(), indices.as<int64_t>(), call.out[0].as<float>(), params, call.pool);
+      case DType::i64:
+        return scatter(updates.as<const int64_t>(), indices.as<int64_t>(), call.out[0].as<int64_t>(), params, call.pool);
+      case DType::i32:
+        return scatter(updates.as<const int32_t>(), indices.as<int64_t>(), call.out[0].as<int32_t>(), params, call.pool);
+      default: return scatter(updates.as<const uint8_t>(), indices.as<int64_t>(), call.out[0].as<uint8_t>(), params, call.pool);
+    }
+  }
+
+ private:
+  static ScatterFunction function_of(const std::string& word) {
+    return word == "add"   ? ScatterFunction::add
+           : word == "mul" ? ScatterFunction::mul
+           : word == "max" ? ScatterFunction::max
+           : word == "min" ? ScatterFunction::min
+                           : ScatterFunction::set;
+  }
+  std::string where_;
+  ScatterFunction function_;
+};
+
 struct UnfoldSetup : StepSetup {
   UnfoldParams params;
 };
@@ -266,6 +302,7 @@ std::unique_ptr<Step> make_movement(const StepMaker& maker) {
     case Op::pad: return std::make_unique<PadStep>(maker);
     case Op::take: return std::make_unique<TakeStep>(maker.node);
     case Op::gather: return std::make_unique<GatherStep>(maker.node);
+    case Op::scatter: return std::make_unique<ScatterStep>(maker.node);
     case Op::unfold: return std::make_unique<UnfoldStep>();
     default: throw Error(Status::internal, describe(maker.node) + ": not an operator that moves elements.");
   }

@@ -1,4 +1,4 @@
-// Operators along axes of row-major values: reduce, arg_reduce, cumsum, softmax, the norms, topk and sort.
+// Operators along axes of row-major values: reduce, arg_reduce, cumsum, cumprod, cumextreme, softmax, the norms, topk and sort.
 #include <array>
 #include <iterator>
 #include <string>
@@ -134,15 +134,38 @@ class ArgReduceStep : public RowsStep {
   bool largest_;
 };
 
-class CumsumStep : public RowsStep {
+// cumsum and cumprod.
+class CumulateStep : public RowsStep {
  public:
-  CumsumStep() : RowsStep("cumsum") {}
+  explicit CumulateStep(Op op) : RowsStep(op_name(op)), product_(op == Op::cumprod) {}
   bool may_overwrite(size_t) const override { return true; }
   void run(const StepCall& call) const override {
-    const AxisView view = view_of(call.in, call.attributes);
-    if (call.in[0].dtype == DType::f32) cumsum(view, call.in[0].as<const float>(), call.out[0].as<float>(), call.pool);
-    else cumsum(view, call.in[0].as<const int64_t>(), call.out[0].as<int64_t>(), call.pool);
+    if (call.in[0].dtype == DType::f32) compute<float>(call);
+    else compute<int64_t>(call);
   }
+
+ private:
+  template <typename T>
+  void compute(const StepCall& call) const {
+    (product_ ? cumprod<T> : cumsum<T>)(view_of(call.in, call.attributes), call.in[0].as<const T>(), call.out[0].as<T>(),
+                                        call.pool);
+  }
+  bool product_;
+};
+
+class CumExtremeStep : public RowsStep {
+ public:
+  explicit CumExtremeStep(bool largest) : RowsStep("cumextreme"), largest_(largest) {}
+  void run(const StepCall& call) const override {
+    with_numbers(call.in[0].dtype, [&](auto number) {
+      using T = decltype(number);
+      cumextreme(view_of(call.in, call.attributes), largest_, call.in[0].as<const T>(), call.out[0].as<T>(),
+                 call.out[1].as<int64_t>(), call.pool);
+    });
+  }
+
+ private:
+  bool largest_;
 };
 
 class SoftmaxStep : public RowsStep {
@@ -232,7 +255,9 @@ std::unique_ptr<Step> make_rows(const StepMaker& maker) {
   switch (node.op) {
     case Op::reduce: return make_reduce(kernel, node, maker.graph.value(node.inputs[0]).dtype);
     case Op::arg_reduce: return std::make_unique<ArgReduceStep>(node);
-    case Op::cumsum: return std::make_unique<CumsumStep>();
+    case Op::cumsum:
+    case Op::cumprod: return std::make_unique<CumulateStep>(node.op);
+    case Op::cumextreme: return std::make_unique<CumExtremeStep>(node.integer("largest") != 0);
     case Op::softmax: return std::make_unique<SoftmaxStep>(kernel, node.integer("log") != 0);
     case Op::layer_norm:
     case Op::rms_norm:

@@ -19,11 +19,11 @@ std::unique_ptr<Step> make_copy(
 std::unique_ptr<Step> make_end(const StepMaker& maker);  // quantize, dequantize
 
 // Row-major values.
-// reshape, permute, expand, concat, slice, pad, flip, roll, tile, take, gather, unfold
+// reshape, permute, expand, concat, slice, pad, flip, roll, tile, take, gather, scatter, unfold
 std::unique_ptr<Step> make_movement(const StepMaker& maker);
 std::unique_ptr<Step> make_values(const StepMaker& maker);       // full, arange, linspace, size
 std::unique_ptr<Step> make_elementwise(const StepMaker& maker);  // unary, binary, where, cast, channel_affine
-// reduce, arg_reduce, cumsum, softmax, layer_norm, rms_norm, group_norm, topk, sort
+// reduce, arg_reduce, cumsum, cumprod, cumextreme, softmax, layer_norm, rms_norm, group_norm, topk, sort
 std::unique_ptr<Step> make_rows(const StepMaker& maker);
 std::unique_ptr<Step> make_product(const StepMaker& maker);  // matmul, attention, dynamic_linear
 std::unique_ptr<Step> make_recurrent(const StepMaker& maker);

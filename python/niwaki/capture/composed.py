@@ -97,9 +97,117 @@ def _place(place: torch.Tensor, size: Any, padding: str, corners: bool) -> torch
     return place if padding == "zeros" else place.clamp(0, size - 1)
 
 
+def embedding_bag(
+    input: torch.Tensor,
+    weight: torch.Tensor,
+    offsets: torch.Tensor | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2,
+    scale_grad_by_freq: bool = False,
+    mode: str = "mean",
+    sparse: bool = False,
+    per_sample_weights: torch.Tensor | None = None,
+    include_last_offset: bool = False,
+    padding_idx: int | None = None,
+) -> torch.Tensor | None:
+    """Sums, means or maxima of rows of a table: of each row of indices, or of as many as offsets say."""
+    if max_norm is not None or padding_idx is not None:
+        return None
+    rows = F.embedding(input, weight)
+    if per_sample_weights is not None:
+        rows = rows * per_sample_weights[..., None]
+    if input.dim() == 2:
+        return rows.amax(1) if mode == "max" else rows.sum(1) if mode == "sum" else rows.mean(1)
+    if offsets is None:
+        return None
+    starts = offsets[:-1] if include_last_offset else offsets
+    marks = rows.new_zeros([input.shape[0] + 1], dtype=torch.int64)
+    bags = marks.scatter_add(0, starts.long(), torch.ones_like(starts, dtype=torch.int64)).cumsum(0)[:-1] - 1
+    empty = rows.new_zeros([starts.shape[0], weight.shape[1]])
+    if mode == "max":
+        return empty.scatter_reduce(0, bags[:, None].expand_as(rows), rows, "amax", include_self=False)
+    total = empty.index_add(0, bags, rows)
+    if mode == "sum":
+        return total
+    count = rows.new_zeros([starts.shape[0]]).index_add(0, bags, torch.ones_like(bags, dtype=torch.float32))
+    return total / count.clamp(min=1)[:, None]
+
+
+def _window(window: torch.Tensor | None, length: int, size: int) -> torch.Tensor:
+    """In the middle of as many elements as the transform takes; ones where none is given."""
+    window = torch.ones(length) if window is None else window
+    before = (size - length) // 2
+    return F.pad(window, (before, size - length - before))
+
+
+def stft(
+    input: torch.Tensor,
+    n_fft: int,
+    hop_length: int | None = None,
+    win_length: int | None = None,
+    window: torch.Tensor | None = None,
+    center: bool = True,
+    pad_mode: str = "reflect",
+    normalized: bool = False,
+    onesided: bool | None = None,
+    return_complex: bool | None = None,
+    align_to_window: bool | None = None,
+) -> torch.Tensor | None:
+    """Spectra of windows, which lie in memory by themselves: torch reads them out of the signal by its strides."""
+    known = not input.is_complex() and (window is None or not window.is_complex()) and not align_to_window
+    if not known or input.dim() not in (1, 2) or onesided is False:
+        return None
+    signal = input if input.dim() == 2 else input[None]
+    if center:
+        signal = F.pad(signal[:, None], (n_fft // 2, n_fft // 2), mode=pad_mode)[:, 0]
+    frames = signal.unfold(-1, n_fft, hop_length or n_fft // 4) * _window(window, win_length or n_fft, n_fft)
+    spectra = torch.fft.rfft(frames, norm="ortho" if normalized else "backward").transpose(1, 2)
+    spectra = spectra if input.dim() == 2 else spectra[0]
+    return spectra if return_complex else torch.view_as_real(spectra)
+
+
+def istft(
+    input: torch.Tensor,
+    n_fft: int,
+    hop_length: int | None = None,
+    win_length: int | None = None,
+    window: torch.Tensor | None = None,
+    center: bool = True,
+    normalized: bool = False,
+    onesided: bool | None = None,
+    length: int | None = None,
+    return_complex: bool = False,
+) -> torch.Tensor | None:
+    """The signal of spectra: their windows, added up, over the sum of the squares of the windows."""
+    if return_complex or onesided is False or input.dim() not in (2, 3) or (window is not None and window.is_complex()):
+        return None
+    hop = hop_length or n_fft // 4
+    each = _window(window, win_length or n_fft, n_fft)
+    spectra = input if input.dim() == 3 else input[None]
+    frames = torch.fft.irfft(spectra.transpose(1, 2), n_fft, norm="ortho" if normalized else "backward") * each
+    count = frames.shape[1]
+    whole = n_fft + hop * (count - 1)
+    weights = each.square().expand(1, count, n_fft)
+    signal, weight = (
+        F.fold(part.transpose(1, 2), (1, whole), (1, n_fft), stride=(1, hop))[:, 0, 0] for part in (frames, weights)
+    )
+    start = n_fft // 2 if center else 0
+    end = start + length if length is not None else whole - start if center else whole
+    signal, weight = signal[:, start:end], weight[:, start:end]
+    if length is not None and hint(end) > hint(whole):
+        return None
+    signal = signal / weight
+    return signal if input.dim() == 3 else signal[0]
+
+
 FUNCTIONS: dict[Any, Callable[..., Any]] = {
+    torch.stft: stft,
+    torch.Tensor.stft: stft,
+    torch.istft: istft,
+    torch.Tensor.istft: istft,
     torch.cdist: cdist,
     F.bilinear: bilinear,
+    F.embedding_bag: embedding_bag,
     F.grid_sample: grid_sample,
     F.adaptive_max_pool2d: adaptive_max_pool(2),
     F.adaptive_max_pool3d: adaptive_max_pool(3),

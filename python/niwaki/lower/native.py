@@ -8,6 +8,8 @@ from torch.fx import Node
 
 from niwaki import _core
 from niwaki.capture import Captured
+from niwaki.capture.settings import hint
+from niwaki.errors import NiwakiError
 from niwaki.lower.builder import Builder
 from niwaki.lower.dims import SizeMap
 from niwaki.lower.nodes import DTYPES, data_inputs, dtype_of, is_getitem, label, origin, shape_of
@@ -53,7 +55,23 @@ def build_graph(
             builder.made(node)
     for node in part.outputs:
         graph.add_output(builder.plain(node), output_names.get(node) or label(node))
+    _check_shapes(part, graph)
     return graph
+
+
+def _check_shapes(part: Part, graph: _core.Graph) -> None:
+    """Whatever is misunderstood on the way shows in the shapes of the example, and is no answer."""
+    found = graph.infer([_example(node) for node in part.inputs])
+    for node, shape in zip(part.outputs, found, strict=True):
+        if _example(node) != tuple(shape):
+            raise NiwakiError(
+                f"{label(node)} has the shape {list(shape)} in niwaki's graph and {list(_example(node))} in torch's. "
+                "This is a fault of niwaki; please report it."
+            )
+
+
+def _example(node: Node) -> tuple[int, ...]:
+    return tuple(hint(size) for size in shape_of(node))
 
 
 def _emit(builder: Builder, node: Node) -> None:

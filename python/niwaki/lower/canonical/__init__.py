@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch.fx import GraphModule
 
-from niwaki.lower.canonical.expand import expand
+from niwaki.lower.canonical.complex_numbers import split_complex
+from niwaki.lower.canonical.expand import DECOMPOSITIONS, expand
 from niwaki.lower.canonical.forms import (
     Rewrite,
     channel_shuffles,
@@ -18,7 +19,7 @@ from niwaki.lower.canonical.identities import drop_checks, drop_identities, fold
 from niwaki.lower.canonical.regions import inline_regions
 from niwaki.lower.canonical.sizes import SizeNodes, without_guards
 
-__all__ = ["SizeNodes", "canonicalize"]
+__all__ = ["DECOMPOSITIONS", "SizeNodes", "canonicalize"]
 
 
 def canonicalize(module: GraphModule) -> None:
@@ -45,6 +46,7 @@ def _rewrite(module: GraphModule, *, composed: bool) -> None:
     fold_constants(module)
     _each(module, sizes, channel_shuffles)
     if composed:
+        split_complex(module)
         expand(module)
     drop_identities(module)
     _each(module, sizes, views_reshape)

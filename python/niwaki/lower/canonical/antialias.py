@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -53,11 +54,11 @@ def _weights(
     return weights / weights.sum(1, keepdim=True)
 
 
-def _product(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """[N, C, A, B] times [O, B]: [N, C, A, O]. Of two dimensions, for which torch asks nothing of free sizes."""
+def product(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+    """[..., A] times [A, B]: [..., B]. Of two dimensions, for which torch asks nothing of free sizes."""
     *outer, inner = x.shape
-    rows = x.clone(memory_format=torch.contiguous_format).view(outer[0] * outer[1] * outer[2], inner)
-    return torch.mm(rows, weights.transpose(0, 1)).view(*outer, weights.shape[0])
+    rows = x.clone(memory_format=torch.contiguous_format).view(math.prod(outer), inner)
+    return torch.mm(rows, matrix).view(*outer, matrix.shape[1])
 
 
 def _resize(filter: Callable[[torch.Tensor], torch.Tensor], reach: int) -> Callable[..., torch.Tensor]:
@@ -70,8 +71,8 @@ def _resize(filter: Callable[[torch.Tensor], torch.Tensor], reach: int) -> Calla
             _weights(inputs, outputs, factor, corners, filter, reach)
             for inputs, outputs, factor in zip(x.shape[2:], size, each, strict=True)
         )
-        across = _product(x, columns)
-        return _product(across.transpose(2, 3), rows).transpose(2, 3)
+        across = product(x, columns.transpose(0, 1))
+        return product(across.transpose(2, 3), rows.transpose(0, 1)).transpose(2, 3)
 
     return resize
 

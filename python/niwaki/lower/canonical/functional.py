@@ -20,6 +20,7 @@ _INVERSES: dict[str, Callable[..., Any]] = {
     "aten::narrow": lambda base, part, dim, start, length: (
         (_aten.slice_scatter.default, (base, part, dim, start, start + length)) if _numbers(start, length) else None
     ),
+    "aten::diagonal": lambda base, part, *rest: (_aten.diagonal_scatter.default, (base, part, *rest)),
     "aten::transpose": lambda base, part, *rest: (_aten.transpose.int, (part, *rest)),
     "aten::t": lambda base, part: (_aten.t.default, (part,)),
     "aten::permute": lambda base, part, dims: (_aten.permute.default, (part, _inverse(dims))),
@@ -106,6 +107,9 @@ def _rewrite(graph: Graph, node: Node) -> None:
         node.replace_all_uses_with(changed)
         graph.erase_node(node)
         return
+    if torch.Tag.inplace_view in node.target.tags:  # type: ignore[union-attr]
+        _reshape(graph, node, changed)
+        return
     root = _root(changed)
     if is_constant(root):
         raise NiwakiError(
@@ -135,6 +139,23 @@ def _rewrite(graph: Graph, node: Node) -> None:
     graph.erase_node(node)
 
 
+def _reshape(graph: Graph, node: Node, changed: Node) -> None:
+    """What shows a tensor in another shape from here on, as `squeeze_` does: no element changes."""
+    name, overload = operator_name(node).removeprefix("aten::"), node.target._overloadname  # type: ignore[union-attr]
+    packet = getattr(_aten, name.removesuffix("_"), None)
+    target = getattr(packet, "int" if name == "transpose_" else overload, None)
+    if target is None or target._schema.is_mutable:
+        raise NiwakiError(f"{label(node)}: aten::{name} changes the shape of a tensor in place. Write it without that.")
+    later = _after(node)
+    with graph.inserting_before(node):
+        result = graph.call_function(target, node.args, node.kwargs)
+    result.meta.update(node.meta)
+    for user in [user for user in changed.users if user in later]:
+        user.replace_input_with(changed, result)
+    node.replace_all_uses_with(result)
+    graph.erase_node(node)
+
+
 def _after(node: Node) -> set[Node]:
     found: set[Node] = set()
     while node.next.op != "root":
@@ -149,6 +170,8 @@ def _ordinary(graph: Graph, node: Node, changed: Node) -> Node:
     value = node.args[1] if len(node.args) > 1 else None
     if name in ("fill_", "zero_") and not isinstance(value, Node):
         result = graph.call_function(_aten.full_like.default, (changed, 0 if name == "zero_" else value))
+    elif name == "fill_diagonal_":
+        result = _with_diagonal(graph, node, changed)
     elif name in ("copy_", "fill_"):
         assert isinstance(value, Node)
         result = _like(graph, node, value, changed)
@@ -163,6 +186,22 @@ def _ordinary(graph: Graph, node: Node, changed: Node) -> Node:
     result.meta.update(node.meta)
     result.meta["val"] = changed.meta["val"]
     return result
+
+
+def _with_diagonal(graph: Graph, node: Node, changed: Node) -> Node:
+    """A matrix with a number in its diagonal."""
+    matrix = changed.meta["val"]
+    if matrix.dim() != 2 or len(node.args) > 2 or node.kwargs:
+        raise NiwakiError(
+            f"{label(node)}: aten::fill_diagonal_ of other than a matrix, or with wrap, is not supported."
+        )
+    diagonal = graph.call_function(_aten.diagonal.default, (changed,))
+    diagonal.meta["val"] = matrix.diagonal()
+    full = graph.call_function(_aten.full_like.default, (diagonal, node.args[1]))
+    full.meta["val"] = torch.full_like(diagonal.meta["val"], 0)
+    for each in (diagonal, full):
+        place_within(each, node)
+    return graph.call_function(_aten.diagonal_scatter.default, (changed, full))
 
 
 def _like(graph: Graph, node: Node, value: Node, changed: Node) -> Node:

@@ -52,6 +52,8 @@ def _identity(node: Node) -> Node | None:
     if not isinstance(source, Node) or arguments(node).get("train") or arguments(node).get("training"):
         return None
     before, after = tensor_of(source), tensor_of(node)
+    if operator_name(node) == "aten::_conj" and before is not None and before.is_complex():
+        return None
     if before is None or after is None or before.dtype != after.dtype or before.device != after.device:
         return None
     if operator_name(node) in _RESHAPES and (squeezed_sizes(node) or not _same_shape(before, after)):

@@ -5,6 +5,7 @@ from niwaki.lower.operators import (
     arithmetic,
     convolution,
     creation,
+    diagonals,
     folding,
     indexing,
     layers,
@@ -15,6 +16,7 @@ from niwaki.lower.operators import (
     recurrent,
     reductions,
     resizing,
+    scattering,
     shapes,
     unary,
 )
@@ -23,6 +25,6 @@ from niwaki.lower.operators.registry import Operator, find, handler, known_opera
 __all__ = ["Operator", "find", "handler", "known_operators", "refusal", "register"]
 
 _FAMILIES = (
-    affine, arithmetic, convolution, creation, folding, indexing, layers, normalization, padding, pooling, products,
-    recurrent, reductions, resizing, shapes, unary,
+    affine, arithmetic, convolution, creation, diagonals, folding, indexing, layers, normalization, padding, pooling,
+    products, recurrent, reductions, resizing, scattering, shapes, unary,
 )  # fmt: skip

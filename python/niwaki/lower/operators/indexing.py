@@ -23,7 +23,7 @@ from niwaki.lower.operators.registry import Operator, register
 from niwaki.lower.operators.unary import source_of
 from niwaki.lower.quantized import QParams
 
-_INTEGERS = (torch.int64, torch.int32)
+INTEGERS = (torch.int64, torch.int32)
 
 
 def take(builder: Builder, node: Node, data: int, indices: int, axis: int, *, wrap: bool, part: str = "") -> int:
@@ -95,7 +95,7 @@ class Index(Operator):
 
     def refusal(self, node: Node) -> str:
         indices = [index for index in arguments(node)["indices"] if index is not None]
-        if not all(is_tensor(index) and dtype_of(index) in _INTEGERS for index in indices):
+        if not all(is_tensor(index) and dtype_of(index) in INTEGERS for index in indices):
             return "takes as many elements as a mask says"
         return "" if indices else "takes no index"
 
@@ -135,32 +135,6 @@ class Index(Operator):
         joined = [*shape[:first], whole, *shape[first + len(axes) :]]
         data = builder.reshape(node, data, joined, part="joined")
         return take(builder, node, data, number, first, wrap=False)
-
-
-@register("aten::index_put")
-class IndexPut(Operator):
-    """x[mask] = number."""
-
-    def refusal(self, node: Node) -> str:
-        given = arguments(node)
-        indices, values = given["indices"], given["values"]
-        if len(indices) != 1 or not is_tensor(indices[0]) or dtype_of(indices[0]) != torch.bool:
-            return "writes to places that it computes"
-        if given["accumulate"] or not is_tensor(values) or any(size != 1 for size in shape_of(values)):
-            return "writes several values where a mask is true"
-        return ""
-
-    def emit(self, builder: Builder, node: Node) -> int:
-        given, source = arguments(node), source_of(node)
-        mask, dtype = given["indices"][0], dtype_of(node)
-        kept = builder.plain(mask)
-        if rank_of(mask) < rank_of(source):
-            shape = [*shape_of(mask), *[1] * (rank_of(source) - rank_of(mask))]
-            kept = builder.reshape(node, kept, shape, part="mask")
-        value = builder.plain(given["values"], dtype)
-        if rank_of(given["values"]):
-            value = builder.reshape(node, value, [], part="value")
-        return builder.add("where", node, [kept, value, builder.plain(source)])
 
 
 @register("aten::one_hot")
@@ -214,20 +188,30 @@ class Columns(Operator):
         return builder.add("unfold", node, [value], windows)
 
 
-@register("aten::bucketize")
+@register("aten::bucketize", "aten::searchsorted")
 class Bucketize(Operator):
-    """How many of the boundaries lie below each value."""
+    """How many of the boundaries lie below each value. searchsorted: each row of values has its own boundaries."""
 
     def refusal(self, node: Node) -> str:
-        return "" if is_tensor(arguments(node)["self"]) else "looks for a number"
+        given = arguments(node)
+        if given.get("sorter") is not None:
+            return "takes boundaries in another order"
+        return "" if is_tensor(given["self"]) else "looks for a number"
 
     def emit(self, builder: Builder, node: Node) -> int:
         given = arguments(node)
-        boundaries, values = given["boundaries"], given["self"]
+        boundaries, values = given["boundaries" if "boundaries" in given else "sorted_sequence"], given["self"]
         dtype = torch.promote_types(dtype_of(boundaries), dtype_of(values))
         column = builder.reshape(node, builder.plain(values, dtype), [*shape_of(values), 1], part="column")
-        function = "le" if given["right"] else "lt"
-        below = builder.binary(node, function, builder.plain(boundaries, dtype), column, part="below")
+        bounds = builder.plain(boundaries, dtype)
+        if rank_of(boundaries) > 1:
+            shape = shape_of(boundaries)
+            bounds = builder.reshape(node, bounds, [*shape[:-1], 1, shape[-1]], part="rows")
+        if given["right"] or given.get("side") == "right":  # what is no number lies behind all
+            above = builder.binary(node, "lt", column, bounds, part="above")
+            below = builder.unary(node, "logical_not", above, part="below")
+        else:
+            below = builder.binary(node, "lt", bounds, column, part="below")
         counted = builder.cast(node, below, torch.int64, torch.bool)
         axes = {"function": "sum", "axes": [rank_of(values)], "keepdims": 0}
         count = builder.add("reduce", node, [counted], axes, part="count")

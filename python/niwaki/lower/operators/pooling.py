@@ -12,6 +12,7 @@ from niwaki.lower.nodes import (
     arguments,
     data_inputs,
     dtype_of,
+    label,
     operator_name,
     parts_read,
     rank_of,
@@ -61,8 +62,6 @@ class _Pool(Operator):
             return "has a window that is as large as its input says"
         if (given.get("divisor_override") or 1) < 1:
             return "has a negative divisor"
-        if self.several and set(parts_read(node)) - {0}:
-            return "is asked for places"
         return "" if dtype_of(data_inputs(node)[0]) == torch.float32 else f"works on {dtype_of(data_inputs(node)[0])}"
 
     def quantizable(self, node: Node) -> bool:
@@ -78,12 +77,86 @@ class _Pool(Operator):
         source = source_of(node)
         value = builder.add("pool", node, [batched(builder, node, source, rank)], attributes)
         if self.several:
-            return [value if rank_of(source) == rank else _without_batch(builder, node, value)]
+            windows = [self._places(builder, node, attributes, axis) for axis in range(_axes(node))]
+            return _with_places(builder, node, value, rank, windows)
         return unbatched(builder, node, value, rank)
 
+    @staticmethod
+    def _places(builder: Builder, node: Node, window: dict[str, Any], axis: int) -> int:
+        """The elements of each window along an axis, [windows, kernel]; beyond an end those next to it."""
+        axes = _axes(node)
+        size, count = shape_of(source_of(node))[axis - axes], node.meta["val"][0].shape[axis - axes]
+        step, before, kernel = window["stride"][axis], window["padding"][2 * axis], window["kernel"][axis]
+        dilation = window["dilation"][axis] if "dilation" in window else 1
+        begins = builder.binary(
+            node, "mul", builder.arange(node, count, "windows"), builder.scalar(step, torch.int64), part="steps"
+        )
+        begins = builder.binary(node, "sub", begins, builder.scalar(before, torch.int64), part="begins")
+        taps = builder.constant(torch.arange(kernel) * dilation, f"{label(node)}.taps")
+        places = builder.binary(
+            node, "add", builder.reshape(node, begins, [count, 1], part="rows"), taps, part="elements"
+        )
+        # The first tap within, and the last element, which the last tap within is nearest to.
+        inside = builder.binary(node, "remainder", places, builder.scalar(dilation, torch.int64), part="first")
+        negative = builder.binary(node, "lt", places, builder.scalar(0, torch.int64), part="outside")
+        places = builder.add("where", node, [negative, inside, places], part="from")
+        return _not_beyond(builder, node, places, begins, size, count, dilation)
 
-def _without_batch(builder: Builder, node: Node, value: int) -> int:
-    return builder.reshape(node, value, list(node.meta["val"][0].shape), part="unbatched")
+
+def _not_beyond(builder: Builder, node: Node, places: int, begins: int, size: Any, count: Any, dilation: int) -> int:
+    """Taps behind the last element take the last tap that is not."""
+    last = builder.binary(
+        node, "sub", builder.operand(node, size, torch.int64), builder.scalar(1, torch.int64), part="end"
+    )
+    if dilation > 1:
+        over = builder.binary(node, "sub", last, begins, part="left")
+        over = builder.binary(node, "remainder", over, builder.scalar(dilation, torch.int64), part="over")
+        last = builder.reshape(node, builder.binary(node, "sub", last, over, part="ends"), [count, 1], part="last")
+    return builder.binary(node, "minimum", places, last, part="places")
+
+
+def _with_places(builder: Builder, node: Node, value: int, rank: int, windows: list[int]) -> list[int]:
+    """Largest values, and which elements of an image they are, row by row: the first of equals.
+
+    Args:
+        value: the largest values, with a batch axis.
+        windows: for each axis the elements of each window, [windows, elements].
+    """
+    source, axes = source_of(node), rank - 2
+    made = list(node.meta["val"][0].shape)
+    if not set(parts_read(node)) - {0}:
+        return [value if rank_of(source) == rank else builder.reshape(node, value, made, part="unbatched")]
+    sizes, counts = shape_of(source)[-axes:], made[-axes:]
+    outer = ([1, *shape_of(source)] if rank_of(source) < rank else shape_of(source))[:2]
+    # [N, C, windows, elements, windows, elements, ...] becomes [N, C * windows ..., elements ...].
+    spread = batched(builder, node, source, rank)
+    index: int | None = None
+    for axis, window in enumerate(windows):
+        spread = builder.add("take", node, [spread, window], {"axis": 2 + 2 * axis, "wrap": 0}, part=f"axis{axis}")
+    order = [0, 1, *range(2, 2 + 2 * axes, 2), *range(3, 3 + 2 * axes, 2)]
+    spread = builder.permute(node, spread, order, part="together")
+    for axis, window in enumerate(windows):
+        shape: list[Any] = [1] * (2 * axes)
+        shape[axis], shape[axes + axis] = counts[axis], -1
+        row = builder.reshape(node, window, shape, part=f"line{axis}")
+        if index is not None:
+            index = builder.binary(node, "mul", index, builder.operand(node, sizes[axis], torch.int64), part="row")
+            row = builder.binary(node, "add", index, row, part="element")
+        index = row
+    assert index is not None
+    pixels: Any = 1
+    for count in counts:
+        pixels = pixels * count
+    table = builder.reshape(node, index, [pixels, -1], part="table")
+    flat = builder.reshape(node, spread, [outer[0] * outer[1], pixels, -1], part="flat")
+    which = builder.add("arg_reduce", node, [flat], {"function": "argmax", "axis": 2, "keepdims": 1}, part="which")
+    wide = {"shape": builder.dims([outer[0] * outer[1], -1, -1])}
+    table = builder.add("expand", node, [table], wide, part="tables")
+    places = builder.add("gather", node, [table, which], {"axis": 2}, part="places")
+    return [
+        value if rank_of(source) == rank else builder.reshape(node, value, made, part="unbatched"),
+        builder.reshape(node, places, made, part="shaped"),
+    ]
 
 
 @register("aten::max_pool1d", "aten::max_pool2d", "aten::max_pool3d")
@@ -126,8 +199,6 @@ class _Adaptive(Operator):
     several = False
 
     def refusal(self, node: Node) -> str:
-        if self.several and set(parts_read(node)) - {0}:
-            return "is asked for places"
         return "" if dtype_of(data_inputs(node)[0]) == torch.float32 else f"works on {dtype_of(data_inputs(node)[0])}"
 
     @staticmethod
@@ -142,8 +213,29 @@ class _Adaptive(Operator):
         attributes = {"function": self.function, "size": builder.dims(self._size(node))}
         value = builder.add("adaptive_pool", node, [batched(builder, node, source, rank)], attributes)
         if self.several:
-            return [value if rank_of(source) == rank else _without_batch(builder, node, value)]
+            pairs = zip(shape_of(source)[-_axes(node) :], self._size(node), strict=True)
+            windows = [self._places(builder, node, size, count) for size, count in pairs]
+            return _with_places(builder, node, value, rank, windows)
         return unbatched(builder, node, value, rank)
+
+    @staticmethod
+    def _places(builder: Builder, node: Node, size: Any, count: Any) -> int:
+        """The elements of each part of an axis, [parts, elements]: from i * size // count on, the last one again."""
+        parts, one = builder.arange(node, count, "parts"), builder.scalar(1, torch.int64)
+        whole, share = (builder.operand(node, number, torch.int64) for number in (size, count))
+        begins = builder.binary(node, "mul", parts, whole, part="shares")
+        begins = builder.binary(node, "floor_div", begins, share, part="begins")
+        ends = builder.binary(node, "mul", builder.binary(node, "add", parts, one, part="next"), whole, part="bounds")
+        ends = builder.binary(node, "add", ends, builder.binary(node, "sub", share, one, part="up"), part="above")
+        ends = builder.binary(
+            node, "sub", builder.binary(node, "floor_div", ends, share, part="ends"), one, part="last"
+        )
+        begins, ends = (
+            builder.reshape(node, value, [count, 1], part=part) for part, value in (("rows", begins), ("stops", ends))
+        )
+        most = (size + count - 1) // count + 1
+        places = builder.binary(node, "add", begins, builder.arange(node, most, "elements"), part="places")
+        return builder.binary(node, "minimum", places, ends, part="within")
 
 
 @register(

@@ -67,10 +67,22 @@ class _Reduction(Operator):
 
 @register("aten::sum")
 class Sum(_Reduction):
+    """int32 goes through int64: what overflows wraps around in both."""
+
     function = "sum"
 
     def refusal(self, node: Node) -> str:
-        return "" if dtype_of(node) in (torch.float32, torch.int64) else f"adds up {dtype_of(node)}"
+        return "" if dtype_of(node) != torch.bool else "adds up bools"
+
+    def emit(self, builder: Builder, node: Node) -> int:
+        source, dtype = source_of(node), dtype_of(node)
+        wide = torch.int64 if dtype == torch.int32 else dtype
+        value = builder.plain(source, wide)
+        axes, keep = axes_of(node, source), keeps_axes(node)
+        if rank_of(source) == 0:
+            value, axes, keep = builder.reshape(node, value, [1], part="one"), [0], False
+        total = reduce(builder, node, value, "sum", axes, keep, part="" if wide == dtype else "sum")
+        return builder.cast(node, total, dtype, wide)
 
 
 @register("aten::prod")
@@ -126,12 +138,6 @@ def _extreme(builder: Builder, node: Node, function: str) -> int:
 class MaxMin(Operator):
     """Of two tensors, of all elements, or along an axis with where they lie."""
 
-    def refusal(self, node: Node) -> str:
-        source = source_of(node)
-        if overload_name(node) in ("dim", "names_dim") and dtype_of(source) == torch.bool:
-            return "looks for the first of bools"
-        return ""
-
     def emit(self, builder: Builder, node: Node) -> int | list[int]:
         function = operator_name(node).removeprefix("aten::")
         if overload_name(node) == "other":
@@ -146,8 +152,9 @@ class MaxMin(Operator):
             return [value, builder.scalar(0, torch.int64)]
         axis, keep = axis_of(source, int(arguments(node)["dim"])), keeps_axes(node)
         places = {"function": f"arg{function}", "axis": axis, "keepdims": int(keep)}
-        found = builder.add("arg_reduce", node, [value], places, part="where")
-        return [reduce(builder, node, value, function, [axis], keep), found]
+        ordered = builder.plain(source, torch.int32) if dtype_of(source) == torch.bool else value
+        found = builder.add("arg_reduce", node, [ordered], places, part="where")
+        return [_extreme(builder, node, function), found]
 
 
 @register("aten::argmax", "aten::argmin")
@@ -274,14 +281,38 @@ class LogSumExp(Operator):
         return result if keep else builder.reshape(node, result, shape_of(node))
 
 
-@register("aten::cumsum")
-class CumSum(Operator):
+@register("aten::cumsum", "aten::cumprod")
+class Cumulated(Operator):
+    """Sums or products up to each element, in the order of the axis."""
+
+    def refusal(self, node: Node) -> str:
+        return "" if dtype_of(node) != torch.bool else "makes bools"
+
     def emit(self, builder: Builder, node: Node) -> int:
-        source = source_of(node)
-        value = builder.plain(source, dtype_of(node))
+        source, name, dtype = source_of(node), operator_name(node).removeprefix("aten::"), dtype_of(node)
         if rank_of(source) == 0:
-            return value
-        return builder.add("cumsum", node, [value], {"axis": axis_of(source, int(arguments(node)["dim"]))})
+            return builder.plain(source, dtype)
+        wide = torch.int64 if dtype == torch.int32 else dtype  # what overflows wraps around in both
+        axis = {"axis": axis_of(source, int(arguments(node)["dim"]))}
+        found = builder.add(name, node, [builder.plain(source, wide)], axis, part="" if wide == dtype else "wide")
+        return builder.cast(node, found, dtype, wide)
+
+
+@register("aten::cummax", "aten::cummin")
+class CumulatedExtreme(Operator):
+    """The largest or smallest up to each element, and where it is."""
+
+    def refusal(self, node: Node) -> str:
+        return "looks for the first of bools" if dtype_of(source_of(node)) == torch.bool else ""
+
+    def emit(self, builder: Builder, node: Node) -> list[int]:
+        source = source_of(node)
+        value = builder.plain(source)
+        if rank_of(source) == 0:
+            return [value, builder.scalar(0, torch.int64)]
+        largest = int(operator_name(node) == "aten::cummax")
+        attributes = {"axis": axis_of(source, int(arguments(node)["dim"])), "largest": largest}
+        return builder.add_several("cumextreme", node, [value], attributes)
 
 
 @register("aten::topk")
