@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import tempfile
 import time
 from pathlib import Path
@@ -44,7 +45,8 @@ def load_network(data: Path) -> nn.Module:
     import timm
 
     model = timm.create_model("tf_efficientnet_lite0")
-    model.load_state_dict({name: value.float() for name, value in load_file(data / "efficientnet_lite0.safetensors").items()})
+    weights = load_file(data / "efficientnet_lite0.safetensors")
+    model.load_state_dict({name: value.float() for name, value in weights.items()})
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eps = 1e-3
@@ -57,7 +59,7 @@ def load_pictures(data: Path) -> tuple[torch.Tensor, torch.Tensor]:
 
     arrays = np.load(data / "imagenet_600.npz")
     jpeg, offsets = arrays["jpeg"], arrays["offsets"]
-    files = (jpeg[begin:end].tobytes() for begin, end in zip(offsets[:-1], offsets[1:], strict=True))
+    files = (jpeg[begin:end].tobytes() for begin, end in itertools.pairwise(offsets))
     pixels = np.stack([np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in files])
     pictures = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() - 127) / 128
     return pictures.contiguous(), torch.from_numpy(arrays["labels"].astype(np.int64))
@@ -79,7 +81,10 @@ def main() -> None:
     before = 100 * float((wanted.argmax(1) == truth).float().mean())
     floats = 4 * sum(parameter.numel() for parameter in model.parameters())
     print(f"float32: {before:.2f} %\n")
-    header = ("row", "seed", "zeros", "file / float32", "top-1", "drop", "same answers", "report", "error", "CPU s", "warnings")
+    header = (
+        "row", "seed", "zeros", "file / float32", "top-1", "drop", "same answers", "report", "error", "CPU s",
+        "warnings",
+    )  # fmt: skip
     print("| " + " | ".join(header) + " |\n" + "|---" * len(header) + "|")
     for row in args.rows:
         for seed in args.seeds:

@@ -23,7 +23,7 @@ from niwaki.optimization.low_rank import FactorizeConfig, factorize
 from niwaki.pruning import ConstantSchedule, CubicSchedule, LinearSchedule, Pruner, prune
 from niwaki.quantization.quantize import quantize
 from niwaki.quantization.training import convert, freeze_batch_norm, prepare
-from niwaki.recipes import Recipe, load_recipe, recipe_names
+from niwaki.recipes import Promise, Recipe, load_recipe, recipe_names
 from niwaki.report import LayerReport, NetworkReport, Report
 from niwaki.training import DistillationLoss, FinetuneConfig, JointTraining
 
@@ -46,6 +46,7 @@ __all__ = [
     "configs",
     "Target",
     "Recipe",
+    "Promise",
     "load_recipe",
     "recipe_names",
     "Report",

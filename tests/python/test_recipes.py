@@ -177,3 +177,39 @@ def test_unknown_recipes_and_patterns(x: torch.Tensor, tmp_path: Path) -> None:
 def test_every_file_of_the_folder_is_a_recipe() -> None:
     files = [entry.name for entry in importlib.resources.files("niwaki.recipes").iterdir()]
     assert sorted(name[:-5] for name in files if name.endswith(".yaml")) == niwaki.recipe_names()
+
+
+def test_a_broken_promise_is_said_or_refused(x: torch.Tensor, caplog: pytest.LogCaptureFixture) -> None:
+    net = make_net()
+    promise = niwaki.Promise(output_error=1e-4, accuracy_drop=0.5)
+    recipe = Recipe("mine", quantize=niwaki.QuantizeConfig(weight_bits=4), promise=promise)
+    _, report = niwaki.compress(net, x, recipe=recipe, progress=False)
+    found = report.network.output_error
+    assert found is not None
+    said = "recipe 'mine' promises that outputs change by at most 0.01 % of their norm, and this network's change by "
+    said += f"{100 * found:.3g} %"
+    assert report.network.warnings[0].startswith(said) and said in caplog.text and said in str(report)
+    assert "most in layers" in report.network.warnings[0]
+    with pytest.raises(niwaki.NiwakiError, match=r"strict=True refuses this network: recipe 'mine' promises"):
+        niwaki.compress(net, x, recipe=recipe, strict=True, progress=False)
+    # What was measured of the accuracy decides.
+    _, report = niwaki.compress(net, x, recipe=recipe, evaluate=lambda _: 50.0, strict=True, progress=False)
+    assert report.network.warnings == ()
+
+
+def test_a_kept_promise_is_not_spoken_of(x: torch.Tensor) -> None:
+    recipe = Recipe("mine", promise=niwaki.Promise(output_error=0.5, accuracy_drop=0.0))
+    _, report = niwaki.compress(make_net(), x, recipe=recipe, strict=True, progress=False)
+    assert report.network.warnings == ()
+
+
+@pytest.mark.parametrize("text", ["{output_error: 0, accuracy_drop: 1}", "{output_error: 0.1, accuracy_drop: much}"])
+def test_promises_are_numbers(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(f"promise: {text}\n")
+    with pytest.raises(ValueError, match=r"promise: Promise: (output_error|accuracy_drop) must be a number"):
+        load_recipe(path)
+
+
+def test_the_packages_own_promise_something() -> None:
+    assert all(load_recipe(name).promise is not None for name in niwaki.recipe_names())

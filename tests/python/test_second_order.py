@@ -23,6 +23,7 @@ from niwaki.layerwise.sensitivity import sensitivities
 from niwaki.layerwise.solve import MaskSearch, Quadratic, quadratic, solve
 from niwaki.layerwise.walk import Walk
 from niwaki.modules.layer import Conv2dLayer, LinearLayer
+from niwaki.pruning import second_order
 from niwaki.pruning.mask import find_mask
 from niwaki.pruning.problem import Problem
 from niwaki.pruning.prune import prune_with_reasons
@@ -339,7 +340,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path, monkeypatch
         return search(self, count)
 
     # The layers are measured before: their searches are not those of the pruning.
-    monkeypatch.setattr(Problem, "losses", lambda self: [0.1 * i for i in range(1, 9)])
+    monkeypatch.setattr(second_order, "measure_losses", lambda *_: ([0.1 * i for i in range(1, 9)], 0))
     monkeypatch.setattr(Problem, "search", interrupted)
     with pytest.raises(KeyboardInterrupt):
         niwaki.prune(net, checkpoint=tmp_path / "run", **options)

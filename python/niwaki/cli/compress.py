@@ -97,6 +97,11 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--checkpoint", metavar="FOLDER", help="keep what is done in this folder; the same command goes on from there"
     )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="write no file where answers change too much, or by more than a recipe promises",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
@@ -200,7 +205,7 @@ def run(arguments: argparse.Namespace) -> None:
     niwaki.compile(niwaki.optimize(model.eval(), args=example), example).check_file(arguments.output)
     if arguments.factorize is not None:
         model = niwaki.factorize(model.eval(), calibration, niwaki.FactorizeConfig(error=arguments.factorize))
-    module, report = niwaki.compress(model, calibration, **options_of(arguments))
+    module, report = niwaki.compress(model, calibration, strict=arguments.strict, **options_of(arguments))
     network = niwaki.compile(module, example)
     network.save(arguments.output, image=image)
     seconds = time.perf_counter() - begin

@@ -13,6 +13,7 @@ from niwaki.budget.accuracy import Accuracy
 from niwaki.budget.run import compress_to
 from niwaki.budget.target import Target
 from niwaki.compression.pipeline import squeeze
+from niwaki.errors import NiwakiError
 from niwaki.modules.checks import check_model
 from niwaki.modules.names import check_names
 from niwaki.optimization.equalize import equalization_calls, equalize_with
@@ -51,6 +52,7 @@ def compress(
     prune: PruneConfig | None = None,
     quantize: QuantizeConfig | None = None,
     checkpoint: Folder | None = None,
+    strict: bool = False,
     progress: bool = True,
     **options: Any,
 ) -> tuple[nn.Module, Report]:
@@ -73,7 +75,7 @@ def compress(
         target: limits of size, latency and accuracy, instead of sparsity, scope, importance and bits. Bits are
             searched for where the size counts, unless weight_bits or codebook is given.
         recipe: all options at once: the name of one of the package's, the path of a YAML or TOML file, or a
-            niwaki.Recipe. Only transform, evaluate, checkpoint and progress go with it. With fine-tuning, the
+            niwaki.Recipe. Only transform, evaluate, checkpoint, strict and progress go with it. With fine-tuning, the
             calibration is what it trains on, and the network as it was tells what is right.
         evaluate: takes a network and returns its accuracy in per cent. The report has it then, and with
             Target(accuracy_drop=...) layers that cost too much are put back until the drop is within bounds.
@@ -83,6 +85,8 @@ def compress(
         checkpoint: a folder that keeps each layer that is done, and the state of the training every hundred steps.
             After an interruption, the same call, with the same calibration, goes on from there. It may be deleted
             afterwards.
+        strict: refuses a network of which there is something to warn: answers that change too much, more than the
+            recipe promises, or a layer without weights. Otherwise the log and the report say it.
         progress: shows a progress bar, if stderr is a terminal.
         options: single options of PruneConfig (pattern, scope, importance) and QuantizeConfig (observer, percentile,
             per_channel, weight_range, weight_bits, codebook, codebook_entries, rounding, correct_bias, equalize,
@@ -95,16 +99,17 @@ def compress(
     Raises:
         TypeError, ValueError: an argument, a layer or an item of the calibration is not fit; says which and why.
         NiwakiError: the network cannot be copied, has nothing to quantize, or cannot be brought to the target; the
-            message says what the nearest network takes.
+            message says what the nearest network takes. With `strict`, what there is to warn of.
     """
     model = check_model(model, "compress")
     if recipe is not None:
         given = {"sparsity": sparsity, "target": target, "skip": skip or None, "optimize": optimize, "prune": prune}
         _check_recipe({**given, "quantize": quantize, **options})
-        return run_recipe(
+        found = run_recipe(
             compress, model, calibration, recipe, transform=transform, evaluate=evaluate, checkpoint=checkpoint,
             progress=progress,
         )  # fmt: skip
+        return _refused(found) if strict else found
     if target is not None:
         _check_target(target, sparsity, prune, options)
     pattern = options.pop("pattern", "block4") if target is not None else "block4"
@@ -132,14 +137,23 @@ def compress(
             bits_given="weight_bits" in options or quantize is not None, accuracy=accuracy, checkpoint=folder,
             progress=progress,
         )  # fmt: skip
-        return outcome.candidate.squeezed.module, report_of_target(
-            model, optimized, outcome, Sample.of(held, first), target
-        )
+        reached = report_of_target(model, optimized, outcome, Sample.of(held, first), target)
+        found = outcome.candidate.squeezed.module, reached
+        return _refused(found) if strict else found
     # Second order walks through it twice.
     twice = prune_config is not None and prune_config.importance == "second_order"
     walked = list(stream) if twice else stream
     squeezed = squeeze(optimized, walked, prune_config, quantize_config, checkpoint=folder, progress=progress)
-    return squeezed.module, report_of(model, optimized, squeezed, Sample.of(held, first), accuracy)
+    found = squeezed.module, report_of(model, optimized, squeezed, Sample.of(held, first), accuracy)
+    return _refused(found) if strict else found
+
+
+def _refused(found: tuple[nn.Module, Report]) -> tuple[nn.Module, Report]:
+    """What was found, unless there is something to warn of."""
+    warnings = found[1].network.warnings
+    if warnings:
+        raise NiwakiError(f"niwaki.compress: strict=True refuses this network: {' '.join(warnings)}")
+    return found
 
 
 def _check_recipe(others: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterator
 
 import torch
 
@@ -103,12 +104,13 @@ class Problem:
         """The sum of errors of output channels, [G, O / G], each by what it counts."""
         return float((self._rows * errors).sum())
 
-    def losses(self) -> list[float]:
-        """The loss at each of SHARES, and at 1."""
+    def solutions(self) -> Iterator[torch.Tensor]:
+        """Scaled weights with each of SHARES of zeros, and with nothing else at last."""
         self._masks.keep_inverses()
         units = units_of(self.seen.layer, self._pattern)
-        found = [self.loss(solve(self.form, self.search(round(s * units)), self.best, steps=10)) for s in SHARES]
-        return [*found, self.loss(torch.zeros_like(self.best))]
+        for share in SHARES:
+            yield solve(self.form, self.search(round(share * units)), self.best, steps=10)
+        yield torch.zeros_like(self.best)
 
     def zeros(self) -> int:
         """Weights or blocks that are zero already."""
@@ -123,12 +125,20 @@ class Problem:
         change = float((self.form.error(v) - self.form.error(self.best)).sum())
         return math.sqrt(max(change, 0.0) / self._energy)
 
+    def parameters(self, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The layer's weight and bias from weights [G, O / G, K]: a bias takes the mean of what they change."""
+        layer, bias = self.seen.layer, self.seen.bias
+        if layer.bias is not None and bias is not None:
+            bias = bias + self.moments.lost(self._before, weight)
+        return weight.reshape(layer.weight.shape), bias
+
     def write(self, weight: torch.Tensor) -> None:
-        """Puts weights [G, O / G, K] into the layer; a bias takes the mean of what they change."""
+        """Puts weights [G, O / G, K] into the layer."""
         layer = self.seen.layer
-        layer.weight.copy_(weight.reshape(layer.weight.shape))
-        if layer.bias is not None and self.seen.bias is not None:
-            layer.bias.copy_(self.seen.bias + self.moments.lost(self._before, weight))
+        found, bias = self.parameters(weight)
+        layer.weight.copy_(found)
+        if layer.bias is not None and bias is not None:
+            layer.bias.copy_(bias)
 
 
 def _finite(found: Moments, name: str) -> Moments:

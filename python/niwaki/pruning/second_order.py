@@ -15,7 +15,8 @@ from niwaki.layerwise.solve import Quadratic
 from niwaki.layerwise.walk import Visit, Walk
 from niwaki.modules.layer import Layer
 from niwaki.pruning.config import PruneConfig
-from niwaki.pruning.damping import choose_damping
+from niwaki.pruning.exact import Exact
+from niwaki.pruning.left_out import choose_damping, left_out, measure_losses
 from niwaki.pruning.problem import Problem, units_of
 from niwaki.pruning.select import n_of_m
 from niwaki.quantization.inputs import Batch
@@ -85,7 +86,7 @@ def prune_layers(
         importance = {}  # energies and Jacobians have other units
     if counts is None:
         known = checkpoint.load("counts") if checkpoint is not None else None
-        found = _counts(walk, chosen, config, importance, progress) if known is None else known["counts"]
+        found = _counts(model, walk, chosen, config, importance, progress) if known is None else known["counts"]
         if checkpoint is not None and known is None:
             checkpoint.save("counts", {"counts": found})
         counts = dict(zip(chosen, found, strict=True))
@@ -125,27 +126,37 @@ def _state(layer: Layer, result: Pruned, scale: torch.Tensor | None) -> dict[str
 
 
 def _counts(
-    walk: Walk, layers: Sequence[Layer], config: PruneConfig, importance: dict[Layer, torch.Tensor], progress: bool
+    model: nn.Module,
+    walk: Walk,
+    layers: Sequence[Layer],
+    config: PruneConfig,
+    importance: dict[Layer, torch.Tensor],
+    progress: bool,
 ) -> list[int]:
     """How many weights or blocks of each layer to prune."""
     if config.scope == "global" and n_of_m(config.pattern) is None and config.share < 1:
-        return _allocated(walk, layers, config, importance, progress)
+        return _allocated(model, walk, layers, config, importance, progress)
     return [round(config.share * units_of(layer, config.pattern)) for layer in layers]
 
 
 def _allocated(
-    walk: Walk, layers: Sequence[Layer], config: PruneConfig, importance: dict[Layer, torch.Tensor], progress: bool
+    model: nn.Module,
+    walk: Walk,
+    layers: Sequence[Layer],
+    config: PruneConfig,
+    importance: dict[Layer, torch.Tensor],
+    progress: bool,
 ) -> list[int]:
     """How many weights or blocks of each layer to prune, from what each would cost in the network as it is."""
     sizes = {layer: units_of(layer, config.pattern) for layer in layers}
+    exact = Exact(model, left_out(walk.batches)) if importance else None
     losses: dict[Layer, list[float]] = {}
     floors: dict[Layer, int] = {}
 
     def visit(seen: Visit) -> None:
         if seen.layer in sizes:
-            problem = Problem(seen, config.pattern, importance.get(seen.layer), quick=True)
-            losses[seen.layer] = problem.losses()
-            floors[seen.layer] = problem.zeros()
+            rows = importance.get(seen.layer)
+            losses[seen.layer], floors[seen.layer] = measure_losses(seen, config.pattern, rows, exact)
 
     walk.run(visit, reference=False, what="measuring layers", progress=progress)
     keys = list(sizes)

@@ -19,6 +19,7 @@ from niwaki.errors import first_sentence
 from niwaki.optimization.optimize import OptimizeConfig
 from niwaki.pruning.config import PruneConfig
 from niwaki.quantization.config import QuantizeConfig
+from niwaki.recipes.promise import Promise
 from niwaki.recipes.recipe import Recipe
 from niwaki.training.config import FinetuneConfig
 
@@ -29,7 +30,7 @@ else:
 
 _SECTIONS: dict[str, Any] = {
     "optimize": OptimizeConfig, "prune": PruneConfig, "quantize": QuantizeConfig, "target": Target,
-    "finetune": FinetuneConfig,
+    "finetune": FinetuneConfig, "promise": Promise,
 }  # fmt: skip
 _WORDS = ("trade", "seed")
 

@@ -12,6 +12,7 @@ from niwaki.optimization.optimize import OptimizeConfig
 from niwaki.optimization.plain_copy import plain_copy
 from niwaki.pruning.config import PruneConfig
 from niwaki.quantization.config import QuantizeConfig
+from niwaki.recipes.promise import Promise
 from niwaki.training.config import FinetuneConfig
 
 
@@ -26,6 +27,7 @@ class Recipe:
         optimize, prune, quantize: options of the steps; `prune` may be None.
         target: limits to be met, instead of `prune`.
         finetune: how the network is trained; None does not.
+        promise: what it costs at most; where a network turns out to cost more, that is said. None promises nothing.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Recipe:
     quantize: QuantizeConfig = field(default_factory=QuantizeConfig)
     target: Target | None = None
     finetune: FinetuneConfig | None = None
+    promise: Promise | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:

@@ -67,7 +67,11 @@ def run_recipe(
         else:
             options = _Training(dataclasses.replace(found, quantize=quantize), evaluate, checkpoint, progress)
             module, report = _trained(model, calibration, options)
-    return module, report.named(found.name)
+    report = report.named(found.name)
+    if found.promise is not None:
+        broken = found.promise.broken(found.name, report.network.output_error, report.network.drop)
+        report = report.warned(broken) if broken else report
+    return module, report
 
 
 @contextlib.contextmanager

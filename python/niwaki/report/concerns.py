@@ -31,8 +31,13 @@ def concerns(rows: Sequence[LayerReport], network: NetworkReport, emptied: Colle
         )
     changed = _changed(network)
     if changed:
-        found.append(f"{changed}{_worst(rows)}. {_remedy(rows)}")
+        found.append(explained(changed, rows))
     return tuple(found)
+
+
+def explained(what: str, rows: Sequence[LayerReport]) -> str:
+    """A sentence about a network, with the layers that cost most, and what to do."""
+    return f"{what}{_worst(rows)}. {_remedy(rows)}"
 
 
 def _changed(network: NetworkReport) -> str:

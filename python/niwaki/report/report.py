@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from niwaki.report.concerns import explained
 from niwaki.report.rows import LayerReport, NetworkReport, finite
 from niwaki.report.text import align, format_bytes
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+_log = logging.getLogger("niwaki")
 # The version of what to_dict gives: keys may be added, but none is renamed or taken away under one version.
 JSON_VERSION = 1
 _HEADER = ("layer", "op", "scheme", "bits", "zeros", "bytes", "of float32", "error", "outputs", "sensitivity", "reason")
@@ -66,6 +69,17 @@ class Report(Sequence[LayerReport]):
     def named(self, recipe: str) -> Report:
         """The same report, of a recipe's run."""
         return Report(self._rows, dataclasses.replace(self.network, recipe=recipe))
+
+    def warned(self, what: str) -> Report:
+        """The same report, with something that is wrong with the network in front of what it says already.
+
+        Args:
+            what: words that begin a sentence; the layers that cost most and what to do follow.
+        """
+        known = self.network.warnings
+        sentence = f"{what}." if known else explained(what, self._rows)
+        _log.warning("niwaki.compress: %s", sentence)
+        return Report(self._rows, dataclasses.replace(self.network, warnings=(sentence, *known)))
 
     def of_file(self, size: int) -> Report:
         """The same report, of a file that was written: it may hold more than the network (niwaki.ImageConfig)."""

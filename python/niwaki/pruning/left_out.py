@@ -1,0 +1,119 @@
+"""What a layer's zeros and weights are worth on inputs that did not choose them.
+
+With few inputs, the weights that are left follow them instead of what they stand for: the error falls on these, and
+grows on all others. So a layer's losses are measured on inputs that were left out, and so is how far its weights may
+move to make good what zeros cost: damping pulls them towards the trained ones; with much of it, they stay as they are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from niwaki.layerwise.allocate import SHARES
+from niwaki.layerwise.moments import columns_of, moments
+from niwaki.layerwise.solve import DAMPING, quadratic
+from niwaki.layerwise.walk import Visit
+from niwaki.modules.layer import Layer
+from niwaki.pruning.exact import Exact
+from niwaki.pruning.problem import Problem
+from niwaki.quantization.inputs import Batch
+
+# With as many columns of inputs as an output has weights, or more, a choice was measured to gain nothing.
+_TRIED = (DAMPING, 0.1, 1.0, 10.0)
+# Of so many inputs, one is left out.
+_ONE_OF = 4
+# Of the shares, those at which the network is run, and how much that may tell.
+_ALL = (*SHARES, 1.0)
+_MEASURED, _MOST = (1, 4), 1000.0
+
+
+class LeftOut:
+    """Some inputs of a layer, by which its zeros and weights are judged, and the others, which decide them.
+
+    Attributes:
+        fitted: the visit with the others.
+        few: there are too few to leave any out.
+    """
+
+    def __init__(self, seen: Visit) -> None:
+        layer = seen.layer
+        kept, left = _parts(layer, seen.inputs)
+        same = all(x is r for x, r in zip(seen.inputs, seen.references, strict=True))
+        kept_references, left_references = (kept, left) if same else _parts(layer, seen.references)
+        self.fitted = dataclasses.replace(seen, inputs=kept, references=kept_references)
+        self.few = not left
+        if left:
+            known = moments(layer, left, left_references, centered=layer.bias is not None)
+            self._before = layer.matrix(seen.weight)
+            self._held = quadratic(self._before, known.covariance, known.cross, 0.0)
+
+    def loss(self, problem: Problem, v: torch.Tensor) -> float:
+        """What scaled weights of a problem cost at the network's output, beyond what the trained ones do."""
+        found = self._held.error(v / problem.form.scale * self._held.scale)
+        return problem.weighted(found - self._held.error(self._before * self._held.scale))
+
+
+def choose_damping(seen: Visit, pattern: str, rows: torch.Tensor | None, count: int) -> float:
+    """The damping that serves inputs best which did not choose zeros and weights.
+
+    Args:
+        seen: the layer and its inputs.
+        pattern, rows: as in Problem.
+        count: how many weights or blocks to prune.
+    """
+    if columns_of(seen.layer, seen.inputs) >= seen.layer.weight[0].numel():
+        return DAMPING
+    left = LeftOut(seen)
+    if left.few:
+        return DAMPING
+    rows = torch.ones(len(seen.weight)) if rows is None else rows  # one scale for all of the problems
+    losses: dict[float, float] = {}
+    for damping in _TRIED:
+        problem = Problem(left.fitted, pattern, rows, quick=True, damping=damping)
+        keep = problem.search(count)
+        losses[damping] = left.loss(problem, torch.where(keep, problem.solve(keep), 0))
+    return min(losses, key=losses.__getitem__)
+
+
+def measure_losses(
+    seen: Visit, pattern: str, rows: torch.Tensor | None, exact: Exact | None = None
+) -> tuple[list[float], int]:
+    """What a layer costs at each of SHARES of zeros, and at 1 last, and how many units are zero already.
+
+    Args:
+        seen: the layer and its inputs, as they are in the network as it was.
+        pattern, rows: as in Problem.
+        exact: runs the network with some of the weights, and so gives the scale of the losses.
+    """
+    left = LeftOut(seen)
+    problem = Problem(left.fitted, pattern, rows, quick=True)
+    found, ratios = [], {}
+    for i, v in enumerate(problem.solutions()):
+        found.append(problem.loss(v) if left.few else left.loss(problem, v))
+        if exact is not None and i in _MEASURED and found[i] > 0:
+            cost = exact.cost(seen.layer, *problem.parameters(v / problem.form.scale))
+            ratios[_ALL[i]] = min(max(cost / found[i], 1 / _MOST), _MOST) if math.isfinite(cost) else 1.0
+    if ratios:
+        logs = np.interp(_ALL, list(ratios), np.log(list(ratios.values())))
+        found = [loss * math.exp(log) for loss, log in zip(found, logs, strict=True)]
+    return found, problem.zeros()
+
+
+def left_out(batches: Sequence[Batch]) -> list[Batch]:
+    """The batches that are left out; all of them, where a part of each is."""
+    return list(batches[_ONE_OF - 1 :: _ONE_OF] or batches)
+
+
+def _parts(layer: Layer, inputs: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Most of the inputs, and some that are left out: whole batches, or inputs of each; none where there are few."""
+    if len(inputs) >= _ONE_OF:
+        return [x for i, x in enumerate(inputs) if (i + 1) % _ONE_OF], list(inputs[_ONE_OF - 1 :: _ONE_OF])
+    if any(x.dim() <= 1 + layer.spatial or len(x) < _ONE_OF for x in inputs):
+        return list(inputs), []
+    pairs = [x.split([len(x) - len(x) // _ONE_OF, len(x) // _ONE_OF]) for x in inputs]
+    return [kept for kept, _ in pairs], [left for _, left in pairs]

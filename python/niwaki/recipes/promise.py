@@ -1,0 +1,47 @@
+"""What a recipe promises, and whether it was kept."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a recipe costs at most, on all networks that it was measured on.
+
+    Attributes:
+        output_error: change of the outputs on inputs that decided nothing, a share of their norm, above 0.
+        accuracy_drop: points of accuracy, at least 0, where `evaluate` measures them. They decide then.
+    """
+
+    output_error: float
+    accuracy_drop: float
+
+    def __post_init__(self) -> None:
+        for field, least in (("output_error", "above 0"), ("accuracy_drop", "of at least 0")):
+            value = getattr(self, field)
+            number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+            if not number or value < 0 or (value == 0 and least == "above 0"):
+                raise ValueError(f"Promise: {field} must be a number {least}, not {value!r}.")
+
+    def broken(self, recipe: str, output_error: float | None, accuracy_drop: float | None) -> str:
+        """That a network costs more, in words; empty where it does not, or where nothing tells.
+
+        Args:
+            recipe: its name.
+            output_error, accuracy_drop: of the network, where they are known.
+        """
+        if accuracy_drop is not None:
+            if accuracy_drop <= self.accuracy_drop:
+                return ""
+            return (
+                f"recipe '{recipe}' promises a drop of at most {self.accuracy_drop:g} points, and this network loses "
+                f"{accuracy_drop:.2f}"
+            )
+        if output_error is None or output_error <= self.output_error:
+            return ""
+        return (
+            f"recipe '{recipe}' promises that outputs change by at most {100 * self.output_error:.3g} % of their norm, "
+            f"and this network's change by {100 * output_error:.3g} %"
+        )
