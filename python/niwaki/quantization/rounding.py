@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import nn
 
-from niwaki.layerwise.moments import moments
-from niwaki.layerwise.solve import quadratic
+from niwaki.layerwise.moments import columns_of, moments
+from niwaki.layerwise.solve import DAMPING, quadratic
 from niwaki.layerwise.walk import Visit, Walk
 from niwaki.modules.layer import Layer
 from niwaki.quantization.affine import SMALLEST_SCALE
@@ -16,6 +16,11 @@ from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.grid import Grid
 from niwaki.quantization.inputs import Batch
 from niwaki.runs.checkpoint import Checkpoint
+
+# Where there are fewer columns of inputs than this many for each weight of an output, weights follow these inputs more
+# than what they stand for, and are pulled towards the trained ones. On EfficientNet-lite0, 4 bits, 168 pictures, the
+# error of the logits on others fell from 0.37 to 0.32.
+_FEW, _FEW_DAMPING = 8, 1.0
 
 
 def round_layers(
@@ -81,7 +86,8 @@ def _round(grid: Grid, seen: Visit, name: str) -> None:
     layer = seen.layer
     before = layer.matrix(seen.weight)
     found = moments(layer, seen.inputs, seen.references, centered=layer.bias is not None)
-    form = quadratic(before, found.covariance, found.cross)
+    few = columns_of(layer, seen.inputs) < _FEW * layer.weight[0].numel()
+    form = quadratic(before, found.covariance, found.cross, _FEW_DAMPING if few else DAMPING)
     keep = before != 0
     named = Visit(name, layer, seen.inputs, seen.references, seen.weight, seen.bias)
     weight = grid(named, form, keep, before * form.scale)
