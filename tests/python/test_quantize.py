@@ -526,3 +526,18 @@ def test_a_few_inputs_do_not_mislead_the_ranges(count: int, caplog: pytest.LogCa
         wanted = model(q, k)
     assert float((compiled(q, k) - wanted).norm() / wanted.norm()) < 0.04
     assert f"calibrated with {count} input" in caplog.text
+
+
+def test_inputs_along_the_second_dimension_are_no_few(caplog: pytest.LogCaptureFixture) -> None:
+    """A GRU over [T, N, C] cannot be cut along its first dimension; its 32 inputs are no single one."""
+
+    class Steps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gru, self.last = nn.GRU(6, 8), nn.Linear(8, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(self.gru(x)[0][-1])
+
+    niwaki.quantize(Steps().eval(), [torch.randn(7, 32, 6)])
+    assert "calibrated with" not in caplog.text

@@ -83,7 +83,7 @@ def find_numbers(
     held, kept = HeldOut(cutter, seed=1), Kept()
     for batch in kept.watch(held.watch(stream)):
         calibration.observe(batch)
-    _say_if_few(sum(cutter.inputs(call) for call in [*held.calls, *kept.calls]))
+    _say_if_few(sum(_most_inputs(call, cutter) for call in [*held.calls, *kept.calls]))
     program = calibration.programs.first
     fill = _Filler(floats, config, scales)
     if program is None:
@@ -112,6 +112,14 @@ def find_numbers(
         _correct(network, accepted or calls, cutter, progress=progress)
     attach_ranges(network.model, network.ranges)
     return Found(network.model, reasons, values)
+
+
+def _most_inputs(call: Batch, cutter: Cutter) -> int:
+    """How many inputs a call holds; where they do not lie along its first dimension, how many it may hold."""
+    known = cutter.inputs(call)
+    if known > 1 or all(len(x) == 1 for x in call.tensors if x.dim()):
+        return known
+    return max((size for x in call.tensors for size in x.shape[:2]), default=1)
 
 
 def _say_if_few(inputs: int) -> None:
