@@ -241,7 +241,8 @@ class Branching(nn.Module):
 def _unlike_ways(rank: int) -> torch.Tensor:
     """Trains one step in which one process reaches a layer that the other does not; the scales after it."""
     torch.manual_seed(0)
-    prepared = niwaki.prepare(Branching(), torch.randn(32, 4), momentum=1.0, progress=False).train()
+    calibration = torch.randn(512, 4)  # so many that no row is given a range of its own
+    prepared = niwaki.prepare(Branching(), calibration, momentum=1.0, progress=False).train()
     parallel = nn.parallel.DistributedDataParallel(prepared, find_unused_parameters=True)
     for count in (4, 0) if rank == 0 else (2, 3):
         parallel(torch.full((count, 4), 9.0 - 5 * rank)).square().sum().backward()
