@@ -32,6 +32,7 @@ function(niwaki_small_code)
       continue()
     endif()
     if(source MATCHES "csrc/(graph|capi)/" OR source MATCHES "csrc/file/[a-z_]*(reader|writer|words)\\.cc$" OR
+       source MATCHES "csrc/kernels/scatter/scatter\\.cc$" OR
        source MATCHES "csrc/kernels/(elementwise|rows|grid_sample|interpolate|float_pool|attention|matmul|recurrent)/reference\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-Os")
     endif()

@@ -144,7 +144,11 @@ class Graph:
     def infer(self, shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
         """Shapes of the outputs for inputs of these shapes."""
         kinds = [core_operators.DTYPES[dtype] for _, dtype, *_ in self._inputs]
-        made = self.run(*(torch.zeros(shape, dtype=dtype) for shape, dtype in zip(shapes, kinds, strict=True)))
+        of_what = list(zip(shapes, kinds, strict=True))
+        try:
+            made = self.run(*(torch.zeros(shape, dtype=dtype) for shape, dtype in of_what))
+        except RuntimeError:  # integers divide by no 0
+            made = self.run(*(torch.ones(shape, dtype=dtype) for shape, dtype in of_what))
         return [tuple(value.shape) for value in made]
 
     def run(self, *tensors: torch.Tensor) -> list[torch.Tensor]:

@@ -136,11 +136,12 @@ def test_a_layer_called_several_times_has_a_range_for_each_call() -> None:
         def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             return self.a(x), self.a(x * 1000)
 
-    net, x = Net().eval(), torch.randn(16, 3, 8, 8)
-    small, _ = niwaki.compress(net, x.split(2))
+    net, x = Net().eval(), torch.randn(128, 3, 8, 8)  # of few, ranges reach beyond what was seen
+    small, _ = niwaki.compress(net, x.split(16))
     assert error(net, small, x[:2]) < 0.02
     # The module has one range for both.
-    assert float(small.a.input_scale) == pytest.approx(1000 * float((x.max() - x.min()) / 255), rel=0.1)
+    seen = 1000 * float((x.max() - x.min()) / 255)
+    assert 0.9 * seen < float(small.a.input_scale) < 1.25 * seen
 
 
 def test_results_that_are_no_numbers_are_measured_by_what_they_are_made_of() -> None:
