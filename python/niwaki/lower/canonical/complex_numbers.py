@@ -115,7 +115,7 @@ def _exp(x: Complex) -> Complex:
 def _pow(x: Complex, exponent: Any) -> Complex:
     found = x
     if exponent not in (1, 2, 3, 4):
-        raise NotImplementedError
+        raise NotImplementedError("complex numbers have whole powers from 1 to 4")
     for _ in range(int(exponent) - 1):
         found = found * x
     return found
