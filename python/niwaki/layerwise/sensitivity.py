@@ -66,7 +66,7 @@ def sensitivities(
         with evaluating(model), torch.enable_grad():
             for layer in layers:
                 layer.weight.requires_grad_(True)
-            for piece in track(list(_some(model, batches, inputs)), "measuring sensitivities", progress):
+            for piece in track(list(first_pieces(model, batches, inputs)), "measuring sensitivities", progress):
                 output = model(*piece.args, **piece.kwargs)
                 loss, rows = _probe(output, generator)
                 loss.backward()
@@ -92,8 +92,8 @@ def sensitivities(
     return found
 
 
-def _some(model: nn.Module, batches: Iterable[Batch], inputs: int) -> Iterator[Batch]:
-    """Pieces of batches until there are `inputs` of them."""
+def first_pieces(model: nn.Module, batches: Iterable[Batch], inputs: int) -> Iterator[Batch]:
+    """Copies of pieces of batches, until there are so many inputs."""
     cutter = Cutter(model)
     count = 0
     for batch in batches:

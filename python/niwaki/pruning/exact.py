@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
 from niwaki.capture import evaluating
+from niwaki.layerwise.sensitivity import first_pieces
 from niwaki.modules.layer import Layer
-from niwaki.quantization.held_out import Cutter
 from niwaki.quantization.inputs import Batch
 
 # Inputs that are run for each measurement: it only scales what all inputs tell of a layer alone.
@@ -31,7 +31,7 @@ class Exact:
 
     def __init__(self, model: nn.Module, batches: Sequence[Batch]) -> None:
         self._model = model
-        self._pieces = list(_some(model, batches))
+        self._pieces = list(first_pieces(model, batches, _INPUTS))
         with evaluating(model):
             self._answers = [self._run(piece) for piece in self._pieces]
 
@@ -73,14 +73,3 @@ def _squared(change: torch.Tensor) -> float:
         # Logits [N, classes] that all move alike change no answer.
         change = change - change.mean(1, keepdim=True)
     return float(change.double().square().sum())
-
-
-def _some(model: nn.Module, batches: Sequence[Batch]) -> Iterator[Batch]:
-    cutter = Cutter(model)
-    count = 0
-    for batch in batches:
-        for piece in cutter.pieces(batch, _INPUTS):
-            if count >= _INPUTS:
-                return
-            yield piece
-            count += cutter.inputs(piece)
