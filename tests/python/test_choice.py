@@ -255,7 +255,7 @@ def test_a_simulated_network_is_the_compiled_one(net: nn.Module, shape: tuple[in
     whole = nn.Sequential(stem, net, nn.Flatten(), nn.LazyLinear(4))
     whole(torch.randn(1, *shape))
     small = niwaki.quantize(whole, torch.randn(32, *shape), INT8)
-    x = torch.randn(5, *shape)
+    x = torch.randn(16, *shape)
     batch = Batch(0, (x,), {})
     program = Programs(small).find(batch)
     assert program is not None
@@ -263,7 +263,9 @@ def test_a_simulated_network_is_the_compiled_one(net: nn.Module, shape: tuple[in
     assert len(types.summed) == taken_in
     (found,) = RoundedRun(program, {}, types).call(batch)
     compiled = niwaki.compile(small, (x,))(x)
-    assert float((found - compiled).norm() / compiled.norm()) < 0.01  # roundings that fall on ties
+    # A rounding that falls on a tie goes either way and spreads from layer to layer: images without one are alike.
+    differences = ((found - compiled).norm(dim=1) / compiled.norm(dim=1)).sort().values
+    assert float(differences[3]) < 5e-5 and float(differences.median()) < 5e-3
 
 
 def test_rounding() -> None:

@@ -62,7 +62,7 @@ def skewed(make: Callable[[], nn.Module]) -> nn.Module:
 
 @pytest.fixture
 def x() -> torch.Tensor:
-    return torch.randn(32, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    return torch.randn(256, 3, 8, 8, generator=torch.Generator().manual_seed(1))  # of few, chance decides
 
 
 @pytest.mark.parametrize("make", [plain, Branches, transformer])
@@ -80,9 +80,9 @@ def test_the_answers_stay(x: torch.Tensor, make: Callable[[], nn.Module]) -> Non
 
 
 @pytest.mark.parametrize(("make", "options", "share"), [
-    (plain, {}, 0.8),
+    (plain, {}, 0.7),
     (plain, {"weight_bits": 4, "rounding": "nearest", "per_channel": False}, 0.9),
-    (Branches, {}, 0.7),
+    (Branches, {}, 0.6),
     (Branches, {"weight_bits": 4, "rounding": "nearest", "per_channel": False}, 0.6),
 ])  # fmt: skip
 def test_rounding_costs_less(
@@ -228,4 +228,4 @@ def test_every_way_in(x: torch.Tensor, how: str) -> None:
                 phase.step()
         small = joint.result
     fresh = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(2))
-    assert error_of(small, net, fresh) < 0.9 * error_of(niwaki.quantize(net, x), net, fresh)
+    assert error_of(small, net, fresh) < min(0.7 * error_of(niwaki.quantize(net, x), net, fresh), 0.025)
