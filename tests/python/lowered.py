@@ -26,6 +26,7 @@ from niwaki import _core
 from niwaki.capture import Captured, capture
 from niwaki.lower import NativeStage, Program, build_program
 from niwaki.lower.canonical import canonicalize
+from niwaki.lower.foreseen import foreseen
 from niwaki.lower.nodes import name_nodes, origin
 from niwaki.quantization import Ranges
 
@@ -196,6 +197,7 @@ def check(
     if whole:
         assert not in_torch(program), in_torch(program)
         assert len(program.stages) <= 1
+        assert foreseen(module, calls[0]) == []
     for call in calls:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch tells which of its own kernels it takes

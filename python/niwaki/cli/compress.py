@@ -173,6 +173,7 @@ def run(arguments: argparse.Namespace) -> None:
     import niwaki
     from niwaki.cli.calibration import CalibrationConfig, load_calibration
     from niwaki.cli.model import load_model
+    from niwaki.network.unwritable import check_foreseen
 
     if arguments.threads is not None:
         if arguments.threads < 1:
@@ -201,7 +202,8 @@ def run(arguments: argparse.Namespace) -> None:
     begin = time.perf_counter()
     given = model
     example = (calibration[0][:1],)
-    # What has no file is told now, not after minutes.
+    # What has no file is told now, not after minutes; most of it, before the graph is captured.
+    check_foreseen(model, example, arguments.output)
     niwaki.compile(niwaki.optimize(model.eval(), args=example), example).check_file(arguments.output)
     if arguments.factorize is not None:
         model = niwaki.factorize(model.eval(), calibration, niwaki.FactorizeConfig(error=arguments.factorize))

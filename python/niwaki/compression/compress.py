@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +17,7 @@ from niwaki.compression.pipeline import squeeze
 from niwaki.errors import NiwakiError
 from niwaki.modules.checks import check_model
 from niwaki.modules.names import check_names
+from niwaki.network.unwritable import foreseen_reason
 from niwaki.optimization.equalize import equalization_calls, equalize_with
 from niwaki.optimization.optimize import OptimizeConfig
 from niwaki.optimization.optimize import optimize as run_optimize
@@ -30,6 +32,8 @@ from niwaki.report import Report
 from niwaki.report.make import report_of, report_of_target
 from niwaki.report.measures import Sample
 from niwaki.runs.checkpoint import Folder, check_folder
+
+_log = logging.getLogger("niwaki")
 
 _PRUNE = ("pattern", "scope", "importance")
 _QUANTIZE = (
@@ -123,6 +127,9 @@ def compress(
     held = HeldOut(Cutter(model))
     stream = _Replayed(held.watch(batches(items, quantize_config.transform, model)), items)
     first = next(iter(stream.taken())).copy()
+    unwritable = foreseen_reason(model, first.args, first.kwargs)
+    if unwritable:
+        _log.warning("niwaki.compress: the network will have no file: %s", unwritable)
     accuracy = None if evaluate is None else Accuracy(evaluate, model)
     optimized = run_optimize(model, optimize, args=first.args, kwargs=first.kwargs)
     # Before long work. The layers' names are those of the optimized network.

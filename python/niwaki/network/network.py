@@ -16,8 +16,7 @@ from niwaki.lower.program import NativeStage, TorchStage
 from niwaki.network.image import ImageConfig
 from niwaki.network.plan import Plan, PlanStep
 from niwaki.network.signature import DTYPES, InputInfo, Signature, SizeInfo
-
-_MOST = 6  # of a kind in a message
+from niwaki.network.unwritable import parts_in_torch, reasons_in_words
 
 
 class _Runner:
@@ -218,12 +217,8 @@ class Network:
         """
         left = [stage for stage in self._stages if isinstance(stage, TorchStage)]
         if left:
-            parts = "; ".join(f"'{stage.name}' ({_words(stage.reasons)})" for stage in left[:4])
-            more = f"; and {len(left) - 4} more" if len(left) > 4 else ""
-            raise NiwakiError(
-                f"{os.fspath(path)}: not written, because a file holds native operators only and these stay in "
-                f"torch: {parts}{more}. Write these parts with other operators, or end the network before them."
-            )
+            why = parts_in_torch([(stage.name, stage.reasons) for stage in left])
+            raise NiwakiError(f"{os.fspath(path)}: not written, because {why}")
         if self._signature.result is None:
             raise NiwakiError(
                 f"{os.fspath(path)}: not written, because the network returns a {self._signature.unnamed}, a type that "
@@ -324,18 +319,5 @@ def _native_steps(model: _core.Model, session: _core.Session | None) -> list[Pla
 
 
 def _torch_step(stage: TorchStage, milliseconds: float | None) -> PlanStep:
-    reason = _words(stage.reasons)
+    reason = reasons_in_words(stage.reasons)
     return PlanStep(stage.name, stage.op, "torch", "torch", 0.0, stage.bytes, milliseconds, reason)
-
-
-def _words(reasons: Sequence[str]) -> str:
-    """The reasons in one line; operators with the same one are named together."""
-    operators: dict[str, list[str]] = {}
-    for reason in reasons:
-        operator, _, why = reason.partition(" ")
-        operators.setdefault(why, []).append(operator)
-    parts = []
-    for why, names in operators.items():
-        shown = ", ".join(names[:_MOST]) + (f" and {len(names) - _MOST} more" if len(names) > _MOST else "")
-        parts.append(f"{shown} {why.replace('is not', 'are not', 1) if len(names) > 1 else why}")
-    return "; ".join(parts[:_MOST]) + (f"; and {len(parts) - _MOST} more" if len(parts) > _MOST else "")

@@ -24,7 +24,7 @@ from niwaki.lower.nodes import (
 )
 
 _aten = torch.ops.aten
-_SPLITS = {"aten::chunk", "aten::split", "aten::split_with_sizes", "aten::tensor_split", "aten::unsafe_chunk",
+SPLITS = {"aten::chunk", "aten::split", "aten::split_with_sizes", "aten::tensor_split", "aten::unsafe_chunk",
            "aten::unsafe_split", "aten::unsafe_split_with_sizes", "aten::hsplit", "aten::vsplit"}  # fmt: skip
 RESHAPES = {"aten::view", "aten::reshape", "aten::_unsafe_view", "aten::flatten", "aten::unflatten", "aten::squeeze",
             "aten::unsqueeze", "aten::view_as", "aten::reshape_as", "aten::ravel"}  # fmt: skip
@@ -53,7 +53,7 @@ def split_parts(module: GraphModule, sizes: SizeNodes, node: Node) -> None:
         axis = axis_of(whole, int(arguments(source)["dim"]))
         with module.graph.inserting_before(node):
             replace(node, module.graph.call_function(_aten.select.int, (whole, axis, index)))
-    elif name in _SPLITS:
+    elif name in SPLITS:
         parts = list(source.meta["val"])
         index %= len(parts)
         axis = (

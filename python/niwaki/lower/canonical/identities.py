@@ -12,8 +12,8 @@ from torch.utils import _pytree as pytree
 from niwaki.lower.canonical.functional import is_mutable
 from niwaki.lower.nodes import arguments, constant_of, inherit, is_getitem, operator_name, squeezed_sizes, tensor_of
 
-_CHECKS = ("aten::_assert", "aten::sym_constrain", "_guards_fn", "_assert", "_check")
-_IDENTITIES = {
+CHECKS = ("aten::_assert", "aten::sym_constrain", "_guards_fn", "_assert", "_check")
+IDENTITIES = {
     "aten::alias", "aten::contiguous", "aten::clone", "aten::detach", "aten::lift_fresh_copy", "aten::lift_fresh",
     "aten::dropout", "aten::feature_dropout", "aten::alpha_dropout", "aten::feature_alpha_dropout", "aten::to",
     "aten::_to_copy", "aten::type_as", "aten::positive", "aten::_conj", "aten::resolve_conj", "aten::resolve_neg",
@@ -31,7 +31,7 @@ def drop_checks(module: GraphModule) -> None:
     for node in reversed(list(module.graph.nodes)):
         if not node.users and node.op in ("call_module", "call_function"):
             name = operator_name(node) if node.op == "call_function" else str(node.target)
-            if name.startswith(_CHECKS):
+            if name.startswith(CHECKS):
                 module.graph.erase_node(node)
 
 
@@ -46,7 +46,7 @@ def drop_identities(module: GraphModule) -> None:
 
 
 def _identity(node: Node) -> Node | None:
-    if node.op != "call_function" or operator_name(node) not in _IDENTITIES or is_mutable(node):
+    if node.op != "call_function" or operator_name(node) not in IDENTITIES or is_mutable(node):
         return None
     source = node.args[0] if node.args else None
     if not isinstance(source, Node) or arguments(node).get("train") or arguments(node).get("training"):

@@ -1,0 +1,207 @@
+"""What certainly stays in torch, found in one run of a module: in a fraction of the time that its capture takes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import nn
+from torch._dispatch.python import enable_python_dispatcher
+from torch._subclasses.schema_check_mode import SchemaCheckMode
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.utils import _pytree as pytree
+
+from niwaki.capture import evaluating
+from niwaki.capture.overrides import FreeSizes
+from niwaki.capture.settings import quiet
+from niwaki.lower.canonical import DECOMPOSITIONS
+from niwaki.lower.canonical.forms import RESHAPES, SPLITS
+from niwaki.lower.canonical.identities import CHECKS, IDENTITIES
+from niwaki.lower.canonical.tracing import decompositions, name_of
+from niwaki.lower.nodes import DTYPES
+from niwaki.lower.operators.registry import known_operators
+
+DECIDES = "decides by values what it computes, as by `if` on a tensor"
+"""The reason of code that goes another way for other values, which no graph can follow."""
+
+_MARK = "_niwaki_foreseen"  # the attribute of tensors that the run makes
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """A call that stays in torch.
+
+    Attributes:
+        layer: the path of the module that calls it; at the top, the operator.
+        reason: begins with the operator, as that of `niwaki.lower.operators.registry.refusal`; or DECIDES.
+    """
+
+    layer: str
+    reason: str
+
+
+def foreseen(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None) -> list[Foreseen]:
+    """What of a module certainly stays in torch, in the order in which it is called.
+
+    The module answers once, as it does while torch.export captures it. Only operators that nothing makes native are
+    named, and of these only those whose result depends on the inputs and goes into the module's answer. What is not
+    sure is left to the capture. So is a module that fails here.
+
+    Args:
+        module: on the CPU. What the run changes of its parameters and buffers is taken back.
+        args, kwargs: an example input.
+    """
+    calls = _Calls({id(part): name for name, part in module.named_modules()})
+    given = pytree.tree_map(calls.taken, (args, dict(kwargs or {})))
+    try:
+        with evaluating(module), quiet(), calls.as_captured(), FreeSizes(), enable_python_dispatcher(), calls:
+            answer = module(*given[0], **given[1])
+    except _DecidesError as error:
+        return [error.foreseen]
+    except Exception:  # the capture will say it
+        return []
+    finally:
+        calls.restore()
+    return list(dict.fromkeys(each for leaf in pytree.tree_leaves(answer) for each in _mark(leaf) or ()))
+
+
+class _DecidesError(Exception):
+    """Ends the run of a module that asks for a value."""
+
+    def __init__(self, foreseen: Foreseen) -> None:
+        super().__init__()
+        self.foreseen = foreseen
+
+
+def _mark(value: Any) -> tuple[Foreseen, ...] | None:
+    """What stays in torch of that which made a tensor; None where it does not depend on the inputs."""
+    return getattr(value, _MARK, None) if isinstance(value, torch.Tensor) else None
+
+
+class _Calls(SchemaCheckMode):
+    """Sees the operators that a module calls before torch takes them apart: it lets modes of its own alone do that.
+
+    Args:
+        names: of modules, by their id.
+    """
+
+    def __init__(self, names: Mapping[int, str]) -> None:
+        super().__init__()
+        self.__dict__["_dispatch_key"] = torch._C.DispatchKey.PreDispatch
+        self._names = names
+        self._stack: list[str] = []
+        self._outer = ""
+        self._changed: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._never = _NeverNative()
+
+    def taken(self, value: Any) -> Any:
+        """An input as the module gets it: a tensor of its own."""
+        if not isinstance(value, torch.Tensor):
+            return value
+        own = value.detach().clone()
+        setattr(own, _MARK, ())
+        return own
+
+    @contextlib.contextmanager
+    def as_captured(self) -> Iterator[None]:
+        """Knows which module calls. Code that asks whether torch exports it is told so, as it will be."""
+
+        def enter(part: nn.Module, _: Any) -> None:
+            self._stack.append(self._names.get(id(part), ""))
+
+        def leave(*_: Any) -> None:
+            self._stack.pop()
+
+        with contextlib.ExitStack() as stack:
+            stack.callback(register_module_forward_pre_hook(enter).remove)
+            stack.callback(register_module_forward_hook(leave).remove)
+            stack.enter_context(mock.patch.object(torch.compiler, "_is_compiling_flag", True))
+            stack.enter_context(mock.patch.object(torch.compiler, "_is_exporting_flag", True))
+            yield
+
+    def restore(self) -> None:
+        """Parameters and buffers are as before."""
+        with torch.no_grad():
+            for tensor, before in reversed(self._changed):
+                tensor.copy_(before)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        tensors = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        marks = [mark for mark in map(_mark, tensors) if mark is not None]
+        if func is torch.ops.aten.is_nonzero.default and marks:
+            raise _DecidesError(Foreseen(self._layer() or "forward", DECIDES))
+        if func._schema.is_mutable:
+            self._changed += [(each, each.clone()) for each in tensors if not hasattr(each, _MARK)]
+        if not marks:
+            return func(*args, **kwargs)
+        if self._never.is_composed(func) and not any(each.is_complex() for each in tensors):
+            return self._pieces(func, args, kwargs)
+        made = func(*args, **kwargs)
+        mark = tuple(dict.fromkeys(each for mark in marks for each in mark))
+        results = [leaf for leaf in pytree.tree_leaves(made) if isinstance(leaf, torch.Tensor)]
+        why = self._never(func, args, [*tensors, *results])
+        mark += (self._foreseen(func, why),) if why else ()
+        for result in results:
+            setattr(result, _MARK, mark)
+        return made
+
+    def _pieces(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """The result of an operator, by those that torch composes it of; they are seen in its name."""
+        outer, self._outer = self._outer, self._outer or name_of(func)
+        try:
+            with self:
+                return func.decompose(*args, **kwargs)
+        finally:
+            self._outer = outer
+
+    def _foreseen(self, func: Any, why: str) -> Foreseen:
+        name = self._outer or name_of(func)
+        return Foreseen(self._layer() or name.split("::")[-1], f"{name} {why}")
+
+    def _layer(self) -> str:
+        return self._stack[-1] if self._stack else ""
+
+
+class _NeverNative:
+    """Whether nothing makes an operator native: no handler, no rewriting, nothing that it is composed of."""
+
+    def __init__(self) -> None:
+        self._known = {*known_operators(), *RESHAPES, *SPLITS, *IDENTITIES, "aten::unbind"}
+        self._composed: dict[Any, Callable[..., Any]] = {}
+        self._found: dict[Any, bool] = {}
+
+    def __call__(self, func: Any, args: tuple[Any, ...], tensors: Iterable[torch.Tensor]) -> str:
+        """Why a call stays in torch; empty where that is not sure."""
+        if torch.Tag.dynamic_output_shape in func.tags and _chooses(func, args):
+            return "has a size that depends on values"
+        if func not in self._found:
+            self._found[func] = self._is_unknown(func)
+        # Types that niwaki does not have, as complex numbers, are the business of rewriting.
+        return "is not native" if self._found[func] and all(each.dtype in DTYPES for each in tensors) else ""
+
+    def is_composed(self, func: Any) -> bool:
+        """Whether torch composes an operator of others, and nothing else makes it native."""
+        if func in DECOMPOSITIONS or (name_of(func) in self._known and func is not torch.ops.aten.where.default):
+            return False
+        return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"))
+
+    def _is_unknown(self, func: Any) -> bool:
+        name = name_of(func)
+        if name in self._known or name.startswith(CHECKS) or func.namespace != "aten" or func._schema.is_mutable:
+            return False
+        self._composed = self._composed or {**decompositions(), **DECOMPOSITIONS}
+        return func not in self._composed
+
+
+def _chooses(func: Any, args: tuple[Any, ...]) -> bool:
+    """Whether this call of an operator that may, takes some elements by their values."""
+    if name_of(func) == "aten::index":
+        return any(each is not None and each.dtype == torch.bool for each in args[1])
+    return name_of(func) not in known_operators()
