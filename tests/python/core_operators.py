@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -585,4 +586,6 @@ def _recurrent(x: Values, a: Attributes, t: Any) -> tuple[torch.Tensor, ...]:
     weights = [t[f"{each}_{end}"] for end in ends for each in kinds]
     function = getattr(torch, kind)
     initial = states if kind == "lstm" else states[0]
-    return tuple(function(x[0], initial, weights, biases, layers, 0.0, False, both, bool(a["batch_first"])))
+    with warnings.catch_warnings():  # of oneDNN, on some CPUs: that it takes no projections
+        warnings.simplefilter("ignore")
+        return tuple(function(x[0], initial, weights, biases, layers, 0.0, False, both, bool(a["batch_first"])))

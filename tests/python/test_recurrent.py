@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import niwaki
+from niwaki.nn.ops import dynamic_linear
 
 KINDS = [nn.LSTM, nn.GRU, nn.RNN]
 
@@ -68,3 +69,86 @@ def test_it_takes_and_returns_what_the_layer_does(kind: type[nn.RNNBase]) -> Non
         alike(small(packed), layer(packed))
         alike(small(packed, states), layer(packed, states))
         assert pad_packed_sequence(small(packed)[0])[0].shape == (7, 3, 10)
+
+
+class Steps(nn.Module):
+    """One layer written out step by step, of products whose rows have their own ranges."""
+
+    def __init__(self, layer: niwaki.nn.recurrent.Recurrent) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def product(self, x: torch.Tensor, part: str) -> torch.Tensor:
+        bias = getattr(self.layer, f"bias_{part}_l0", None)
+        weight = f"weight_{part}_l0"
+        return dynamic_linear(x, getattr(self.layer, weight), getattr(self.layer, weight + "_scale"), bias)
+
+    def forward(self, x: torch.Tensor, h: torch.Tensor, c: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        for step in range(4):
+            a, b = self.product(x[step], "ih"), self.product(h, "hh")
+            if self.layer.mode == "LSTM":
+                i, f, g, o = (a + b).chunk(4, 1)
+                c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+                h = o.sigmoid() * c.tanh()
+                if self.layer.proj_size:
+                    h = self.product(h, "hr")
+            elif self.layer.mode == "GRU":
+                (ra, za, na), (rb, zb, nb) = a.chunk(3, 1), b.chunk(3, 1)
+                n = (na + (ra + rb).sigmoid() * nb).tanh()
+                h = n + (za + zb).sigmoid() * (h - n)
+            else:
+                h = (a + b).tanh()
+        return h, c
+
+
+@pytest.mark.parametrize(("kind", "options"), [*((kind, {}) for kind in KINDS), (nn.LSTM, {"proj_size": 9})])
+def test_it_is_a_loop_of_dynamic_linear_layers_to_the_bit(kind: type[nn.RNNBase], options: dict[str, Any]) -> None:
+    small = niwaki.nn.recurrent.quantized_recurrent(kind(19, 37, **options))
+    x, width = 3 * torch.randn(4, 3, 19), options.get("proj_size", 37)
+    h, c = torch.randn(3, width), torch.randn(3, 37)
+    steps = niwaki.compile(Steps(small).eval(), (x, h, c))
+    assert not steps.plan.torch
+    wanted, cell = steps(x, h, c)
+    _, last = small(x, (h[None], c[None]) if kind is nn.LSTM else h[None])
+    found = last[0] if kind is nn.LSTM else last
+    assert torch.equal(found[0], wanted)
+    assert kind is not nn.LSTM or torch.equal(last[1][0], cell)
+
+
+def test_a_part_that_is_not_finite_stays_in_its_row() -> None:
+    small = niwaki.nn.recurrent.quantized_recurrent(nn.GRU(4, 6))
+    x = torch.randn(3, 2, 4)
+    x[1, 0, 2] = torch.inf
+    y, _ = small(x)
+    assert y[1:, 0].isnan().all() and y[0].isfinite().all() and y[:, 1].isfinite().all()
+
+
+def test_bad_arguments() -> None:
+    small = niwaki.nn.recurrent.quantized_recurrent(nn.GRU(4, 6))
+    with pytest.raises(ValueError, match="x must have three axes, the last of 4, not \\[3, 2, 5\\]"):
+        small(torch.randn(3, 2, 5))
+    with pytest.raises(TypeError, match="x must be float32, not float64"):
+        small(torch.randn(3, 2, 4, dtype=torch.float64))
+    with pytest.raises(ValueError, match="'h0' must have the shape \\[1, batch, 6\\], not \\[1, 3, 6\\]"):
+        small(torch.randn(3, 2, 4), torch.randn(1, 3, 6))
+    with pytest.raises(ValueError, match="x has no steps"):
+        small(torch.randn(0, 2, 4))
+
+
+def test_a_layer_that_rounded_inputs_cost_too_much_keeps_them() -> None:
+    """One input is ten thousand times as large as the others, which are what tells rows apart."""
+    torch.manual_seed(0)
+    net = Tagger(nn.GRU).eval()
+    with torch.no_grad():
+        net.layer.weight_ih_l0[:, 0] *= 1e-5
+    x = torch.randn(64, 7, 16)
+    x[..., 0] *= 1e4
+    small, report = niwaki.compress(net, x)
+    assert not small.layer.dynamic and "8 bits for its inputs and states would cost" in report[0].reason
+    with torch.no_grad():
+        wanted = net(x)
+    compiled = niwaki.compile(small, (x[:1],))
+    assert not compiled.plan.torch
+    assert float((compiled(x) - wanted).norm() / wanted.norm()) < 0.03
+    forced, _ = niwaki.compress(net, x, precision="int8")
+    assert forced.layer.dynamic and float((forced(x) - wanted).norm() / wanted.norm()) > 0.1

@@ -49,6 +49,12 @@ std::vector<Operand> infer_linear(const Inference& node) {
   return layer_output(node, std::move(out));
 }
 
+void check_reduction(const Node& node, int64_t reduction) {
+  if (reduction > kMaxReduction)
+    refuse(node, "sums " + text(reduction) + " products for each output; more than " + text(kMaxReduction) +
+                     " could overflow int32. Use more groups, or leave the layer in float32.");
+}
+
 void check_sizes(const Node& node) {
   const auto& shape = node.tensor("weight").shape();
   const int64_t outputs = shape[0];
@@ -56,9 +62,7 @@ void check_sizes(const Node& node) {
   for (size_t i = 1; i < shape.size(); ++i) reduction *= shape[i];
   if (outputs < 1 || reduction < 1) refuse(node, "its weight is empty.");
   if (outputs > kFar * 64) refuse(node, "has too many output channels (" + text(outputs) + ").");
-  if (reduction > kMaxReduction)
-    refuse(node, "sums " + text(reduction) + " products for each output; more than " + text(kMaxReduction) +
-                     " could overflow int32. Use more groups, or leave the layer in float32.");
+  check_reduction(node, reduction);
   for (const char* name : {"weight_scale", "bias"})
     if (node.tensor(name).shape()[0] != outputs)
       refuse(node, std::string(name) + " has " + text(node.tensor(name).shape()[0]) + " elements; the weight has " +
@@ -93,11 +97,12 @@ class Rows {
 // For messages alone: a network has tens of thousands of channels, all of which are checked when it is opened.
 std::string channel(int64_t output) { return "output channel " + text(output); }
 
-void check_row(const Node& node, Rows& rows, int64_t output, float scale) {
+void check_row(const Node& node, Rows& rows, int64_t output, float scale, const char* weight = "weight") {
   if (rows.hold_lowest(output))
-    refuse(node, "its weight holds -128 in " + channel(output) + "; int8 weights lie in -127 to 127.");
+    refuse(node, "its " + std::string(weight) + " holds -128 in " + channel(output) + "; int8 weights lie in -127 to 127.");
   if (!(scale > 0.0f) || !std::isfinite(scale))
-    refuse(node, "weight_scale of " + channel(output) + " must be positive and finite, not " + std::to_string(scale) + ".");
+    refuse(node, std::string(weight) + "_scale of " + channel(output) + " must be positive and finite, not " +
+                     std::to_string(scale) + ".");
 }
 
 void check_layer(const Inference& inference) {
@@ -155,6 +160,18 @@ void check_dynamic_linear(const Inference& inference) {
 }
 
 bool local_linear(const BatchInference& node) { return always(node) && node.out[0].rank() > 1; }
+
+}  // namespace
+
+void check_int8_matrix(const Node& node, const char* name) {
+  const Tensor &weight = node.tensor(name), &scale = node.tensor((std::string(name) + "_scale").c_str());
+  if (weight.elements() < 1) refuse(node, std::string(name) + " is empty.");
+  check_reduction(node, weight.shape()[1]);
+  Rows rows(weight);
+  for (int64_t row = 0; row < weight.shape()[0]; ++row) check_row(node, rows, row, scale.as<float>()[row], name);
+}
+
+namespace {
 
 std::vector<TensorRule> layer_tensors(int rank, DType bias = DType::i32) {
   return {{"weight", types_of(DType::i8), rank}, {"weight_scale", kFloat, 1}, {"bias", types_of(bias), 1}};

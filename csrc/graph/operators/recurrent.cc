@@ -62,6 +62,9 @@ void check_recurrent(const Inference& inference) {
     if ((node.find_tensor(scale.c_str()) != nullptr) != scaled)
       refuse(node, scaled ? "needs the tensor '" + scale + "': " + name + " is int8." : "takes no tensor '" + scale + "'.");
     if (scaled) expect(scale, true, {shape[0]});
+    if (tensor == nullptr || node.integer("dynamic") == 0) return;
+    if (!scaled) refuse(node, name + " must be int8: rows that are quantized by their own ranges multiply such weights.");
+    check_int8_matrix(node, name.c_str());
   };
   const int64_t inputs = node.tensor("w_ih_l0").shape()[1];
   for (int64_t layer = 0; layer < node.integer("layers"); ++layer)
@@ -108,7 +111,7 @@ OperatorRule recurrent() {
               "The width of a projection is that of w_hr",
           .inputs = {{"x", kFloat, 3, 3}, {"h0", kFloat, 3, 3, true}, {"c0", kFloat, 3, 3, true}},
           .attributes = {word("kind", {"lstm", "gru", "rnn_tanh", "rnn_relu"}), integers("hidden", 1, 1, kFar * 64),
-                         integers("layers", 1, 1, 64, Dims{1}), flag("bidirectional"), flag("batch_first")},
+                         integers("layers", 1, 1, 64, Dims{1}), flag("bidirectional"), flag("batch_first"), flag("dynamic")},
           .more_tensors = tensors_of,
           .more_tensors_text =
               "w_ih_l0 [gates * hidden, inputs], w_hh_l0, b_ih_l0, b_hh_l0 (none or all), w_hr_l0 [projection, hidden] (LSTM; "

@@ -51,6 +51,17 @@ TEST(recurrent_refusals) {
   CHECK_EQ(attempt({f32({7, 2, 3})}, "lstm", bytes), "float32: 7 2 5 | float32: 1 2 5 | float32: 1 2 5");
   bytes["w_ih_l0_scale"] = Tensor::copy_of(DType::f32, {4}, scale.data());
   CHECK_THROWS(attempt({f32({7, 2, 3})}, "lstm", bytes), "w_ih_l0_scale is [4]; [20] is expected");
+  bytes["w_ih_l0_scale"] = Tensor::copy_of(DType::f32, {20}, scale.data());
+  Attributes dynamic = kind("lstm", 5);
+  dynamic["dynamic"] = Dims{1};
+  CHECK_THROWS(made("recurrent", {f32({7, 2, 3})}, dynamic, bytes), "w_hh_l0 must be int8");
+  const std::vector<uint8_t> more(100, 1);
+  bytes["w_hh_l0"] = Tensor::copy_of(DType::i8, {20, 5}, more.data());
+  bytes["w_hh_l0_scale"] = bytes["w_ih_l0_scale"];
+  CHECK_EQ(made("recurrent", {f32({7, 2, 3})}, dynamic, bytes), "float32: 7 2 5 | float32: 1 2 5 | float32: 1 2 5");
+  const std::vector<uint8_t> lowest(60, 0x80);
+  bytes["w_ih_l0"] = Tensor::copy_of(DType::i8, {20, 3}, lowest.data());
+  CHECK_THROWS(made("recurrent", {f32({7, 2, 3})}, dynamic, bytes), "its w_ih_l0 holds -128 in output channel 0");
   Tensors scaled = lstm;
   scaled["w_hh_l0_scale"] = Tensor::copy_of(DType::f32, {20}, scale.data());
   CHECK_THROWS(attempt({f32({7, 2, 3})}, "lstm", scaled), "takes no tensor 'w_hh_l0_scale'");

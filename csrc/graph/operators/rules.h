@@ -33,6 +33,7 @@ AttributeRule word(const char* name, std::vector<const char*> words, const char*
 AttributeRule dtype_word(std::vector<const char*> words);
 std::vector<AttributeRule> with_bounds(std::vector<AttributeRule> attributes = {});  // and low and high of a uint8 result
 void check_bounds(const Node& node);
+void check_int8_matrix(const Node& node, const char* name);  // tensor `name` of int8 [outputs, inputs], with name_scale [outputs]
 
 // Messages.
 std::string text(int64_t value);

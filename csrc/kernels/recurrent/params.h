@@ -10,12 +10,13 @@ constexpr int kUnits = 16;
 
 // Some units, of every row of a batch, in one step.
 struct GateBlock {
-  const float* sums;         // [rows][gates][kUnits]: of inputs and hidden state, with the bias
-  const float* hidden_sums;  // GRU: [rows][kUnits], what the reset gate multiplies
-  int64_t rows, units;       // units that exist: 1 to kUnits
-  const float* before;       // GRU: the hidden state before, [rows][before_stride]
-  float* cell;               // LSTM: the cell state, [rows][cell_stride], before and after
-  float* out;                // the hidden state after, [rows][out_stride]
+  const float* sums;         // of inputs, with their bias: [rows][stride], of which the first [gates][kUnits] are read
+  const float* hidden_sums;  // of the hidden state, with its bias: the same
+  int64_t stride;
+  int64_t rows, units;  // units that exist: 1 to kUnits
+  const float* before;  // GRU: the hidden state before, [rows][before_stride]
+  float* cell;          // LSTM: the cell state, [rows][cell_stride], before and after
+  float* out;           // the hidden state after, [rows][out_stride]
   int64_t before_stride, cell_stride, out_stride;
 };
 

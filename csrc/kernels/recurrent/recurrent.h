@@ -1,11 +1,13 @@
-// LSTM, GRU and RNN of float32 over all steps of a sequence, with torch's gates.
+// LSTM, GRU and RNN over all steps of a sequence, with torch's gates.
 //
-// The sum of a gate begins as its bias (b_ih + b_hh, rounded); then come the inputs and then the hidden state, in their order: sum = sum +
-// weight * x, the product and the sum both rounded. A GRU's new gate is tanh(i + r * h): i begins as b_ih and has the inputs, h begins as b_hh
-// and has the hidden state; and its state is n + z * (h - n). A projection is a sum from 0 over the hidden units.
+// A gate's sum is the one of the inputs, with b_ih, plus the one of the hidden state, with b_hh; a GRU's new gate is tanh(i + r * h) of the two,
+// and its state is n + z * (h - n). A projection is a product without a bias. The products are those of float32 (each sum begins as its bias
+// and is then in the order of the inputs: kernels/matmul), or, with int8 weights, those of dynamic linear layers: each row of inputs and of
+// hidden states is quantized by its own range (kernels/dynamic_linear).
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -13,8 +15,8 @@
 #include "base/arch.h"
 #include "base/memory.h"
 #include "base/thread_pool.h"
-#include "kernels/matmul/matmul.h"
 #include "kernels/recurrent/params.h"
+#include "kernels/recurrent/row_product.h"
 
 namespace niwaki {
 
@@ -38,15 +40,16 @@ struct RecurrentParams {
   int64_t projection;  // 0: none
   int64_t layers, directions;
   bool batch_first;
+  bool dynamic = false;  // weights are int8, and multiply rows that are quantized by their own ranges
   int64_t width() const { return projection > 0 ? projection : hidden; }  // of what a direction gives
 };
 
-// Of one layer and direction, as torch has them; null where there is none.
+// Of one layer and direction, as torch has them.
 struct RecurrentWeights {
-  const float* w_ih;         // [gates * hidden, inputs of the layer]
-  const float* w_hh;         // [gates * hidden, width]
-  const float *b_ih, *b_hh;  // [gates * hidden]
-  const float* w_hr;         // [projection, hidden]
+  RowWeights w_ih;           // [gates * hidden, inputs of the layer]
+  RowWeights w_hh;           // [gates * hidden, width]
+  const float *b_ih, *b_hh;  // [gates * hidden], null where there is none
+  RowWeights w_hr;           // [projection, hidden], where there is one
 };
 
 struct RecurrentValues {
@@ -74,29 +77,22 @@ class Recurrent {
  private:
   friend class RecurrentRun;
 
-  // Of one layer and direction. Columns of the products are [block of units][gate][unit of the block]; units that don't exist have weights of 0.
+  // Rows of inputs, steps times batch, whose products are made at once: weights are then read from memory once for all of them.
+  static constexpr int64_t kRowsAhead = 256;
+
+  // Of one layer and direction. Outputs of the products are [block of units][gate][unit of the block]; those of units that don't exist are 0.
   struct Packed {
-    int64_t inputs;
-    Buffer w_ih;         // [block][inputs][gates][kUnits]
-    Buffer w_hh;         // [block][width][gates][kUnits]
-    Buffer bias;         // [block][gates][kUnits]
-    Buffer hidden_bias;  // GRU: [block][kUnits]
-    Buffer w_hr;         // [block of columns][hidden][columns]
-    int64_t bytes() const {
-      return static_cast<int64_t>(w_ih.size() + w_hh.size() + bias.size() + hidden_bias.size() + w_hr.size());
-    }
+    std::unique_ptr<RowProduct> inputs, hidden, projection;
   };
-  Buffer pack_columns(const float* weight, int64_t depth) const;
-  void pack_biases(const RecurrentWeights& weights, Packed& packed) const;
-  Packed pack(const RecurrentWeights& weights, int64_t inputs) const;
+  Packed pack(const RecurrentWeights& weights, Isa isa) const;
 
   int64_t blocks() const { return div_up(params_.hidden, kUnits); }
   int64_t columns() const { return gates_ * kUnits; }  // of a block
+  int64_t sums() const { return blocks() * columns(); }
 
   RecurrentParams params_;
   int64_t gates_;
   const RecurrentKernel& kernel_;
-  const MatmulKernel& products_;
   void (*gate_)(const GateBlock& block);
   std::vector<Packed> packed_;
 };

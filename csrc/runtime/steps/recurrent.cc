@@ -1,6 +1,7 @@
 // LSTM, GRU and RNN.
 #include "kernels/recurrent/recurrent.h"
 
+#include <deque>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,20 +17,11 @@ RecurrentKind kind_of(const std::string& word) {
   return word == "rnn_tanh" ? RecurrentKind::rnn_tanh : RecurrentKind::rnn_relu;
 }
 
-// int8 [rows, columns], each row times its scale.
-std::vector<float> scaled(const Tensor& weight, const Tensor& scale) {
-  const auto rows = static_cast<size_t>(weight.shape()[0]), columns = static_cast<size_t>(weight.shape()[1]);
-  std::vector<float> real(rows * columns);
-  for (size_t row = 0; row < rows; ++row)
-    for (size_t i = row * columns; i < (row + 1) * columns; ++i)
-      real[i] = static_cast<float>(weight.as<int8_t>()[i]) * scale.as<float>()[row];
-  return real;
-}
-
 class RecurrentStep : public Step {
  public:
-  RecurrentStep(Recurrent layers, bool batch_first) : layers_(std::move(layers)), batch_first_(batch_first) {
-    info.scheme = "float32";
+  RecurrentStep(Recurrent layers, bool batch_first, bool dynamic) : layers_(std::move(layers)), batch_first_(batch_first) {
+    info.scheme = dynamic ? "int8" : "float32";
+    if (dynamic) info.reason = "each row of inputs and states is quantized by its own range";
     info.kernel = layers_.kernel();
     info.bytes = layers_.bytes();
   }
@@ -76,25 +68,33 @@ std::unique_ptr<Step> make_recurrent(const StepMaker& maker) {
   params.batch_first = node.integer("batch_first") != 0;
   if (const Tensor* projection = node.find_tensor("w_hr_l0")) params.projection = projection->shape()[0];
 
-  std::vector<Tensor> tensors;  // with their data, until they are packed
-  std::vector<std::vector<float>> floats;
-  const auto data = [&](const char* part, const std::string& where) -> const float* {
-    const std::string name = part + where;
+  params.dynamic = node.integer("dynamic") != 0;
+
+  std::deque<Tensor> tensors;  // with their data, until they are packed
+  const auto find = [&](const std::string& name) -> const Tensor* {
     const Tensor* tensor = node.find_tensor(name.c_str());
-    if (tensor == nullptr) return nullptr;
-    const Tensor& found = tensors.emplace_back(tensor->unpacked());
-    if (found.dtype() == DType::f32) return found.as<float>();
-    return floats.emplace_back(scaled(found, node.tensor((name + "_scale").c_str()).unpacked())).data();
+    return tensor == nullptr ? nullptr : &tensors.emplace_back(tensor->unpacked());
+  };
+  const auto weight = [&](const char* part, const std::string& where) -> RowWeights {
+    const Tensor* found = find(part + where);
+    if (found == nullptr) return {};
+    const bool floats = found->dtype() == DType::f32;
+    return {floats ? found->as<float>() : nullptr, floats ? nullptr : found->as<int8_t>(),
+            floats ? nullptr : find(part + where + "_scale")->as<float>(), found->shape()[0], found->shape()[1]};
+  };
+  const auto bias = [&](const char* part, const std::string& where) -> const float* {
+    const Tensor* found = find(part + where);
+    return found == nullptr ? nullptr : found->as<float>();
   };
   std::vector<RecurrentWeights> weights;
   for (int64_t layer = 0; layer < params.layers; ++layer) {
     for (int64_t direction = 0; direction < params.directions; ++direction) {
       const std::string where = "_l" + std::to_string(layer) + (direction == 1 ? "_reverse" : "");
       weights.push_back(
-          {data("w_ih", where), data("w_hh", where), data("b_ih", where), data("b_hh", where), data("w_hr", where)});
+          {weight("w_ih", where), weight("w_hh", where), bias("b_ih", where), bias("b_hh", where), weight("w_hr", where)});
     }
   }
-  return std::make_unique<RecurrentStep>(Recurrent(params, weights, maker.isa), params.batch_first);
+  return std::make_unique<RecurrentStep>(Recurrent(params, weights, maker.isa), params.batch_first, params.dynamic);
 }
 
 }  // namespace niwaki

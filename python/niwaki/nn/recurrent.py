@@ -1,4 +1,4 @@
-"""Recurrent layers whose weights are int8: a quarter of the size, the arithmetic is in float32."""
+"""Recurrent layers in int8: a quarter of the size, and products of bytes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import _VF, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from niwaki.nn.recurrent_op import dynamic_recurrent
 from niwaki.quantization.weights import quantize_weight
 
 _SCALE = "_scale"
@@ -31,8 +32,9 @@ def _(weight, scale):  # type: ignore[no-untyped-def]
 class Recurrent(nn.Module):
     """A torch.nn.LSTM, GRU or RNN with int8 weights, a scale for each row of each gate; takes and returns the same.
 
-    Called, it turns the weights into float32 and runs torch's own kernel; compiled, niwaki's. Activations and states
-    stay float32.
+    Inputs and hidden states are rounded to uint8 when it runs, each row with its own range; gates and cells are
+    float32. Packed sequences, and layers that this would cost too much, are multiplied in float32, with the numbers
+    that the int8 weights stand for.
 
     Args:
         layer: float32, on the CPU. It is not changed.
@@ -41,11 +43,14 @@ class Recurrent(nn.Module):
 
     Attributes:
         name: see there.
+        dynamic: whether inputs and states are rounded.
+        reason: why not.
     """
 
     def __init__(self, layer: nn.RNNBase, *, bits: int = 8, name: str = "") -> None:
         super().__init__()
         self.name, self.mode = name, layer.mode
+        self.dynamic, self.reason = True, ""
         self._names: list[str] = list(layer._flat_weights_names)
         self.input_size, self.hidden_size, self.proj_size = layer.input_size, layer.hidden_size, layer.proj_size
         self.num_layers, self.bidirectional = layer.num_layers, layer.bidirectional
@@ -65,10 +70,36 @@ class Recurrent(nn.Module):
         return {key: getattr(self, key) for key in self._names if key.startswith("weight")}
 
     def _floats(self) -> list[torch.Tensor]:
+        """In torch's order."""
         values = ((getattr(self, key), getattr(self, key + _SCALE, None)) for key in self._names)
         return [value if scale is None else scaled_rows(value, scale) for value, scale in values]
 
+    def keep_rows_in_float32(self, reason: str) -> None:
+        """From now on, inputs and states are not rounded."""
+        self.dynamic, self.reason = False, reason
+
     def forward(self, x: Any, hx: Any = None) -> Any:
+        return self._run(x, hx, self.dynamic)
+
+    def in_float32(self, x: Any, hx: Any = None) -> Any:
+        """As `forward`, without rounding inputs and states."""
+        return self._run(x, hx, dynamic=False)
+
+    def _dynamic(self, x: torch.Tensor, states: Any) -> Any:
+        weights = self.weights()
+        return dynamic_recurrent(
+            x, list(states) if self.mode == "LSTM" else [states], list(weights.values()),
+            [getattr(self, key + _SCALE) for key in weights],
+            [getattr(self, key) for key in self._names if key.startswith("bias")],
+            self.mode.lower(), self.num_layers, self.bidirectional, self.batch_first,
+        )  # fmt: skip
+
+    def _floating(self, x: torch.Tensor, states: Any) -> Any:
+        return _FUNCTIONS[self.mode](
+            x, states, self._floats(), self.bias, self.num_layers, 0.0, False, self.bidirectional, self.batch_first
+        )
+
+    def _run(self, x: Any, hx: Any, dynamic: bool) -> Any:
         if isinstance(x, PackedSequence):
             return self._packed(x, hx)
         single, axis = x.dim() == 2, 0 if self.batch_first else 1
@@ -76,9 +107,7 @@ class Recurrent(nn.Module):
             x = x.unsqueeze(axis)
             hx = None if hx is None else self._each(hx, lambda state: state.unsqueeze(1))
         states = self._zeros(x.shape[axis]) if hx is None else hx
-        y, *last = _FUNCTIONS[self.mode](
-            x, states, self._floats(), self.bias, self.num_layers, 0.0, False, self.bidirectional, self.batch_first
-        )
+        y, *last = self._dynamic(x, states) if dynamic else self._floating(x, states)
         if single:
             y, last = y.squeeze(axis), [state.squeeze(1) for state in last]
         return y, tuple(last) if self.mode == "LSTM" else last[0]
@@ -107,7 +136,7 @@ class Recurrent(nn.Module):
     def extra_repr(self) -> str:
         return (
             f"{self.mode}, {self.input_size}, {self.hidden_size}, num_layers={self.num_layers}, "
-            f"bidirectional={self.bidirectional}"
+            f"bidirectional={self.bidirectional}, dynamic={self.dynamic}"
         )
 
 

@@ -21,7 +21,6 @@ from niwaki.modules.names import RECURRENT, check_names, matches, named_tables
 from niwaki.modules.plain import has_hooks
 from niwaki.nn.embedding import Embedding
 from niwaki.nn.layers import like, quantized_layers
-from niwaki.nn.recurrent import quantized_recurrent
 from niwaki.optimization.equalize import EQUALIZED, equalize_with
 from niwaki.optimization.plain_copy import plain_copy
 from niwaki.quantization.calls import layers_called
@@ -29,6 +28,7 @@ from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.held_out import Cutter
 from niwaki.quantization.inputs import Batch, batches, check_calibration
 from niwaki.quantization.numbers import find_numbers
+from niwaki.quantization.recurrent import quantize_recurrent
 from niwaki.quantization.rounding import round_layers
 from niwaki.quantization.weights import check_reduction
 from niwaki.runs.checkpoint import Checkpoint, Folder
@@ -41,7 +41,7 @@ _log = logging.getLogger("niwaki")
 def quantize(
     model: nn.Module, calibration: Any, config: QuantizeConfig | None = None, *, progress: bool = True
 ) -> nn.Module:
-    """Quantizes convolutions and linear layers to int8, and the weights of recurrent layers and embeddings.
+    """Quantizes convolutions, linear and recurrent layers to int8, and the tables of embeddings.
 
     Args:
         model: a trained float32 network on the CPU. It is not changed. Masks of niwaki.prune or torch.nn.utils.prune
@@ -145,8 +145,8 @@ def quantize_with_reasons(
         )  # fmt: skip
         scales.update(round_layers(copied, open_layers, config, kept, checkpoint=state, progress=progress))
         first, stream, floats = kept[0], iter(kept[1:]), before
-    for name, part in recurrent.items():
-        copied = replace_module(copied, part, quantized_recurrent(part, bits=config.bits_of(name), name=name).eval())
+    for name, small in quantize_recurrent(copied, recurrent, first, config).items():
+        copied = replace_module(copied, recurrent[name], small)
     for name, table in tables.items():
         check_finite(name, table)
         copied = replace_module(copied, table, Embedding(table, bits=config.bits_of(name), name=name).eval())

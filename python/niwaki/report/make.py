@@ -126,7 +126,8 @@ def _recurrent_row(now: Recurrent, original: nn.Module) -> LayerReport:
     return LayerReport(
         now.name, type(now).__name__.lower(), "int8", 1 - kept / max(1, count),
         count + 4 * (scales + biases), 4 * (count + biases), math.sqrt(change / energy) if energy else None,
-        "weights only: it is computed in float32", max(_bits(weight) for weight in weights.values()),
+        now.reason or "each row of inputs and states is quantized by its own range",
+        max(_bits(weight) for weight in weights.values()),
     )  # fmt: skip
 
 

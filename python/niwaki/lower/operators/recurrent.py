@@ -16,6 +16,7 @@ from niwaki.lower.nodes import (
     rank_of,
 )
 from niwaki.lower.operators.registry import Operator, register
+from niwaki.nn.recurrent_op import named_tensors
 
 _KINDS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 
@@ -72,6 +73,39 @@ class Recurrent(Operator):
         if not all(map(_is_zero, states)):
             inputs += [builder.plain(state) for state in states]
         return builder.add_several("recurrent", node, inputs, attributes, tensors)
+
+
+@register("niwaki::dynamic_recurrent")
+class DynamicRecurrent(Operator):
+    """Recurrent layers with int8 weights that multiply bytes."""
+
+    computes = True
+
+    def refusal(self, node: Node) -> str:
+        given = arguments(node)
+        tensors = [*given["weights"], *given["scales"], *given["biases"]]
+        return "" if all(map(is_constant, tensors)) else "has weights that are computed while it runs"
+
+    def emit(self, builder: Builder, node: Node) -> list[int]:
+        given = arguments(node)
+        weights, scales, biases = (
+            [constant_of(each) for each in given[key]] for key in ("weights", "scales", "biases")
+        )
+        tensors, hidden = named_tensors(weights, scales, biases, given["layers"], given["bidirectional"])
+        attributes = {
+            "kind": given["kind"],
+            "batch_first": int(given["batch_first"]),
+            "layers": given["layers"],
+            "bidirectional": int(given["bidirectional"]),
+            "hidden": hidden,
+            "dynamic": 1,
+        }
+        arrays = {name: np.ascontiguousarray(tensor.numpy()) for name, tensor in tensors.items()}
+        states = list(given["states"])
+        inputs = [builder.plain(given["x"])]
+        if not all(map(_is_zero, states)):
+            inputs += [builder.plain(state) for state in states]
+        return builder.add_several("recurrent", node, inputs, attributes, arrays)
 
 
 @register("niwaki::scaled_rows")

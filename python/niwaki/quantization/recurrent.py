@@ -1,0 +1,74 @@
+"""Which recurrent layers multiply bytes: those whose results it does not cost much."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import PackedSequence
+
+from niwaki.capture import evaluating
+from niwaki.nn.recurrent import Recurrent, quantized_recurrent
+from niwaki.quantization.config import QuantizeConfig
+from niwaki.quantization.inputs import Batch
+
+# Of a layer's results, ||y - y_float|| / ||y_float||: what rounding inputs and states to 8 bits may cost.
+_MOST_ERROR = 0.05
+_CALLS = 8  # of each layer, the most that are looked at
+
+
+def quantize_recurrent(
+    model: nn.Module, layers: Mapping[str, nn.RNNBase], batch: Batch, config: QuantizeConfig
+) -> dict[str, Recurrent]:
+    """What stands for each of a network's recurrent layers, by its name.
+
+    With the precision 'auto', a layer that loses too much by rounding its inputs and states keeps them in float32.
+    """
+    made = {
+        name: quantized_recurrent(layer, bits=config.bits_of(name), name=name).eval() for name, layer in layers.items()
+    }
+    if not layers or config.precision != "auto":
+        return made
+    calls = _calls(model, layers, batch)
+    for name, small in made.items():
+        error = max((_error(small, args, kwargs) for args, kwargs in calls[name]), default=0.0)
+        if not error <= _MOST_ERROR:
+            small.keep_rows_in_float32(f"8 bits for its inputs and states would cost {100 * error:.1f} %")
+    return made
+
+
+def _calls(
+    model: nn.Module, layers: Mapping[str, nn.RNNBase], batch: Batch
+) -> dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]]:
+    """What each layer is called with, when the network takes a batch."""
+    calls: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = defaultdict(list)
+
+    def keep(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if len(calls[name]) < _CALLS:
+            calls[name].append((args, kwargs))
+
+    with contextlib.ExitStack() as stack:
+        for name, layer in layers.items():
+            hook = layer.register_forward_pre_hook(
+                lambda _, args, kwargs, name=name: keep(name, args, kwargs), with_kwargs=True
+            )
+            stack.callback(hook.remove)
+        stack.enter_context(evaluating(model))
+        given = batch.copy()
+        model(*given.args, **given.kwargs)
+    return calls
+
+
+def _error(small: Recurrent, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
+    with torch.no_grad():
+        found, wanted = (_first(function(*args, **kwargs)) for function in (small, small.in_float32))
+    return float((found - wanted).norm() / wanted.norm()) if wanted.any() else 0.0
+
+
+def _first(results: Any) -> torch.Tensor:
+    y = results[0]
+    return y.data if isinstance(y, PackedSequence) else y
