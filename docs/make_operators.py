@@ -66,7 +66,11 @@ def page() -> str:
         native.setdefault(namespace, []).append(f"**{short}**" if operators[name].has_u8(name) else short)
     lines = [INTRODUCTION]
     lines += [f"{namespace}: {', '.join(names)}.\n" for namespace, names in sorted(native.items())]
-    composed = {*(function.__name__ for function in FUNCTIONS), *(target._opname for target in DECOMPOSITIONS)}
+    composed = {
+        *(function.__name__ for function in FUNCTIONS),
+        *(target._opname for target in DECOMPOSITIONS),
+        "as_strided",
+    }
     lines.append(f"{COMPOSED}{', '.join(sorted(composed))}.\n")
     lines.append(CORE)
     for rule in _core.operators():

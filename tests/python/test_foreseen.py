@@ -89,7 +89,8 @@ def test_the_sentence_names_layer_and_remedy() -> None:
     network = nn.Sequential(nn.Linear(4, 4), Of(lambda x: (x.nonzero(), x.softmax(-1), x.unique())))
     assert foreseen_reason(network, (torch.randn(4, 4),)) == (
         "a file holds native operators only and these stay in torch: '1' (aten::nonzero, aten::_unique2 has a size "
-        "that depends on values). Write these parts with other operators, or end the network before them."
+        "that depends on values). Write these parts with other operators, or end the network before them. "
+        "To choose elements by values, keep all and set the others to zero with torch.where."
     )
     decides = nn.Sequential(nn.Linear(4, 4), Of(lambda x: x if x.sum() > 0 else -x))
     with pytest.raises(niwaki.NiwakiError, match=r"out\.niwaki: not written, because .* .1. decides"):

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from lowered import check
+from lowered import Of, capture, check, lower, run
 from torch.nn import functional as F
 
 UNARY = [
@@ -175,3 +175,23 @@ def test_sizes_as_numbers() -> None:
                    x / (x.shape[0] / x.shape[1])),
         (numbers(3, 4),), (numbers(2, 7),), (numbers(5, 1),),
     )  # fmt: skip
+
+
+def test_logarithms_of_the_gamma_function() -> None:
+    """Also at its poles, and where it is infinite or no number."""
+    ends = torch.tensor([0.0, 1, 2, 3, -3, 1e-30, 1e8, torch.inf, torch.nan])
+    for x in (torch.linspace(-9, 12, 2001), ends):
+        captured = capture(Of(lambda x: (x.lgamma(), x.digamma())), (x[None],))
+        for found, wanted in zip(run(lower(captured), (x[None],)), (x.lgamma(), x.digamma()), strict=True):
+            assert torch.allclose(found[0], wanted, rtol=2e-5, atol=3e-6, equal_nan=True)
+    check(lambda x: (torch.mvlgamma(x + 2, 3), torch.special.gammaln(x), torch.special.psi(x)), (x[None, 1:4],))
+
+
+def test_products_with_logarithms() -> None:
+    x = torch.tensor([[0.0, 1, 2, torch.nan, torch.inf], [0.5, 0, 3, 1, 2]])
+    check(lambda x: (torch.xlogy(x, x.flip(0)), torch.xlogy(2, x), torch.xlogy(x, 3.0), torch.xlogy(0, x)), (x,))
+
+
+def test_shifts_by_numbers() -> None:
+    x = torch.tensor([[0, 1, -1, 7, -8, 1 << 20], [3, -3, 255, -256, 2, 5]])
+    check(lambda x: (x << 3, x >> 2, (x.int() << 1) >> 3, torch.bitwise_left_shift(x, 2)), (x,), (x[:, :4],))

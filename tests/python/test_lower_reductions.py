@@ -107,3 +107,10 @@ def test_weights_of_a_norm_may_be_computed() -> None:
 def test_what_is_not_native_says_so() -> None:
     for function in (lambda x: x.logcumsumexp(1), lambda x: x.nonzero(), lambda x: torch.lgamma(x)):
         assert in_torch(lower(capture(Module(function), (torch.randn(2, 3),))))
+
+
+def test_running_logarithms_of_sums() -> None:
+    """Of which some are far below the largest."""
+    x = 40 * torch.randn(2, 5, 9, generator=torch.Generator().manual_seed(1))
+    x[0, 1, 2], x[1, 0, 0] = -torch.inf, torch.inf
+    check(lambda x: (x.logcumsumexp(-1), x.logcumsumexp(1)), (x,), (x[:, :3, :6],))

@@ -240,3 +240,25 @@ def test_parts_in_torch_run_at_any_size() -> None:
     program = check(function, *images((2, 6, 5), (3, 9, 5), (1, 4, 5)), linear=linear, whole=False)
     assert [reason for reason in in_torch(program) if "logcumsumexp" in reason]
     assert len(program.stages) == 3
+
+
+def test_places_in_memory() -> None:
+    def frames(x: torch.Tensor) -> torch.Tensor:
+        return x.as_strided((x.shape[0], 4, 4), (x.shape[1], 2, 1))
+
+    check(frames, (torch.randn(2, 10),), (torch.randn(3, 15),))
+    check(lambda x: (x + 1).as_strided((2, 3), (1, 4), 2), (torch.randn(3, 5, 7),), (torch.randn(2, 6, 7),))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.mT.as_strided((2, 3), (1, 2)),
+        lambda x: x[1:].as_strided((2, 3), (1, 2)),
+        lambda x: x[:, :, None].contiguous(memory_format=torch.channels_last).as_strided((2, 3), (1, 2)),
+        lambda x: x.expand(4, *x.shape).as_strided((2, 3), (1, 2)),
+    ],
+)
+def test_places_in_memory_of_another_tensor_are_refused(function) -> None:
+    program = lower(capture(Module(function), (torch.randn(3, 5, 7),)))
+    assert in_torch(program)[-1] == "aten::as_strided is not native"

@@ -200,7 +200,26 @@ def istft(
     return signal if input.dim() == 3 else signal[0]
 
 
+def _of_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of matrices whose rows and columns are numbers: steps are written out for each."""
+
+    def tied(x: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(x, torch.Tensor) or x.dim() < 2 or all(isinstance(size, int) for size in x.shape[-2:]):
+            return None
+        rows, columns = (int(size) for size in x.shape[-2:])
+        return function(x.narrow(-2, 0, rows).narrow(-1, 0, columns), *args, **kwargs)
+
+    return tied
+
+
+_OF_MATRICES = (
+    torch.linalg.inv, torch.inverse, torch.Tensor.inverse, torch.linalg.det, torch.det, torch.Tensor.det,
+    torch.linalg.slogdet, torch.slogdet, torch.Tensor.slogdet, torch.logdet, torch.Tensor.logdet, torch.linalg.solve,
+    torch.linalg.cholesky, torch.cholesky, torch.Tensor.cholesky, torch.linalg.solve_triangular,
+)  # fmt: skip
+
 FUNCTIONS: dict[Any, Callable[..., Any]] = {
+    **{function: _of_numbers(function) for function in _OF_MATRICES},
     torch.stft: stft,
     torch.Tensor.stft: stft,
     torch.istft: istft,

@@ -23,7 +23,7 @@ from niwaki.lower.canonical.forms import RESHAPES, SPLITS
 from niwaki.lower.canonical.identities import CHECKS, IDENTITIES
 from niwaki.lower.canonical.tracing import decompositions, name_of
 from niwaki.lower.nodes import DTYPES
-from niwaki.lower.operators.registry import known_operators
+from niwaki.lower.operators.registry import OF_VALUES, known_operators
 
 DECIDES = "decides by values what it computes, as by `if` on a tensor"
 """The reason of code that goes another way for other values, which no graph can follow."""
@@ -173,14 +173,14 @@ class _NeverNative:
     """Whether nothing makes an operator native: no handler, no rewriting, nothing that it is composed of."""
 
     def __init__(self) -> None:
-        self._known = {*known_operators(), *RESHAPES, *SPLITS, *IDENTITIES, "aten::unbind"}
+        self._known = {*known_operators(), *RESHAPES, *SPLITS, *IDENTITIES, "aten::unbind", "aten::as_strided"}
         self._composed: dict[Any, Callable[..., Any]] = {}
         self._found: dict[Any, bool] = {}
 
     def __call__(self, func: Any, args: tuple[Any, ...], tensors: Iterable[torch.Tensor]) -> str:
         """Why a call stays in torch; empty where that is not sure."""
         if torch.Tag.dynamic_output_shape in func.tags and _chooses(func, args):
-            return "has a size that depends on values"
+            return OF_VALUES
         if func not in self._found:
             self._found[func] = self._is_unknown(func)
         # Types that niwaki does not have, as complex numbers, are the business of rewriting.

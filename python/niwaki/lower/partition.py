@@ -10,6 +10,8 @@ from torch.fx import GraphModule, Node
 from niwaki.lower.nodes import data_inputs, is_constant, is_getitem, makes_sizes, operator_name
 from niwaki.lower.operators.registry import handler, refusal
 
+BETWEEN = "lies between parts in torch and computes too little to leave it"
+
 
 @dataclass(frozen=True)
 class Part:
@@ -44,7 +46,7 @@ def partition(module: GraphModule, why: Callable[[Node], str] = refusal) -> list
         if not idle:
             break
         for node in idle:
-            reasons[node] = f"{operator_name(node)} lies between parts in torch and computes too little to leave it"
+            reasons[node] = f"{operator_name(node)} {BETWEEN}"
     levels = _levels(nodes, reasons)
     return [_part([node for node in nodes if levels[node] == level], reasons) for level in sorted(set(levels.values()))]
 

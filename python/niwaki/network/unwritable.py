@@ -12,6 +12,8 @@ from torch.utils import _pytree as pytree
 
 from niwaki.errors import NiwakiError
 from niwaki.lower.foreseen import DECIDES, foreseen
+from niwaki.lower.operators.registry import OF_VALUES
+from niwaki.lower.partition import BETWEEN
 
 _MOST = 4  # parts
 _SHOWN = 6  # of a kind
@@ -23,12 +25,19 @@ def parts_in_torch(parts: Sequence[tuple[str, Sequence[str]]]) -> str:
     Args:
         parts: the name of each, and reasons that begin with the operator.
     """
-    named = "; ".join(f"'{name}' ({reasons_in_words(reasons)})" for name, reasons in parts[:_MOST])
+    named = "; ".join(f"'{name}' ({reasons_in_words(_own(reasons))})" for name, reasons in parts[:_MOST])
     more = f"; and {len(parts) - _MOST} more" if len(parts) > _MOST else ""
+    chosen = any(reason.endswith(OF_VALUES) for _, reasons in parts for reason in reasons)
+    remedy = " To choose elements by values, keep all and set the others to zero with torch.where." if chosen else ""
     return (
         f"a file holds native operators only and these stay in torch: {named}{more}. Write these parts with other "
-        "operators, or end the network before them."
+        f"operators, or end the network before them.{remedy}"
     )
+
+
+def _own(reasons: Sequence[str]) -> Sequence[str]:
+    """Without those of operators that could be native by themselves, where there are others."""
+    return [reason for reason in reasons if BETWEEN not in reason] or reasons
 
 
 def reasons_in_words(reasons: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from niwaki.lower.canonical.forms import (
 )
 from niwaki.lower.canonical.functional import make_functional
 from niwaki.lower.canonical.identities import drop_checks, drop_identities, fold_constants
+from niwaki.lower.canonical.memory import elements_for_places
 from niwaki.lower.canonical.regions import inline_regions
 from niwaki.lower.canonical.sizes import SizeNodes, without_guards
 
@@ -41,6 +42,8 @@ def _rewrite(module: GraphModule, *, composed: bool) -> None:
     drop_checks(module)
     _each(module, sizes, split_parts)
     make_functional(module)
+    if composed:
+        elements_for_places(module)
     drop_identities(module)
     _each(module, sizes, views_reshape)
     fold_constants(module)

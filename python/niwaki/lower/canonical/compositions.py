@@ -206,6 +206,32 @@ def _ldexp(x: torch.Tensor, power: torch.Tensor) -> torch.Tensor:
     return x * torch.pow(2.0, power)
 
 
+def _xlogy(x: Any, other: Any) -> torch.Tensor:
+    number = x if isinstance(x, torch.Tensor) else other
+    x, other = (each if isinstance(each, torch.Tensor) else torch.full_like(number, each) for each in (x, other))
+    found = torch.where(x == 0, torch.zeros_like(x * other), x * other.log())
+    return torch.where(other.isnan(), other, found)
+
+
+def _shift_left(x: torch.Tensor, bits: int) -> torch.Tensor:
+    return x * (1 << bits)
+
+
+def _shift_right(x: torch.Tensor, bits: int) -> torch.Tensor:
+    return torch.div(x, 1 << bits, rounding_mode="floor")
+
+
+def _logcumsumexp(x: torch.Tensor, dim: int) -> torch.Tensor:
+    """Each with its own largest: of a running one, what came before it may be too small to be seen again."""
+    if not x.dim():
+        return x * 1
+    rows = x.movedim(dim, -1)
+    places = torch.arange(rows.shape[-1])
+    before = places[:, None] >= places
+    wide = torch.where(before, rows[..., None, :], torch.full_like(rows[..., None, :], -math.inf))
+    return wide.logsumexp(-1).movedim(-1, dim)
+
+
 # Matrices
 
 
@@ -294,6 +320,13 @@ DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
     _aten._pdist_forward.default: _pdist,
     _aten.dist.default: _dist,
     _aten.ldexp.Tensor: _ldexp,
+    _aten.xlogy.Scalar_Self: _xlogy,
+    _aten.xlogy.Scalar_Other: _xlogy,
+    _aten.__lshift__.Scalar: _shift_left,
+    _aten.__rshift__.Scalar: _shift_right,
+    _aten.bitwise_left_shift.Tensor_Scalar: _shift_left,
+    _aten.bitwise_right_shift.Tensor_Scalar: _shift_right,
+    _aten.logcumsumexp.default: _logcumsumexp,
     _aten.put.default: _put,
     _aten.roll.default: _roll,
     _aten.prod.dim_int: _prod_of_integers,

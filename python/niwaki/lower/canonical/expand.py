@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.fx import GraphModule, Node
 
-from niwaki.lower.canonical import antialias, compositions
+from niwaki.lower.canonical import antialias, compositions, gamma, matrices
 from niwaki.lower.canonical.functional import is_mutable
 from niwaki.lower.canonical.tracing import decompositions, inserted, traced
 from niwaki.lower.nodes import inherit, is_getitem, makes_sizes
 from niwaki.lower.operators.registry import refusal
 
-DECOMPOSITIONS = {**antialias.DECOMPOSITIONS, **compositions.DECOMPOSITIONS}
+DECOMPOSITIONS = {
+    target: rule
+    for family in (antialias, compositions, gamma, matrices)
+    for target, rule in family.DECOMPOSITIONS.items()
+}
 
 
 def expand(module: GraphModule) -> None:
@@ -31,24 +36,28 @@ def _computes(node: Node) -> bool:
     return node.op == "call_function" and not makes_sizes(node)
 
 
-def pieces_of(node: Node, table: dict[Any, Any]) -> GraphModule | None:
-    """What the node is composed of, as a graph of the nodes that it reads; None where nobody says."""
+def pieces_of(node: Node, table: dict[Any, Any], rule: Callable[..., Any] | None = None) -> GraphModule | None:
+    """What the node is composed of, by a rule or by torch, as a graph of the nodes that it reads.
+
+    None where nobody says, or where it is not known for these sizes.
+    """
     target = node.target
     if not isinstance(target, torch._ops.OpOverload) or is_mutable(node):
         return None
+    rule = rule or DECOMPOSITIONS.get(target)
     if (
-        target not in table
-        and target not in DECOMPOSITIONS
+        rule is None
+        and target not in table
         and not torch._C._dispatch_has_kernel_for_dispatch_key(target.name(), "CompositeImplicitAutograd")
     ):
         return None
     sources = node.all_input_nodes
-    rule = DECOMPOSITIONS.get(target, target)
+    made = rule or target
 
     def call(*given: Any) -> Any:
         stand_in = dict(zip(sources, given, strict=True))
         args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda source: stand_in[source])
-        return rule(*args, **kwargs)
+        return made(*args, **kwargs)
 
     return traced(call, node, sources, table)
 

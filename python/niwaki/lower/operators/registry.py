@@ -14,6 +14,9 @@ from niwaki.lower.nodes import DTYPES, is_constant, is_getitem, is_tensor, makes
 if TYPE_CHECKING:
     from niwaki.lower.builder import Builder
 
+OF_VALUES = "has a size that depends on values"
+"""Why a call stays in torch whose result has more or fewer elements for other values."""
+
 _MOST_RANK = 8
 
 
@@ -134,7 +137,8 @@ def refusal(node: Node) -> str:
     found = find(node)
     name = operator_name(node)
     if found is None:
-        return f"{name} is not native"
+        chooses = torch.Tag.dynamic_output_shape in getattr(node.target, "tags", ())
+        return f"{name} {OF_VALUES if chooses else 'is not native'}"
     read = [node] if is_tensor(node) else [user for user in node.users if is_tensor(user)]
     if not read:
         return f"{name} makes no tensor that is used"
@@ -165,7 +169,7 @@ def _unsuitable(value: Any) -> str:
         return f"works on a tensor of layout {value.layout}"
     if value.dim() > _MOST_RANK:
         return f"works on a tensor of rank {value.dim()}; at most {_MOST_RANK} is native"
-    return "" if all(map(_fixed, value.shape)) else "has a size that depends on values"
+    return "" if all(map(_fixed, value.shape)) else OF_VALUES
 
 
 def _fixed(value: Any) -> bool:
