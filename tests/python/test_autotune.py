@@ -84,7 +84,7 @@ def test_parts_in_torch_stay_between_tuned_parts() -> None:
             self.second = nn.Conv2d(8, 8, 3)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.second(torch.logcumsumexp(self.first(x), 1))
+            return self.second(torch.special.i1e(self.first(x)))
 
     x = images(2, 12, 12)
     torch.manual_seed(0)
