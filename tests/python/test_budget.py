@@ -82,6 +82,20 @@ def test_the_size_is_that_of_the_file(x: torch.Tensor, tmp_path: Path, size: flo
     assert sizes == sorted(sizes) and losses == sorted(losses, reverse=True)
 
 
+def test_a_target_that_int8_meets_measures_nothing(
+    x: torch.Tensor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    net = make_net()
+    monkeypatch.setattr("niwaki.budget.run.Measurement", None)
+    module, report = niwaki.compress(net, x, target=Target(size=0.9, accuracy_drop=50.0), evaluate=lambda network: 70.0)
+    wanted, _ = niwaki.compress(net, x)
+    assert torch.equal(module(x), wanted(x))
+    assert report.network.file_bytes is not None and report.network.accuracy == report.network.float_accuracy == 70.0
+    assert len(report.network.tried) == 1 and "a file of at most 90.0% of float32" in str(report)
+    report.to_html(tmp_path / "page.html")
+    report.to_json(tmp_path / "report.json")
+
+
 def test_more_bytes_cost_less(x: torch.Tensor) -> None:
     net = make_net()
     errors = [niwaki.compress(net, x, target=Target(size=size))[1].network.output_error for size in (0.12, 0.24)]

@@ -17,6 +17,8 @@ from niwaki.layerwise.rounding import round_to_grid
 from niwaki.layerwise.sensitivity import sensitivities
 from niwaki.layerwise.timing import Geometry, geometry, time_layer
 from niwaki.layerwise.walk import Visit, Walk
+from niwaki.pruning.exact import Exact
+from niwaki.pruning.left_out import LeftOut, Scale, left_out, nearest
 from niwaki.pruning.problem import Problem, units_of
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.grid import Grid
@@ -78,6 +80,7 @@ class Measurement:
         self._importance = sensitivities(model, walk.layers(), walk.batches, progress=progress) or {}
         if len(self._importance) < len(walk.layers()):
             self._importance = {}  # energies and Jacobians have other units
+        self._exact = Exact(model, left_out(walk.batches)) if self._importance else None
         walk.run(self._visit, reference=False, what="measuring layers", progress=progress)
 
     def _visit(self, seen: Visit) -> None:
@@ -93,16 +96,21 @@ class Measurement:
         prunable = seen.name in self._prunable
         # What a pattern does not fit keeps the zeros that it has.
         pattern = self._pattern if prunable else "unstructured"
-        problem = Problem(seen, pattern, self._importance.get(seen.layer), quick=True)
+        left = LeftOut(seen)
+        problem = Problem(left.fitted, pattern, self._importance.get(seen.layer), quick=True)
         units = units_of(seen.layer, pattern)
         floor = problem.zeros() / max(1, units)
         # What is zero already stays zero: those are the shares to begin with.
         shares = [floor, *(share for share in SHARES if share > floor)] if prunable else [floor]
         masks = self._masks(problem, shares, units)
+        scale = Scale(self._exact, seen.layer, problem)
+        for share, _, v in masks:
+            if share in nearest(shares):
+                scale.measure(share, v, left.loss(problem, v))
         options: list[Option] = []
         known: list[Option] = []
         for bits in self._bits(seen.name):
-            measured = self._measured(seen, problem, masks, bits)
+            measured = self._measured(seen, problem, left, scale, masks, bits)
             known += measured
             options += interpolated(measured)
         return LayerOptions(seen.name, units if prunable else 0, tuple(options), tuple(known))
@@ -119,7 +127,13 @@ class Measurement:
         return found
 
     def _measured(
-        self, seen: Visit, problem: Problem, masks: Sequence[tuple[float, torch.Tensor, torch.Tensor]], bits: int
+        self,
+        seen: Visit,
+        problem: Problem,
+        left: LeftOut,
+        scale_of: Scale,
+        masks: Sequence[tuple[float, torch.Tensor, torch.Tensor]],
+        bits: int,
     ) -> list[Option]:
         grid_config = dataclasses.replace(self._quantize, weight_bits=bits)
         grid = Grid(grid_config)
@@ -134,13 +148,14 @@ class Measurement:
             if grid_config.rounds_by_layer(seen.name) and index == sample:
                 better = round_to_grid(problem.form, v, keep, step, levels, passes=1)
                 gain = _ratio(problem, v, better * step[:, :, None], q * step[:, :, None])
-            pruned = problem.loss(v)
-            rounded = max(problem.loss(q * step[:, :, None] * problem.form.scale) - pruned, 0.0)
-            error = problem.relative_error(q * step[:, :, None] * problem.form.scale)
+            as_held = q * step[:, :, None] * problem.form.scale
+            pruned = max(left.loss(problem, v), 0.0)
+            rounded = max(left.loss(problem, as_held) - pruned, 0.0)
+            error = left.relative_error(problem, as_held)
             # Not q itself: of the largest layers, a few are all that fits into memory.
             found.append((share, pruned, rounded, error, self._bytes(seen, q), self._time(seen, share, q)))
         return [
-            Option(share, bits, pruned + gain * rounded, error, size, time)
+            Option(share, bits, (pruned + gain * rounded) * scale_of.at(share), error, size, time)
             for share, pruned, rounded, error, size, time in found
         ]
 

@@ -13,6 +13,7 @@ from niwaki.budget.measure import Measurement
 from niwaki.budget.options import Option
 from niwaki.budget.search import Candidate, Search
 from niwaki.budget.target import Target
+from niwaki.compression.pipeline import build, measure_file, squeeze
 from niwaki.errors import NiwakiError
 from niwaki.modules.copies import bake_parametrizations, copy_model
 from niwaki.modules.layer import named_layers
@@ -35,7 +36,7 @@ class Outcome:
         candidate: the network.
         dense: in int8 without more zeros, for comparison.
         tried: all networks that were built.
-        curve: (bytes, predicted loss) of the best allocations at all sizes.
+        curve: (bytes, predicted loss) of the best allocations at all sizes; none where int8 alone meets the target.
         reference: accuracy of the float32 network, where it was evaluated.
         reasons: what the search did to a layer, by name.
         measured: the sensitivity analysis: what each layer costs at each share of zeros and number of bits, by name.
@@ -83,6 +84,12 @@ def compress_to(
             "niwaki.compress: a target of accuracy_drop needs evaluate=, a function that takes a network and returns "
             "its accuracy in per cent."
         )
+    example = next(Cutter(model).pieces(calls[0], 1))
+    float_bytes = 4 * sum(parameter.numel() for parameter in model.parameters())
+    plain = _plain(optimized, calls, example, quantize, target, float_bytes, accuracy, progress)
+    if plain is not None:
+        reference = None if accuracy is None else accuracy.reference
+        return Outcome(plain, plain, (plain,), (), reference, {}, {})
     prune = PruneConfig(0.0, pattern=pattern, importance="second_order", skip=skip)
     baked = copy_model(optimized).eval()
     bake_parametrizations(baked)
@@ -102,10 +109,8 @@ def compress_to(
         checkpoint=checkpoint / "measured" if checkpoint is not None else None, progress=progress,
     )  # fmt: skip
     search = Search(
-        optimized, calls, next(Cutter(model).pieces(calls[0], 1)), prune=prune, quantize=quantize,
-        measurement=measurement, target=target,
-        float_bytes=4 * sum(parameter.numel() for parameter in model.parameters()),
-        checkpoint=checkpoint, progress=progress,
+        optimized, calls, example, prune=prune, quantize=quantize, measurement=measurement, target=target,
+        float_bytes=float_bytes, checkpoint=checkpoint, progress=progress,
     )  # fmt: skip
     candidate = search.run(accuracy)
     first = next((other for other in search.built[1:] if other is not candidate), candidate)
@@ -115,6 +120,33 @@ def compress_to(
         _put_back(first, candidate) if target.accuracy_drop is not None else {},
         {layer.name: layer.measured for layer in measurement.layers},
     )  # fmt: skip
+
+
+def _plain(
+    optimized: nn.Module,
+    calls: Sequence[Batch],
+    example: Batch,
+    quantize: QuantizeConfig,
+    target: Target,
+    float_bytes: int,
+    accuracy: Accuracy | None,
+    progress: bool,
+) -> Candidate | None:
+    """The network in int8 without more zeros, where that meets the target: nothing has to be measured then."""
+    if target.speedup is not None or (target.size is None and target.latency is None):
+        return None
+    squeezed = squeeze(optimized, calls, None, quantize, progress=progress)
+    built = build(squeezed.module, example, threads=target.threads if target.timed else 1)
+    measured = measure_file(built, example, threads=target.threads if target.timed else None)
+    limits = ((measured.bytes, target.bytes_of(float_bytes)), (measured.milliseconds, target.latency))
+    if any(limit is not None and (cost is None or cost > limit) for cost, limit in limits):
+        return None
+    if accuracy is None:
+        return Candidate({}, squeezed, measured, 0.0)
+    found = accuracy.of(squeezed.module, built.network)
+    if target.accuracy_drop is not None and accuracy.reference - found > target.accuracy_drop + 1e-9:
+        return None
+    return Candidate({}, squeezed, measured, 0.0, found)
 
 
 def _quantizable(model: nn.Module, quantize: QuantizeConfig) -> set[str]:

@@ -27,9 +27,7 @@ from niwaki.quantization.inputs import Batch
 _TRIED = (DAMPING, 0.1, 1.0, 10.0)
 # Of so many inputs, one is left out.
 _ONE_OF = 4
-# Of the shares, those at which the network is run, and how much that may tell.
 _ALL = (*SHARES, 1.0)
-_MEASURED, _MOST = (1, 4), 1000.0
 
 
 class LeftOut:
@@ -54,8 +52,50 @@ class LeftOut:
 
     def loss(self, problem: Problem, v: torch.Tensor) -> float:
         """What scaled weights of a problem cost at the network's output, beyond what the trained ones do."""
-        found = self._held.error(v / problem.form.scale * self._held.scale)
-        return problem.weighted(found - self._held.error(self._before * self._held.scale))
+        return problem.loss(v) if self.few else problem.weighted(self._errors(problem, v) - self._trained())
+
+    def relative_error(self, problem: Problem, v: torch.Tensor) -> float:
+        """What they change of the layer's outputs, root of the mean square over that of the outputs."""
+        if self.few:
+            return problem.relative_error(v)
+        energy = float((-self._trained()).clamp_min(0).sum())
+        change = float((self._errors(problem, v) - self._trained()).sum())
+        return math.sqrt(max(change, 0.0) / energy) if energy > 0 else 0.0
+
+    def _errors(self, problem: Problem, v: torch.Tensor) -> torch.Tensor:
+        return self._held.error(v / problem.form.scale * self._held.scale)
+
+    def _trained(self) -> torch.Tensor:
+        return self._held.error(self._before * self._held.scale)
+
+
+class Scale:
+    """What a layer's losses are to be multiplied with, by shares of zeros at which the network was run.
+
+    Args:
+        exact: runs the network; None leaves losses as they are.
+        layer: of the network.
+        problem: of the layer.
+    """
+
+    # Shares at which the network is run, the nearest that there are, and how much that may tell.
+    SHARES, MOST = (0.5, 0.85), 1000.0
+
+    def __init__(self, exact: Exact | None, layer: Layer, problem: Problem) -> None:
+        self._exact, self._layer, self._problem = exact, layer, problem
+        self._logs: dict[float, float] = {}
+
+    def measure(self, share: float, v: torch.Tensor, loss: float) -> None:
+        """Runs the network with scaled weights that have a share of zeros, and cost `loss` as the layer alone tells."""
+        if self._exact is None or loss <= 0:
+            return
+        cost = self._exact.cost(self._layer, *self._problem.parameters(v / self._problem.form.scale))
+        ratio = min(max(cost / loss, 1 / self.MOST), self.MOST) if math.isfinite(cost) else 1.0
+        self._logs[share] = math.log(ratio)
+
+    def at(self, share: float) -> float:
+        """Between the shares, as they go; outside, as the nearest."""
+        return math.exp(np.interp(share, list(self._logs), list(self._logs.values()))) if self._logs else 1.0
 
 
 def choose_damping(seen: Visit, pattern: str, rows: torch.Tensor | None, count: int) -> float:
@@ -92,16 +132,18 @@ def measure_losses(
     """
     left = LeftOut(seen)
     problem = Problem(left.fitted, pattern, rows, quick=True)
-    found, ratios = [], {}
-    for i, v in enumerate(problem.solutions()):
-        found.append(problem.loss(v) if left.few else left.loss(problem, v))
-        if exact is not None and i in _MEASURED and found[i] > 0:
-            cost = exact.cost(seen.layer, *problem.parameters(v / problem.form.scale))
-            ratios[_ALL[i]] = min(max(cost / found[i], 1 / _MOST), _MOST) if math.isfinite(cost) else 1.0
-    if ratios:
-        logs = np.interp(_ALL, list(ratios), np.log(list(ratios.values())))
-        found = [loss * math.exp(log) for loss, log in zip(found, logs, strict=True)]
-    return found, problem.zeros()
+    scale = Scale(exact, seen.layer, problem)
+    found = []
+    for share, v in zip(_ALL, problem.solutions(), strict=True):
+        found.append(left.loss(problem, v))
+        if share in nearest(_ALL):
+            scale.measure(share, v, found[-1])
+    return [loss * scale.at(share) for loss, share in zip(found, _ALL, strict=True)], problem.zeros()
+
+
+def nearest(shares: Sequence[float]) -> set[float]:
+    """Those of some shares at which the network is run."""
+    return {min(shares, key=lambda share: abs(share - wanted)) for wanted in Scale.SHARES}
 
 
 def left_out(batches: Sequence[Batch]) -> list[Batch]:
