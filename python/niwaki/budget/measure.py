@@ -154,8 +154,9 @@ class Measurement:
             error = left.relative_error(problem, as_held)
             # Not q itself: of the largest layers, a few are all that fits into memory.
             found.append((share, pruned, rounded, error, self._bytes(seen, q), self._time(seen, share, q)))
+        # Errors of rounding are independent of each other, as sensitivities take them: they need no scale.
         return [
-            Option(share, bits, (pruned + gain * rounded) * scale_of.at(share), error, size, time)
+            Option(share, bits, pruned * scale_of.at(share) + gain * rounded, error, size, time)
             for share, pruned, rounded, error, size, time in found
         ]
 
