@@ -14,6 +14,9 @@
 #else
 #include <cpuid.h>
 #endif
+#ifdef __linux__
+#include <unistd.h>
+#endif
 #elif defined(__aarch64__) || defined(_M_ARM64)
 #define NIWAKI_ARM64 1
 #ifdef __linux__
@@ -41,6 +44,7 @@ constexpr Set kSets[] = {
     {Isa::avx2, "avx2", feature::avx2},
     {Isa::avxvnni, "avxvnni", feature::avx2 | feature::avx_vnni},
     {Isa::avx512vnni, "avx512vnni", feature::avx2 | feature::avx512 | feature::avx512_vnni},
+    {Isa::amx, "amx", feature::avx2 | feature::avx512 | feature::avx512_vnni | feature::amx},
     {Isa::neon, "neon", feature::neon},
     {Isa::dotprod, "dotprod", feature::neon | feature::dotprod},
     {Isa::i8mm, "i8mm", feature::neon | feature::dotprod | feature::i8mm},
@@ -83,6 +87,17 @@ uint64_t xcr0() {
 #endif
 }
 
+// Tiles are eight KiB of registers, which Linux saves only for a process that has asked for them; a sandbox may refuse. Other systems are
+// not asked.
+bool may_use_tiles() {
+#if defined(__linux__) && defined(__x86_64__)
+  constexpr long kArchPrctl = 158, kRequestPermission = 0x1023, kTileData = 18;  // spelt out because old headers lack the names
+  return syscall(kArchPrctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
 constexpr bool bit(uint64_t value, int index) { return (value >> index) & 1; }
 
 Features detect() {
@@ -102,6 +117,8 @@ Features detect() {
   found |= feature::avx512;
   if (bit(seven.ecx, 11)) found |= feature::avx512_vnni;
   if (bit(seven.ecx, 1)) found |= feature::avx512_vbmi;
+  const bool os_tiles = (saved & 0x60000) == 0x60000;  // their shapes, and what they hold
+  if (os_tiles && bit(seven.edx, 24) && bit(seven.edx, 25) && may_use_tiles()) found |= feature::amx;
   return found;
 }
 #elif defined(NIWAKI_ARM64)

@@ -7,8 +7,8 @@
 namespace niwaki {
 
 // Within a family (x86: avx2.., Arm: neon..) a later one includes the earlier ones, but for avxvnni: not every CPU with
-// avx512vnni has its narrow twin.
-enum class Isa : int { scalar = 0, avx2 = 1, avxvnni = 2, avx512vnni = 3, neon = 11, dotprod = 12, i8mm = 13 };
+// avx512vnni has its narrow twin. amx is avx512vnni with a matrix unit.
+enum class Isa : int { scalar = 0, avx2 = 1, avxvnni = 2, avx512vnni = 3, amx = 4, neon = 11, dotprod = 12, i8mm = 13 };
 
 const char* isa_name(Isa isa);
 

@@ -75,6 +75,8 @@ TEST(arch_includes) {
   CHECK(isa_includes(Isa::avxvnni, Isa::avx2));
   CHECK(!isa_includes(Isa::avx512vnni, Isa::avxvnni));
   CHECK(!isa_includes(Isa::avx2, Isa::avx512vnni));
+  CHECK(isa_includes(Isa::amx, Isa::avx512vnni));
+  CHECK(!isa_includes(Isa::avx512vnni, Isa::amx));
   CHECK(!isa_includes(Isa::scalar, Isa::avx2));
   CHECK(!isa_includes(Isa::i8mm, Isa::avx2));
   CHECK(isa_includes(Isa::i8mm, Isa::neon));

@@ -15,6 +15,7 @@ inline constexpr Features avx_vnni = 1 << 1;  // vpdpbusd over 256 bits
 inline constexpr Features avx512 = 1 << 2;    // F, BW, DQ and VL
 inline constexpr Features avx512_vnni = 1 << 3;
 inline constexpr Features avx512_vbmi = 1 << 4;
+inline constexpr Features amx = 1 << 5;  // TILE and INT8, and the operating system's leave to use them
 inline constexpr Features neon = 1 << 8;
 inline constexpr Features dotprod = 1 << 9;
 inline constexpr Features i8mm = 1 << 10;

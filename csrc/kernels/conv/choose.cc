@@ -16,15 +16,23 @@ bool fills_few_lanes(const ConvParams& params, const ConvKernels& kernels) {
   return params.expected_pixels > 0 && pixels / (std::ceil(pixels / kernels.lanes) * kernels.lanes) < 0.6;
 }
 
+// Groups of channels would leave most of a matrix unit empty.
+const ConvKernels& kernels_of(const ConvParams& params, Isa isa) {
+  const ConvKernels& kernels = select_conv(isa);
+  return kernels.matrix && params.groups > 1 ? select_conv(Isa::avx512vnni) : kernels;
+}
+
 }  // namespace
 
 std::unique_ptr<PackedConv> pack_conv(const ConvParams& params, const ConvWeights& weights, Isa isa, ConvKind kind) {
-  const ConvKernels& kernels = select_conv(isa);
+  const ConvKernels& kernels = kernels_of(params, isa);
   const SparseCut cut(params, kernels);
   const bool can_be_sparse = params.groups == 1 && cut.offsets_fit();
   const ConvCost cost = params.groups == 1 ? conv_cost(params, weights.weight, kernels, cut) : ConvCost{};
   char text[160];
-  const bool wide = params.linear ? cost.wide <= cost.dense : fills_few_lanes(params, kernels);
+  const bool wide = params.linear    ? cost.wide <= cost.dense
+                    : kernels.matrix ? params.expected_pixels > 0 && cost.wide <= cost.dense
+                                     : fills_few_lanes(params, kernels);
   if (can_be_sparse && kind != ConvKind::dense) {
     const double other = params.linear && wide ? cost.wide : cost.dense;
     if (kind == ConvKind::sparse || cost.sparse < other) {
@@ -40,6 +48,7 @@ std::unique_ptr<PackedConv> pack_conv(const ConvParams& params, const ConvWeight
   }
   if (wide && WideConv::possible(params, kernels))
     return std::make_unique<WideConv>(params, weights, kernels, std::string(text) + "; outputs along the vectors");
+  if (kernels.matrix) return std::make_unique<MatrixConv>(params, weights, kernels, text);
   return std::make_unique<DenseConv>(params, weights, kernels, text);
 }
 

@@ -76,12 +76,23 @@ void cost_on_arm(const Work& work, Isa isa, ConvCost& cost) {
                 work.vectors;
 }
 
+// AMX, in the cycles of cost_of_sets: fitted to the layers of a ResNet-50 whose weights come from beyond the L2 cache, on a Xeon with 2 MiB of
+// it, by what sparse kernels take there. A multiply-accumulate of a vector; a vector of an output; one of a panel; weights, once for an image.
+// Where pixels fill one vector only, multiplies wait for each other.
+double cost_on_matrix(const Work& work) {
+  const double rows = std::ceil(work.rows / 16.0) * 16.0, outputs = std::ceil(work.outputs / 16.0) * 16.0;
+  const bool many = work.vectors > 1.0;
+  return ((many ? 0.085 : 0.11) * rows * outputs + 4.5 * work.outputs + (work.panel ? 4.5 * work.rows : 0.0)) * work.vectors +
+         (many ? 0.45 * work.rows * work.outputs : 0.0);
+}
+
 // A linear layer with outputs along the vectors: no lane is ever empty, whatever the number of pixels. `factor`: the innermost loop's cost
 // compared with that of the dense kernel. `least`: a few pixels wait for their weights, or for one multiply after the other, as long as so
 // many take. Measured on x86; on Arm by instructions.
 double cost_of_wide(const ConvParams& params, const Work& work, const ConvKernels& kernels, const ConvCost& cost) {
   double factor = 1.0, least = 4.0;
   switch (kernels.isa) {
+    case Isa::amx: factor = 0.8; break;
     case Isa::avx2: factor = 1.7, least = 1.3; break;  // widens the weights as it goes
     case Isa::neon: factor = 1.1, least = 1.2; break;
     case Isa::dotprod: least = 2.5; break;
@@ -102,7 +113,8 @@ ConvCost conv_cost(const ConvParams& params, const int8_t* weight, const ConvKer
   if (isa_includes(kernels.isa, Isa::neon)) cost_on_arm(work, kernels.isa, cost);
   else if (kernels.sparse_lists > 1) cost_of_sets(work, kernels, cost);
   else cost_of_lists(work, kernels.isa == Isa::scalar ? 40.0 : kernels.isa == Isa::avx2 ? 1.4 : 0.5, cost);
-  if (params.linear) cost.wide = cost_of_wide(params, work, kernels, cost);
+  if (params.linear || kernels.matrix) cost.wide = cost_of_wide(params, work, kernels, cost);
+  if (kernels.matrix) cost.dense = cost_on_matrix(work);
   if (params.linear &&
       params.float_output) {  // what the other kernels make is turned from planes into rows: see store_float_tile
     const double turning = 0.7 * work.outputs * work.vectors * kernels.lanes;

@@ -13,7 +13,9 @@ namespace niwaki {
 struct ConvCost {
   // Cycles (on Arm: instructions) for all outputs, of one image, or of one vector of pixels where no size is expected.
   double dense, sparse;
-  double wide;    // of a linear layer, whose outputs may lie along the vectors; of a single pixel where none are expected
+  // Of a linear layer, whose outputs may lie along the vectors, and of any layer where there is a matrix unit; of a single pixel where none are
+  // expected.
+  double wide;
   double filled;  // share of the blocks that are not zero
 };
 

@@ -160,6 +160,7 @@ void fill(const PanelFill& fill) {
       case 5: return fill_shifted<5>(fill, zeros, step);
       case 6: return fill_shifted<6>(fill, zeros, step);
       case 7: return fill_shifted<7>(fill, zeros, step);
+      case 8: return fill_shifted<8>(fill, zeros, step);
       default: break;
     }
   }

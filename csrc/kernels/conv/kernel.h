@@ -42,6 +42,27 @@ struct DenseTile {
   ConvOutput output;
 };
 
+// A tile for a matrix unit, which has registers of 16 rows of 64 bytes. It multiplies one of weights, 16 outputs of 64 channels and taps each,
+// by one of a panel, 16 rows of 16 pixels: a step.
+struct MatrixTile {
+  const uint8_t* panel;
+  int64_t row_bytes;
+  int64_t rows;     // 16 or more; the last step begins so early that it ends with them
+  int32_t vectors;  // 1 .. ConvKernels::dense_vectors
+  // Groups of four outputs, in blocks of ConvKernels::dense_outputs. Of one block at most where out_float is set.
+  int32_t out_groups;
+  const uint8_t* weights;   // [blocks][rows / 16, rounded up][registers of 16 outputs, as many as the block needs][16] x 64 bytes
+  const int32_t* bias;      // [outputs]
+  const float* multiplier;  // [outputs]
+  ConvOutput output;
+};
+
+struct MatrixUnit {
+  void (*begin)();  // before the first tile on a thread: sets up its registers
+  void (*tile)(const MatrixTile& tile);
+  void (*end)();  // after the last one: the thread has none left to be saved
+};
+
 // A block of outputs over one chunk of rows. Each output has a list of blocks; ConvKernels::sparse_lists of them make a set, whose lists
 // have the same number of blocks (some of them zeros) and are worked on side by side. Before the last chunk lists come in the order of
 // their lengths, so that those of a set are alike and the end of one is predicted from the one before; in the last, in the order of the
@@ -128,7 +149,8 @@ struct ConvKernels {
   // What the panels of dense and sparse kernels have xor-ed to each byte: 0, or 128 where the multiply takes signed bytes. q ^ 128, as a
   // signed byte, is q - 128: kernels then see sum w (q - 128), and the bias holds the rest. Wide kernels do that to their input themselves.
   int32_t flip;
-  void (*dense)(const DenseTile& tile);
+  void (*dense)(const DenseTile& tile);  // null where there is a matrix unit, which then does the same
+  const MatrixUnit* matrix;              // or null
   void (*sparse)(const SparseTile& tile);
   void (*wide)(const WideTile& tile);
   void (*fill)(const PanelFill& fill);

@@ -112,6 +112,26 @@ class DenseConv final : public PackedBase {
   Buffer weights_;
 };
 
+// A dense layer without groups on a matrix unit.
+class MatrixConv final : public PackedBase {
+ public:
+  MatrixConv(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, std::string reason);
+  bool sparse() const override { return false; }
+  int64_t bytes() const override { return static_cast<int64_t>(weights_.size()) + constants_bytes(); }
+  int64_t scratch_bytes(const Planes& in, const Planes& out) const override;
+  void run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
+           uint8_t* scratch, ThreadPool& pool) const override;
+
+ private:
+  int64_t rows() const { return int64_t{in_groups()} * taps(); }
+  int64_t block_bytes() const;
+  bool in_place(const Planes& in, const Planes& out) const;
+  struct Scratch;  // where the parts of a thread's scratch lie
+  Scratch scratch_of(const Planes& in, const Planes& out) const;
+
+  Buffer weights_;  // [blocks][steps][outputs of a block] x 64 bytes: see MatrixTile
+};
+
 class SparseConv final : public PackedBase {
  public:
   SparseConv(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, std::string reason);

@@ -10,16 +10,19 @@ namespace niwaki {
     void wide(const WideTile& tile);      \
     void fill(const PanelFill& fill);     \
     void fill_band(const BandFill& fill); \
+    extern const MatrixUnit matrix;       \
   }
 #include "kernels/conv/kernels.inc"
 #undef NIWAKI_CONV
 
 #define NIWAKI_FILL_BAND_0(name) nullptr
 #define NIWAKI_FILL_BAND_1(name) conv_##name::fill_band
+#define NIWAKI_DENSE_0(name) conv_##name::dense, nullptr
+#define NIWAKI_DENSE_1(name) nullptr, &conv_##name::matrix
 
 static const ConvKernels kRows[] = {
 #define NIWAKI_CONV(name, lanes, bytes, dense_vectors, dense_outputs, sparse_vectors, sparse_lists, wide_pixels, wide_outputs, \
-                    dense_tail, flip, bands)                                                                                   \
+                    dense_tail, flip, bands, matrix)                                                                           \
   {#name,                                                                                                                      \
    Isa::name,                                                                                                                  \
    lanes,                                                                                                                      \
@@ -32,7 +35,7 @@ static const ConvKernels kRows[] = {
    wide_outputs,                                                                                                               \
    dense_tail,                                                                                                                 \
    flip,                                                                                                                       \
-   conv_##name::dense,                                                                                                         \
+   NIWAKI_DENSE_##matrix(name),                                                                                                \
    conv_##name::sparse,                                                                                                        \
    conv_##name::wide,                                                                                                          \
    conv_##name::fill,                                                                                                          \

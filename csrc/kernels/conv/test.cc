@@ -169,6 +169,8 @@ struct Held {
   }
 };
 
+constexpr int64_t kManyPixels = 4096;
+
 // expected_pixels: see ConvParams; small odd numbers choose the kernels with outputs along the vectors.
 void check_layer(Layer& layer, const Expected& expected, Isa isa, ConvKind kind, int threads, int64_t expected_pixels = 0) {
   layer.params.expected_pixels = expected_pixels;
@@ -261,7 +263,10 @@ TEST(conv_of_every_isa_matches_the_formula) {
         for (const ConvKind kind : {ConvKind::automatic, ConvKind::dense, ConvKind::sparse}) {
           check_layer(layer, expected, isa, kind, 1);
           if (!variant.extreme && !variant.plain) check_layer(layer, expected, isa, kind, 3);
-          if (kind == ConvKind::dense) check_layer(layer, expected, isa, kind, 1 + variant.residual, 1);
+          if (kind != ConvKind::dense) continue;
+          check_layer(layer, expected, isa, kind, 1 + variant.residual, 1);
+          // A matrix unit has these layers, however small they are, where many pixels are expected.
+          if (select_conv(isa).matrix) check_layer(layer, expected, isa, kind, 1 + variant.residual, kManyPixels);
         }
     }
 }
@@ -276,6 +281,7 @@ TEST(conv_tile_edges) {
     for (const Isa isa : testing::swept_isas()) {
       check_layer(layer, expected, isa, ConvKind::dense, 1);
       check_layer(layer, expected, isa, ConvKind::dense, 1, 1);
+      check_layer(layer, expected, isa, ConvKind::dense, 1, kManyPixels);
       check_layer(layer, expected, isa, ConvKind::sparse, 1);
     }
   }
@@ -327,7 +333,7 @@ TEST(conv_selection_follows_the_isa) {
 
 TEST(conv_chooses_sparse_kernels_only_where_zeros_are_many) {
   Random random(5);
-  for (const double zeros : {0.0, 0.9}) {
+  for (const double zeros : {0.0, 0.97}) {
     const Layer layer = make_layer({1, 256, 14, 14, 256, 3, 3, 1, 1, 1, 1, 1, 1, zeros}, random, {});
     const ConvWeights weights{layer.weight.data(), layer.bias.data(), layer.multiplier.data()};
     const auto packed = pack_conv(layer.params, weights, current_isa(), ConvKind::automatic);
@@ -337,11 +343,30 @@ TEST(conv_chooses_sparse_kernels_only_where_zeros_are_many) {
   }
 }
 
+TEST(conv_has_a_matrix_unit_for_layers_without_groups) {
+  Random random(8);
+  for (const Isa isa : testing::swept_isas()) {
+    if (!select_conv(isa).matrix) continue;
+    const auto kernel = [&](const Case& c, int64_t pixels) {
+      Layer layer = make_layer(c, random, {});
+      layer.params.expected_pixels = pixels;
+      const ConvWeights weights{layer.weight.data(), layer.bias.data(), layer.multiplier.data()};
+      return std::string(pack_conv(layer.params, weights, isa, ConvKind::automatic)->kernel());
+    };
+    const std::string name = isa_name(isa);
+    const Case whole{1, 64, 7, 7, 64, 3, 3, 1, 1, 1, 1, 1, 1, 0.0}, groups{1, 64, 7, 7, 64, 3, 3, 1, 1, 1, 1, 1, 4, 0.0};
+    CHECK_EQ(kernel(whole, 0), "conv_matrix_" + name);
+    CHECK_EQ(kernel(whole, 49), "conv_matrix_" + name);
+    CHECK_EQ(kernel(whole, 1), "conv_wide_" + name);
+    CHECK_EQ(kernel(groups, 49), "conv_dense_avx512vnni");
+  }
+}
+
 // Many tokens are worth a sparse kernel where one is not: its weights come from memory once, whichever kernel it is.
 TEST(conv_chooses_kernels_of_linear_layers_by_their_tokens) {
   Random random(6);
   for (const Isa isa : testing::swept_isas()) {
-    Layer sparse = make_layer({1, 384, 1, 1, 384, 1, 1, 1, 1, 0, 1, 1, 1, 0.85}, random, {});
+    Layer sparse = make_layer({1, 384, 1, 1, 384, 1, 1, 1, 1, 0, 1, 1, 1, 0.97}, random, {});
     Layer dense = make_layer({1, 384, 1, 1, 384, 1, 1, 1, 1, 0, 1, 1, 1, 0.0}, random, {});
     const auto kernel = [isa](Layer& layer, int64_t tokens) {
       layer.params.expected_pixels = tokens;
@@ -353,7 +378,8 @@ TEST(conv_chooses_kernels_of_linear_layers_by_their_tokens) {
     CHECK_EQ(kernel(dense, 1), "conv_wide_" + name);
     const bool long_panels =
         isa == Isa::avx2 || isa == Isa::neon || isa == Isa::i8mm;  // whose dense kernels are faster for many tokens
-    CHECK_EQ(kernel(dense, 128), (long_panels ? "conv_dense_" : "conv_wide_") + name);
+    const char* const many = select_conv(isa).matrix ? "conv_matrix_" : long_panels ? "conv_dense_" : "conv_wide_";
+    CHECK_EQ(kernel(dense, 128), many + name);
   }
 }
 

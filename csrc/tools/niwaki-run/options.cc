@@ -22,7 +22,7 @@ const char* const kUsage =
     "  --layers          what each layer took, median of the rounds\n"
     "  --json            print the result as JSON\n"
     "\n"
-    "NIWAKI_ISA forces an instruction set: scalar, avx2, avxvnni, avx512vnni, neon, dotprod, i8mm.\n";
+    "NIWAKI_ISA forces an instruction set: scalar, avx2, avxvnni, avx512vnni, amx, neon, dotprod, i8mm.\n";
 
 namespace {
 
