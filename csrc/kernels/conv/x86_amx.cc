@@ -1,8 +1,7 @@
 // AMX: dense layers on its tiles of 16 rows of 64 bytes, here called registers, because a tile is already something else (kernel.h). All
 // other kernels are those of AVX-512.
 #if defined(__x86_64__)
-#if !defined(__AMX_INT8__) || !defined(__AVX512VNNI__) || !defined(__AVX512BW__) || !defined(__AVX512VL__) || \
-    !defined(__AVX512DQ__)
+#if !(defined(__AMX_INT8__) || defined(__AMXINT8__)) || !defined(__AVX512VNNI__)
 #error "compile this file with the AMX and AVX-512 flags of cmake/NiwakiCompile.cmake"
 #endif
 
