@@ -114,6 +114,44 @@ def test_what_lies_between_layers_is_uint8(name: str) -> None:
     assert "dequantize" not in graph.ops()
 
 
+ROWS: dict[str, tuple[Callable[..., Any], list[str]]] = {
+    "largest": (lambda x: F.max_pool1d(x, 3, 2, 1), ["max_pool2d"]),
+    "largest, apart": (lambda x: F.max_pool1d(x, 2, 1, dilation=3), ["max_pool2d"]),
+    "mean": (lambda x: F.avg_pool1d(x, 2), ["avg_pool2d"]),
+    "mean, borders": (lambda x: F.avg_pool1d(x, 3, 2, 1, True, False), ["avg_pool2d"]),
+    "mean of parts": (lambda x: F.adaptive_avg_pool1d(x, 3), ["adaptive_avg_pool2d"]),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_pools_of_rows_are_uint8(name: str) -> None:
+    function, wanted = ROWS[name]
+
+    class Rows(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(3, 8), nn.Linear(8, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = function(self.first(x).transpose(1, 2))
+            return self.last(y.transpose(1, 2))
+
+    graph = check_u8(Rows(), *images((2, 15, 3), (3, 22, 3)), error=0.06)
+    assert [op for op in operators(graph) if op not in ("reshape", "permute")] == wanted
+    assert "dequantize" not in graph.ops()
+
+
+def test_a_float32_part_of_a_concatenation_is_rounded_by_itself() -> None:
+    """As beside a resize: what comes from layers stays uint8."""
+
+    def function(x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x, F.interpolate(x, x.shape[-2:], mode="bilinear"), F.relu(x)], 1)
+
+    graph = check_u8(Between(function, 24), *images(), error=0.06)
+    assert graph.ops().count("dequantize") == 1  # for the resize
+    assert operators(graph)[-1] == "concat"
+
+
 class Norms(nn.Module):
     """Batch norms that no convolution takes: after a concatenation, in two dimensions and in one."""
 

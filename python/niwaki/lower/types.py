@@ -151,7 +151,9 @@ class _Choice:
                 sources = data_inputs(node)
                 if sources and all(source in natural for source in sources):
                     natural.add(node)
-                elif operator.moves and len(sources) == 1 and self._movable(sources[0], able):
+                elif (operator.moves and len(sources) == 1 and self._movable(sources[0], able)) or (
+                    _joins(node) and self._joinable(sources, natural, able)
+                ):
                     able.add(node)
         able |= natural
         chosen: set[Node] = set()
@@ -165,6 +167,12 @@ class _Choice:
     def _movable(self, source: Node, able: set[Node]) -> bool:
         """Whether a value may be rounded before it is moved."""
         return source in able or (self._may(source) and not is_constant(source))
+
+    def _joinable(self, parts: Sequence[Node], natural: set[Node], able: set[Node]) -> bool:
+        """Whether parts of a concatenation that are float32 may be rounded before they are joined with uint8 ones."""
+        return any(part in natural for part in parts) and all(
+            part in natural or self._movable(part, able) for part in parts
+        )
 
     def _may(self, node: Node) -> bool:
         """Whether a value may be uint8 at all."""

@@ -11,6 +11,7 @@ from niwaki.lower.canonical.forms import (
     channel_shuffles,
     join_reshapes,
     pads_within,
+    pools_alone,
     split_parts,
     views_reshape,
 )
@@ -41,6 +42,7 @@ def _rewrite(module: GraphModule, *, composed: bool) -> None:
     inline_regions(module)
     drop_checks(module)
     _each(module, sizes, split_parts)
+    _each(module, sizes, pools_alone)
     make_functional(module)
     if composed:
         elements_for_places(module)

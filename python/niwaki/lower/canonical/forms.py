@@ -69,6 +69,21 @@ def split_parts(module: GraphModule, sizes: SizeNodes, node: Node) -> None:
                 replace(node, module.graph.call_function(_aten.slice.Tensor, (whole, axis, *bounds)))
 
 
+_WITHOUT_PLACES = {
+    f"aten::max_pool{axes}d_with_indices": getattr(_aten, f"max_pool{axes}d").default for axes in (1, 2, 3)
+}
+
+
+def pools_alone(module: GraphModule, sizes: SizeNodes, node: Node) -> None:
+    """The largest values of a pool, whose places nobody reads, are what the pool without places gives."""
+    source = node.args[0] if is_getitem(node) else None
+    if isinstance(source, Node) and len(source.users) == 1 and node.args[1] == 0:
+        pool = _WITHOUT_PLACES.get(operator_name(source))
+        if pool is not None:
+            with module.graph.inserting_before(node):
+                replace(node, module.graph.call_function(pool, source.args, source.kwargs))
+
+
 def channel_shuffles(module: GraphModule, sizes: SizeNodes, node: Node) -> None:
     """[N, C, H, W] -> [N, g, C/g, H, W] -> transposed -> [N, C, H, W] is a channel shuffle."""
     if operator_name(node) not in RESHAPES:

@@ -1,4 +1,4 @@
-"""Pools of one to three dimensions; those of images have a uint8 form."""
+"""Pools of one to three dimensions; those of one and two have a uint8 form, that of images."""
 
 from __future__ import annotations
 
@@ -21,11 +21,33 @@ from niwaki.lower.nodes import (
 from niwaki.lower.operators.convolution import batched, spread, unbatched
 from niwaki.lower.operators.registry import Operator, register
 from niwaki.lower.operators.unary import source_of
+from niwaki.lower.quantized import QParams
 
 
 def _axes(node: Node) -> int:
     """How many dimensions the window of a pool has, by its name."""
     return int(operator_name(node).split("pool")[1][0])
+
+
+def _has_images(node: Node) -> bool:
+    """Whether a pool has a batch and one or two dimensions; rows are images of one row."""
+    return _axes(node) <= 2 and rank_of(node) == _axes(node) + 2
+
+
+def _pooled_images(
+    builder: Builder, node: Node, operator: str, attributes: dict[str, Any], read: QParams | None = None
+) -> int:
+    """The uint8 form of a pool; `read`: scale and zero point of what it reads, where they are not the source's own."""
+    made, source = builder.types.qparams(node), source_of(node)
+    value = builder.quantized(source, read)
+    if _axes(node) == 2:
+        return builder.add(operator, node, [value], attributes, qparams=made)
+    batch, channels, length = shape_of(source)
+    image = {"shape": builder.dims([batch, channels, 1, length])}
+    read = read or builder.types.qparams(source)
+    value = builder.add("reshape", node, [value], image, qparams=read, part="image")
+    value = builder.add(operator, node, [value], attributes, qparams=made)
+    return builder.add("reshape", node, [value], {"shape": builder.shape(node)}, qparams=made, part="rows")
 
 
 def _whole(value: int | None) -> int:
@@ -51,8 +73,13 @@ class _Pool(Operator):
         return attributes
 
     def image_window(self, node: Node) -> dict[str, Any]:
-        """The same for the uint8 form, which takes padding as top, left, bottom, right."""
+        """The same for the uint8 form, of an image of one row or of several; padding is top, left, bottom, right."""
         window = self.window(node)
+        if _axes(node) == 1:
+            steps: dict[str, Any] = {
+                name: [1, *window[name]] for name in ("kernel", "stride", "dilation") if name in window
+            }
+            window = {**window, **steps, "padding": [0, 0, *window["padding"]]}
         top, bottom, left, right = window["padding"]
         return {**window, "padding": [top, left, bottom, right]}
 
@@ -65,7 +92,7 @@ class _Pool(Operator):
         return "" if dtype_of(data_inputs(node)[0]) == torch.float32 else f"works on {dtype_of(data_inputs(node)[0])}"
 
     def quantizable(self, node: Node) -> bool:
-        return _axes(node) == 2 and not self.several and rank_of(node) == 4
+        return not self.several and _has_images(node)
 
     def extra(self, node: Node) -> dict[str, Any]:
         """Attributes of one kind of pool alone."""
@@ -162,12 +189,10 @@ def _with_places(builder: Builder, node: Node, value: int, rank: int, windows: l
 @register("aten::max_pool1d", "aten::max_pool2d", "aten::max_pool3d")
 class MaxPool(_Pool):
     keeps = True
-    only_float = ("aten::max_pool1d", "aten::max_pool3d")
+    only_float = ("aten::max_pool3d",)
 
     def emit_u8(self, builder: Builder, node: Node) -> int:
-        qparams = builder.types.qparams(node)
-        source = builder.quantized(source_of(node), qparams)
-        return builder.add("max_pool2d", node, [source], self.image_window(node), qparams=qparams)
+        return _pooled_images(builder, node, "max_pool2d", self.image_window(node), builder.types.qparams(node))
 
 
 @register("aten::max_pool1d_with_indices", "aten::max_pool2d_with_indices", "aten::max_pool3d_with_indices")
@@ -179,7 +204,7 @@ class MaxPoolWithIndices(_Pool):
 class AvgPool(_Pool):
     function = "average"
     bounds = True
-    only_float = ("aten::avg_pool1d", "aten::avg_pool3d")
+    only_float = ("aten::avg_pool3d",)
 
     def extra(self, node: Node) -> dict[str, Any]:
         given = arguments(node)
@@ -190,8 +215,7 @@ class AvgPool(_Pool):
 
     def emit_u8(self, builder: Builder, node: Node) -> int:
         attributes = {**self.image_window(node), **self.extra(node)}
-        source = builder.quantized(source_of(node))
-        return builder.add("avg_pool2d", node, [source], attributes, qparams=builder.types.qparams(node))
+        return _pooled_images(builder, node, "avg_pool2d", attributes)
 
 
 class _Adaptive(Operator):
@@ -244,15 +268,14 @@ class _Adaptive(Operator):
 )  # fmt: skip
 class AdaptiveAvgPool(_Adaptive):
     bounds = True
-    only_float = ("aten::adaptive_avg_pool1d", "aten::adaptive_avg_pool3d", "aten::_adaptive_avg_pool3d")
+    only_float = ("aten::adaptive_avg_pool3d", "aten::_adaptive_avg_pool3d")
 
     def quantizable(self, node: Node) -> bool:
-        return _axes(node) == 2 and rank_of(node) == 4
+        return _has_images(node)
 
     def emit_u8(self, builder: Builder, node: Node) -> int:
-        size = {"size": builder.dims(self._size(node))}
-        source = builder.quantized(source_of(node))
-        return builder.add("adaptive_avg_pool2d", node, [source], size, qparams=builder.types.qparams(node))
+        size = {"size": builder.dims([1] * (2 - _axes(node)) + self._size(node))}
+        return _pooled_images(builder, node, "adaptive_avg_pool2d", size)
 
 
 @register("aten::adaptive_max_pool1d", "aten::adaptive_max_pool2d", "aten::adaptive_max_pool3d")
