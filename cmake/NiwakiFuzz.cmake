@@ -7,8 +7,8 @@ endif()
 # The core is watched, too: which of its branches were taken decides what is tried next.
 target_compile_options(niwaki_core PRIVATE -fsanitize=fuzzer-no-link)
 foreach(check reading running)
-  add_executable(fuzz_${check} csrc/fuzz/fuzz_${check}.cc csrc/fuzz/mutate.cc csrc/fuzz/file_parts.cc csrc/fuzz/checks.cc
-                 csrc/fuzz/cost.cc csrc/fuzz/draw.cc csrc/testing/heap.cc)
+  add_executable(fuzz_${check} csrc/fuzz/fuzz_${check}.cc csrc/fuzz/mutate.cc csrc/fuzz/change_network.cc csrc/fuzz/file_parts.cc
+                 csrc/fuzz/checks.cc csrc/fuzz/cost.cc csrc/fuzz/draw.cc csrc/testing/heap.cc)
   target_link_libraries(fuzz_${check} PRIVATE niwaki::core)
   niwaki_compile_options(fuzz_${check})
   target_link_options(fuzz_${check} PRIVATE -fsanitize=fuzzer)

@@ -1,6 +1,8 @@
 #include "fuzz/checks.h"
 
 #include <algorithm>
+#include <cstdio>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -11,6 +13,7 @@
 #include "fuzz/budget.h"
 #include "fuzz/cost.h"
 #include "fuzz/draw.h"
+#include "graph/operators.h"
 #include "graph/shapes.h"
 #include "runtime/session.h"
 #include "testing/heap.h"
@@ -21,6 +24,34 @@ namespace {
 
 constexpr size_t kBuffers = size_t{64} << 20;  // of packed weights and activations
 constexpr int kDraws = 4;                      // of sizes, for each file
+
+// What is being done: for doing(), which may be asked in the middle of anything, and for a complaint about the time that it took.
+struct {
+  char text[1024] = "reading";
+  double begin = 0;
+} current;
+
+struct {
+  double seconds = 0;
+  std::string text;
+} slowest;  // of the actions of this check
+
+// Ends the action before.
+void begin_action(const std::string& text) {
+  const double now = cpu_seconds();
+  if (now - current.begin > slowest.seconds) slowest = {now - current.begin, current.text};
+  current.begin = now;
+  std::snprintf(current.text, sizeof current.text, "%s", text.c_str());
+}
+
+void begin_action(const char* what, Isa isa, std::span<const Sizes> inputs) {
+  std::string text = std::string(what) + " for " + isa_name(isa) + " with inputs of";
+  for (const Sizes& input : inputs) {
+    for (size_t i = 0; i < input.size(); ++i) text += (i == 0 ? " " : " x ") + std::to_string(input[i]);
+    text += ";";
+  }
+  begin_action(text);
+}
 
 std::string complaint(const char* what, double found, double most) {
   return std::string(what) + ": " + std::to_string(found) + " of at most " + std::to_string(most);
@@ -71,13 +102,16 @@ class Runner {
       data.back().fill(random);
     }
     for (size_t i = 0; i < sizes.size(); ++i) inputs.push_back({data[i].data(), sizes[i]});
+    begin_action("planning", session_.model().isa(), sizes);
     const std::vector<Sizes> shapes = session_.output_shapes(sizes);
     Answer answer;
     for (size_t i = 0; i < shapes.size(); ++i)
       answer.emplace_back(graph_.value(graph_.outputs()[i].value).dtype, elements_of(shapes[i]));
     std::vector<void*> outputs;
     for (Elements& output : answer) outputs.push_back(output.data());
+    begin_action("running", session_.model().isa(), sizes);
     session_.run(inputs, outputs);
+    name_step();
     for (const State& state : graph_.states()) {
       const Tensor value = session_.state(state.name);
       answer.emplace_back(value.dtype(), value.elements());
@@ -88,6 +122,7 @@ class Runner {
 
   // Sizes are planned, however large they are, but nothing runs: there is no data. Without an element in or out it would.
   void plan(std::span<const Sizes> sizes) {
+    begin_action("planning", session_.model().isa(), sizes);
     const auto empty = [](const Sizes& shape) { return elements_of(shape) == 0; };
     const std::vector<Sizes> shapes = session_.output_shapes(sizes);
     if (std::all_of(sizes.begin(), sizes.end(), empty) && std::all_of(shapes.begin(), shapes.end(), empty)) return;
@@ -100,13 +135,23 @@ class Runner {
   void reset() { session_.reset_state(); }
 
  private:
+  // Says which step of a run took longest.
+  void name_step() const {
+    const std::vector<double> milliseconds = session_.milliseconds();
+    const auto most = std::max_element(milliseconds.begin(), milliseconds.end());
+    if (most == milliseconds.end()) return;
+    const Node& node = session_.model().graph().nodes()[static_cast<size_t>(most - milliseconds.begin())];
+    const size_t length = std::strlen(current.text);
+    std::snprintf(current.text + length, sizeof current.text - length, " most in %s", describe(node).c_str());
+  }
+
   const Graph& graph_;
   Session session_;
 };
 
 struct Draw {
   std::vector<Sizes> sizes;
-  bool runs;  // else it is only planned
+  bool plans, runs;  // neither where they would take too long
 };
 
 // The answers to all draws, nothing for those that were refused; the first is asked for again at the end, when the session knows others.
@@ -117,13 +162,14 @@ Answers answers(const Graph& graph, Isa isa, bool in_parts, std::span<const Draw
   Budget budget(kBuffers);
   const AllocatorScope scope(budget.allocator());
   std::optional<Runner> runner;
+  begin_action(std::string("packing for ") + isa_name(isa));
   try_to([&] { runner.emplace(graph, isa, in_parts); });
   if (!runner) return found;
   const auto add = [&](const Draw& draw, uint64_t seed) {
     auto& answer = found.emplace_back();
     try_to([&] {
       if (draw.runs) answer = runner->run(draw.sizes, seed);
-      else runner->plan(draw.sizes);
+      else if (draw.plans) runner->plan(draw.sizes);
     });
   };
   for (size_t i = 0; i < draws.size(); ++i) add(draws[i], i);
@@ -159,8 +205,11 @@ std::string run_all(const Graph& graph, uint64_t seed, std::span<const Isa> isas
   testing::Random random(seed);
   std::vector<Draw> draws;
   for (int i = 0; i < kDraws; ++i) {
-    draws.push_back({draw_sizes(graph, random), false});
-    try_to([&] { draws.back().runs = affordable(graph, draws.back().sizes); });
+    Draw& draw = draws.emplace_back(Draw{draw_sizes(graph, random), true, false});
+    try_to([&] {
+      draw.plans = plannable(graph, draw.sizes);
+      draw.runs = draw.plans && affordable(graph, draw.sizes);
+    });
   }
   return compare(graph, draws, isas);
 }
@@ -168,14 +217,20 @@ std::string run_all(const Graph& graph, uint64_t seed, std::span<const Isa> isas
 // What went wrong, and otherwise whether the time was kept. The work that a check may ask for grows with the file.
 template <typename Check>
 std::string timed(const Check& check) {
-  const double begin = cpu_seconds();
-  std::string wrong = check();
+  slowest = {};
+  current.begin = cpu_seconds();
+  const double begin = current.begin;
+  begin_action("reading");
+  const std::string wrong = check();
   const double seconds = cpu_seconds() - begin;
-  if (wrong.empty() && seconds > kMostSeconds) wrong = complaint("seconds", seconds, kMostSeconds);
-  return wrong;
+  if (!wrong.empty() || seconds <= kMostSeconds) return wrong;
+  begin_action("");
+  return complaint("seconds", seconds, kMostSeconds) + "; " + std::to_string(slowest.seconds) + " of them " + slowest.text;
 }
 
 }  // namespace
+
+const char* doing() { return current.text; }
 
 std::string check_reading(std::span<const uint8_t> bytes) {
   return timed([&]() -> std::string {

@@ -10,6 +10,7 @@ namespace {
 
 constexpr double kMostValues = 1 << 22;  // elements of all values of a run
 constexpr double kMostWork = 3'000'000;  // products, comparisons and copies of a run
+constexpr double kMostRows = 1 << 16;    // of all tables
 
 // A uint8 value is held in groups of four channels, and in rows that begin on a cache line.
 double elements(const Sizes& shape) {
@@ -33,6 +34,8 @@ double window(const Node& node, const Sizes& in, const Sizes& out) {
 
 double work_of(const Node& node, std::span<const Sizes> in, std::span<const Sizes> out) {
   double work = 2 * static_cast<double>(count_macs(node, in, out));
+  // Their functions take longer than their products, and units and depths are rounded up to sixteen.
+  if (node.op == Op::recurrent || node.op == Op::attention) work *= 16;
   for (const Sizes& shape : in) work += elements(shape);
   for (const Sizes& shape : out) work += elements(shape) * (in.empty() ? 1 : window(node, in[0], shape));
   for (const auto& [name, tensor] : node.tensors) work += static_cast<double>(tensor.elements());
@@ -40,6 +43,20 @@ double work_of(const Node& node, std::span<const Sizes> in, std::span<const Size
 }
 
 }  // namespace
+
+bool plannable(const Graph& graph, std::span<const Sizes> inputs) {
+  const Inferred inferred = infer_shapes(graph, inputs);
+  double rows = 0;
+  for (const Node& node : graph.nodes()) {
+    const Sizes& out = inferred.shapes[static_cast<size_t>(node.outputs[0])];
+    if (node.op == Op::interpolate) {
+      for (size_t i = 2; i < out.size(); ++i) rows += static_cast<double>(out[i]);
+    } else if (node.op == Op::matmul || node.op == Op::attention) {
+      rows += elements({out.begin(), out.end() - std::min<std::ptrdiff_t>(2, std::ssize(out))});
+    }
+  }
+  return rows <= kMostRows;
+}
 
 bool affordable(const Graph& graph, std::span<const Sizes> inputs) {
   const Inferred inferred = infer_shapes(graph, inputs);

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/status.h"
+#include "fuzz/change_network.h"
 
 namespace niwaki::fuzz {
 namespace {
@@ -29,6 +30,8 @@ int64_t draw_size(const FreeSize& size, Random& random) {
     case 1: return one_of(kLarge, random);
     case 2: return std::clamp<int64_t>(size.hint > 0 ? size.hint : 8, size.low, std::max<int64_t>(size.low, 24));
     case 3: return one_of(kSmall, random);
+    case 4:
+    case 5: return draw_between(size.low, size.high, random);
     default: return std::clamp(one_of(kSmall, random), size.low, size.high);
   }
 }

@@ -3,6 +3,7 @@
 #include <iterator>
 #include <random>
 
+#include "fuzz/change_network.h"
 #include "fuzz/file_parts.h"
 
 extern "C" size_t LLVMFuzzerMutate(uint8_t* data, size_t size, size_t max_size);
@@ -99,7 +100,7 @@ size_t give(const Bytes& bytes, uint8_t* data, size_t size, size_t max_size) {
 
 extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size, unsigned seed) {
   Random random(seed);
-  const size_t kind = below(random, 20);
+  const size_t kind = below(random, 24);
   if (kind == 0) return LLVMFuzzerMutate(data, size, max_size);
   auto parts = niwaki::fuzz::take_apart({data, size});
   if (!parts || kind < 3) {
@@ -107,7 +108,11 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max
     niwaki::fuzz::seal(bytes);
     return give(bytes, data, size, max_size);
   }
-  if (kind < 13) {
+  if (kind < 14) {
+    niwaki::testing::Random drawn(seed);
+    if (const auto changed = niwaki::fuzz::change_network(*parts, drawn)) return give(*changed, data, size, max_size);
+  }
+  if (kind < 20) {
     mutate_graph(parts->graph, random);
   } else {
     mutate_tensors(*parts, random);
@@ -115,13 +120,22 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max
   return give(niwaki::fuzz::put_together(*parts), data, size, max_size);
 }
 
-// The graph of one file and the tensors of another, or some of the tensors.
+// The graph of one file and the tensors of another, or some of the tensors. libFuzzer asks for this as often as for the mutations above: every
+// second time the first file's network is changed instead.
 extern "C" size_t LLVMFuzzerCustomCrossOver(const uint8_t* data1, size_t size1, const uint8_t* data2, size_t size2, uint8_t* out,
                                             size_t max_size, unsigned seed) {
   Random random(seed);
   auto first = niwaki::fuzz::take_apart({data1, size1});
   const auto second = niwaki::fuzz::take_apart({data2, size2});
   if (!first || !second) return 0;
+  if (below(random, 2) == 0) {
+    niwaki::testing::Random drawn(seed);
+    const auto changed = niwaki::fuzz::change_network(*first, drawn);
+    if (changed && changed->size() <= max_size) {
+      std::memcpy(out, changed->data(), changed->size());
+      return changed->size();
+    }
+  }
   if (first->tensors.empty() || second->tensors.empty() || below(random, 3) == 0) {
     first->graph = second->graph;
   } else {

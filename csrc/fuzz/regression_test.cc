@@ -2,8 +2,10 @@
 #include <algorithm>
 #include <filesystem>
 #include <string>
+#include <utility>
 
 #include "file/test_tools.h"
+#include "fuzz/change_network.h"
 #include "fuzz/checks.h"
 #include "fuzz/file_parts.h"
 #include "testing/emulation.h"
@@ -44,6 +46,43 @@ TEST(fuzz_parts_make_the_file_again) {
     fuzz::seal(broken);
     CHECK(broken == bytes);
     CHECK_EQ(graph_of(bytes).nodes().size(), graph.nodes().size());
+  }
+}
+
+// Every one is a network that the reader takes. Among them are dilations far beyond any image, with the padding that makes them fit.
+TEST(fuzz_changed_networks_are_networks) {
+  Folder folder;
+  write_file(small_graph(), folder.file("a.niwaki"));
+  const auto parts = fuzz::take_apart(read_all(folder.file("a.niwaki")));
+  REQUIRE(parts.has_value());
+  int changed = 0, far = 0;
+  for (uint64_t seed = 0; seed < 500; ++seed) {
+    Random random(seed);
+    const auto bytes = fuzz::change_network(*parts, random);
+    if (!bytes) continue;
+    ++changed;
+    const Graph graph = graph_of(*bytes);
+    for (const Node& node : graph.nodes()) {
+      if (node.op != Op::conv2d || node.tensor("weight").shape()[2] < 3) continue;
+      const auto dilation = node.integers("dilation"), padding = node.integers("padding");
+      if (dilation[0] > 4096 && padding[0] + padding[2] >= 2 * dilation[0]) ++far;
+    }
+  }
+  CHECK(changed > 400);
+  CHECK(far > 0);
+}
+
+TEST(fuzz_draws_reach_both_ends) {
+  for (const auto& [low, high] : {std::pair<int64_t, int64_t>{1, 65535}, {0, INT64_MAX}, {INT64_MIN, INT64_MAX}, {7, 7}}) {
+    Random random(1);
+    bool lowest = false, highest = false;
+    for (int i = 0; i < 200; ++i) {
+      const int64_t drawn = fuzz::draw_between(low, high, random);
+      CHECK(drawn >= low && drawn <= high);
+      lowest = lowest || drawn == low;
+      highest = highest || drawn == high;
+    }
+    CHECK(lowest && highest);
   }
 }
 

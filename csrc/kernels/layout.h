@@ -7,7 +7,7 @@ namespace niwaki {
 
 // A view of a quantized activation, rank 4 (rank 2 has height = width = 1).
 struct Planes {
-  uint8_t* data;         // 64-byte aligned
+  uint8_t* data;         // 64-byte aligned, unless it begins at some image of a larger batch
   int64_t group_stride;  // bytes between groups of four channels: group_stride_of(pixels)
   int32_t images, channels, height, width;
 

@@ -1,6 +1,7 @@
 #include "runtime/plan.h"
 
 #include <algorithm>
+#include <cassert>
 #include <string>
 
 #include "base/memory.h"
@@ -160,7 +161,10 @@ class Planner {
     plan_.kept = Buffer(static_cast<size_t>(kept_bytes > 0 ? kept_bytes + kOverread : 0));
     plan_.setup_bytes += kept_bytes;
     plan_.arena_bytes = scratch + place_blocks(blocks);
-    for (size_t i = 0; i < blocks.size(); ++i) roots[at(owners[i])] = {Place::Where::arena, 0, scratch + blocks[i].offset};
+    for (size_t i = 0; i < blocks.size(); ++i) {
+      roots[at(owners[i])] = {Place::Where::arena, 0, scratch + blocks[i].offset};
+      assert(roots[at(owners[i])].offset % static_cast<int64_t>(kCacheLine) == 0);
+    }
     for (size_t v = 0; v < roots.size(); ++v) {
       const bool batched = roots[v].where == Place::Where::input || roots[v].where == Place::Where::output || plan_.whole[v];
       if (plan_.images > 1 && batched) roots[v].image_bytes = image_bytes(static_cast<int>(v));

@@ -1,6 +1,7 @@
 #include "runtime/session.h"
 
 #include <algorithm>
+#include <cassert>
 #include <chrono>
 #include <cstring>
 #include <iterator>
@@ -262,8 +263,10 @@ void Session::run_calls(Plan& plan, std::span<Call> calls, int64_t first_image, 
       else arrays[i].data = data;
     }
   };
+  assert(reinterpret_cast<std::uintptr_t>(arena_.data()) % kCacheLine == 0);
   auto before = std::chrono::steady_clock::now();
   for (Call& call : calls) {
+    assert(call.scratch_bytes % static_cast<int64_t>(kCacheLine) == 0);
     const Node& node = graph.nodes()[call.step];
     locate(call.sized.in, node.inputs);
     locate(call.sized.out, node.outputs);
