@@ -154,10 +154,22 @@ NIWAKI_INLINE Ints narrow(Ints a) { return pack_to_bytes(pack_to_words(a, a), a)
 NIWAKI_INLINE Ints repeat(quad::Ints v) { return v; }
 NIWAKI_INLINE Floats repeat(quad::Floats v) { return v; }
 
+// Channel kChannel of each pixel.
+template <int kChannel>
+NIWAKI_INLINE Ints channel_of(Ints pixels) {
+  if constexpr (kChannel == 3) return shift_right<24>(pixels);
+  else return bits_and(shift_right<kChannel * 8>(pixels), set_ints(255));
+}
+
+// Four pixels of a channel after four of the one before, and four channels of a pixel after four of the one before.
+NIWAKI_INLINE Ints transpose_pixels(Ints bytes) {
+  static constexpr uint8_t kOrder[16] = {0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15};
+  return ints_of(vqtbl1q_u8(bytes_of(bytes), vld1q_u8(kOrder)));
+}
+
 // Adds the pixels of the vector to the sums of the four channels.
 NIWAKI_INLINE Ints add_pixels(Ints sums, Ints pixels) {
-  static constexpr uint8_t kByChannel[16] = {0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15};
-  const uint16x8_t pairs = vpaddlq_u8(vqtbl1q_u8(bytes_of(pixels), vld1q_u8(kByChannel)));
+  const uint16x8_t pairs = vpaddlq_u8(bytes_of(transpose_pixels(pixels)));
   return vreinterpretq_s32_u32(vpadalq_u16(vreinterpretq_u32_s32(sums), pairs));
 }
 NIWAKI_INLINE quad::Ints fold(Ints sums) { return sums; }

@@ -224,12 +224,6 @@ NIWAKI_INLINE Ints channel_of(Ints pixels) {
 #endif
 }
 
-// Pixel 0 to 3 of each 128 bits, its four channels widened to the lanes there.
-NIWAKI_INLINE Ints pixel_of(Ints pixels, int index) {
-  const Ints zero = set_ints(0), words = index < 2 ? unpack_low_bytes(pixels, zero) : unpack_high_bytes(pixels, zero);
-  return index % 2 == 0 ? unpack_low_words(words, zero) : unpack_high_words(words, zero);
-}
-
 // In each 128 bits: four pixels of a channel after four of the one before, and four channels of a pixel after four of the one before.
 NIWAKI_INLINE Ints transpose_pixels(Ints bytes) {
   return shuffle_bytes(bytes, repeat(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)));

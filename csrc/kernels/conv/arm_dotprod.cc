@@ -3,9 +3,8 @@
 #error "compile this file with the flags of cmake/NiwakiCompile.cmake"
 #endif
 
-#include <arm_neon.h>
-
-#include "kernels/common/inline.h"
+#include "kernels/common/vector.h"
+#include "kernels/conv/finish.h"
 #include "kernels/conv/kernel.h"
 
 namespace niwaki::conv_dotprod {

@@ -1,8 +1,7 @@
 #if defined(__aarch64__)
 
-#include <arm_neon.h>
-
-#include "kernels/common/inline.h"
+#include "kernels/common/vector.h"
+#include "kernels/conv/finish.h"
 #include "kernels/conv/kernel.h"
 
 namespace niwaki::conv_neon {
@@ -24,7 +23,7 @@ NIWAKI_INLINE Pairs no_pairs() { return {vdupq_n_s32(0), vdupq_n_s32(0)}; }
 
 NIWAKI_INLINE int32x4_t sums_of(const Pairs& pairs) { return vpaddq_s32(pairs.low, pairs.high); }
 
-NIWAKI_INLINE int8x16_t load(const uint8_t* p) { return vreinterpretq_s8_u8(vld1q_u8(p)); }
+NIWAKI_INLINE int8x16_t load_signed(const uint8_t* p) { return vreinterpretq_s8_u8(vld1q_u8(p)); }
 
 NIWAKI_INLINE int8x16_t four(const uint8_t* p) {
   int32_t bytes;
@@ -84,10 +83,10 @@ NIWAKI_INLINE void dense_sums(const DenseTile& tile, const uint8_t* panel, int32
     int8x16_t a[kVectors], next[kVectors];
 #pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v) {
-      a[v] = load(panel + v * 16);
-      next[v] = load(panel + row_bytes + v * 16);
+      a[v] = load_signed(panel + v * 16);
+      next[v] = load_signed(panel + row_bytes + v * 16);
     }
-    multiply_rows<kVectors, 0>(pairs, a, opaque(load(weights)), next, opaque(load(weights + 16)));
+    multiply_rows<kVectors, 0>(pairs, a, opaque(load_signed(weights)), next, opaque(load_signed(weights + 16)));
     panel += 2 * row_bytes;
     weights += 32;
   }
@@ -95,7 +94,7 @@ NIWAKI_INLINE void dense_sums(const DenseTile& tile, const uint8_t* panel, int32
   for (int o = 0; o < kDenseOutputs; ++o) {
 #pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v) {
-      if (tile.rows % 2 == 1) multiply(pairs[v][o], load(panel + v * 16), four(weights + o * 4));
+      if (tile.rows % 2 == 1) multiply(pairs[v][o], load_signed(panel + v * 16), four(weights + o * 4));
       acc[v][o] = vaddq_s32(acc[v][o], sums_of(pairs[v][o]));
     }
   }
@@ -154,7 +153,7 @@ NIWAKI_INLINE void wide_sums(const WideTile& tile, int32x4_t (&acc)[kPixels][kWi
     }
 #pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v) {
-      const int8x16_t w = load(weights + v * 16), next_w = load(weights + (kVectors + v) * 16);
+      const int8x16_t w = load_signed(weights + v * 16), next_w = load_signed(weights + (kVectors + v) * 16);
 #pragma GCC unroll 16
       for (int p = 0; p < kPixels; ++p) multiply_two(pairs[p][v], w, a[p], next_w, next[p]);
     }
@@ -165,7 +164,7 @@ NIWAKI_INLINE void wide_sums(const WideTile& tile, int32x4_t (&acc)[kPixels][kWi
   for (int p = 0; p < kPixels; ++p) {
 #pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v) {
-      if (tile.rows % 2 == 1) multiply(pairs[p][v], load(weights + v * 16), flipped(four(in + p * 4)));
+      if (tile.rows % 2 == 1) multiply(pairs[p][v], load_signed(weights + v * 16), flipped(four(in + p * 4)));
       acc[p][v] = vaddq_s32(acc[p][v], sums_of(pairs[p][v]));
     }
   }

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "kernels/common/scalar.h"
 #include "kernels/conv/kernel.h"
 
 namespace niwaki::conv_scalar {
@@ -15,9 +16,6 @@ int32_t dot(const uint8_t* activations, const uint8_t* weights) {
   return sum;
 }
 
-// Sums wrap around as in the vector units: unsigned.
-int32_t wrapping_add(int32_t a, int32_t b) { return static_cast<int32_t>(static_cast<uint32_t>(a) + static_cast<uint32_t>(b)); }
-
 // One sum to one byte.
 uint8_t finish(int32_t sum, float multiplier, const ConvOutput& output, const uint8_t* residual) {
   float t = static_cast<float>(sum) * multiplier;
@@ -25,9 +23,8 @@ uint8_t finish(int32_t sum, float multiplier, const ConvOutput& output, const ui
     const float r = static_cast<float>(int32_t{*residual} - output.residual_zero) * output.residual_scale;
     t = t + r;
   }
-  t = t > output.low ? t : output.low;
-  t = t < output.high ? t : output.high;
-  return static_cast<uint8_t>(static_cast<int32_t>(std::nearbyintf(t)) + output.out_zero);
+  const int32_t zero = output.out_zero;
+  return finish_scalar(t, zero, static_cast<int32_t>(output.low) + zero, static_cast<int32_t>(output.high) + zero);
 }
 
 void store(int32_t sum, float multiplier, const ConvOutput& output, int o, int pixel) {

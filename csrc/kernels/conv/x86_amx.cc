@@ -5,7 +5,8 @@
 #error "compile this file with the AMX and AVX-512 flags of cmake/NiwakiCompile.cmake"
 #endif
 
-#include "kernels/common/x86_vector.h"
+#include "kernels/common/vector.h"
+#include "kernels/conv/finish.h"
 #include "kernels/conv/kernel.h"
 
 namespace niwaki::conv_avx512vnni {

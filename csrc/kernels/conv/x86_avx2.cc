@@ -3,7 +3,8 @@
 #error "compile this file with the AVX2 flags of cmake/NiwakiCompile.cmake"
 #endif
 
-#include "kernels/common/x86_vector.h"
+#include "kernels/common/vector.h"
+#include "kernels/conv/finish.h"
 #include "kernels/conv/kernel.h"
 
 namespace niwaki::conv_avx2 {
@@ -97,7 +98,7 @@ void wide(const WideTile& tile) {
 }
 
 void fill(const PanelFill& fill) {
-  fill_lanes<kVectorBytes>(fill, [](uint8_t* to, __m256i lanes) {
+  fill_lanes<kPanelBytes>(fill, [](uint8_t* to, __m256i lanes) {
     const V::Pairs pairs = V::widen_unsigned(lanes);
     store(to, pairs.even);
     store(to + 32, pairs.odd);

@@ -3,7 +3,8 @@
 #error "compile this file with the AVX-VNNI flags of cmake/NiwakiCompile.cmake"
 #endif
 
-#include "kernels/common/x86_vector.h"
+#include "kernels/common/vector.h"
+#include "kernels/conv/finish.h"
 #include "kernels/conv/kernel.h"
 
 namespace niwaki::conv_avxvnni {
@@ -51,7 +52,7 @@ void wide(const WideTile& tile) {
 }
 
 void fill(const PanelFill& fill) {
-  fill_lanes<kVectorBytes>(fill, [](uint8_t* to, Ints lanes) { store(to, lanes); });
+  fill_lanes<kPanelBytes>(fill, [](uint8_t* to, Ints lanes) { store(to, lanes); });
 }
 
 }  // namespace niwaki::conv_avxvnni
