@@ -33,7 +33,7 @@ function(niwaki_small_code)
     endif()
     if(source MATCHES "csrc/(graph|capi)/" OR source MATCHES "csrc/file/[a-z_]*(reader|writer|words)\\.cc$" OR
        source MATCHES "csrc/kernels/scatter/scatter\\.cc$" OR
-       source MATCHES "csrc/kernels/(elementwise|rows|grid_sample|interpolate|float_pool|attention|matmul|recurrent)/reference\\.cc$")
+       source MATCHES "csrc/kernels/(elementwise|rows|grid_sample|interpolate|float_pool|attention|recurrent)/reference\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-Os")
     endif()
   endforeach()
@@ -43,7 +43,7 @@ endfunction()
 # architecture compile to nothing: they begin with an #if.
 function(niwaki_isa_flags)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
-    set(flags_avx2 -mavx2 -mf16c)
+    set(flags_avx2 -mavx2 -mfma -mf16c)
     set(flags_avxvnni -mavx2 -mavxvnni)
     set(flags_avx512vnni -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mprefer-vector-width=512)
     set(flags_amx ${flags_avx512vnni} -mamx-tile -mamx-int8)

@@ -102,7 +102,7 @@ constexpr bool bit(uint64_t value, int index) { return (value >> index) & 1; }
 
 Features detect() {
   const Registers one = cpuid(1, 0);
-  const bool osxsave = bit(one.ecx, 27), avx = bit(one.ecx, 28), f16c = bit(one.ecx, 29);
+  const bool osxsave = bit(one.ecx, 27), avx = bit(one.ecx, 28), f16c = bit(one.ecx, 29), fma = bit(one.ecx, 12);
   if (!osxsave || !avx) return 0;
   const uint64_t saved = xcr0();
   const bool os_ymm = (saved & 0x06) == 0x06;  // xmm, upper halves of ymm
@@ -110,7 +110,7 @@ Features detect() {
   const Registers seven = cpuid(7, 0);
   Features found = 0;
   if (!os_ymm) return found;
-  if (f16c && bit(seven.ebx, 5)) found |= feature::avx2;
+  if (fma && f16c && bit(seven.ebx, 5)) found |= feature::avx2;
   if (seven.eax >= 1 && bit(cpuid(7, 1).eax, 4)) found |= feature::avx_vnni;
   const bool f = bit(seven.ebx, 16), dq = bit(seven.ebx, 17), bw = bit(seven.ebx, 30), vl = bit(seven.ebx, 31);
   if (!os_zmm || !f || !dq || !bw || !vl) return found;

@@ -10,7 +10,7 @@ namespace niwaki {
 
 using Features = uint32_t;
 namespace feature {
-inline constexpr Features avx2 = 1 << 0;      // and F16C
+inline constexpr Features avx2 = 1 << 0;      // and FMA, F16C
 inline constexpr Features avx_vnni = 1 << 1;  // vpdpbusd over 256 bits
 inline constexpr Features avx512 = 1 << 2;    // F, BW, DQ and VL
 inline constexpr Features avx512_vnni = 1 << 3;

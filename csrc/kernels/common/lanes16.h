@@ -9,6 +9,7 @@
 
 #include <stdint.h>
 
+#include "kernels/common/fused.h"
 #include "kernels/common/inline.h"
 
 #if !defined(__GNUC__)
@@ -168,7 +169,6 @@ NIWAKI_INLINE F32x16 operator-(F32x16 a, F32x16 b) { NIWAKI_EACH_PART(F32x16, a.
 NIWAKI_INLINE F32x16 operator*(F32x16 a, F32x16 b) { NIWAKI_EACH_PART(F32x16, a.part[i] * b.part[i]); }
 NIWAKI_INLINE F32x16 operator/(F32x16 a, F32x16 b) { NIWAKI_EACH_PART(F32x16, a.part[i] / b.part[i]); }
 NIWAKI_INLINE F32x16 operator-(F32x16 a) { NIWAKI_EACH_PART(F32x16, -a.part[i]); }
-
 // Integers wrap around.
 using UintPart = uint32_t __attribute__((vector_size(kPartLanes * 4)));
 #define NIWAKI_WRAPPING(a, op, b) reinterpret_cast<IntPart>(reinterpret_cast<UintPart>(a) op reinterpret_cast<UintPart>(b))
@@ -209,6 +209,8 @@ NIWAKI_INLINE bool any(Mask16 mask) {
   return _mm512_movepi32_mask(reinterpret_cast<__m512i>(all)) != 0;
 #elif defined(NIWAKI_LANES_AVX2)
   return _mm256_movemask_ps(reinterpret_cast<__m256>(all)) != 0;
+#elif defined(__x86_64__)
+  return _mm_movemask_ps(reinterpret_cast<__m128>(all)) != 0;
 #elif defined(__aarch64__)
   return vmaxvq_u32(reinterpret_cast<uint32x4_t>(all)) != 0;
 #else
@@ -304,6 +306,51 @@ NIWAKI_INLINE F32x16 floor(F32x16 a) {
 NIWAKI_INLINE F32x16 ceil(F32x16 a) { return -floor(-a); }
 NIWAKI_INLINE F32x16 trunc(F32x16 a) { return with_sign_of(a, floor(abs(a))); }
 #endif
+
+// ---- fused ----
+
+// a * b + c, rounded once.
+#if defined(NIWAKI_LANES_AVX512)
+NIWAKI_INLINE F32x16 multiply_add(F32x16 a, F32x16 b, F32x16 c) {
+  NIWAKI_EACH_PART(F32x16, _mm512_fmadd_ps(a.part[i], b.part[i], c.part[i]));
+}
+#elif defined(NIWAKI_LANES_AVX2)
+NIWAKI_INLINE F32x16 multiply_add(F32x16 a, F32x16 b, F32x16 c) {
+  NIWAKI_EACH_PART(F32x16, _mm256_fmadd_ps(a.part[i], b.part[i], c.part[i]));
+}
+#elif defined(__aarch64__)
+NIWAKI_INLINE F32x16 multiply_add(F32x16 a, F32x16 b, F32x16 c) {
+  const auto neon = [](FloatPart v) { return reinterpret_cast<float32x4_t>(v); };
+  NIWAKI_EACH_PART(F32x16, reinterpret_cast<FloatPart>(vfmaq_f32(neon(c.part[i]), neon(a.part[i]), neon(b.part[i]))));
+}
+#else
+// In float64, as fused.h does it; where a lane is one that this does not settle, all go one by one.
+NIWAKI_INLINE F32x16 multiply_add(F32x16 a, F32x16 b, F32x16 c) {
+  const auto sum = [](__m128 x, __m128 y, __m128 z) { return _mm_cvtps_pd(x) * _mm_cvtps_pd(y) + _mm_cvtps_pd(z); };
+  const auto upper = [](__m128 v) { return _mm_movehl_ps(v, v); };
+  F32x16 result;
+  Mask16 unsettled;
+  for (int i = 0; i < kParts; ++i) {
+    const __m128d low = sum(a.part[i], b.part[i], c.part[i]), high = sum(upper(a.part[i]), upper(b.part[i]), upper(c.part[i]));
+    result.part[i] = _mm_movelh_ps(_mm_cvtpd_ps(low), _mm_cvtpd_ps(high));
+    const IntPart bits = __builtin_shufflevector(reinterpret_cast<IntPart>(low), reinterpret_cast<IntPart>(high), 0, 2, 4, 6);
+    const IntPart magnitude = reinterpret_cast<IntPart>(result.part[i]) & INT32_MAX;
+    unsettled.part[i] = ((bits & kDroppedBits) == kDroppedHalf) | (magnitude <= 0x00800000);  // the least normal number
+  }
+  if (!any(unsettled)) return result;
+  float lanes[3][kSixteen];
+  store(lanes[0], a), store(lanes[1], b), store(lanes[2], c);
+  for (int i = 0; i < kSixteen; ++i) lanes[0][i] = multiply_add(lanes[0][i], lanes[1][i], lanes[2][i]);
+  return load(lanes[0]);
+}
+#endif
+
+// sums[i] = factor * x[i] + sums[i], rounded once.
+NIWAKI_INLINE void add_products(float factor, const float* x, float* sums, int64_t count) {
+  int64_t i = 0;
+  for (; i + kSixteen <= count; i += kSixteen) store(sums + i, multiply_add(splat(factor), load(x + i), load(sums + i)));
+  for (; i < count; ++i) sums[i] = multiply_add(factor, x[i], sums[i]);
+}
 
 // ---- over the lanes ----
 

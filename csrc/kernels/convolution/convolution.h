@@ -1,7 +1,7 @@
 // Convolutions of float32, over one to three axes, plain and transposed.
 //
 // Each output is one sum in a fixed order, so all instruction sets give the same bits. It begins as the bias (or 0); then come the input
-// channels of the group and, in each of them, the taps in row-major order: sum = sum + weight * x, the product and the sum both rounded.
+// channels of the group and, in each of them, the taps in row-major order: sum = fma(weight, x, sum), rounded once.
 // Outside of the image x is 0. A transposed convolution leaves out the taps that fall between its pixels.
 #pragma once
 

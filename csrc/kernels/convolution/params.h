@@ -9,7 +9,7 @@ namespace niwaki {
 // Channels whose weights lie side by side.
 constexpr int kChannelBlock = 16;
 
-// sums[c][p] += weights[row][c] * panel[row][p], row by row.
+// sums[c][p] += weights[row][c] * panel[row][p], row by row, each product and its sum rounded once.
 struct PanelProduct {
   const float* panel;    // [rows][row_floats]: what the taps of each pixel see
   const float* weights;  // [blocks of channels][block_floats], of which the first rows * width: [rows][width]
@@ -20,7 +20,7 @@ struct PanelProduct {
   int64_t width;  // channels of a block: kChannelBlock, or all where there are fewer
 };
 
-// out[x] = bias + sum over k of weights[k] * taps[k][x], in the order of k. Reads taps up to `count` rounded up to 16.
+// out[x] = bias + sum over k of weights[k] * taps[k][x], in the order of k, each product and its sum rounded once. Reads taps up to `count` rounded up to 16.
 struct TapProduct {
   const float* const* taps;
   const float* weights;

@@ -186,6 +186,21 @@ TEST(convolution_of_real_layers) {
   check(plain(1, 24, 1, {1, 1, 10}, {1, 1, 5}, {1, 1, 700}, {0, 0, 0}, 1), random);
 }
 
+// x x - x x, where x x is no float32: the second product is not rounded before it is added. In panels and by taps.
+TEST(convolution_sums_are_fused) {
+  const float x = 1.0f + 0x1p-12f;
+  for (const int64_t groups : {1, 40}) {
+    const Case c{{groups == 1 ? 1 : 40, 40, groups, {1, 1, 2}, {1, 1, 1}, {1, 1, 1}, false},
+                 {1, {1, 1, 71}, {1, 1, 70}, {0, 0, 0}},
+                 false};
+    std::vector<float> weight;
+    for (int i = 0; i < 40; ++i) weight.insert(weight.end(), {x, -x});
+    const std::vector<float> in(static_cast<std::size_t>(c.params.in_channels * 71), x);
+    for (const ConvolutionKernel* kernel : runnable(convolution_kernels()))
+      for (const float sum : run(*kernel, c, weight, {}, in, 1)) CHECK_EQ(sum, -0x1p-24f);
+  }
+}
+
 TEST(convolution_outputs_between_taps_are_the_bias) {
   Random random(43);
   const ConvolutionParams params{2, 3, 1, {1, 1, 2}, {1, 1, 5}, {1, 1, 1}, true};

@@ -1,7 +1,7 @@
 // Products of float32 matrices.
 //
-// Each element is one sum in the order of the depth, from 0: sum = sum + a * b, the product and the sum both rounded. So all instruction
-// sets give the same bits, however the work is cut.
+// Each element is one sum in the order of the depth, from 0: sum = fma(a, b, sum), which is sum + a * b rounded once. So all instruction sets
+// give the same bits, however the work is cut.
 #pragma once
 
 #include <cstdint>

@@ -5,7 +5,8 @@
 
 namespace niwaki {
 
-// out[r][c] = (add ? out[r][c] : 0) + a[r][0] * b[0][c] + a[r][1] * b[1][c] + ...: a sum in this order, each product and each sum rounded.
+// out[r][c] = (add ? out[r][c] : 0) + a[r][0] * b[0][c] + a[r][1] * b[1][c] + ...: a sum in this order, fused: rounded once for each
+// product.
 struct MatmulTile {
   const float* a;  // [rows][a_stride]
   const float* b;  // [depth][b_stride]; read in whole vectors of 16 columns

@@ -1,19 +1,16 @@
 // The product of matrices in plain C++: what the other kernels must equal.
+#include "kernels/common/lanes16.h"
 #include "kernels/matmul/params.h"
 
 namespace niwaki::matmul_scalar {
 
 void multiply(const MatmulTile& tile) {
   for (int64_t row = 0; row < tile.rows; ++row) {
-    for (int64_t column = 0; column < tile.columns; ++column) {
-      float& out = tile.out[row * tile.out_stride + column];
-      float sum = tile.add ? out : 0.0f;
-      for (int64_t k = 0; k < tile.depth; ++k) {
-        const float product = tile.a[row * tile.a_stride + k] * tile.b[k * tile.b_stride + column];
-        sum = sum + product;
-      }
-      out = sum;
-    }
+    float* const out = tile.out + row * tile.out_stride;
+    if (!tile.add)
+      for (int64_t column = 0; column < tile.columns; ++column) out[column] = 0.0f;
+    for (int64_t k = 0; k < tile.depth; ++k)
+      add_products(tile.a[row * tile.a_stride + k], tile.b + k * tile.b_stride, out, tile.columns);
   }
 }
 

@@ -43,6 +43,20 @@ TEST(matmul_tiles_equal_the_reference) {
   }
 }
 
+// x x - x x, where x x is no float32: the second product is not rounded before it is added.
+TEST(matmul_sums_are_fused) {
+  const float x = 1.0f + 0x1p-12f;
+  const std::vector<float> b(2 * 112, x);
+  for (const MatmulKernel* kernel : runnable(matmul_kernels())) {
+    for (const int64_t rows : {1, 2, 3, 17}) {
+      std::vector<float> a, out(static_cast<std::size_t>(rows * 100));
+      for (int64_t row = 0; row < rows; ++row) a.insert(a.end(), {x, -x});
+      kernel->multiply({a.data(), b.data(), out.data(), 2, 112, 100, rows, 2, 100, false});
+      for (const float sum : out) CHECK_EQ(sum, -0x1p-24f);
+    }
+  }
+}
+
 TEST(matmul_panels_equal_the_reference) {
   Random random(2);
   const MatmulKernel& reference = select_matmul(Isa::scalar);
