@@ -10,6 +10,7 @@ namespace niwaki {
 
 #define NIWAKI_ATTENTION(name, isa)          \
   namespace attention_##name {               \
+    void scale(const AttentionScale& scale); \
     void weigh(const AttentionBlock& block); \
     void finish(const AttentionEnd& end);    \
   }
@@ -18,7 +19,7 @@ namespace niwaki {
 
 std::span<const AttentionKernel> attention_kernels() {
   static constexpr AttentionKernel kernels[] = {
-#define NIWAKI_ATTENTION(name, isa) {#name, isa, attention_##name::weigh, attention_##name::finish},
+#define NIWAKI_ATTENTION(name, isa) {#name, isa, attention_##name::scale, attention_##name::weigh, attention_##name::finish},
 #include "kernels/attention/kernels.inc"
 #undef NIWAKI_ATTENTION
   };
@@ -28,6 +29,9 @@ std::span<const AttentionKernel> attention_kernels() {
 const AttentionKernel& select_attention(Isa isa) { return select_kernel(attention_kernels(), isa); }
 
 namespace {
+
+// Rows of a head that use a block of keys once it is packed, the most; fewer where threads would have nothing to do.
+constexpr int64_t kPartRows = 8 * kAttentionRows;
 
 // What a thread holds, in floats.
 struct Scratch {
@@ -42,13 +46,13 @@ struct Scratch {
     pitch = round_up(block_keys, 16);
     value_pitch = sizes.value_width % 16 == 0 ? 0 : round_up(sizes.value_width, 16);
     queries = round_up(products.rows * pitch, 16);
-    keys = queries + round_up(std::min(sizes.queries, kAttentionRows) * sizes.width, 16);
+    keys = queries + round_up(products.rows * sizes.width, 16);
     values = keys + sizes.width * pitch;
     floats = values + block_keys * value_pitch;
   }
 };
 
-// Some rows of one head, which lie in one piece of kAttentionRows rows.
+// Some rows of one head: whole pieces of kAttentionRows rows, or some that lie in one.
 class Part {
  public:
   Part(const AttentionKernel& kernel, const MatmulKernel& products, const AttentionSizes& sizes, const AttentionValues& values,
@@ -65,26 +69,38 @@ class Part {
         out_(values.out + (head * sizes.queries + begin) * sizes.value_width) {}
 
   void run() {
-    const float* q = values_.q + sizes_.q_offsets[head_] + begin_ * sizes_.width;
-    for (int64_t i = 0; i < rows_ * sizes_.width; ++i) memory_[scratch_.queries + i] = q[i] * sizes_.scale;
     for (int64_t row = 0; row < rows_; ++row) state_[row] = {-std::numeric_limits<float>::infinity(), 0.0f};
-    const int64_t seen = sizes_.causal ? (begin_ / kAttentionRows + 1) * kAttentionRows : sizes_.keys;
-    for (int64_t key = 0; key < std::min(seen, sizes_.keys); key += kAttentionKeys) {
-      const int64_t keys = std::min({kAttentionKeys, seen - key, sizes_.keys - key});
+    const int64_t seen = keys_seen(rows_ - 1);
+    for (int64_t key = 0; key < seen; key += kAttentionKeys) {
+      const int64_t keys = std::min(kAttentionKeys, seen - key);
       pack(key, keys);
-      for (int64_t row = 0; row < rows_; row += products_.rows) {
-        const int64_t rows = std::min(products_.rows, rows_ - row);
-        multiply_keys(keys, row, rows);
-        kernel_.weigh(block_of(key, keys, row, rows));
-        multiply_values(key, keys, row, rows);
-      }
+      for (int64_t row = 0; row < rows_; row += kAttentionRows)
+        run_piece(key, std::min(keys, keys_seen(row) - key), row, std::min(kAttentionRows, rows_ - row));
     }
     kernel_.finish({state_, out_, rows_, sizes_.value_width});
   }
 
  private:
+  // Keys of the piece in which a row lies.
+  int64_t keys_seen(int64_t row) const {
+    return sizes_.causal ? std::min(((begin_ + row) / kAttentionRows + 1) * kAttentionRows, sizes_.keys) : sizes_.keys;
+  }
+
+  // The rows of one piece, a tile of them after the other, as equal as they can be.
+  void run_piece(int64_t key, int64_t keys, int64_t first, int64_t count) {
+    if (keys <= 0) return;
+    const int64_t most = std::min<int64_t>(products_.rows, kAttentionTileRows), tile_rows = div_up(count, div_up(count, most));
+    for (int64_t row = first; row < first + count; row += tile_rows) {
+      const int64_t rows = std::min(tile_rows, first + count - row);
+      multiply_keys(keys, row, rows);
+      kernel_.weigh(block_of(key, keys, row, rows));
+      multiply_values(key, keys, row, rows);
+    }
+  }
+
   // Keys in blocks of columns, [block][width][columns], and values that don't fill vectors.
   void pack(int64_t key, int64_t keys) {
+    packed_keys_ = keys;
     const float* k = values_.k + sizes_.k_offsets[head_] + key * sizes_.width;
     for (int64_t c = 0; c < keys; c += products_.columns) {
       const int64_t columns = std::min(products_.columns, keys - c);
@@ -105,13 +121,17 @@ class Part {
   }
 
   void multiply_keys(int64_t keys, int64_t row, int64_t rows) {
+    kernel_.scale({.from = values_.q + sizes_.q_offsets[head_] + (begin_ + row) * sizes_.width,
+                   .to = memory_ + scratch_.queries,
+                   .count = rows * sizes_.width,
+                   .factor = sizes_.scale});
     for (int64_t c = 0; c < keys; c += products_.columns) {
       const int64_t columns = round_up(std::min(products_.columns, keys - c), 16);
-      products_.multiply({.a = memory_ + scratch_.queries + row * sizes_.width,
+      products_.multiply({.a = memory_ + scratch_.queries,
                           .b = memory_ + scratch_.keys + c * sizes_.width,
                           .out = memory_ + c,
                           .a_stride = sizes_.width,
-                          .b_stride = columns,
+                          .b_stride = round_up(std::min(products_.columns, packed_keys_ - c), 16),
                           .out_stride = scratch_.pitch,
                           .rows = rows,
                           .depth = sizes_.width,
@@ -163,7 +183,8 @@ class Part {
   const std::size_t head_;
   const int64_t begin_, rows_;
   float* const out_;
-  AttentionRow state_[kAttentionRows];
+  AttentionRow state_[kPartRows];
+  int64_t packed_keys_ = 0;            // of the block of keys, which not all pieces see to its end
   const float* value_rows_ = nullptr;  // of the block of keys
   int64_t value_stride_ = 0;
 };
@@ -178,8 +199,8 @@ void attention(const AttentionKernel& kernel, const MatmulKernel& products, cons
                const AttentionValues& values, uint8_t* scratch, int64_t scratch_step, ThreadPool& pool) {
   constexpr int64_t kLeastRows = 16, kEach = 2;  // tasks for each thread
   const auto heads = static_cast<int64_t>(sizes.q_offsets.size());
-  int64_t rows = kAttentionRows;
-  while (rows > kLeastRows && heads * div_up(sizes.queries, rows) < kEach * pool.threads()) rows /= 2;
+  int64_t rows = kPartRows;
+  while (rows > kLeastRows && pool.threads() > 1 && heads * div_up(sizes.queries, rows) < kEach * pool.threads()) rows /= 2;
   const int64_t parts = div_up(sizes.queries, rows);
   pool.run(heads * parts, [&](int64_t task, int thread) {
     const int64_t begin = task % parts * rows, end = std::min(begin + rows, sizes.queries);

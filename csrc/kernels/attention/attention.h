@@ -1,12 +1,13 @@
 // Scaled dot product attention of float32: softmax(q k' * scale + mask) v for every head.
 //
 // Nothing larger than a few rows of scores is kept. Keys go by in blocks of kAttentionKeys, and a row remembers its greatest score m, the
-// sum l of exp(score - m) and the weighted values o. In this order, every step rounded:
+// sum l of exp(score - m) and the weighted values o. In this order, every step rounded, but the products of the sums over e and over j (see
+// matmul.h):
 //   score_j = sum over e of (q_e * scale) * k_je, from 0 in the order of e; + mask_j; -infinity for a masked key
 //   m'      = max(m, score_j of the block), NaN where one is; with f = exp(m - m')
 //   l       = l * f + sum_j, sixteen partial sums and their tree, of p_j = exp(score_j - m')
 //   o_v     = o_v * f + p_0 * v_0v + p_1 * v_1v + ..., in the order of j
-// and in the end o_v / l. A row that sees no key becomes zeros, as in torch. Causal attention leaves keys out from the end of the 64 rows on in
+// and in the end o_v * (1 / l). A row that sees no key becomes zeros, as in torch. Causal attention leaves keys out from the end of the 64 rows on in
 // which a row lies (kAttentionRows): the others are masked. exp(x) is 2^(x log2 e), and 0 where that power is below -126.
 #pragma once
 
@@ -24,6 +25,7 @@ namespace niwaki {
 struct AttentionKernel {
   const char* name;
   Isa isa;
+  void (*scale)(const AttentionScale& scale);
   void (*weigh)(const AttentionBlock& block);
   void (*finish)(const AttentionEnd& end);
 };

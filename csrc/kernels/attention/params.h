@@ -11,7 +11,16 @@ struct AttentionRow {
   float sum;       // of exp(score - greatest)
 };
 
-// One block of keys of some rows.
+// to[i] = from[i] * factor
+struct AttentionScale {
+  const float* from;
+  float* to;
+  int64_t count;
+  float factor;
+};
+
+// One block of keys of some rows, at most kAttentionTileRows.
+constexpr int kAttentionTileRows = 16;
 struct AttentionBlock {
   float* scores;  // [rows][scores_stride], a multiple of 16: become exp(score - greatest), and 0 up to a multiple of 16
   int64_t scores_stride;
@@ -26,7 +35,7 @@ struct AttentionBlock {
   bool first;  // `out` and `state` hold nothing yet
 };
 
-// out = out / sum; 0 for a row without keys.
+// out = out * (1 / sum); 0 for a row without keys.
 struct AttentionEnd {
   const AttentionRow* state;
   float* out;
