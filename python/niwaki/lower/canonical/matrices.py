@@ -144,9 +144,10 @@ DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
     _aten.inverse.default: _inverse,
     _aten.linalg_solve.default: _solve,
     _aten.linalg_cholesky.default: _cholesky,
-    _aten.cholesky.default: lambda x, upper=False: _cholesky(x, upper=upper),
     _aten.linalg_solve_triangular.default: _solve_triangular,
     _aten.cholesky_solve.default: _cholesky_solve,
     _aten.triangular_solve.default: _triangular_solve,
 }
 """Of linear algebra."""
+if hasattr(_aten, "cholesky"):  # torch has removed it in 2.14
+    DECOMPOSITIONS[_aten.cholesky.default] = lambda x, upper=False: _cholesky(x, upper=upper)
