@@ -169,6 +169,7 @@ NIWAKI_INLINE F32x16 operator-(F32x16 a, F32x16 b) { NIWAKI_EACH_PART(F32x16, a.
 NIWAKI_INLINE F32x16 operator*(F32x16 a, F32x16 b) { NIWAKI_EACH_PART(F32x16, a.part[i] * b.part[i]); }
 NIWAKI_INLINE F32x16 operator/(F32x16 a, F32x16 b) { NIWAKI_EACH_PART(F32x16, a.part[i] / b.part[i]); }
 NIWAKI_INLINE F32x16 operator-(F32x16 a) { NIWAKI_EACH_PART(F32x16, -a.part[i]); }
+
 // Integers wrap around.
 using UintPart = uint32_t __attribute__((vector_size(kPartLanes * 4)));
 #define NIWAKI_WRAPPING(a, op, b) reinterpret_cast<IntPart>(reinterpret_cast<UintPart>(a) op reinterpret_cast<UintPart>(b))
