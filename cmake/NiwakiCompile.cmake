@@ -21,8 +21,8 @@ function(niwaki_compile_options target)
   endif()
 endfunction()
 
-# Code that runs once for a file or a new set of sizes, and the plain references of kernels, which run where there is nothing better: small
-# rather than fast. Of two megabytes that is one. Not what goes over all weights when a file is opened: tensor.cc counts zeros.
+# Code that runs once for a file, a new set of sizes or a step of a run, and the plain references of kernels, which run where there is nothing
+# better: small rather than fast. Of two megabytes that is one. Not what goes over all weights when a file is opened: tensor.cc counts zeros.
 function(niwaki_small_code)
   if(MSVC OR CMAKE_BUILD_TYPE STREQUAL "Debug")
     return()
@@ -33,6 +33,7 @@ function(niwaki_small_code)
     endif()
     if(source MATCHES "csrc/(graph|capi)/" OR source MATCHES "csrc/file/[a-z_]*(reader|writer|words)\\.cc$" OR
        source MATCHES "csrc/kernels/scatter/scatter\\.cc$" OR
+       source MATCHES "csrc/runtime/(autotune|layout|model|steps/(recurrent|rows|windows))\\.cc$" OR
        source MATCHES "csrc/kernels/(elementwise|rows|grid_sample|interpolate|float_pool|attention|recurrent)/reference\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-Os")
     endif()
