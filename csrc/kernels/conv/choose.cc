@@ -16,10 +16,13 @@ bool fills_few_lanes(const ConvParams& params, const ConvKernels& kernels) {
   return params.expected_pixels > 0 && pixels / (std::ceil(pixels / kernels.lanes) * kernels.lanes) < 0.6;
 }
 
-// Groups of channels would leave most of a matrix unit empty.
+// Groups of channels, and layers of few of them, would leave most of a matrix unit empty.
 const ConvKernels& kernels_of(const ConvParams& params, Isa isa) {
+  constexpr int32_t kFew = 8;  // half of its rows
   const ConvKernels& kernels = select_conv(isa);
-  return kernels.matrix && params.groups > 1 ? select_conv(Isa::avx512vnni) : kernels;
+  const int64_t rows = div_up(params.in_channels, 4) * int64_t{1} * params.kernel_h * params.kernel_w;
+  const bool fills = params.groups == 1 && params.out_channels >= kFew && rows >= kFew;
+  return kernels.matrix && !fills ? select_conv(Isa::avx512vnni) : kernels;
 }
 
 }  // namespace
