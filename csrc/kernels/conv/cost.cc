@@ -76,14 +76,16 @@ void cost_on_arm(const Work& work, Isa isa, ConvCost& cost) {
                 work.vectors;
 }
 
-// AMX, in the cycles of cost_of_sets: fitted to the layers of a ResNet-50 whose weights come from beyond the L2 cache, on a Xeon with 2 MiB of
-// it, by what sparse kernels take there. A multiply-accumulate of a vector; a vector of an output; one of a panel; weights, once for an image.
-// Where pixels fill one vector only, multiplies wait for each other.
+// AMX, in the cycles of cost_of_sets: fitted to the layers of ResNets with all of their blocks and with 15 and 25 % of them, in the network, on
+// a Xeon with 2 MiB of L2 cache whose other hyperthreads were idle, by what sparse kernels take there; then a tenth more, because a busy
+// neighbour slows the matrix unit by more than it slows vectors (sparse layers take 1.7 times as long then, these 2.3 times). A
+// multiply-accumulate of a vector; a vector of an output; one of a panel; weights, once for an image. Where pixels fill one vector only,
+// multiplies wait for each other.
 double cost_on_matrix(const Work& work) {
   const double rows = std::ceil(work.rows / 16.0) * 16.0, outputs = std::ceil(work.outputs / 16.0) * 16.0;
   const bool many = work.vectors > 1.0;
-  return ((many ? 0.085 : 0.11) * rows * outputs + 4.5 * work.outputs + (work.panel ? 4.5 * work.rows : 0.0)) * work.vectors +
-         (many ? 0.45 * work.rows * work.outputs : 0.0);
+  return ((many ? 0.08 : 0.12) * rows * outputs + 7.0 * work.outputs + (work.panel ? 6.7 * work.rows : 0.0)) * work.vectors +
+         (many ? 0.6 * work.rows * work.outputs : 0.0);
 }
 
 // A linear layer with outputs along the vectors: no lane is ever empty, whatever the number of pixels. `factor`: the innermost loop's cost
@@ -92,7 +94,7 @@ double cost_on_matrix(const Work& work) {
 double cost_of_wide(const ConvParams& params, const Work& work, const ConvKernels& kernels, const ConvCost& cost) {
   double factor = 1.0, least = 4.0;
   switch (kernels.isa) {
-    case Isa::amx: factor = 0.8; break;
+    case Isa::amx: factor = 0.95; break;
     case Isa::avx2: factor = 1.7, least = 1.3; break;  // widens the weights as it goes
     case Isa::neon: factor = 1.1, least = 1.2; break;
     case Isa::dotprod: least = 2.5; break;
