@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "kernels/conv/packed.h"
+#include "kernels/conv/rows.h"
 #include "kernels/conv/tiles.h"
 
 namespace niwaki {
@@ -26,15 +27,15 @@ DenseConv::DenseConv(const ConvParams& params, const ConvWeights& weights, const
     blocks_.push_back(range);
   }
   weights_ = Buffer(static_cast<std::size_t>(bytes));
-  for (int64_t block = 0; block < count; ++block) {
-    const Block& range = blocks_[static_cast<std::size_t>(block)];
-    uint8_t* to = weights_.data() + range.offset;
+  std::memset(weights_.data(), 0, weights_.size());
+  WeightRows source(params, weights.weight);
+  for (int32_t o = 0; o < params.out_channels; ++o) {
+    const Block& range = blocks_[static_cast<std::size_t>(o / width)];
+    const int8_t* from = source.of(o, range.begin, range.end);
+    uint8_t* to = weights_.data() + range.offset + o % width * kernels.lane_bytes;
     for_each_row(range.begin, range.end, [&](int32_t group, int32_t tap) {
-      for (int64_t o = block * width; o < (block + 1) * width; ++o, to += kernels.lane_bytes) {
-        int8_t four[4] = {0, 0, 0, 0};
-        if (o < params.out_channels) four_weights(weights.weight, static_cast<int32_t>(o), group, tap, four);
-        store_block(four, to);
-      }
+      store_block(from + (int64_t{group - range.begin} * taps() + tap) * kRowBytes, to);
+      to += width * kernels.lane_bytes;
     });
   }
 }
@@ -45,23 +46,30 @@ void DenseConv::find_taps(const int8_t* weight) {
     rectangles_.push_back({0, in_groups(), 0, 0, height, width});
     return;
   }
-  for (int32_t group = 0; group < in_groups(); ++group) {
-    int32_t top = height, bottom = 0, left = width, right = 0;
-    const auto whole = [&] { return top == 0 && left == 0 && bottom == height && right == width; };
-    for (int32_t o = 0; o < params_.out_channels && !whole(); ++o) {
-      for (int32_t tap = 0; tap < taps(); ++tap) {
-        int8_t four[4];
-        four_weights(weight, o, group, tap, four);
-        if ((four[0] | four[1] | four[2] | four[3]) == 0) continue;
-        top = std::min(top, tap / width);
-        bottom = std::max(bottom, tap / width + 1);
-        left = std::min(left, tap % width);
-        right = std::max(right, tap % width + 1);
+  struct Bounds {
+    int32_t top, bottom, left, right;
+  };
+  std::vector<Bounds> bounds(static_cast<std::size_t>(in_groups()), {height, 0, width, 0});
+  const auto whole = [&](const Bounds& of) { return of.top == 0 && of.left == 0 && of.bottom == height && of.right == width; };
+  WeightRows source(params_, weight);
+  for (int32_t o = 0; o < params_.out_channels && !std::all_of(bounds.begin(), bounds.end(), whole); ++o) {
+    const int8_t* rows = source.of(o, 0, in_groups());
+    for (std::size_t group = 0; group < bounds.size(); ++group, rows += taps() * kRowBytes) {
+      Bounds& of = bounds[group];
+      for (int32_t tap = 0; tap < taps() && !whole(of); ++tap) {
+        if (weights_of_row(rows, tap) == 0) continue;
+        of.top = std::min(of.top, tap / width);
+        of.bottom = std::max(of.bottom, tap / width + 1);
+        of.left = std::min(of.left, tap % width);
+        of.right = std::max(of.right, tap % width + 1);
       }
     }
-    if (bottom == 0) continue;  // no weights
+  }
+  for (int32_t group = 0; group < in_groups(); ++group) {
+    const Bounds& of = bounds[static_cast<std::size_t>(group)];
+    if (of.bottom == 0) continue;  // no weights
     TapRectangle* before = rectangles_.empty() ? nullptr : &rectangles_.back();
-    const TapRectangle now{group, group + 1, top, left, bottom - top, right - left};
+    const TapRectangle now{group, group + 1, of.top, of.left, of.bottom - of.top, of.right - of.left};
     if (before != nullptr && before->end == group && before->top == now.top && before->left == now.left &&
         before->height == now.height && before->width == now.width)
       before->end = group + 1;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/conv/packed.h"
+#include "kernels/conv/rows.h"
 #include "kernels/conv/tiles.h"
 
 namespace niwaki {
@@ -19,20 +20,16 @@ MatrixConv::MatrixConv(const ConvParams& params, const ConvWeights& weights, con
   const int64_t blocks = div_up(params.out_channels, kernels.dense_outputs);
   weights_ = Buffer(static_cast<std::size_t>(blocks * block_bytes()));
   std::memset(weights_.data(), 0, weights_.size());
-  for (int64_t block = 0; block < blocks; ++block) {
-    const auto first = static_cast<int32_t>(block * kernels.dense_outputs);
-    const int32_t outputs = std::min(params.out_channels - first, kernels.dense_outputs);
-    uint8_t* to = weights_.data() + block * block_bytes();
-    for (int64_t step = 0; step < rows(); step += kRows, to += div_up(outputs, kRows) * kRegister) {
-      const int64_t begin =
-          std::max<int64_t>(0, std::min(step, rows() - kRows));  // rows before `step` keep zeros: they had their turn
-      for (int32_t o = 0; o < outputs; ++o) {
-        for (int64_t row = step; row < std::min(step + kRows, rows()); ++row) {
-          int8_t four[4];
-          four_weights(weights.weight, first + o, static_cast<int32_t>(row / taps()), static_cast<int32_t>(row % taps()), four);
-          std::memcpy(to + o * 64 + (row - begin) * 4, four, 4);
-        }
-      }
+  WeightRows source(params, weights.weight);
+  for (int32_t o = 0; o < params.out_channels; ++o) {
+    const int32_t within = o % kernels.dense_outputs, first = o - within;  // the block that it belongs to
+    const int64_t registers = div_up(std::min(params.out_channels - first, kernels.dense_outputs), kRows);
+    uint8_t* to = weights_.data() + first / kernels.dense_outputs * block_bytes() + within * int64_t{64};
+    const int8_t* from = source.of(o, 0, in_groups());
+    for (int64_t step = 0; step < rows(); step += kRows, to += registers * kRegister) {
+      // Rows before `step` keep zeros: they had their turn.
+      const int64_t begin = std::max<int64_t>(0, std::min(step, rows() - kRows)), end = std::min(step + kRows, rows());
+      std::memcpy(to + (step - begin) * kRowBytes, from + step * kRowBytes, static_cast<std::size_t>((end - step) * kRowBytes));
     }
   }
 }

@@ -24,9 +24,15 @@ PackedBase::PackedBase(const ConvParams& params, const ConvWeights& weights, con
     // the kernels. Padding is the zero point and goes the same way.
     uint32_t sum = 0;
     int64_t largest = 0;
-    for (int64_t i = 0; i < length; ++i) {
-      sum += static_cast<uint32_t>(int32_t{weights.weight[o * length + i]});
-      largest += std::abs(int32_t{weights.weight[o * length + i]});
+    constexpr int64_t kTogether = 1 << 20;  // 32 bits hold so many magnitudes
+    for (int64_t first = 0; first < length; first += kTogether) {
+      uint32_t magnitudes = 0;
+      for (int64_t i = first; i < std::min(first + kTogether, length); ++i) {
+        const int32_t weight = weights.weight[o * length + i];
+        sum += static_cast<uint32_t>(weight);
+        magnitudes += static_cast<uint32_t>(std::abs(weight));
+      }
+      largest += magnitudes;
     }
     const double bound = (255.0 * static_cast<double>(largest) + std::abs(static_cast<double>(weights.bias[o]))) *
                          std::abs(static_cast<double>(weights.multiplier[o]));

@@ -50,21 +50,6 @@ class PackedBase : public PackedConv {
     if (params_.has_residual) output.residual = residual.group(group) + pixel * 4;
   }
 
-  // Four weights of output `o` for input channels 4 * group .. + 3 at `tap`; zero outside of o's group of channels. Called once for
-  // every block of a network when its file is opened: inline, with a short way for the usual case.
-  void four_weights(const int8_t* weight, int32_t o, int32_t group, int32_t tap, int8_t four[4]) const {
-    const int32_t per_group = params_.in_channels / params_.groups;
-    const int32_t begin = params_.groups == 1 ? 0 : o / (params_.out_channels / params_.groups) * per_group;
-    const int32_t first = group * 4 - begin;  // channel within o's group
-    const int64_t step = taps();
-    const int8_t* from = weight + (int64_t{o} * per_group + first) * step + tap;
-    if (first >= 0 && first + 4 <= per_group) {
-      for (int32_t i = 0; i < 4; ++i) four[i] = from[i * step];
-      return;
-    }
-    for (int32_t i = 0; i < 4; ++i) four[i] = first + i >= 0 && first + i < per_group ? from[i * step] : int8_t{0};
-  }
-
   void store_block(const int8_t four[4], uint8_t* to) const { niwaki::store_block(kernels_, four, to); }
 
   ConvParams params_;

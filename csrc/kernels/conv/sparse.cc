@@ -2,8 +2,8 @@
 #include <cstring>
 #include <span>
 
-#include "kernels/conv/blocks.h"
 #include "kernels/conv/packed.h"
+#include "kernels/conv/rows.h"
 #include "kernels/conv/sparse_lists.h"
 #include "kernels/conv/tiles.h"
 
@@ -23,7 +23,8 @@ SparseConv::SparseConv(const ConvParams& params, const ConvWeights& weights, con
   counts_ = Buffer(static_cast<std::size_t>(int64_t{cut_.chunks} * cut_.outputs / kernels.sparse_lists) * sizeof(uint16_t));
   SparseLists packed(kernels);
   std::vector<SparseLists::List> lists(kSparseBlock);
-  const int64_t step = int64_t{params.in_channels} * taps();
+  for (SparseLists::List& list : lists) list.blocks.resize(static_cast<std::size_t>(int64_t{cut_.chunk_groups} * taps()));
+  WeightRows source(params, weights.weight);
   for (int32_t chunk = 0; chunk < cut_.chunks; ++chunk) {
     for (int32_t first = 0; first < cut_.outputs; first += kSparseBlock) {
       const std::span<SparseLists::List> used(lists.data(),
@@ -31,19 +32,13 @@ SparseConv::SparseConv(const ConvParams& params, const ConvWeights& weights, con
       for (std::size_t i = 0; i < used.size(); ++i) {
         const int32_t o = first + static_cast<int32_t>(i);
         used[i].output = static_cast<uint8_t>(i);
-        used[i].blocks.clear();
+        used[i].count = 0;
         if (o >= params.out_channels) continue;
-        for_each_block(params, weights.weight + o * step, cut_.begin(chunk), cut_.end(chunk), [&](int32_t group, int32_t tap) {
-          SparseLists::Block block{};
-          four_weights(weights.weight, o, group, tap, block.weights);
-          const int64_t row = int64_t{group - cut_.begin(chunk)} * taps() + tap;
-          block.offset = static_cast<uint16_t>(row * (cut_.row_bytes / 8));
-          used[i].blocks.push_back(block);
-        });
+        const int64_t rows = int64_t{cut_.end(chunk) - cut_.begin(chunk)} * taps();
+        used[i].take(source.of(o, cut_.begin(chunk), cut_.end(chunk)), rows, cut_.row_bytes / 8);
       }
       if (chunk + 1 < cut_.chunks)
-        std::stable_sort(used.begin(), used.end(),
-                         [](const auto& a, const auto& b) { return a.blocks.size() < b.blocks.size(); });
+        std::stable_sort(used.begin(), used.end(), [](const auto& a, const auto& b) { return a.count < b.count; });
       starts_.push_back(static_cast<uint32_t>(packed.blocks()));
       const int64_t at = int64_t{chunk} * cut_.outputs + first;
       packed.append(used, order_.data() + at, counts_.as<uint16_t>() + at / kernels.sparse_lists);

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
-#include "kernels/conv/blocks.h"
 #include "kernels/conv/packed.h"
+#include "kernels/conv/rows.h"
 
 namespace niwaki {
 namespace {
@@ -33,16 +33,20 @@ SparseCut::SparseCut(const ConvParams& params, const ConvKernels& kernels)
 }
 
 BlockCount count_blocks(const ConvParams& params, const int8_t* weight, const ConvKernels& kernels, const SparseCut& cut) {
-  const int64_t step = int64_t{params.in_channels} * cut.taps;
   const auto together = static_cast<std::size_t>(kernels.sparse_lists);
   BlockCount count;
   std::vector<int32_t> lists;
+  WeightRows source(params, weight);
   for (int32_t chunk = 0; chunk < cut.chunks; ++chunk) {
     for (int32_t first = 0; first < cut.outputs; first += kSparseBlock) {
       lists.assign(static_cast<std::size_t>(std::min(kSparseBlock, cut.outputs - first)), 0);
-      for (std::size_t i = 0; i < lists.size() && first + static_cast<int32_t>(i) < params.out_channels; ++i)
-        for_each_mask(params, weight + (first + static_cast<int64_t>(i)) * step, cut.begin(chunk), cut.end(chunk),
-                      [&](int32_t, int32_t, uint32_t mask) { lists[i] += std::popcount(mask); });
+      for (std::size_t i = 0; i < lists.size() && first + static_cast<int32_t>(i) < params.out_channels; ++i) {
+        const int8_t* rows = source.of(first + static_cast<int32_t>(i), cut.begin(chunk), cut.end(chunk));
+        const int32_t all = (cut.end(chunk) - cut.begin(chunk)) * cut.taps;
+        int32_t held = 0;
+        for (int32_t row = 0; row < all; ++row) held += weights_of_row(rows, row) != 0;
+        lists[i] = held;
+      }
       if (chunk + 1 < cut.chunks) std::sort(lists.begin(), lists.end());
       for (std::size_t i = 0; i < lists.size(); i += together) {
         int32_t longest = 0;
@@ -57,33 +61,40 @@ BlockCount count_blocks(const ConvParams& params, const int8_t* weight, const Co
   return count;
 }
 
-void SparseLists::append_offset(const Block& block) {
-  if (kernels_.sparse_lists == 1) {
-    offsets_.push_back(block.offset);
-    return;
+// Without a branch, which would be mispredicted for every other block.
+void SparseLists::List::take(const int8_t* rows, int64_t count_of_rows, int64_t step) {
+  count = 0;
+  for (int64_t row = 0; row < count_of_rows; ++row) {
+    Block& block = blocks[count];
+    block.offset = static_cast<uint16_t>(row * step);
+    std::memcpy(block.weights, rows + row * kRowBytes, sizeof block.weights);
+    count += weights_of_row(rows, row) != 0;
   }
-  const auto size = values_.size();
-  values_.resize(size + sizeof block.offset);
-  std::memcpy(values_.data() + size, &block.offset, sizeof block.offset);
-}
-
-void SparseLists::append_weights(const Block& block) {
-  const auto size = values_.size();
-  values_.resize(size + static_cast<std::size_t>(kernels_.lane_bytes));
-  store_block(kernels_, block.weights, values_.data() + size);
 }
 
 void SparseLists::append(std::span<const List> lists, uint8_t* order, uint16_t* counts) {
   const auto together = static_cast<std::size_t>(kernels_.sparse_lists);
+  const bool records = together > 1;  // offsets lie with the weights
+  const auto lane_bytes = static_cast<std::size_t>(kernels_.lane_bytes);
   for (std::size_t first = 0; first < lists.size(); first += together) {
     const auto set = lists.subspan(first, together);
     std::size_t count = 0;
-    for (const List& list : set) count = std::max(count, list.blocks.size());
+    for (const List& list : set) count = std::max(count, list.count);
     if (together == 1) count += count % 2;  // kernels take two blocks of a single list at a time
-    const auto block = [](const List& list, std::size_t i) { return i < list.blocks.size() ? list.blocks[i] : Block{}; };
-    for (std::size_t i = 0; i < count; ++i) {
-      for (const List& list : set) append_offset(block(list, i));
-      for (const List& list : set) append_weights(block(list, i));
+    // What a list lacks stays zero.
+    const std::size_t values = values_.size(), offsets = offsets_.size();
+    const std::size_t step = together * (lane_bytes + (records ? sizeof(uint16_t) : 0));
+    values_.resize(values + count * step);
+    if (!records) offsets_.resize(offsets + count);
+    for (std::size_t j = 0; j < together; ++j) {
+      const List& list = set[j];
+      uint8_t* to = values_.data() + values;
+      for (std::size_t i = 0; i < list.count; ++i, to += step) {
+        const Block& block = list.blocks[i];
+        if (records) std::memcpy(to + j * sizeof block.offset, &block.offset, sizeof block.offset);
+        else offsets_[offsets + i] = block.offset;
+        store_block(kernels_, block.weights, to + (step - (together - j) * lane_bytes));
+      }
     }
     blocks_ += static_cast<int64_t>(count * together);
     for (const List& list : set) *order++ = list.output;

@@ -40,8 +40,12 @@ class SparseLists {
     int8_t weights[4];
   };
   struct List {
-    uint8_t output = 0;  // within its block of outputs
+    uint8_t output = 0;     // within its block of outputs
+    std::size_t count = 0;  // of the blocks below
     std::vector<Block> blocks;
+
+    // Those of `rows` that are not zero, of which `blocks` has room for all. `step`: from a row's offset to the next one's.
+    void take(const int8_t* rows, int64_t count_of_rows, int64_t step);
   };
 
   explicit SparseLists(const ConvKernels& kernels) : kernels_(kernels) {}
@@ -54,9 +58,6 @@ class SparseLists {
   Buffer values() const;
 
  private:
-  void append_offset(const Block& block);
-  void append_weights(const Block& block);
-
   const ConvKernels& kernels_;
   std::vector<uint16_t> offsets_;
   std::vector<uint8_t> values_;

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "kernels/conv/conv.h"
 #include "kernels/conv/kernel.h"
+#include "kernels/conv/rows.h"
 #include "kernels/conv/sparse_lists.h"
 #include "testing/emulation.h"
 
@@ -323,6 +324,41 @@ TEST(conv_blocks_are_counted) {
       const BlockCount count = count_blocks(layer.params, layer.weight.data(), kernels, cut);
       CHECK_EQ(count.held, held);
       CHECK_EQ(count.multiplied, multiplied);
+    }
+  }
+}
+
+// Each row looked up by itself, for kernels of 1 to 27 taps, channels that leave a group of four unfilled, and groups that begin within one.
+TEST(conv_rows_hold_four_channels_of_a_tap) {
+  Random random(12);
+  for (const int32_t taps : {1, 2, 3, 7, 8, 9, 15, 16, 17, 25, 27}) {
+    for (const int32_t channels : {1, 3, 4, 5, 8, 10}) {
+      for (const int32_t groups : {1, 2, 3}) {
+        ConvParams params{};
+        params.in_channels = channels * groups;
+        params.out_channels = 2 * groups;
+        params.groups = groups;
+        params.kernel_h = 1;
+        params.kernel_w = taps;
+        std::vector<int8_t> weight(static_cast<std::size_t>(int64_t{params.out_channels} * channels * taps));
+        for (int8_t& value : weight) value = static_cast<int8_t>(random.integer(-127, 127));
+        WeightRows source(params, weight.data());
+        const int32_t all = (params.in_channels + 3) / 4;
+        for (int32_t o = 0; o < params.out_channels; ++o) {
+          for (int32_t begin = 0; begin < all; ++begin) {
+            const int8_t* rows = source.of(o, begin, all);
+            for (int32_t group = begin; group < all; ++group)
+              for (int32_t tap = 0; tap < taps; ++tap)
+                for (int32_t i = 0; i < 4; ++i) {
+                  const int32_t channel = group * 4 + i - o / 2 * channels;
+                  const int expected = channel < 0 || channel >= channels
+                                           ? 0
+                                           : weight[static_cast<std::size_t>((int64_t{o} * channels + channel) * taps + tap)];
+                  CHECK_EQ(int{rows[((group - begin) * taps + tap) * 4 + i]}, expected);
+                }
+          }
+        }
+      }
     }
   }
 }

@@ -1,6 +1,8 @@
 #include <algorithm>
+#include <cstring>
 
 #include "kernels/conv/packed.h"
+#include "kernels/conv/rows.h"
 #include "kernels/conv/tiles.h"
 
 namespace niwaki {
@@ -24,19 +26,13 @@ bool WideConv::possible(const ConvParams& params, const ConvKernels& kernels) {
 WideConv::WideConv(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, std::string reason)
     : PackedBase(params, weights, kernels, kernels.wide_outputs, "wide", std::move(reason)) {
   const int32_t width = kernels.wide_outputs;
-  const int64_t count = div_up(params.out_channels, width);
-  weights_ = Buffer(static_cast<std::size_t>(count * rows() * width * 4));
-  auto* to = weights_.as<int8_t>();
-  for (int64_t block = 0; block < count; ++block) {
-    for (int32_t group = 0; group < in_groups(); ++group) {
-      for (int32_t tap = 0; tap < taps(); ++tap) {
-        for (int64_t o = block * width; o < (block + 1) * width; ++o, to += 4) {
-          int8_t four[4] = {0, 0, 0, 0};
-          if (o < params.out_channels) four_weights(weights.weight, static_cast<int32_t>(o), group, tap, four);
-          std::copy(four, four + 4, to);
-        }
-      }
-    }
+  weights_ = Buffer(static_cast<std::size_t>(div_up(params.out_channels, width) * rows() * width * kRowBytes));
+  std::memset(weights_.data(), 0, weights_.size());
+  WeightRows source(params, weights.weight);
+  for (int32_t o = 0; o < params.out_channels; ++o) {
+    uint8_t* to = weights_.data() + (o / width * rows() * width + o % width) * kRowBytes;
+    const int8_t* from = source.of(o, 0, in_groups());
+    for (int64_t row = 0; row < rows(); ++row) std::memcpy(to + row * width * kRowBytes, from + row * kRowBytes, kRowBytes);
   }
 }
 
