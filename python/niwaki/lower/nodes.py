@@ -15,6 +15,8 @@ Size = int | torch.SymInt
 
 DTYPES = {torch.float32: "float32", torch.int64: "int64", torch.int32: "int32", torch.bool: "bool"}
 """What a plain value may hold, and the core's word for it."""
+NARROW = (torch.uint8, torch.int8, torch.int16)
+"""What is taken where int32 is."""
 
 _ORIGIN = "niwaki_origin"
 _LABEL = "niwaki_label"

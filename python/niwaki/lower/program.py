@@ -85,6 +85,7 @@ class Program:
         result_leaves: its leaves: Slots, or constants.
         result_type: the type that has no description, if any.
         values: how many there are.
+        input_dtypes: of the inputs, as the stages take them.
     """
 
     stages: tuple[NativeStage | TorchStage, ...]
@@ -95,6 +96,7 @@ class Program:
     result_leaves: tuple[Any, ...]
     result_type: str
     values: int
+    input_dtypes: tuple[torch.dtype, ...]
 
 
 def build_program(captured: Captured, ranges: Ranges, source: str) -> Program:
@@ -146,6 +148,7 @@ def build_program(captured: Captured, ranges: Ranges, source: str) -> Program:
         result_leaves=tuple(leaves),
         result_type=result_type,
         values=len(numbers),
+        input_dtypes=tuple(dtype_of(node) for node in inputs),
     )
 
 
@@ -185,12 +188,12 @@ def _with_inputs(part: Part, inputs: Sequence[Node], *, whole: bool) -> Part:
     for node in inputs:
         free = {str(size) for size in node.meta["val"].shape if isinstance(size, torch.SymInt)}
         unread = node not in part.inputs
-        if unread and part.native and dtype_of(node) not in DTYPES:
-            raise NiwakiError(
-                f"Input '{node.target}' is {str(dtype_of(node)).removeprefix('torch.')}, which niwaki does not have, "
-                "and nothing native reads it. Leave it out of the arguments."
-            )
         if not unread or not free <= known or (whole and part.native):
+            if part.native and dtype_of(node) not in DTYPES:
+                raise NiwakiError(
+                    f"Input '{node.target}' is {str(dtype_of(node)).removeprefix('torch.')}, which niwaki does not "
+                    "have, and nothing native reads it. Leave it out of the arguments, or pass it as float32 or int64."
+                )
             given.append(node)
             known |= free
     made = [node for node in part.inputs if node not in inputs]

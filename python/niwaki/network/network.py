@@ -12,6 +12,7 @@ import torch
 
 from niwaki import _core
 from niwaki.errors import NiwakiError
+from niwaki.lower.nodes import NARROW
 from niwaki.lower.program import NativeStage, TorchStage
 from niwaki.network.image import ImageConfig
 from niwaki.network.plan import Plan, PlanStep
@@ -64,7 +65,7 @@ class Network:
 
         Args:
             args, kwargs: like those that it was compiled with; tensors on the CPU with the same type and rank. Sizes
-                that are free may differ.
+                that are free may differ. Where int32 is taken, so are uint8, int8 and int16.
 
         Returns:
             New tensors, nested like the module's results.
@@ -266,6 +267,8 @@ def _last_uses(stages: Sequence[NativeStage | TorchStage], results: Sequence[int
 
 def _check_input(tensor: torch.Tensor, info: InputInfo) -> torch.Tensor:
     where = f"input '{info.name}'"
+    if info.dtype == torch.int32 and tensor.dtype in NARROW:
+        tensor = tensor.to(torch.int32)
     if tensor.dtype != info.dtype:
         wanted, found = (str(dtype).removeprefix("torch.") for dtype in (info.dtype, tensor.dtype))
         raise TypeError(f"{where}: {wanted} is expected, not {found}; convert it with .to(torch.{wanted}).")

@@ -191,7 +191,10 @@ def signature_of(captured: Captured, program: Program) -> Signature:
         leaves = [kinds[leaf.kind][leaf.index] if isinstance(leaf, Slot) else leaf for leaf in program.result_leaves]
         return pytree.tree_unflatten(leaves, program.result_spec)
 
-    inputs = tuple(InputInfo(info.name, info.dtype, captured.dims_in_words(info)) for info in captured.inputs)
+    inputs = tuple(
+        InputInfo(info.name, dtype, captured.dims_in_words(info))
+        for info, dtype in zip(captured.inputs, program.input_dtypes, strict=True)
+    )
     sizes = tuple(
         SizeInfo(size.name, size.low, None if size.unlimited else size.high) for size in captured.sizes.values()
     )

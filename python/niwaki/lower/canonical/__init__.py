@@ -17,6 +17,7 @@ from niwaki.lower.canonical.forms import (
 )
 from niwaki.lower.canonical.functional import make_functional
 from niwaki.lower.canonical.identities import drop_checks, drop_identities, fold_constants
+from niwaki.lower.canonical.integers import widen_inputs
 from niwaki.lower.canonical.memory import elements_for_places
 from niwaki.lower.canonical.regions import inline_regions
 from niwaki.lower.canonical.sizes import SizeNodes, without_guards
@@ -58,6 +59,7 @@ def _rewrite(module: GraphModule, *, composed: bool) -> None:
     fold_constants(module)
     for rewrite in (split_parts, join_reshapes, pads_within):
         _each(module, sizes, rewrite)
+    widen_inputs(module)
     module.graph.eliminate_dead_code()
 
 
