@@ -13,13 +13,13 @@
 
 namespace niwaki::fuzz {
 
-// Twice what a check may take: one that comes back late reports that itself, and this is for those that do not come back. libFuzzer
-// saves the input and prints where it was: the stack has the step.
+// For those that do not come back: more than all actions of a check take, of which each that comes back late is reported. libFuzzer saves
+// the input and prints where it was: the stack has the step.
 class TimeLimit {
  public:
   TimeLimit() {
     std::signal(SIGPROF, end);
-    set(static_cast<time_t>(2 * kMostSeconds));
+    set(static_cast<time_t>(10 * kMostSeconds));
   }
   ~TimeLimit() { set(0); }
   TimeLimit(const TimeLimit&) = delete;
