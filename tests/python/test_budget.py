@@ -82,6 +82,23 @@ def test_the_size_is_that_of_the_file(x: torch.Tensor, tmp_path: Path, size: flo
     assert sizes == sorted(sizes) and losses == sorted(losses, reverse=True)
 
 
+@pytest.mark.parametrize("size", [0.2, 20_000])  # that int8 does not meet, and that it meets
+def test_the_size_counts_what_the_file_says_of_images(x: torch.Tensor, tmp_path: Path, size: float) -> None:
+    image = niwaki.ImageConfig(mean=(0.123456789, 0.5, 0.25), std=(0.1, 0.2, 0.3))
+    plain, _ = niwaki.compress(make_net(), x)
+    path = tmp_path / "net.niwaki"
+    network = niwaki.compile(plain, (x[:1],))
+    network.save(path)
+    without = path.stat().st_size
+    network.save(path, image=image)
+    assert path.stat().st_size > without
+    module, report = niwaki.compress(make_net(), x, target=Target(size=size, image=image))
+    niwaki.compile(module, (x[:1],)).save(path, image=image)
+    assert report.network.file_bytes == path.stat().st_size
+    with pytest.raises(TypeError, match=r"image must be a niwaki\.ImageConfig, not tuple"):
+        Target(size=0.1, image=((0.5,), (0.5,)))  # type: ignore[arg-type]
+
+
 def test_a_target_that_int8_meets_measures_nothing(
     x: torch.Tensor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -137,7 +137,7 @@ def _plain(
         return None
     squeezed = squeeze(optimized, calls, None, quantize, progress=progress)
     built = build(squeezed.module, example, threads=target.threads if target.timed else 1)
-    measured = measure_file(built, example, threads=target.threads if target.timed else None)
+    measured = measure_file(built, example, threads=target.threads if target.timed else None, image=target.image)
     limits = ((measured.bytes, target.bytes_of(float_bytes)), (measured.milliseconds, target.latency))
     if any(limit is not None and (cost is None or cost > limit) for cost, limit in limits):
         return None

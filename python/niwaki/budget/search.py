@@ -154,12 +154,16 @@ class Search:
 
     def _measured(self, squeezed: Squeezed, folder: Path | None) -> Measured:
         """What a network takes; measured once, for times waver, and a run that goes on has to find the same way."""
-        known = None if folder is None else Checkpoint(folder, squeezed.module, self._threads, what="niwaki.compress")
+        known = (
+            None
+            if folder is None
+            else Checkpoint(folder, squeezed.module, self._threads, self._target.image, what="niwaki.compress")
+        )
         state = known.load("measured") if known is not None else None
         if state is not None:
             return Measured(**state)
         built = build(squeezed.module, self._example, threads=self._threads or 1)
-        measured = measure_file(built, self._example, threads=self._threads)
+        measured = measure_file(built, self._example, threads=self._threads, image=self._target.image)
         if known is not None:
             known.save("measured", dataclasses.asdict(measured))
         return measured
@@ -293,7 +297,7 @@ class Search:
 
     def curve(self, points: int = 24) -> list[tuple[float, float]]:
         """(bytes, predicted loss) of the best allocations, from the smallest file to int8 without more zeros."""
-        target, self._target = self._target, Target(size=1.0)
+        target, self._target = self._target, Target(size=1.0, image=self._target.image)
         try:
             rest = self._rest()[0]
             low, high = (self._estimate(chosen)[0] for chosen in (self.cheapest(), self.dense.chosen))

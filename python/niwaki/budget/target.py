@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from niwaki.network.image import ImageConfig
+
 
 @dataclass(frozen=True)
 class Target:
@@ -18,6 +20,7 @@ class Target:
         speedup: how many times faster such a call is than that of the network in int8 without more zeros, above 1.
         threads: that work on such a call.
         accuracy_drop: points, per cent of the answers, that may be lost against the float32 network; needs evaluate=.
+        image: what Network.save will be given, which counts to the size.
     """
 
     size: int | float | None = None
@@ -25,6 +28,7 @@ class Target:
     speedup: float | None = None
     threads: int = 1
     accuracy_drop: float | None = None
+    image: ImageConfig | None = None
 
     def __post_init__(self) -> None:
         if self.size is None and not self.timed and self.accuracy_drop is None:
@@ -45,7 +49,8 @@ class Target:
             value = getattr(self, field)
             if value is not None and not (_is_number(value) and (value > 0 or (value == 0 and field != "latency"))):
                 raise ValueError(f"Target: {field} must be {words}, not {value!r}.")
-
+        if self.image is not None and not isinstance(self.image, ImageConfig):
+            raise TypeError(f"Target: image must be a niwaki.ImageConfig, not {type(self.image).__name__}.")
         if self.speedup is not None and not (_is_number(self.speedup) and self.speedup > 1):
             raise ValueError(f"Target: speedup must be a number above 1, not {self.speedup!r}.")
 

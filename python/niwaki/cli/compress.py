@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import time
@@ -207,7 +208,10 @@ def run(arguments: argparse.Namespace) -> None:
     niwaki.compile(niwaki.optimize(model.eval(), args=example), example).check_file(arguments.output)
     if arguments.factorize is not None:
         model = niwaki.factorize(model.eval(), calibration, niwaki.FactorizeConfig(error=arguments.factorize))
-    module, report = niwaki.compress(model, calibration, strict=arguments.strict, **options_of(arguments))
+    options = options_of(arguments)
+    if options.get("target") is not None:
+        options["target"] = dataclasses.replace(options["target"], image=image)
+    module, report = niwaki.compress(model, calibration, strict=arguments.strict, **options)
     network = niwaki.compile(module, example)
     network.save(arguments.output, image=image)
     seconds = time.perf_counter() - begin

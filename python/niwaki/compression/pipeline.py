@@ -16,6 +16,7 @@ from niwaki.capture import capture
 from niwaki.errors import NiwakiError
 from niwaki.modules.layer import Layer
 from niwaki.network.compilation import compile_captured
+from niwaki.network.image import ImageConfig
 from niwaki.network.network import Network
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.prune import prune_with_reasons
@@ -128,7 +129,9 @@ def build(module: nn.Module, example: Batch, *, threads: int = 1) -> Built:
     return Built(network, program)
 
 
-def measure_file(built: Built, example: Batch, *, threads: int | None = None) -> Measured:
+def measure_file(
+    built: Built, example: Batch, *, threads: int | None = None, image: ImageConfig | None = None
+) -> Measured:
     """Writes a network into a file and looks at its size; times a call, too, where `threads` are given."""
     if built.network is None:
         return Measured(None, None, built.why)
@@ -136,7 +139,7 @@ def measure_file(built: Built, example: Batch, *, threads: int | None = None) ->
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.niwaki"
         try:
-            built.network.save(path)
+            built.network.save(path, image=image)
         except NiwakiError as error:
             return Measured(None, milliseconds, str(error).removeprefix(f"{path}: "))
         return Measured(path.stat().st_size, milliseconds)
