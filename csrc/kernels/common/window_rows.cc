@@ -10,20 +10,34 @@ constexpr int64_t kBandBytes = 49152;  // stays in the first cache, or nearly
 }  // namespace
 
 WindowRows::WindowRows(const WindowAxes& axes, float around, Outside outside) : axes_(axes), around_(around), outside_(outside) {
-  const int64_t stride = axes.stride[2];
-  cut_floats_ = (axes.kernel[2] - 1) * axes.dilation[2] / stride + round_up(axes.out[2], 16);
-  const int64_t period = stride / std::gcd(stride, axes.dilation[2]);  // taps until one reads the same cut again
-  for (int64_t k = 0; k < axes.kernel[2]; ++k) {
-    const int64_t at = k * axes.dilation[2];
-    tap_offsets_.push_back(k % period * cut_floats_ + at / stride);
-    const int64_t start = at % stride - axes.before[2];
-    if (k < period) cuts_.push_back({start, Inside::of(start, stride, axes.in[2], cut_floats_)});
-  }
+  find_cuts();
   band_ = {axes.out[0], axes.out[1]};
   for (int64_t& outputs : band_)
     while (outputs > 1 && rows_of(band_) * static_cast<int64_t>(cuts_.size()) * cut_floats_ * 4 > kBandBytes)
       outputs = (outputs + 1) / 2;
   for (std::size_t i = 0; i < 2; ++i) bands_[i] = band_[i] > 0 ? div_up(axes.out[i], band_[i]) : 0;
+}
+
+// A cut has what taps see of the row, and as much around it as a tap that sees any of that: no more, however far the others reach.
+void WindowRows::find_cuts() {
+  const int64_t stride = axes_.stride[2], width = round_up(axes_.out[2], 16);
+  const int64_t reach = (axes_.kernel[2] - 1) * axes_.dilation[2] / stride + width;
+  const int64_t period =
+      std::min(axes_.kernel[2], stride / std::gcd(stride, axes_.dilation[2]));  // taps until one reads a cut again
+  std::vector<int64_t> begins;                                                  // where cuts begin, of what could be reached
+  for (int64_t k = 0; k < period; ++k) {
+    const int64_t start = k * axes_.dilation[2] % stride - axes_.before[2];
+    const Inside inside = Inside::of(start, stride, axes_.in[2], reach);
+    begins.push_back(std::clamp<int64_t>(inside.first - width, 0, reach - width));
+    cuts_.push_back({start + begins.back() * stride, {}});
+    cut_floats_ = std::max(cut_floats_, std::min(reach, inside.last + width) - begins.back());
+  }
+  for (Cut& cut : cuts_) cut.inside = Inside::of(cut.start, stride, axes_.in[2], cut_floats_);
+  for (int64_t k = 0; k < axes_.kernel[2]; ++k) {
+    const int64_t offset = k * axes_.dilation[2] / stride - begins[static_cast<std::size_t>(k % period)];
+    if (offset >= 0 && offset + width <= cut_floats_) tap_offsets_.push_back(k % period * cut_floats_ + offset);
+    else if (outside_ == Outside::seen) tap_offsets_.push_back(kAround);
+  }
 }
 
 int64_t WindowRows::rows_of(const std::array<int64_t, 2>& outputs) const {
@@ -34,7 +48,7 @@ int64_t WindowRows::rows_of(const std::array<int64_t, 2>& outputs) const {
 }
 
 int64_t WindowRows::tap_bytes() const {
-  int64_t taps = axes_.kernel[2];
+  auto taps = static_cast<int64_t>(tap_offsets_.size());
   for (std::size_t i = 0; i < 2; ++i)
     taps *= outside_ == Outside::seen ? axes_.kernel[i] : std::min(axes_.kernel[i], axes_.in[i]);
   return round_up(taps * int64_t{sizeof(float*)}, kCacheLine);
@@ -92,7 +106,8 @@ int64_t WindowRows::find_taps(const Band& band, const float* rows, int64_t z, in
       const int64_t in_y = y * axes_.stride[1] + ky * axes_.dilation[1] - axes_.before[1];
       const bool inside = in_z >= 0 && in_z < axes_.in[0] && in_y >= 0 && in_y < axes_.in[1];
       const int64_t row = (in_z - band.in_first[0]) * (band.in_last[1] - band.in_first[1]) + in_y - band.in_first[1];
-      for (const int64_t offset : tap_offsets_) taps[count++] = inside ? rows + cut_floats_ + row * row_floats + offset : rows;
+      for (const int64_t offset : tap_offsets_)
+        taps[count++] = inside && offset != kAround ? rows + cut_floats_ + row * row_floats + offset : rows;
     }
   }
   return count;

@@ -33,8 +33,7 @@ struct Inside {
 // and so do 1, 3, 5, .... A tap of a row of outputs then reads neighbours, wherever it is.
 class WindowRows {
  public:
-  // Taps above and below the plane: seen like those on its left and right, or left out, where that is the same and a large window may have
-  // many of them.
+  // Taps beside the plane, for a whole row of outputs: seen, or left out, where that is the same and a large window may have many of them.
   enum class Outside : uint8_t { seen, left_out };
 
   // `around`: what windows see outside of the plane.
@@ -64,6 +63,7 @@ class WindowRows {
   struct Band {
     std::array<int64_t, 2> first, last, in_first, in_last;
   };
+  void find_cuts();
   Band band_of(int64_t band) const;
   int64_t rows_of(const std::array<int64_t, 2>& outputs) const;  // that a band of so many outputs may need
   int64_t tap_bytes() const;
@@ -78,8 +78,9 @@ class WindowRows {
     int64_t start;
     Inside inside;
   };
-  std::vector<Cut> cuts_;             // that taps read
-  std::vector<int64_t> tap_offsets_;  // of each tap of the width, in a row
+  std::vector<Cut> cuts_;                 // that taps read
+  static constexpr int64_t kAround = -1;  // a tap that sees nothing of the plane
+  std::vector<int64_t> tap_offsets_;      // of each tap of the width, in a row
   int64_t cut_floats_ = 0;
   std::array<int64_t, 2> band_{}, bands_{};  // outputs of a band, and bands
 };

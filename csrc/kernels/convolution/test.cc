@@ -136,11 +136,13 @@ Case random_case(Random& random, bool transposed) {
     c.sizes.images = random.integer(0, 6) == 0 ? 0 : random.integer(1, 3);
     c.sizes.in = random_axes(random, spatial, 1, spatial == 3 ? 6 : spatial == 2 ? 13 : 70);
     if (random.integer(0, 3) == 0) p.kernel = p.stride = {1, 1, 1};
+    const bool far = random.integer(0, 3) == 0;  // taps that see nothing of the image
+    if (far) p.dilation[2] = random.integer(10, 60);
     bool fits = true;
     c.sizes.before = {0, 0, 0}, c.sizes.out = {1, 1, 1};
     for (auto i = static_cast<std::size_t>(3 - spatial); i < 3; ++i) {
       const int64_t reach = p.dilation[i] * (p.kernel[i] - 1) + 1, behind = random.integer(-1, 3);
-      c.sizes.before[i] = random.integer(-1, 3);
+      c.sizes.before[i] = far && i == 2 ? random.integer(0, static_cast<int32_t>(reach)) : random.integer(-1, 3);
       if (transposed)
         c.sizes.out[i] = (c.sizes.in[i] - 1) * p.stride[i] + reach - c.sizes.before[i] - behind +
                          random.integer(0, static_cast<int32_t>(p.stride[i] - 1));

@@ -100,8 +100,14 @@ TEST(float_pool_of_any_shape) {
       a.dilation[i] = p.function == PoolFunction::max ? random.integer(1, 2) : 1;
       a.before[i] = random.integer(0, static_cast<int32_t>(a.kernel[i] / 2)),
       p.behind[i] = random.integer(0, static_cast<int32_t>(a.kernel[i] / 2));
+      const bool far = p.function == PoolFunction::max && random.integer(0, 3) == 0;  // taps that see nothing of the image
+      if (far) a.dilation[i] = random.integer(10, 60);
       const int64_t reach = (a.kernel[i] - 1) * a.dilation[i] + 1;
-      a.in[i] = reach + random.integer(0, spatial == 1 ? 80 : 12);
+      a.in[i] = far ? random.integer(1, 20) : reach + random.integer(0, spatial == 1 ? 80 : 12);
+      if (far) {
+        a.before[i] = random.integer(0, static_cast<int32_t>(reach));
+        p.behind[i] = std::max<int64_t>(0, reach - a.before[i] - a.in[i]) + random.integer(0, 9);
+      }
       a.out[i] = (a.in[i] + a.before[i] + p.behind[i] - reach + (ceil ? a.stride[i] - 1 : 0)) / a.stride[i] + 1;
       if (ceil && (a.out[i] - 1) * a.stride[i] >= a.in[i] + a.before[i]) --a.out[i];
     }
@@ -150,6 +156,24 @@ TEST(float_pool_of_a_kernel_larger_than_the_image) {
                             0};
     CHECK(FloatPool(p).scratch_bytes() < 4096);
     CHECK_EQ(run(select_float_pool(current_isa()), p, {-3.0f, -1.0f}, 1, 1)[0], function == PoolFunction::max ? -1.0f : -2.0f);
+  }
+}
+
+// Taps so far apart that most of them see nothing of the image: a row has no more room than what can be seen.
+TEST(float_pool_of_taps_far_beyond_the_image) {
+  constexpr int64_t kFar = 65533;
+  for (const PoolFunction function : {PoolFunction::max, PoolFunction::average}) {
+    for (const int64_t stride : {1, 2, 3}) {
+      const int64_t out = (2 * kFar + 5 - 2 * kFar - 1) / stride + 1;
+      const FloatPoolParams p{
+          function, {{1, 2, 5}, {1, 2, out}, {1, 1, 3}, {1, 1, stride}, {1, 1, kFar}, {0, 0, kFar}}, {0, 0, kFar}, false, 1};
+      const std::vector<float> plane = {1.0f, -2.0f, 3.0f, 4.0f, 5.0f, -6.0f, 7.0f, 8.0f, -9.0f, 10.0f};
+      const std::vector<float> found = run(select_float_pool(current_isa()), p, plane, 1, 1);
+      for (int64_t y = 0; y < 2; ++y)
+        for (int64_t x = 0; x < out; ++x)  // the middle tap alone
+          CHECK_EQ(found[static_cast<std::size_t>(y * out + x)], plane[static_cast<std::size_t>(y * 5 + x * stride)]);
+      CHECK(FloatPool(p).scratch_bytes() < 4096);
+    }
   }
 }
 
