@@ -8,12 +8,15 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from niwaki.modules.encoder import with_padding
+
 
 @contextlib.contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """The module in eval mode and without gradients; each part gets its own mode back afterwards.
 
     torch's fused path of transformer layers is off meanwhile: it reads the weights of layers instead of calling them.
+    What it answers where sequences are padded stays.
     """
     modes = [(part, part.training) for part in module.modules()]
     fused = torch.backends.mha.get_fastpath_enabled()
@@ -21,7 +24,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         for part, _ in modes:
             part.training = False
         torch.backends.mha.set_fastpath_enabled(False)
-        with torch.inference_mode(False), torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad(), with_padding(module):
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
