@@ -253,6 +253,24 @@ def test_errors_are_those_of_the_compiled_network_on_inputs_held_out() -> None:
     assert report.network.output_error == pytest.approx(float((found - wanted).norm() / wanted.norm()), rel=1e-4)
 
 
+def test_errors_on_fitted_and_on_held_out_inputs_stand_side_by_side() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(64, 16)).eval()
+    x = torch.randn(32, 64)
+    # The first call is never held out while there are others.
+    small, report = niwaki.compress(net, x.split(4), sparsity=0.75, pattern="unstructured")
+    (row,) = report
+    with torch.no_grad():
+        wanted, found = net(x[:4]), small(x[:4])
+    assert row.fitted_error == pytest.approx(float((found - wanted).norm() / wanted.norm()), rel=1e-3)
+    assert row.output_error is not None and row.output_error != row.fitted_error
+    header, _, line, *_ = str(report).splitlines()
+    assert header.index("outputs") < header.index("fitted")
+    assert f"{row.output_error:.1%}" in line and f"{row.fitted_error:.1%}" in line
+    assert report.to_dict()["layers"][0]["fitted_error"] == row.fitted_error
+    assert niwaki.compress(net, x[:7], sparsity=0.5)[1][0].fitted_error is None  # nothing was held out
+
+
 def test_the_caller_s_network_is_evaluated_in_a_copy_and_what_is_compiled_as_it_runs() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(4, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 36, 8)).eval()

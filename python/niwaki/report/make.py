@@ -163,6 +163,7 @@ def _row(
         stored + 4 * (now.weight_scale.numel() + bias), float_bytes,
         relative_error(original.weight, now.weight, now.weight_scale), reason, _bits(now.weight), shape,
         measures.output_errors.get(name), sensitivity, histogram(original.weight, real),
+        fitted_error=measures.fitted_errors.get(name),
     )  # fmt: skip
 
 

@@ -35,17 +35,19 @@ class Sample:
         calls: of the network, at least one.
         inputs: how many inputs they hold.
         held_out: whether nothing was decided by them.
+        fitted: a call that did decide, to compare with; None where nothing was held out.
     """
 
     calls: tuple[Batch, ...]
     inputs: int
     held_out: bool
+    fitted: Batch | None = None
 
     @classmethod
     def of(cls, held: HeldOut, first: Batch) -> Sample:
         """What was held out; the first call of calibration, where nothing was."""
         if held.calls:
-            return cls(tuple(held.calls), held.inputs, True)
+            return cls(tuple(held.calls), held.inputs, True, first)
         return cls((first,), first.inputs, False)
 
     def example(self, model: nn.Module) -> Batch:
@@ -58,6 +60,7 @@ class Measures:
     """By name of the layer: errors of the outputs and sensitivities; and the largest error of the network's outputs."""
 
     output_errors: dict[str, float] = field(default_factory=dict)
+    fitted_errors: dict[str, float] = field(default_factory=dict)
     sensitivity: dict[str, float] = field(default_factory=dict)
     network_error: float | None = None
 
@@ -74,15 +77,27 @@ def measure(model: nn.Module, optimized: nn.Module, module: nn.Module, built: Bu
         sample: inputs.
     """
     floats = dict(named_layers(optimized))
+    modules = {name: layer.module for name, layer in floats.items()}
+    fitted = {}
+    if sample.fitted is not None:
+        part = next(Cutter(model).pieces(sample.fitted, _INPUTS))
+        fitted = _errors(_outputs(optimized, modules, part)[0], _rounded_outputs(module, built, part))
     part = next(Cutter(model).pieces(sample.calls[0], _INPUTS))
-    wanted, reference = _outputs(optimized, {name: layer.module for name, layer in floats.items()}, part)
+    wanted, reference = _outputs(optimized, modules, part)
+    errors = _errors(wanted, _rounded_outputs(module, built, part))
+    network = module if built.network is None else built.network
+    sensitivity = _sensitivity(optimized, floats, wanted, reference, part)
+    return Measures(errors, fitted, sensitivity, _error(model, network, sample))
+
+
+def _errors(wanted: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> dict[str, float]:
+    """The norm of the change over the norm, of each layer's outputs."""
     errors = {}
-    for name, value in _rounded_outputs(module, built, part).items():
+    for name, value in found.items():
         other = wanted.get(name)
         if other is not None and other.shape == value.shape and float(other.norm()) > 0:
             errors[name] = float((value - other).norm() / other.norm())
-    network = module if built.network is None else built.network
-    return Measures(errors, _sensitivity(optimized, floats, wanted, reference, part), _error(model, network, sample))
+    return errors
 
 
 def _error(model: nn.Module, network: Any, sample: Sample) -> float | None:

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 _log = logging.getLogger("niwaki")
 # The version of what to_dict gives: keys may be added, but none is renamed or taken away under one version.
 JSON_VERSION = 1
-_HEADER = ("layer", "op", "scheme", "bits", "zeros", "bytes", "of float32", "error", "outputs", "sensitivity", "reason")
-_RIGHT = range(3, 10)
+_HEADER = (
+    "layer", "op", "scheme", "bits", "zeros", "bytes", "of float32", "error", "outputs", "fitted", "sensitivity",
+    "reason",
+)  # fmt: skip
+_RIGHT = range(3, 11)
 
 
 class Report(Sequence[LayerReport]):
@@ -126,6 +129,7 @@ class Report(Sequence[LayerReport]):
                 f"{row.bytes / row.float_bytes:.1%}" if row.float_bytes else "",
                 "" if row.error is None else f"{row.error:.2%}",
                 "" if row.output_error is None else f"{row.output_error:.1%}",
+                "" if row.fitted_error is None else f"{row.fitted_error:.1%}",
                 "" if row.sensitivity is None else f"{row.sensitivity:.2f}",
                 row.reason,
             )
@@ -143,6 +147,7 @@ class Report(Sequence[LayerReport]):
             f"{self.ratio:.1%}",
             "",
             "" if error is None else f"{error:.1%}",
+            "",
             "",
             schemes,
         )
@@ -202,7 +207,7 @@ class Report(Sequence[LayerReport]):
         layers = []
         for row in self._rows:
             entry = dataclasses.asdict(row)
-            for key in ("error", "output_error", "sensitivity"):
+            for key in ("error", "output_error", "fitted_error", "sensitivity"):
                 entry[key] = finite(entry[key])
             for option in entry["options"]:
                 option.update({key: finite(option[key]) for key in ("loss", "error")})

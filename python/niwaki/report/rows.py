@@ -43,6 +43,8 @@ class LayerReport:
         shape: of its weights: outputs, inputs (of a group), kernel height and width.
         output_error: norm of the change of the layer's outputs over their norm, with all layers before it as they are
             now, on the inputs of the network's error; None where it was not measured.
+        fitted_error: the same on inputs that its weights and ranges follow from: far below `output_error` where they
+            follow these more than what they stand for. None where no inputs were held out.
         sensitivity: how far the network's outputs would move, relative to their norm, if the outputs of this layer were
             lost, to first order (squared Jacobian times mean square, by random signs); None where it was not measured.
         weights: histograms of the weights before and after; None where there are none.
@@ -63,6 +65,7 @@ class LayerReport:
     sensitivity: float | None = None
     weights: Histogram | None = None
     options: tuple[Option, ...] = ()
+    fitted_error: float | None = None
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.zeros <= 1.0:
@@ -71,7 +74,7 @@ class LayerReport:
             raise ValueError(
                 f"layer '{self.name}': a size in bytes cannot be negative ({self.bytes}, {self.float_bytes})."
             )
-        for field in ("error", "output_error", "sensitivity"):
+        for field in ("error", "output_error", "fitted_error", "sensitivity"):
             value = getattr(self, field)
             if value is not None and value < 0:
                 raise ValueError(f"layer '{self.name}': {field} is a ratio of norms and cannot be {value}.")
