@@ -16,7 +16,9 @@
 #include "kernels/matmul/matmul.h"
 #include "kernels/mul/mul.h"
 #include "kernels/pool/pool.h"
+#include "kernels/prelu/prelu.h"
 #include "kernels/quantize/quantize.h"
+#include "kernels/resize/resize.h"
 #include "kernels/rows/rows.h"
 #include "kernels/table/table.h"
 
@@ -95,6 +97,11 @@ void add_flat() {
     add_benchmark(std::string("add_") + row.name, {.bytes = 3.0 * kBytes},
                   [=, run = row.run] { run(a->data(), b->data(), out->data(), kBytes, sum); });
   });
+  auto slopes = std::make_shared<std::vector<float>>(4, 0.2f);
+  for_runnable(prelu_kernels(), [&](const PreluKernel& row) {
+    add_benchmark(std::string("prelu_") + row.name, {.bytes = 2.0 * kBytes},
+                  [=, run = row.run] { run(a->data(), out->data(), kBytes, slopes->data(), {0.5f, 3, 7, 0, 255}); });
+  });
   for_runnable(mul_kernels(), [&](const MulKernel& row) {
     add_benchmark(std::string("mul_") + row.name, {.bytes = 3.0 * kBytes},
                   [=, run = row.same] { run(a->data(), b->data(), out->data(), kBytes, product); });
@@ -115,6 +122,22 @@ void add_pools() {
     add_benchmark(std::string("max_pool_") + row.name + "/64x112x112_k3", {.bytes = 1.25 * 64 * 112 * 112},
                   [=, &row] { max_pool2d(row, in->planes, out->planes, params, *pool); });
   });
+}
+
+void add_resizes() {
+  auto in = std::make_shared<Activation>(1, 64, 56, 56), out = std::make_shared<Activation>(1, 64, 112, 112);
+  auto pool = std::make_shared<ThreadPool>(1);
+  for (const auto& [mode, name] : {std::pair{Interpolation::nearest, "nearest"}, std::pair{Interpolation::linear, "linear"},
+                                   std::pair{Interpolation::cubic, "cubic"}}) {
+    const InterpolateParams params{mode, 2, false, {0.0, 0.0, 0.0}, {1, 56, 56}, {1, 112, 112}};
+    auto resizer = std::make_shared<Resizer>(params);
+    const int64_t bytes = Resizer::scratch_bytes(params);
+    auto scratch = std::make_shared<Buffer>(static_cast<size_t>(bytes));
+    for_runnable(resize_kernels(), [&](const ResizeKernel& row) {
+      add_benchmark(std::string("resize_") + row.name + "/64x56x56_" + name + "_to_112", {.bytes = 5.0 * 64 * 56 * 56},
+                    [=, &row] { resizer->run(row, in->planes, out->planes, {1.0f, 3, 3}, scratch->data(), bytes, *pool); });
+    });
+  }
 }
 
 void add_quantize() {
@@ -186,6 +209,7 @@ int main(int argc, char** argv) {
   add_depthwise();
   add_flat();
   add_pools();
+  add_resizes();
   add_quantize();
   add_float();
   add_attention();

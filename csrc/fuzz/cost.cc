@@ -49,7 +49,7 @@ bool plannable(const Graph& graph, std::span<const Sizes> inputs) {
   double rows = 0;
   for (const Node& node : graph.nodes()) {
     const Sizes& out = inferred.shapes[static_cast<size_t>(node.outputs[0])];
-    if (node.op == Op::interpolate) {
+    if (node.op == Op::interpolate || node.op == Op::resize) {
       for (size_t i = 2; i < out.size(); ++i) rows += static_cast<double>(out[i]);
     } else if (node.op == Op::matmul || node.op == Op::attention) {
       rows += elements({out.begin(), out.end() - std::min<std::ptrdiff_t>(2, std::ssize(out))});

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <set>
 #include <string>
@@ -136,7 +137,7 @@ class Gardener {
       if (leaves_[last].shape == leaf.shape && last != from && chance(2)) add(Op::add, {from, last}, {}, {}, scale());
       return;
     }
-    switch (random_.integer(0, 17)) {
+    switch (random_.integer(0, 19)) {
       case 0:
         if (random_.integer(0, 2) == 0) convolution(from, false, leaf.channels(), true, false);
         else convolution(from, false, pick({1, 4, 6, 16, 24}), false, false);
@@ -170,7 +171,12 @@ class Gardener {
         const size_t other = choose();
         Attributes attributes;
         bounds(attributes);
-        add(random_.integer(0, 1) == 0 ? Op::add : Op::mul, {from, other}, attributes, {}, scale());
+        if (chance(3)) {
+          attributes["function"] = std::string(chance(2) ? "maximum" : "minimum");
+          add(Op::extreme, {from, other}, attributes, {}, scale());
+        } else {
+          add(random_.integer(0, 1) == 0 ? Op::add : Op::mul, {from, other}, attributes, {}, scale());
+        }
         return;
       }
       case 7:  // squeeze and excite
@@ -207,8 +213,31 @@ class Gardener {
         if (add(Op::reshape, {from}, {{"shape", Dims{leaf.dims[0], leaf.dims[1], -1}}}, {}, same))  // to tokens
           add(Op::permute, {leaves_.size() - 1}, {{"axes", Dims{0, 2, 1}}}, {}, same);
         return;
+      case 17: return resize(from);
+      case 18: {
+        std::vector<float> slope(static_cast<size_t>(leaf.shape[1]));
+        for (float& each : slope) each = random_.real(-0.5f, 1.5f);
+        Attributes attributes;
+        bounds(attributes);
+        add(Op::prelu, {from}, attributes, {{"slope", Tensor::copy_of(DType::f32, {leaf.shape[1]}, slope.data())}}, scale());
+        return;
+      }
       default: add(Op::channel_shuffle, {from}, {{"groups", Dims{pick({1, 2, 4})}}}, {}, same); return;
     }
+  }
+
+  // To a size of its own, or of the input's.
+  void resize(size_t from) {
+    const Leaf leaf = leaves_[from];
+    const char* mode = std::array{"nearest", "nearest-exact", "linear", "cubic"}[static_cast<size_t>(pick({0, 1, 2, 2, 3}))];
+    Dims size;
+    for (size_t axis = 2; axis < leaf.shape.size(); ++axis)
+      size.push_back(chance(2) ? Dim(pick({1, 3, 7, 19, 40})) : dims_[axis] * pick({1, 2}));
+    Attributes attributes = {{"mode", std::string(mode)}, {"size", size}};
+    const bool nearest = std::string(mode).starts_with("nearest");
+    if (!nearest && chance(3)) attributes["align_corners"] = Dims{1};
+    if (chance(3)) attributes["scales"] = std::vector<double>{1.5};
+    add(Op::resize, {from}, attributes, {}, nearest ? scale_of(leaf) : scale());
   }
 
   void reshape(size_t from) {

@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <cmath>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "graph/graph.h"
 #include "graph/shapes.h"
+#include "kernels/interpolate/interpolate.h"
 
 namespace niwaki::testing {
 
@@ -86,6 +88,7 @@ class Interpreter {
       case Op::concat: return concat(node, out);
       case Op::slice: return slice(attributes, in, out);
       case Op::pad: return pad(node, attributes, in, out);
+      case Op::resize: return resize(node, attributes, in, out);
       case Op::channel_shuffle: {
         const int64_t groups = node.integer("groups"), size = in.dim(1) / groups, inner = in.inner(1);
         for (int64_t i = 0; i < static_cast<int64_t>(out.data.size()); ++i) {
@@ -139,6 +142,21 @@ class Interpreter {
         const float right = static_cast<float>(value(node.inputs[1]).q(i) - b.zero_point) * (b.scale / made->scale);
         return finish(left + right, made->zero_point, node.integer("low"), node.integer("high"));
       }
+      case Op::extreme: {
+        const Quantization &a = q(node.inputs[0]), &b = q(node.inputs[1]);
+        const float left = static_cast<float>(in.q(i) - a.zero_point) * (a.scale / made->scale);
+        const float right = static_cast<float>(value(node.inputs[1]).q(i) - b.zero_point) * (b.scale / made->scale);
+        return finish(node.word("function") == "maximum" ? std::max(left, right) : std::min(left, right), made->zero_point,
+                      node.integer("low"), node.integer("high"));
+      }
+      case Op::prelu: {
+        const Quantization& a = q(node.inputs[0]);
+        const int64_t channel = static_cast<int64_t>(i) / in.inner(1) % in.dim(1);
+        const float factor = a.scale / made->scale, below = node.tensor("slope").as<float>()[channel] * factor;
+        const int32_t x = in.q(i) - a.zero_point;
+        return finish(static_cast<float>(x) * (x > 0 ? factor : below), made->zero_point, node.integer("low"),
+                      node.integer("high"));
+      }
       case Op::mul: {
         const Quantization &a = q(node.inputs[0]), &b = q(node.inputs[1]);
         const Values& other = value(node.inputs[1]);
@@ -151,6 +169,55 @@ class Interpreter {
       case Op::table: return node.tensor("table").data()[in.q(i)];
       default: return std::nan("");
     }
+  }
+
+  // Places and weights are those of interpolate.
+  void resize(const Node& node, const Attributes& attributes, const Values& in, Values& out) {
+    const std::string& mode = node.word("mode");
+    const auto& scales = std::get<std::vector<double>>(attributes.at("scales"));
+    const bool rows = in.shape.size() == 3;
+    const int64_t h = rows ? 1 : in.dim(2), w = in.shape.back(), out_h = rows ? 1 : out.dim(2), out_w = out.shape.back();
+    const InterpolateParams params{mode == "nearest"         ? Interpolation::nearest
+                                   : mode == "nearest-exact" ? Interpolation::nearest_exact
+                                   : mode == "linear"        ? Interpolation::linear
+                                                             : Interpolation::cubic,
+                                   rows ? 1 : 2,
+                                   node.integer("align_corners") != 0,
+                                   {0.0, rows ? 0.0 : scales[0], scales.back()},
+                                   {1, h, w},
+                                   {1, out_h, out_w}};
+    const auto axes = interpolation_taps(params);
+    const Quantization &from = q(node.inputs[0]), &made = q(node.outputs[0]);
+    const float factor = from.scale / made.scale * 0x1p-20f;
+    for (int64_t i = 0; i < static_cast<int64_t>(out.data.size()); ++i) {
+      const int64_t x = i % out_w, y = i / out_w % out_h, plane = i / out_w / out_h;
+      const auto at = [&](int64_t row, int64_t column) { return in.q(static_cast<size_t>((plane * h + row) * w + column)); };
+      if (mode.starts_with("nearest")) {
+        out.data[static_cast<size_t>(i)] = at(axes[1].index(0, y), axes[2].index(0, x));
+        continue;
+      }
+      const auto across = whole_weights(axes[2], x), down = whole_weights(axes[1], y);
+      int64_t sum = -(int64_t{from.zero_point} << 20);
+      for (int64_t ty = 0; ty < axes[1].taps; ++ty) {
+        double along = 0.0;
+        for (int64_t tx = 0; tx < axes[2].taps; ++tx)
+          along += static_cast<double>(across[static_cast<size_t>(tx)]) * at(axes[1].index(ty, y), axes[2].index(tx, x));
+        sum += down[static_cast<size_t>(ty)] * static_cast<int64_t>(std::floor(along / 256.0 + 0.5));
+      }
+      out.data[static_cast<size_t>(i)] = finish(static_cast<float>(sum) * factor, made.zero_point, 0, 255);
+    }
+  }
+
+  // In units of 2^-14, adding up to 1: the largest takes what is left over.
+  static std::vector<int64_t> whole_weights(const AxisTaps& taps, int64_t output) {
+    std::vector<int64_t> whole;
+    int64_t sum = 0;
+    for (int64_t t = 0; t < taps.taps; ++t) {
+      whole.push_back(std::llrint(static_cast<double>(taps.weights_of(output)[static_cast<size_t>(t)]) * 16384.0));
+      sum += whole.back();
+    }
+    *std::max_element(whole.begin(), whole.end()) += 16384 - sum;
+    return whole;
   }
 
   void permute(const Node& node, const Values& in, Values& out) {

@@ -35,10 +35,13 @@ Demand demand_of(const Graph& graph, const Node& node) {
     case Op::avg_pool2d:
     case Op::adaptive_avg_pool2d:
     case Op::channel_shuffle:
-    case Op::upsample_nearest2d: return Demand::image;
+    case Op::upsample_nearest2d:
+    case Op::resize:
+    case Op::prelu: return Demand::image;
     case Op::linear: return Demand::tokens;
     case Op::mul: return scales_channels(graph, node) ? Demand::image : Demand::alike;
     case Op::add:
+    case Op::extreme:
     case Op::clamp:
     case Op::table:
     case Op::concat:

@@ -32,6 +32,8 @@ std::unique_ptr<Step> make(const StepMaker& maker) {
     case Op::avg_pool2d:
     case Op::adaptive_avg_pool2d: return make_pool_u8(maker);
     case Op::add:
+    case Op::extreme:
+    case Op::prelu:
     case Op::mul:
     case Op::clamp:
     case Op::table: return make_pointwise(maker);
@@ -80,6 +82,7 @@ std::unique_ptr<Step> make(const StepMaker& maker) {
     case Op::pool:
     case Op::adaptive_pool:
     case Op::interpolate:
+    case Op::resize:
     case Op::grid_sample: return make_windows(maker);
     case Op::constant: return std::make_unique<ConstantStep>(node.tensor("value"));
     default: break;

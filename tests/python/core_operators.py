@@ -7,8 +7,10 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 
 DTYPES = {"float32": torch.float32, "int64": torch.int64, "int32": torch.int32, "bool": torch.bool}
 Values = list[Any]
@@ -52,7 +54,8 @@ def _operator(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 # uint8: a value is a tensor of torch.uint8 beside its (scale, zero point)
 
 _QUANTIZED = {"quantize", "dequantize", "conv2d", "linear", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "add",
-              "mul", "clamp", "table", "channel_shuffle", "upsample_nearest2d"}  # fmt: skip
+              "mul", "clamp", "table", "channel_shuffle", "upsample_nearest2d", "resize", "extreme",
+              "prelu"}  # fmt: skip
 _MOVES = {"reshape", "permute", "concat", "slice", "pad", "flip", "roll"}
 
 
@@ -157,6 +160,70 @@ def _add(x: Values, a: Attributes, t: Any, read: Any, made: Any) -> torch.Tensor
 def _mul(x: Values, a: Attributes, t: Any, read: Any, made: Any) -> torch.Tensor:
     product = (x[0].int() - read[0][1]) * (x[1].int() - read[1][1])
     return _round(product.float() * ((_f32(read[0][0]) * _f32(read[1][0])) / _f32(made[0])), made, a)
+
+
+@_operator("extreme")
+def _extreme(x: Values, a: Attributes, t: Any, read: Any, made: Any) -> torch.Tensor:
+    parts = [(q.int() - r[1]).float() * (_f32(r[0]) / _f32(made[0])) for q, r in zip(x, read, strict=True)]
+    return _round(getattr(torch, a["function"])(*parts), made, a)
+
+
+@_operator("prelu")
+def _prelu(x: Values, a: Attributes, t: Any, read: Any, made: Any) -> torch.Tensor:
+    value, factor = (x[0].int() - read[0][1]).float(), _f32(read[0][0]) / _f32(made[0])
+    below = (t["slope"] * factor).reshape([-1] + [1] * (value.dim() - 2))
+    return _round(torch.where(value > 0, value * factor, value * below), made, a)
+
+
+@_operator("resize")
+def _resize(x: Values, a: Attributes, t: Any, read: Any, made: Any) -> torch.Tensor:
+    if a["mode"].startswith("nearest"):
+        assert read[0] == made
+        return _interpolate([x[0].float()], a, t).to(torch.uint8)
+    axes = x[0].dim() - 2
+    value = x[0].double()
+    for axis in range(-1, -1 - axes, -1):  # along the width, rounded to 2^-6, then the height
+        value = value.movedim(axis, -1) @ _whole_weights(a, axes, axis, x[0].shape[axis]).T
+        value = (value / 2**8 + 0.5).floor().movedim(-1, axis) if axis == -1 else value.movedim(-1, axis)
+    if axes == 1:
+        value = value * 2**14
+    steps = (value - read[0][1] * 2**20).float() * (_f32(read[0][0]) / _f32(made[0]) * _f32(2**-20))
+    return _round(steps, made, a)
+
+
+def _whole_weights(a: Attributes, axes: int, axis: int, size: int) -> torch.Tensor:
+    """The weights of one axis, [outputs, inputs], in units of 2^-14; a tap beyond an end is one of the last pixel."""
+    count, scale = a["size"][axis], a["scales"][axis]
+    places = np.arange(count, dtype=np.float32)
+    if a.get("align_corners"):
+        places = places * (np.float32(size - 1) / np.float32(count - 1) if count > 1 else np.float32(0))
+    else:
+        step = np.float32(1 / scale) if scale else np.float32(size) / np.float32(count)
+        places = (np.float64(step) * (places + np.float64(0.5)) - 0.5).astype(np.float32)  # one rounding
+    if a["mode"] == "linear":
+        places = places.clip(0) if size != count else np.arange(count, dtype=np.float32)
+    below = np.minimum(np.floor(places), np.float32(size - 1))
+    t = (places - below).clip(0, 1)
+    if a["mode"] == "linear":
+        taps, weights = np.stack([below, below + 1]), np.stack([1 - t, t])
+    else:
+        taps = np.stack([below + i for i in (-1, 0, 1, 2)])
+        weights = np.stack([_far(t + 1), _near(t), _near(1 - t), _far(1 - t + 1)])
+    whole = np.rint(weights * np.float32(2**14)).astype(np.int64)
+    whole[whole.argmax(0), np.arange(count)] += 2**14 - whole.sum(0)
+    found = torch.zeros(count, size, dtype=torch.float64)
+    indices = torch.from_numpy(taps.clip(0, size - 1).astype(np.int64))
+    return found.scatter_add(1, indices.T, torch.from_numpy(whole).double().T)
+
+
+def _near(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    a = np.float32(-0.75)
+    return ((a + 2) * x - (a + 3)) * x * x + 1
+
+
+def _far(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    a = np.float32(-0.75)
+    return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
 
 
 @_operator("clamp")

@@ -19,7 +19,9 @@ class Chain:
         self.graph.metadata = {"source": "a test", **metadata}
         self.random = np.random.default_rng(seed)
         self.batch = self.graph.add_size("batch", 0, 2**31 - 1, 1)
-        sides = [self.graph.add_size(name, 1, 2**31 - 1, size) for name in ("height", "width")] if rank == 4 else []
+        sides = self.sides = (
+            [self.graph.add_size(name, 1, 2**31 - 1, size) for name in ("height", "width")] if rank == 4 else []
+        )
         self.last = self.add(
             "quantize", inputs=[self.graph.add_input("image", "float32", [self.batch, channels, *sides])]
         )
@@ -146,6 +148,18 @@ def shapes() -> _core.Graph:
     return chain.finish()
 
 
+def resized() -> _core.Graph:
+    chain = Chain(12, channels=6)
+    first = chain.layer(chain.weight(6, 6, 1, 1))
+    size = [side * 2 for side in chain.sides]
+    chain.add("prelu", slope=chain.random.uniform(-0.5, 1.5, 6).astype(np.float32))
+    chain.add("extreme", {"function": "maximum", "high": 200}, inputs=[chain.last, first])
+    chain.add("resize", {"mode": "linear", "size": size, "align_corners": 1})
+    chain.add("resize", {"mode": "cubic", "size": [5, 11], "scales": [0.0, 1.5]})
+    chain.add("resize", {"mode": "nearest-exact", "size": [7, 3]})
+    return chain.finish()
+
+
 def phases() -> _core.Graph:
     """A first convolution that works on the phases of its image; a second input, a second output in float32."""
     chain = Chain(10, size=14)
@@ -182,6 +196,7 @@ GRAPHS: dict[str, Callable[[], _core.Graph]] = {
         depthwise,
         joined,
         shapes,
+        resized,
         phases,
         batches,
     )

@@ -87,6 +87,18 @@ CASES: dict[str, tuple[Callable[..., Any], int, list[str]]] = {
     "pixel shuffle": (lambda x: F.pixel_shuffle(x, 2), 2, ["reshape", "permute", "reshape"]),
     "upsample": (lambda x: F.interpolate(x, scale_factor=(2, 3)), 8, ["upsample_nearest2d"]),
     "upsample, exact": (lambda x: F.interpolate(x, scale_factor=2, mode="nearest-exact"), 8, ["upsample_nearest2d"]),
+    "nearest": (lambda x: F.interpolate(x, size=(21, 5)), 8, ["resize"]),
+    "nearest by a factor": (lambda x: F.interpolate(x, scale_factor=1.7, mode="nearest-exact"), 8, ["resize"]),
+    "bilinear": (lambda x: F.interpolate(x, scale_factor=2, mode="bilinear"), 8, ["resize"]),
+    "bilinear, corners": (lambda x: F.interpolate(x, (9, 31), mode="bilinear", align_corners=True), 8, ["resize"]),
+    "bilinear of the size": (lambda x: F.interpolate(F.avg_pool2d(x, 3), x.shape[2:], mode="bilinear"), 8,
+                             ["avg_pool2d", "resize"]),
+    "bilinear and a sum": (lambda x: x + F.interpolate(F.max_pool2d(x, 2), scale_factor=2, mode="bilinear"), 8,
+                           ["max_pool2d", "resize", "add"]),
+    "bicubic": (lambda x: F.interpolate(x, scale_factor=1.5, mode="bicubic"), 8, ["resize"]),
+    "larger": (lambda x: torch.maximum(x, torch.tanh(x) * 0.5 + 0.1), 8, ["table", "extreme"]),
+    "smaller, then relu": (lambda x: F.relu(torch.minimum(x, torch.sigmoid(x))), 8, ["table", "extreme", "clamp"]),
+    "slopes": (lambda x: F.prelu(x, torch.linspace(-0.5, 1.5, 8)), 8, ["prelu"]),
     "up and down": (lambda x: x + F.interpolate(F.avg_pool2d(x, 2), scale_factor=2), 8, ["avg_pool2d",
         "upsample_nearest2d", "add"]),
     "max pool": (lambda x: F.max_pool2d(x, 3, 2, 1), 8, ["max_pool2d"]),
@@ -119,12 +131,14 @@ ROWS: dict[str, tuple[Callable[..., Any], list[str]]] = {
     "largest, apart": (lambda x: F.max_pool1d(x, 2, 1, dilation=3), ["max_pool2d"]),
     "mean": (lambda x: F.avg_pool1d(x, 2), ["avg_pool2d"]),
     "mean, borders": (lambda x: F.avg_pool1d(x, 3, 2, 1, True, False), ["avg_pool2d"]),
+    "linear": (lambda x: F.interpolate(x, scale_factor=2, mode="linear"), ["resize"]),
+    "nearest": (lambda x: F.interpolate(x, scale_factor=1.05), ["resize"]),
     "mean of parts": (lambda x: F.adaptive_avg_pool1d(x, 3), ["adaptive_avg_pool2d"]),
 }
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_pools_of_rows_are_uint8(name: str) -> None:
+def test_operators_of_rows_are_uint8(name: str) -> None:
     function, wanted = ROWS[name]
 
     class Rows(nn.Module):
@@ -142,13 +156,13 @@ def test_pools_of_rows_are_uint8(name: str) -> None:
 
 
 def test_a_float32_part_of_a_concatenation_is_rounded_by_itself() -> None:
-    """As beside a resize: what comes from layers stays uint8."""
+    """What comes from layers stays uint8."""
 
     def function(x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([x, F.interpolate(x, x.shape[-2:], mode="bilinear"), F.relu(x)], 1)
+        return torch.cat([x, x.cummax(3)[0], F.relu(x)], 1)
 
     graph = check_u8(Between(function, 24), *images(), error=0.06)
-    assert graph.ops().count("dequantize") == 1  # for the resize
+    assert graph.ops().count("dequantize") == 1  # for the largest
     assert operators(graph)[-1] == "concat"
 
 

@@ -32,6 +32,24 @@ std::vector<Operand> infer_mul(const Inference& node) {
   return one(DType::u8, {known(a[0], b[0]), known(a[1], b[1]), a[2], a[3]});
 }
 
+// Factors between scales, the slopes included, stay finite.
+void check_prelu(const Inference& node) {
+  check_bounds(node.node);
+  const Tensor& slope = node.node.tensor("slope");
+  const float factor = node.is_quantized(0) ? node.in_quantizations[0]->scale / node.quantizations[0]->scale : 1.0f;
+  for (int64_t i = 0; i < slope.elements(); ++i)
+    if (const float each = slope.as<float>()[i]; !(std::fabs(each * factor) <= kMaxFactor) || !std::isfinite(each))
+      refuse(node.node, "its slope " + text(i) + " is no number that its scales can hold.");
+}
+
+std::vector<Operand> infer_prelu(const Inference& node) {
+  Dims out = node.input(0).dims;
+  const int64_t channels = node.node.tensor("slope").shape()[0];
+  expect_channels(node, out[1], channels, "its input");
+  out[1] = known(out[1], channels);
+  return one(DType::u8, std::move(out));
+}
+
 void check_table(const Inference& node) {
   if (node.node.tensor("table").elements() != 256)
     refuse(node.node, "its table must have 256 elements, not " + text(node.node.tensor("table").elements()) + ".");
@@ -104,6 +122,25 @@ OperatorRule add() {
           .attributes = with_bounds(),
           .check = check_u8,
           .infer = infer_add,
+          .batch_local = always};
+}
+
+OperatorRule extreme() {
+  return {.summary = "the larger or smaller of two values of the same shape, in the scale of the output",
+          .inputs = {{"a", kU8}, {"b", kU8}},
+          .attributes = with_bounds({word("function", {"maximum", "minimum"})}),
+          .check = check_u8,
+          .infer = infer_add,
+          .batch_local = always};
+}
+
+OperatorRule prelu() {
+  return {.summary = "x where x > 0, else slope * x, with a slope for each element of axis 1, in the scale of the output",
+          .inputs = {{"data", kU8, 2}},
+          .attributes = with_bounds(),
+          .tensors = {{"slope", kFloat, 1}},
+          .check = check_prelu,
+          .infer = infer_prelu,
           .batch_local = always};
 }
 

@@ -68,6 +68,13 @@ TEST(elementwise_of_uint8) {
   };
   CHECK_EQ(pair("add", {2, 3, 4}, {2, 3, 4}), "uint8: 2 3 4");
   CHECK_THROWS(pair("add", {2, 8, 3, 5}, {2, 8, 1, 1}), "[2, 8, 3, 5] and [2, 8, 1, 1]; they must be the same");
+  const Attributes larger = {{"function", word("maximum")}};
+  CHECK_EQ(made("extreme", {u8({2, 3}), u8({2, 3})}, larger, {}, kScale), "uint8: 2 3");
+  CHECK_THROWS(made("extreme", {u8({2, 3}), u8({2, 1})}, larger, {}, kScale), "they must be the same");
+  CHECK_EQ(made("prelu", {u8({2, 3, 4})}, {}, {{"slope", floats({3})}}, kScale), "uint8: 2 3 4");
+  CHECK_THROWS(made("prelu", {u8({2, 4, 3})}, {}, {{"slope", floats({3})}}, kScale), "its input has 4 channels; 3 are expected");
+  CHECK_THROWS(made("prelu", {u8({2, 3})}, {}, {{"slope", floats({3}, 1e30f)}}, kScale),
+               "its slope 0 is no number that its scales");
   CHECK_EQ(pair("mul", {2, 8, 3, 5}, {2, 8, 1, 1}), "uint8: 2 8 3 5");
   CHECK_EQ(pair("mul", {2, 8}, {2, 8}), "uint8: 2 8");
   CHECK_THROWS(pair("mul", {2, 8, 3, 5}, {1, 8, 1, 1}), "they must be the same");

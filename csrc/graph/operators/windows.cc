@@ -1,4 +1,4 @@
-// Convolutions and resizing of float32 values of one to three spatial axes.
+// Convolutions of float32 values of one to three spatial axes, and resizing, of uint8 values, too.
 #include <algorithm>
 #include <cmath>
 
@@ -61,15 +61,16 @@ void check_convolution(const Inference& inference) {
   }
 }
 
-std::vector<Operand> infer_interpolate(const Inference& node) {
+// Of interpolate and resize.
+std::vector<Operand> infer_resized(const Inference& node) {
   const Dims& in = node.input(0).dims;
   expect_pixels(node);
   Dims out = {in[0], in[1]};
   out.insert(out.end(), node.dims("size").begin(), node.dims("size").end());
-  return one(DType::f32, std::move(out));
+  return one(node.input(0).dtype, std::move(out));
 }
 
-void check_interpolate(const Inference& inference) {
+void check_resized(const Inference& inference) {
   const Node& node = inference.node;
   const std::string& mode = node.word("mode");
   if (mode == "cubic" && inference.input(0).rank() != 4)
@@ -79,6 +80,24 @@ void check_interpolate(const Inference& inference) {
   for (const double scale : node.numbers("scales"))
     if (!(scale >= 0) || !std::isfinite(scale))
       refuse(node, "scales must be positive, or 0 where the sizes say them, not " + std::to_string(scale) + ".");
+}
+
+// Pixels that are taken as they are keep their numbers.
+void check_resize(const Inference& inference) {
+  check_resized(inference);
+  const Node& node = inference.node;
+  if (node.word("mode").starts_with("nearest") && inference.is_quantized(0) &&
+      inference.in_quantizations[0] != inference.quantizations[0])
+    refuse(node, "keeps scale and zero point in the mode " + node.word("mode") +
+                     ", so its input and its output must have the same ones.");
+}
+
+std::vector<AttributeRule> resizing() {
+  AttributeRule scales = number("scales");
+  scales.count = kSpatial;
+  scales.otherwise = std::vector<double>{0.0};
+  return {word("mode", {"nearest", "nearest-exact", "linear", "cubic"}), expressions("size", kSpatial, 1, kInt32),
+          flag("align_corners"), std::move(scales)};
 }
 
 std::vector<Operand> infer_grid_sample(const Inference& node) {
@@ -107,17 +126,22 @@ OperatorRule convolution() {
 }
 
 OperatorRule interpolate() {
-  AttributeRule scales = number("scales");
-  scales.count = kSpatial;
-  scales.otherwise = std::vector<double>{0.0};
   return {.summary =
               "resizing to the given size, as torch's interpolate; linear: bilinear and trilinear, too. scales: what positions "
               "are counted with, 0 for those of the sizes",
           .inputs = {{"data", kFloat, 3, 5}},
-          .attributes = {word("mode", {"nearest", "nearest-exact", "linear", "cubic"}), expressions("size", kSpatial, 1, kInt32),
-                         flag("align_corners"), std::move(scales)},
-          .check = check_interpolate,
-          .infer = infer_interpolate,
+          .attributes = resizing(),
+          .check = check_resized,
+          .infer = infer_resized,
+          .batch_local = always};
+}
+
+OperatorRule resize() {
+  return {.summary = "interpolate of images [N, C, H, W], or rows [N, C, L], with weights that are whole numbers of 2^-14",
+          .inputs = {{"data", kU8, 3, 4}},
+          .attributes = resizing(),
+          .check = check_resize,
+          .infer = infer_resized,
           .batch_local = always};
 }
 

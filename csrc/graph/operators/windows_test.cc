@@ -73,6 +73,19 @@ TEST(windows_interpolate) {
   CHECK_THROWS(resized({2, 3, 4}, "linear", {8}, {{"scales", numbers({-1.0})}}), "scales must be positive");
 }
 
+TEST(windows_resize) {
+  const auto resized = [](Sizes in, const char* mode, Dims size, Quantization q = kScale) {
+    return made("resize", {u8(std::move(in))}, {{"mode", word(mode)}, {"size", std::move(size)}}, {}, q);
+  };
+  CHECK_EQ(resized({2, 3, 4, 5}, "linear", {8, 7}, {0.3f, 0}), "uint8: 2 3 8 7");
+  CHECK_EQ(resized({2, 3, 4}, "linear", {8}, {0.3f, 0}), "uint8: 2 3 8");
+  CHECK_EQ(resized({2, 3, 4, 5}, "cubic", {8}, {0.3f, 0}), "uint8: 2 3 8 8");
+  CHECK_EQ(resized({2, 3, 4, 5}, "nearest", {8}), "uint8: 2 3 8 8");
+  CHECK_THROWS(resized({2, 3, 4, 5}, "nearest-exact", {8}, {0.3f, 0}), "keeps scale and zero point in the mode nearest-exact");
+  CHECK_THROWS(resized({2, 3, 4, 5, 6}, "linear", {8}), "must have rank 3 to 4, not 5");
+  CHECK_THROWS(resized({2, 3, 0}, "linear", {2}), "its input [2, 3, 0] is empty");
+}
+
 TEST(windows_grid_sample) {
   CHECK_EQ(made("grid_sample", {f32({2, 3, 4, 5}), f32({2, 6, 7, 2})}), "float32: 2 3 6 7");
   CHECK_THROWS(made("grid_sample", {f32({2, 3, 4, 5}), f32({2, 6, 7, 3})}), "[N, C, H, W] and [N, H', W', 2] are expected");

@@ -5,16 +5,18 @@
 
 namespace niwaki {
 
-#define NIWAKI_ADD(name, isa)                                                                           \
-  namespace add_##name {                                                                                \
-    void run(const uint8_t* a, const uint8_t* b, uint8_t* out, int64_t bytes, const AddParams& params); \
+#define NIWAKI_ADD(name, isa)                                                                               \
+  namespace add_##name {                                                                                    \
+    void run(const uint8_t* a, const uint8_t* b, uint8_t* out, int64_t bytes, const AddParams& params);     \
+    void maximum(const uint8_t* a, const uint8_t* b, uint8_t* out, int64_t bytes, const AddParams& params); \
+    void minimum(const uint8_t* a, const uint8_t* b, uint8_t* out, int64_t bytes, const AddParams& params); \
   }
 #include "kernels/add/kernels.inc"
 #undef NIWAKI_ADD
 
 std::span<const AddKernel> add_kernels() {
   static constexpr AddKernel rows[] = {
-#define NIWAKI_ADD(name, isa) {#name, isa, add_##name::run},
+#define NIWAKI_ADD(name, isa) {#name, isa, add_##name::run, add_##name::maximum, add_##name::minimum},
 #include "kernels/add/kernels.inc"
 #undef NIWAKI_ADD
   };
@@ -23,10 +25,9 @@ std::span<const AddKernel> add_kernels() {
 
 const AddKernel& select_add(Isa isa) { return select_kernel(add_kernels(), isa); }
 
-void add(const AddKernel& kernel, const Planes& a, const Planes& b, const Planes& out, const AddParams& params,
-         ThreadPool& pool) {
+void add(AddFunction function, const Planes& a, const Planes& b, const Planes& out, const AddParams& params, ThreadPool& pool) {
   for_each_span(a, b, out, pool, [&](const uint8_t* from, const uint8_t* other, uint8_t* to, int64_t bytes) {
-    kernel.run(from, other, to, bytes, params);
+    function(from, other, to, bytes, params);
   });
 }
 

@@ -1,4 +1,4 @@
-// Sum of two quantized activations of the same shape.
+// Sum of two quantized activations of the same shape; or the larger of them, or the smaller.
 #pragma once
 
 #include <cstdint>
@@ -17,12 +17,13 @@ using AddFunction = void (*)(const uint8_t* a, const uint8_t* b, uint8_t* out, i
 struct AddKernel {
   const char* name;
   Isa isa;
-  AddFunction run;
+  AddFunction run, maximum, minimum;
 };
 
 std::span<const AddKernel> add_kernels();  // the rows of kernels.inc that this build has, the scalar reference first
 const AddKernel& select_add(Isa isa);      // the best row that runs on `isa`
 
-void add(const AddKernel& kernel, const Planes& a, const Planes& b, const Planes& out, const AddParams& params, ThreadPool& pool);
+// `function`: one of a kernel's.
+void add(AddFunction function, const Planes& a, const Planes& b, const Planes& out, const AddParams& params, ThreadPool& pool);
 
 }  // namespace niwaki

@@ -5,7 +5,8 @@
 
 namespace niwaki {
 
-// t = float(a - a_zero) * a_scale + float(b - b_zero) * b_scale; out = round(clamp(t)) + out_zero, within [low, high].
+// t = float(a - a_zero) * a_scale + float(b - b_zero) * b_scale, or the larger or smaller of the two; out = round(clamp(t)) + out_zero,
+// within [low, high].
 struct AddParams {
   float a_scale, b_scale;  // scale of the input over scale of the output
   int32_t a_zero, b_zero, out_zero;

@@ -17,11 +17,23 @@ const AddParams kParams[] = {
     {1.0e-30f, 0.0f, 0, 0, 200, 0, 199},      // zero above high
 };
 
-uint8_t naive(uint8_t a, uint8_t b, const AddParams& p) {
+float sum_of(float a, float b) { return a + b; }
+float larger_of(float a, float b) { return std::max(a, b); }
+float smaller_of(float a, float b) { return std::min(a, b); }
+
+// A function of the kernels, and what it computes.
+struct Function {
+  AddFunction AddKernel::* of;
+  float (*joined)(float, float);
+};
+constexpr Function kFunctions[] = {
+    {&AddKernel::run, sum_of}, {&AddKernel::maximum, larger_of}, {&AddKernel::minimum, smaller_of}};
+
+uint8_t naive(const Function& function, uint8_t a, uint8_t b, const AddParams& p) {
   const volatile float left = static_cast<float>(a - p.a_zero) * p.a_scale;
   const volatile float right = static_cast<float>(b - p.b_zero) * p.b_scale;
-  const volatile float sum = left + right;
-  return naive_finish(sum, p.out_zero, p.low, p.high);
+  const volatile float joined = function.joined(left, right);
+  return naive_finish(joined, p.out_zero, p.low, p.high);
 }
 
 TEST(add_selection) { check_selection(add_kernels(), select_add); }
@@ -30,11 +42,13 @@ TEST(add_every_pair_of_bytes) {
   Buffer a(65536), b(65536), out(65536 + 64);
   for (std::size_t i = 0; i < 65536; ++i) a.data()[i] = static_cast<uint8_t>(i), b.data()[i] = static_cast<uint8_t>(i / 256);
   for (const AddKernel* kernel : runnable(add_kernels())) {
-    for (const AddParams& params : kParams) {
-      std::memset(out.data(), 0xa5, out.size());
-      kernel->run(a.data(), b.data(), out.data(), 65536, params);
-      for (std::size_t i = 0; i < 65536; ++i) CHECK_EQ(out.data()[i], naive(a.data()[i], b.data()[i], params));
-      for (std::size_t i = 65536; i < out.size(); ++i) CHECK_EQ(out.data()[i], 0xa5);
+    for (const Function& function : kFunctions) {
+      for (const AddParams& params : kParams) {
+        std::memset(out.data(), 0xa5, out.size());
+        (kernel->*function.of)(a.data(), b.data(), out.data(), 65536, params);
+        for (std::size_t i = 0; i < 65536; ++i) CHECK_EQ(out.data()[i], naive(function, a.data()[i], b.data()[i], params));
+        for (std::size_t i = 65536; i < out.size(); ++i) CHECK_EQ(out.data()[i], 0xa5);
+      }
     }
   }
 }
@@ -51,11 +65,11 @@ TEST(add_of_planes_with_threads_and_in_place) {
         a.randomize(random);
         b.randomize(random, true);
         wanted.each([&](int64_t n, int64_t c, int64_t y, int64_t x) {
-          wanted.at(n, c, y, x) = naive(a.at(n, c, y, x), b.at(n, c, y, x), kParams[1]);
+          wanted.at(n, c, y, x) = naive(kFunctions[0], a.at(n, c, y, x), b.at(n, c, y, x), kParams[1]);
         });
-        add(*kernel, a.planes, b.planes, out.planes, kParams[1], pool);
+        add(kernel->run, a.planes, b.planes, out.planes, kParams[1], pool);
         check_same(out, wanted, kernel->name);
-        add(*kernel, a.planes, b.planes, b.planes, kParams[1], pool);
+        add(kernel->run, a.planes, b.planes, b.planes, kParams[1], pool);
         check_same(b, wanted, std::string(kernel->name) + " into b");
       }
     }

@@ -102,6 +102,26 @@ NIWAKI_INLINE Ints shift_right(Ints a) {
   else return vreinterpretq_s32_u32(vshrq_n_u32(vreinterpretq_u32_s32(a), kBits));
 }
 
+template <int kBits>  // the sign moves in
+NIWAKI_INLINE Ints shift_right_signed(Ints a) {
+  return vshrq_n_s32(a, kBits);
+}
+// Products of signed 16-bit words, added in pairs: a 32-bit sum for each pair.
+NIWAKI_INLINE Ints multiply_pairs(Ints a, Ints b) {
+  const int16x8_t x = words_of(a), y = words_of(b);
+  return vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_high_s16(x, y));
+}
+// Lanes indices[i], of 0 to kLanes - 1; what other indices give means nothing.
+NIWAKI_INLINE Ints permute_lanes(Ints v, Ints indices) {
+  const Ints bytes = vaddq_s32(vmulq_n_s32(indices, 0x04040404), vdupq_n_s32(0x03020100));
+  return ints_of(vqtbl1q_u8(bytes_of(v), bytes_of(bytes)));
+}
+// Lane kLane in all of them.
+template <int kLane>
+NIWAKI_INLINE Ints repeat_lane(Ints v) {
+  return vdupq_laneq_s32(v, kLane);
+}
+
 NIWAKI_INLINE Floats as_floats(Ints a) { return vreinterpretq_f32_s32(a); }
 NIWAKI_INLINE Floats to_floats(Ints a) { return vcvtq_f32_s32(a); }
 NIWAKI_INLINE Ints round_to_ints(Floats a) { return vcvtnq_s32_f32(a); }  // saturates; what is not a number becomes 0

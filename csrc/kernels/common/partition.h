@@ -11,22 +11,30 @@
 
 namespace niwaki {
 
-// function(begin, end, first group, last group + 1) for parts of `items` (vectors of pixels, or rows) times `groups`, where an item of
-// one group has `item_bytes` bytes.
+// function(begin, end, first group, last group + 1, thread) for parts of `items` (vectors of pixels, or rows) times `groups`, where an item
+// of one group has `item_bytes` bytes.
 template <typename Function>
-void for_each_part(int64_t items, int64_t groups, int64_t item_bytes, ThreadPool& pool, const Function& function) {
+void for_each_part_of_thread(int64_t items, int64_t groups, int64_t item_bytes, ThreadPool& pool, const Function& function) {
   constexpr int64_t kLeastBytes = 8192;
   // Items per thread from which on shares that differ by one are nearly equal, and tasks per thread, for threads that are late.
   constexpr int64_t kEven = 8, kTasks = 4;
   if (items <= 0 || groups <= 0) return;
   const int64_t threads = pool.threads(), worth = div_up(items * groups * item_bytes, kLeastBytes);
-  if (threads == 1 || worth <= 1) return function(int64_t{0}, items, int64_t{0}, groups);
+  if (threads == 1 || worth <= 1) return function(int64_t{0}, items, int64_t{0}, groups, 0);
   const bool by_items = items >= kEven * threads || items >= groups;
   const int64_t count = by_items ? items : groups, tasks = std::min({count, kTasks * threads, std::max(worth, threads)});
-  pool.run(tasks, [&](int64_t task, int) {
+  pool.run(tasks, [&](int64_t task, int thread) {
     const int64_t begin = count * task / tasks, end = count * (task + 1) / tasks;
-    if (by_items) function(begin, end, int64_t{0}, groups);
-    else function(int64_t{0}, items, begin, end);
+    if (by_items) function(begin, end, int64_t{0}, groups, thread);
+    else function(int64_t{0}, items, begin, end, thread);
+  });
+}
+
+// The same for those to whom all threads are alike.
+template <typename Function>
+void for_each_part(int64_t items, int64_t groups, int64_t item_bytes, ThreadPool& pool, const Function& function) {
+  for_each_part_of_thread(items, groups, item_bytes, pool, [&](int64_t begin, int64_t end, int64_t first, int64_t last, int) {
+    function(begin, end, first, last);
   });
 }
 

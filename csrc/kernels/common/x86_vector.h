@@ -77,6 +77,19 @@ template <int kBits>
 NIWAKI_INLINE Ints shift_right(Ints a) {
   return _mm512_srli_epi32(a, kBits);
 }
+template <int kBits>  // the sign moves in
+NIWAKI_INLINE Ints shift_right_signed(Ints a) {
+  return _mm512_srai_epi32(a, kBits);
+}
+// Products of signed 16-bit words, added in pairs: a 32-bit sum for each pair.
+NIWAKI_INLINE Ints multiply_pairs(Ints a, Ints b) { return _mm512_madd_epi16(a, b); }
+// Lanes indices[i], of 0 to kLanes - 1; what other indices give means nothing.
+NIWAKI_INLINE Ints permute_lanes(Ints v, Ints indices) { return _mm512_permutexvar_epi32(indices, v); }
+// Lane kLane of each 128 bits in all four of them.
+template <int kLane>
+NIWAKI_INLINE Ints repeat_lane(Ints v) {
+  return _mm512_shuffle_epi32(v, static_cast<_MM_PERM_ENUM>(kLane * 0x55));
+}
 
 NIWAKI_INLINE Floats as_floats(Ints a) { return _mm512_castsi512_ps(a); }
 NIWAKI_INLINE Floats to_floats(Ints a) { return _mm512_cvtepi32_ps(a); }
@@ -179,6 +192,19 @@ NIWAKI_INLINE Ints shift_left(Ints a) {
 template <int kBits>
 NIWAKI_INLINE Ints shift_right(Ints a) {
   return _mm256_srli_epi32(a, kBits);
+}
+template <int kBits>  // the sign moves in
+NIWAKI_INLINE Ints shift_right_signed(Ints a) {
+  return _mm256_srai_epi32(a, kBits);
+}
+// Products of signed 16-bit words, added in pairs: a 32-bit sum for each pair.
+NIWAKI_INLINE Ints multiply_pairs(Ints a, Ints b) { return _mm256_madd_epi16(a, b); }
+// Lanes indices[i], of 0 to kLanes - 1; what other indices give means nothing.
+NIWAKI_INLINE Ints permute_lanes(Ints v, Ints indices) { return _mm256_permutevar8x32_epi32(v, indices); }
+// Lane kLane of each 128 bits in all four of them.
+template <int kLane>
+NIWAKI_INLINE Ints repeat_lane(Ints v) {
+  return _mm256_shuffle_epi32(v, kLane * 0x55);
 }
 
 NIWAKI_INLINE Floats as_floats(Ints a) { return _mm256_castsi256_ps(a); }

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "kernels/common/partition.h"
+#include "kernels/common/row_slots.h"
 #include "kernels/common/select.h"
 
 namespace niwaki {
@@ -76,10 +77,8 @@ std::array<float, 4> cubic_weights(float t) {
   return {far(t + 1.0f), near(t), near(rest), far(rest + 1.0f)};
 }
 
-int64_t taps_of(Interpolation mode) { return mode == Interpolation::linear ? 2 : mode == Interpolation::cubic ? kMostTaps : 1; }
-
 AxisTaps table_of(const AxisParams& axis) {
-  AxisTaps taps{taps_of(axis.mode), axis.out, {}, {}};
+  AxisTaps taps{interpolation_taps_of(axis.mode), axis.out, {}, {}};
   taps.indices.resize(static_cast<std::size_t>(taps.taps * axis.out));
   taps.weights.resize(taps.indices.size(), 1.0f);
   const auto set = [&](int64_t tap, int64_t i, int64_t index, float weight) {
@@ -113,15 +112,22 @@ int64_t row_floats(const InterpolateParams& params) { return round_up(params.out
 
 }  // namespace
 
-Interpolator::Interpolator(const InterpolateParams& params) : params_(params) {
-  const bool small = params.spatial == 2 && params.out[1] + params.out[2] <= 128;
-  for (std::size_t i = 0; i < 3; ++i) {
-    // An axis that is not there has one element, which is taken as it is.
-    const bool missing = static_cast<int>(i) < 3 - params.spatial;
-    axes_[i] = table_of({missing ? Interpolation::nearest : params.mode, params.in[i], params.out[i], params.align_corners,
-                         params.scales[i], small});
-  }
+int64_t interpolation_taps_of(Interpolation mode) {
+  return mode == Interpolation::linear ? 2 : mode == Interpolation::cubic ? kMostTaps : 1;
 }
+
+std::array<AxisTaps, 3> interpolation_taps(const InterpolateParams& params) {
+  const bool small = params.spatial == 2 && params.out[1] + params.out[2] <= 128;
+  std::array<AxisTaps, 3> axes;
+  for (std::size_t i = 0; i < 3; ++i) {
+    const bool missing = static_cast<int>(i) < 3 - params.spatial;
+    axes[i] = table_of({missing ? Interpolation::nearest : params.mode, params.in[i], params.out[i], params.align_corners,
+                        params.scales[i], small});
+  }
+  return axes;
+}
+
+Interpolator::Interpolator(const InterpolateParams& params) : params_(params), axes_(interpolation_taps(params)) {}
 
 int64_t Interpolator::table_bytes() const {
   std::size_t bytes = 0;
@@ -131,7 +137,8 @@ int64_t Interpolator::table_bytes() const {
 
 // Rows that were interpolated along the width, one for each pair of taps of depth and height, and a row for each tap of the depth.
 int64_t Interpolator::scratch_bytes(const InterpolateParams& params) {
-  const int64_t taps = taps_of(params.mode), deep = params.spatial == 3 ? taps : 1, high = params.spatial > 1 ? taps : 1;
+  const int64_t taps = interpolation_taps_of(params.mode), deep = params.spatial == 3 ? taps : 1,
+                high = params.spatial > 1 ? taps : 1;
   return taps == 1 ? 0 : (deep * high + deep) * row_floats(params) * 4;
 }
 
@@ -159,39 +166,29 @@ class Interpolator::WideRows {
         kernel_(kernel),
         in_(in),
         memory_(memory),
-        count_(static_cast<std::size_t>(of.axes_[0].taps * of.axes_[1].taps)) {
-    held_.fill(-1);
-  }
+        count_(static_cast<std::size_t>(of.axes_[0].taps * of.axes_[1].taps)),
+        slots_(count_) {}
 
   // Of the rows `wanted`, one for each pair of taps.
   std::span<const float* const> find(const std::array<int64_t, kMostRows>& wanted) {
-    const auto held_end = held_.begin() + count_;
-    const auto wanted_end = wanted.begin() + count_;
-    for (std::size_t i = 0; i < count_; ++i) {
-      auto slot = std::find(held_.begin(), held_end, wanted[i]);
-      if (slot == held_end) {
-        slot = std::find_if(held_.begin(), held_end,
-                            [&](int64_t row) { return std::find(wanted.begin(), wanted_end, row) == wanted_end; });
-        *slot = wanted[i];
-        const AxisTaps& wide = of_.axes_[2];
-        kernel_.gather_row({in_ + wanted[i] * of_.params_.in[2], wide.indices.data(), wide.weights.data(), wide.taps,
-                            memory_of(slot), of_.params_.out[2]});
-      }
-      found_[i] = memory_of(slot);
-    }
+    slots_.find(wanted, [&](std::size_t i, std::size_t slot, bool is_new) {
+      float* row = memory_ + static_cast<int64_t>(slot) * row_floats(of_.params_);
+      found_[i] = row;
+      if (!is_new) return;
+      const AxisTaps& wide = of_.axes_[2];
+      kernel_.gather_row(
+          {in_ + wanted[i] * of_.params_.in[2], wide.indices.data(), wide.weights.data(), wide.taps, row, of_.params_.out[2]});
+    });
     return std::span(found_).first(count_);
   }
 
  private:
-  using Held = std::array<int64_t, kMostRows>;
-  float* memory_of(Held::iterator slot) { return memory_ + (slot - held_.begin()) * row_floats(of_.params_); }
-
   const Interpolator& of_;
   const InterpolateKernel& kernel_;
   const float* in_;
   float* memory_;
   std::size_t count_;
-  Held held_;  // rows of the input; -1: none yet
+  RowSlots<kMostRows> slots_;
   std::array<const float*, kMostRows> found_;
 };
 

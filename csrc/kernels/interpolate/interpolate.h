@@ -51,6 +51,11 @@ struct AxisTaps {
   }
 };
 
+int64_t interpolation_taps_of(Interpolation mode);  // along each axis that is interpolated
+
+// Where outputs come from along each axis. An axis that is not there has one element, which is taken as it is. Indices do not fall.
+std::array<AxisTaps, 3> interpolation_taps(const InterpolateParams& params);
+
 // The tables of an interpolation.
 class Interpolator {
  public:

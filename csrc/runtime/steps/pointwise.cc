@@ -1,4 +1,4 @@
-// Operators that go byte by byte: add, mul, clamp, table.
+// Operators that go byte by byte: add, extreme, mul, prelu, clamp, table.
 #include <algorithm>
 
 #include "base/memory.h"
@@ -6,25 +6,45 @@
 #include "graph/operators.h"
 #include "kernels/add/add.h"
 #include "kernels/mul/mul.h"
+#include "kernels/prelu/prelu.h"
 #include "kernels/table/table.h"
 #include "runtime/steps/steps.h"
 
 namespace niwaki {
 namespace {
 
+// Sums, and the larger or smaller of two values.
 class AddStep : public Step {
  public:
-  AddStep(const AddKernel& kernel, const AddParams& params) : kernel_(kernel), params_(params) {
+  AddStep(const AddKernel& kernel, AddFunction function, const AddParams& params) : function_(function), params_(params) {
     info.kernel = std::string("add_") + kernel.name;
   }
   bool may_overwrite(size_t) const override { return true; }
   void run(const StepCall& call) const override {
-    add(kernel_, call.in[0].planes, call.in[1].planes, call.out[0].planes, params_, call.pool);
+    add(function_, call.in[0].planes, call.in[1].planes, call.out[0].planes, params_, call.pool);
   }
 
  private:
-  const AddKernel& kernel_;
+  AddFunction function_;
   AddParams params_;
+};
+
+class PreluStep : public Step {
+ public:
+  PreluStep(const PreluKernel& kernel, std::vector<float> factors, const PreluParams& params)
+      : kernel_(kernel), factors_(std::move(factors)), params_(params) {
+    info.kernel = std::string("prelu_") + kernel.name;
+    info.bytes = static_cast<int64_t>(factors_.size() * sizeof(float));
+  }
+  bool may_overwrite(size_t) const override { return true; }
+  void run(const StepCall& call) const override {
+    prelu(kernel_, call.in[0].planes, call.out[0].planes, factors_.data(), params_, call.pool);
+  }
+
+ private:
+  const PreluKernel& kernel_;
+  std::vector<float> factors_;  // of each channel, in whole groups
+  PreluParams params_;
 };
 
 class MulStep : public Step {
@@ -81,9 +101,21 @@ std::unique_ptr<Step> make_pointwise(const StepMaker& maker) {
   if (node.op == Op::table) return std::make_unique<TableStep>(select_table(isa), node.tensor("table").data());
   const int32_t low = narrow(node.integer("low")), high = narrow(node.integer("high"));
   switch (node.op) {
-    case Op::add: {
+    case Op::add:
+    case Op::extreme: {
       const AddParams params{a.scale / out.scale, b.scale / out.scale, a.zero_point, b.zero_point, out.zero_point, low, high};
-      return std::make_unique<AddStep>(select_add(isa), params);
+      const AddKernel& kernel = select_add(isa);
+      const AddFunction function = node.op == Op::add                   ? kernel.run
+                                   : node.word("function") == "maximum" ? kernel.maximum
+                                                                        : kernel.minimum;
+      return std::make_unique<AddStep>(kernel, function, params);
+    }
+    case Op::prelu: {
+      const Tensor& slope = node.tensor("slope");
+      const PreluParams params{a.scale / out.scale, a.zero_point, out.zero_point, low, high};
+      std::vector<float> factors(static_cast<size_t>(round_up(slope.elements(), 4)), 0.0f);
+      for (int64_t i = 0; i < slope.elements(); ++i) factors[static_cast<size_t>(i)] = slope.as<float>()[i] * params.scale;
+      return std::make_unique<PreluStep>(select_prelu(isa), std::move(factors), params);
     }
     case Op::mul: {
       const MulParams params{(a.scale * b.scale) / out.scale, a.zero_point, b.zero_point, out.zero_point, low, high};

@@ -13,7 +13,7 @@ namespace niwaki {
 std::unique_ptr<Step> make_conv(const StepMaker& maker);       // conv2d and linear
 std::unique_ptr<Step> make_depthwise(const StepMaker& maker);  // conv2d with a uint8 output and no residual, groups = channels
 std::unique_ptr<Step> make_pool_u8(const StepMaker& maker);    // max_pool2d, avg_pool2d, adaptive_avg_pool2d
-std::unique_ptr<Step> make_pointwise(const StepMaker& maker);  // add, mul, clamp, table
+std::unique_ptr<Step> make_pointwise(const StepMaker& maker);  // add, extreme, prelu, mul, clamp, table
 std::unique_ptr<Step> make_copy(
     const StepMaker& maker);  // concat, slice, pad, reshape, permute, channel_shuffle, upsample_nearest2d
 std::unique_ptr<Step> make_end(const StepMaker& maker);  // quantize, dequantize
@@ -27,7 +27,7 @@ std::unique_ptr<Step> make_elementwise(const StepMaker& maker);  // unary, binar
 std::unique_ptr<Step> make_rows(const StepMaker& maker);
 std::unique_ptr<Step> make_product(const StepMaker& maker);  // matmul, attention, dynamic_linear
 std::unique_ptr<Step> make_recurrent(const StepMaker& maker);
-std::unique_ptr<Step> make_windows(const StepMaker& maker);  // convolution, pool, adaptive_pool, interpolate, grid_sample
+std::unique_ptr<Step> make_windows(const StepMaker& maker);  // convolution, pool, adaptive_pool, interpolate, resize, grid_sample
 
 inline const Quantization& quantization(const Graph& graph, int value) { return *graph.value(value).quantization; }
 inline int32_t narrow(int64_t value) { return static_cast<int32_t>(value); }  // what the graph has checked to fit

@@ -1,4 +1,4 @@
-// Windows over float32 values: convolutions, pools, interpolation, grid_sample.
+// Windows over float32 values: convolutions, pools, interpolation, grid_sample; and the resizing of uint8 ones.
 #include <algorithm>
 #include <string>
 #include <utility>
@@ -10,6 +10,7 @@
 #include "kernels/float_pool/float_pool.h"
 #include "kernels/grid_sample/grid_sample.h"
 #include "kernels/interpolate/interpolate.h"
+#include "kernels/resize/resize.h"
 #include "runtime/steps/steps.h"
 
 namespace niwaki {
@@ -149,37 +150,19 @@ class AdaptivePoolStep : public WindowStep {
   PoolFunction function_;
 };
 
-// ---- interpolate ----
+// ---- interpolate, resize ----
 
-struct InterpolateSetup : StepSetup {
-  explicit InterpolateSetup(Interpolator made) : interpolator(std::move(made)) {}
-  int64_t bytes() const override { return interpolator.table_bytes(); }
-  Interpolator interpolator;
-};
-
-class InterpolateStep : public WindowStep {
+// The same for both.
+class Resizing {
  public:
-  InterpolateStep(const InterpolateKernel& kernel, const Node& node)
-      : WindowStep(std::string("interpolate_") + kernel.name), kernel_(kernel), mode_(mode_of(node.word("mode"))) {}
-
-  std::unique_ptr<StepSetup> setup(const StepSizes& sizes) const override {
-    return std::make_unique<InterpolateSetup>(Interpolator(params(sizes)));
+  explicit Resizing(const Node& node) {
+    const std::string& word = node.word("mode");
+    mode_ = word == "nearest"         ? Interpolation::nearest
+            : word == "nearest-exact" ? Interpolation::nearest_exact
+            : word == "linear"        ? Interpolation::linear
+                                      : Interpolation::cubic;
   }
-  int64_t scratch_bytes(const StepSizes& sizes) const override { return Interpolator::scratch_bytes(params(sizes)); }
-  void run(const StepCall& call) const override {
-    static_cast<const InterpolateSetup*>(call.setup)
-        ->interpolator.run(kernel_, call.in[0].as<float>(), call.out[0].as<float>(), plane_count(call.in[0]), call.scratch,
-                           call.scratch_bytes, call.pool);
-  }
-
- private:
-  static Interpolation mode_of(const std::string& word) {
-    return word == "nearest"         ? Interpolation::nearest
-           : word == "nearest-exact" ? Interpolation::nearest_exact
-           : word == "linear"        ? Interpolation::linear
-                                     : Interpolation::cubic;
-  }
-  InterpolateParams params(const StepSizes& s) const {
+  InterpolateParams operator()(const StepSizes& s) const {
     const std::vector<double>& scales = numbers(s.attributes, "scales");
     InterpolateParams params{.mode = mode_,
                              .spatial = static_cast<int>(s.in[0].dims.size()) - 2,
@@ -190,8 +173,65 @@ class InterpolateStep : public WindowStep {
     std::copy(scales.begin(), scales.end(), params.scales.end() - static_cast<std::ptrdiff_t>(scales.size()));
     return params;
   }
-  const InterpolateKernel& kernel_;
+
+ private:
   Interpolation mode_;
+};
+
+struct InterpolateSetup : StepSetup {
+  explicit InterpolateSetup(Interpolator made) : interpolator(std::move(made)) {}
+  int64_t bytes() const override { return interpolator.table_bytes(); }
+  Interpolator interpolator;
+};
+
+class InterpolateStep : public WindowStep {
+ public:
+  InterpolateStep(const InterpolateKernel& kernel, const Node& node)
+      : WindowStep(std::string("interpolate_") + kernel.name), kernel_(kernel), params_(node) {}
+
+  std::unique_ptr<StepSetup> setup(const StepSizes& sizes) const override {
+    return std::make_unique<InterpolateSetup>(Interpolator(params_(sizes)));
+  }
+  int64_t scratch_bytes(const StepSizes& sizes) const override { return Interpolator::scratch_bytes(params_(sizes)); }
+  void run(const StepCall& call) const override {
+    static_cast<const InterpolateSetup*>(call.setup)
+        ->interpolator.run(kernel_, call.in[0].as<float>(), call.out[0].as<float>(), plane_count(call.in[0]), call.scratch,
+                           call.scratch_bytes, call.pool);
+  }
+
+ private:
+  const InterpolateKernel& kernel_;
+  Resizing params_;
+};
+
+struct ResizeSetup : StepSetup {
+  explicit ResizeSetup(Resizer made) : resizer(std::move(made)) {}
+  int64_t bytes() const override { return resizer.table_bytes(); }
+  Resizer resizer;
+};
+
+class ResizeStep : public Step {
+ public:
+  ResizeStep(const ResizeKernel& kernel, const StepMaker& maker) : kernel_(kernel), params_(maker.node) {
+    const Quantization &in = quantization(maker.graph, maker.node.inputs[0]),
+                       &out = quantization(maker.graph, maker.node.outputs[0]);
+    scales_ = {in.scale / out.scale, in.zero_point, out.zero_point};
+    info.kernel = std::string("resize_") + kernel.name;
+  }
+
+  std::unique_ptr<StepSetup> setup(const StepSizes& sizes) const override {
+    return std::make_unique<ResizeSetup>(Resizer(params_(sizes)));
+  }
+  int64_t scratch_bytes(const StepSizes& sizes) const override { return Resizer::scratch_bytes(params_(sizes)); }
+  void run(const StepCall& call) const override {
+    static_cast<const ResizeSetup*>(call.setup)
+        ->resizer.run(kernel_, call.in[0].planes, call.out[0].planes, scales_, call.scratch, call.scratch_bytes, call.pool);
+  }
+
+ private:
+  const ResizeKernel& kernel_;
+  Resizing params_;
+  ResizeScales scales_;
 };
 
 // ---- grid_sample ----
@@ -242,6 +282,7 @@ std::unique_ptr<Step> make_windows(const StepMaker& maker) {
     case Op::pool: return std::make_unique<PoolStep>(select_float_pool(maker.isa), node);
     case Op::adaptive_pool: return std::make_unique<AdaptivePoolStep>(select_float_pool(maker.isa), node);
     case Op::interpolate: return std::make_unique<InterpolateStep>(select_interpolate(maker.isa), node);
+    case Op::resize: return std::make_unique<ResizeStep>(select_resize(maker.isa), maker);
     case Op::grid_sample: return std::make_unique<GridSampleStep>(select_grid_sample(maker.isa), node);
     default: throw Error(Status::internal, describe(node) + ": not an operator of windows.");
   }

@@ -24,13 +24,13 @@ def emit_affine(builder: Builder, node: Node, gain: NDArray[np.float64], shift: 
     scale = np.where(gain == 0, 1.0, np.maximum(np.abs(gain) / 127, 1e-30)).astype(np.float32)
     weight = (np.sign(gain) * 127).astype(np.int8).reshape(channels, 1, 1, 1)
     tensors = quantize_bias(weight, scale, shift, qparams.scale)
-    value, batch = builder.quantized(source), builder.shape(node)[0]
-    if rank_of(node) == 4:
+    value, shape = builder.quantized(source), builder.shape(node)
+    if len(shape) == 4:
         return builder.add("conv2d", node, [value], {"groups": channels}, tensors, qparams=made)
-    image = {"shape": [batch, channels, 1, 1]}
+    image = {"shape": [shape[0], channels, -1, shape[-1] if len(shape) > 2 else 1]}
     value = builder.add("reshape", node, [value], image, qparams=qparams, part="image")
     value = builder.add("conv2d", node, [value], {"groups": channels}, tensors, qparams=made)
-    return builder.add("reshape", node, [value], {"shape": [batch, channels]}, qparams=made, part="vector")
+    return builder.add("reshape", node, [value], {"shape": shape}, qparams=made, part="back")
 
 
 def per_channel(constant: torch.Tensor, node: Node) -> NDArray[np.float64] | None:
@@ -85,7 +85,7 @@ class BatchNorm(Operator):
         return has_statistics(node)
 
     def quantizable(self, node: Node) -> bool:
-        return operator_name(node) not in self.only_float and rank_of(node) in (2, 4)
+        return operator_name(node) not in self.only_float and 2 <= rank_of(node) <= 5
 
     def emit_u8(self, builder: Builder, node: Node) -> int:
         return emit_affine(builder, node, *coefficients(node))

@@ -59,6 +59,14 @@ def same_shape(a: Node, b: Node) -> bool:
     return len(x) == len(y) and all(m == n or not (isinstance(m, int) or isinstance(n, int)) for m, n in pairs)
 
 
+def are_alike(node: Node) -> bool:
+    """Whether both arguments are tensors, of one shape and not of a single number."""
+    left, right = operands(node)
+    if not (isinstance(left, Node) and isinstance(right, Node) and is_tensor(left) and is_tensor(right)):
+        return False
+    return same_shape(left, right) and rank_of(node) > 0
+
+
 def _plain(node: Node) -> list[object]:
     return [size.node.expr if isinstance(size, torch.SymInt) else size for size in shape_of(node)]
 
@@ -75,7 +83,7 @@ class _Arithmetic(Operator):
         if is_unary(node):
             return True
         if len(data_inputs(node)) == 1 and any(is_constant(source) for source in node.all_input_nodes):
-            return rank_of(node) in (2, 4) and self.coefficients(node) is not None
+            return 2 <= rank_of(node) <= 5 and self.coefficients(node) is not None
         return self.pairs(node)
 
     def emit_u8(self, builder: Builder, node: Node) -> int:
@@ -125,10 +133,7 @@ class _Arithmetic(Operator):
 @register("aten::add", "aten::sub", "aten::rsub", "aten::subtract")
 class Sum(_Arithmetic):
     def pairs(self, node: Node) -> bool:
-        left, right = operands(node)
-        if not (isinstance(left, Node) and isinstance(right, Node) and is_tensor(left) and is_tensor(right)):
-            return False
-        return same_shape(left, right) and rank_of(node) > 0 and float(arguments(node).get("alpha", 1)) == 1
+        return are_alike(node) and float(arguments(node).get("alpha", 1)) == 1
 
     def sums(self, node: Node) -> bool:
         return operator_name(node) == "aten::add" and self.pairs(node)
@@ -233,6 +238,25 @@ class Binary(Operator):
 
 @register(*(f"aten::{name}" for name in _BINARY))
 class Function(Binary):
+    """The larger or smaller of two tensors has a uint8 form, too."""
+
+    bounds = True
+
+    def quantizable(self, node: Node) -> bool:
+        return super().quantizable(node) or (self._is_extreme(node) and are_alike(node))
+
+    @staticmethod
+    def _is_extreme(node: Node) -> bool:
+        plain = dtype_of(node) == torch.float32 and len(data_inputs(node)) == 2
+        return plain and operator_name(node) in ("aten::maximum", "aten::minimum")
+
+    def emit_u8(self, builder: Builder, node: Node) -> int:
+        if is_unary(node):
+            return emit_table(builder, node)
+        pair = [builder.quantized(side) for side in data_inputs(node)]
+        function = {"function": operator_name(node).removeprefix("aten::")}
+        return builder.add("extreme", node, pair, function, qparams=builder.types.qparams(node))
+
     def emit(self, builder: Builder, node: Node) -> int:
         left, right = operands(node)
         function, dtype = _BINARY[operator_name(node).removeprefix("aten::")], dtype_of(node)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch.fx import Node
 
 from niwaki.lower.builder import Builder
 from niwaki.lower.nodes import arguments, dtype_of, operator_name, overload_name, rank_of, shape_of
 from niwaki.lower.operators.registry import Operator, register
-from niwaki.lower.operators.shapes import OneStep
+from niwaki.lower.operators.shapes import Shape
 from niwaki.lower.operators.unary import source_of
+from niwaki.lower.quantized import QParams
 
 _MODES = {
     "upsample_nearest1d": "nearest", "upsample_nearest2d": "nearest", "upsample_nearest3d": "nearest",
@@ -21,13 +20,10 @@ _MODES = {
 }  # fmt: skip
 
 
-@register(*(f"aten::{name}" for name in _MODES))
-class Interpolate(OneStep):
-    """Each pixel a whole number of times has a uint8 form: [N, C, H, W], nearest."""
+class _Interpolate(Shape):
+    """The uint8 form is one of images and of rows."""
 
-    only_float = tuple(
-        f"aten::{name}" for name in _MODES if not name.endswith("2d") or not _MODES[name].startswith("nearest")
-    )
+    only_float = tuple(f"aten::{name}" for name in _MODES if name.endswith("3d"))
 
     def refusal(self, node: Node) -> str:
         if dtype_of(node) != torch.float32:
@@ -36,7 +32,7 @@ class Interpolate(OneStep):
         return "" if known else "takes a factor that it computes"
 
     def quantizable(self, node: Node) -> bool:
-        return super().quantizable(node) and self._times(node) is not None
+        return super().quantizable(node) and rank_of(node) <= 4
 
     def _mode(self, node: Node) -> str:
         return _MODES[operator_name(node).removeprefix("aten::")]
@@ -67,17 +63,31 @@ class Interpolate(OneStep):
                 return None
         return times
 
-    def attributes(self, builder: Builder, node: Node) -> tuple[str, dict[str, Any]]:
-        return "upsample_nearest2d", {"scale": self._times(node)}
-
-    def emit(self, builder: Builder, node: Node) -> int:
+    def steps(self, builder: Builder, node: Node, value: int, qparams: QParams | None) -> int:
+        if qparams is not None and (times := self._times(node)) is not None:
+            return builder.add("upsample_nearest2d", node, [value], {"scale": times}, qparams=qparams)
         attributes = {
             "mode": self._mode(node),
             "size": builder.dims(shape_of(node)[2:]),
             "align_corners": int(bool(arguments(node).get("align_corners"))),
             "scales": [float(scale) for scale in self._scales(node)],
         }
-        return builder.add("interpolate", node, [builder.plain(source_of(node))], attributes)
+        return builder.add("interpolate" if qparams is None else "resize", node, [value], attributes, qparams=qparams)
+
+
+@register(*(f"aten::{name}" for name, mode in _MODES.items() if mode.startswith("nearest")))
+class Nearest(_Interpolate):
+    """Moves pixels."""
+
+
+@register(*(f"aten::{name}" for name, mode in _MODES.items() if not mode.startswith("nearest")))
+class Blend(_Interpolate):
+    """Mixes pixels, and rounds the result once, to a scale of its own."""
+
+    keeps = False
+
+    def emit_u8(self, builder: Builder, node: Node) -> int:
+        return self.steps(builder, node, builder.quantized(source_of(node)), builder.types.qparams(node))
 
 
 _GRID_MODES = ("bilinear", "nearest", "bicubic")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.fx import Node
 
 from niwaki.lower.builder import Builder
 from niwaki.lower.nodes import arguments, constant_of, data_inputs, dtype_of, is_constant, operator_name, rank_of
+from niwaki.lower.operators.affine import per_channel
 from niwaki.lower.operators.registry import Operator, register
 
 # Those that are one function of niwaki's, with the names of the arguments that are its numbers.
@@ -196,7 +199,30 @@ class FromAnother(Unary):
 
 @register("aten::prelu", "aten::_prelu_kernel")
 class PRelu(Unary):
-    """A slope for all, or one per channel."""
+    """A slope for all, or one per channel: of uint8 values the first is a table."""
+
+    def quantizable(self, node: Node) -> bool:
+        return super().quantizable(node) or self._slopes(node) is not None
+
+    @staticmethod
+    def _slopes(node: Node) -> NDArray[np.float32] | None:
+        """The slope of each channel, where they are constant; else None."""
+        x, slope = (source for source in node.args[:2] if isinstance(source, Node))
+        if is_constant(x) or not is_constant(slope) or dtype_of(node) != torch.float32 or rank_of(x) < 2:
+            return None
+        weight = constant_of(slope)
+        if operator_name(node) == "aten::prelu":
+            weight = weight.reshape([-1] + [1] * (rank_of(x) - 2))
+        found = per_channel(weight, node)
+        return None if found is None or not np.isfinite(found).all() else np.ascontiguousarray(found, np.float32)
+
+    def emit_u8(self, builder: Builder, node: Node) -> int:
+        if self.unary(node):
+            return emit_table(builder, node)
+        slopes = self._slopes(node)
+        assert slopes is not None
+        x = builder.quantized(data_inputs(node)[0])
+        return builder.add("prelu", node, [x], {}, {"slope": slopes}, qparams=builder.types.qparams(node))
 
     def emit(self, builder: Builder, node: Node) -> int:
         x, slope = (source for source in node.args[:2] if isinstance(source, Node))
