@@ -87,6 +87,19 @@ def test_transposed_convolutions_of_images(options: dict[str, Any]) -> None:
             rewrite_layers(nn.Sequential(layer))[0](x, output_size=[12, 15])
 
 
+@pytest.mark.parametrize("options", [
+    {"kernel_size": 2, "stride": 2}, {"kernel_size": 4, "stride": 2, "padding": 1}, {"kernel_size": 3, "groups": 2},
+    {"kernel_size": (3, 4, 2), "stride": (2, 1, 3), "padding": (1, 0, 1), "output_padding": (1, 0, 2), "groups": 2},
+    {"kernel_size": 3, "dilation": 2, "padding": 2}, {"kernel_size": (5, 1, 3), "stride": (3, 2, 1), "bias": False},
+])  # fmt: skip
+def test_transposed_convolutions_of_films(options: dict[str, Any]) -> None:
+    layer = nn.ConvTranspose3d(4, 6, **options)
+    for x in (torch.randn(3, 4, 3, 5, 7), torch.randn(4, 4, 6, 5)):
+        assert layers(check(layer, x)) == [nn.Conv2d]
+    if options["kernel_size"] == 2:
+        check(layer, torch.randn(1, 4, 3, 5, 7), output_size=[7, 11, 15])
+
+
 def test_strides_beside_dilation_are_left() -> None:
     layer = nn.Sequential(nn.ConvTranspose2d(4, 6, 3, stride=2, dilation=2))
     assert type(rewrite_layers(layer)[0]) is nn.ConvTranspose2d
@@ -189,6 +202,33 @@ def test_they_are_quantized_and_run_whole(net: nn.Module, shape: tuple[int, ...]
         with torch.no_grad():
             wanted = net(x)
         assert float((compiled(x) - wanted).norm() / wanted.norm()) < 0.05
+
+
+class Films(nn.Module):
+    """What lies between convolutions over time: a sum, a concatenation, a norm that no layer takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv3d(4, 8, 3, padding=1), nn.Conv3d(8, 8, (1, 3, 3), padding=(0, 1, 1), groups=2)
+        self.norm, self.last = nn.BatchNorm3d(16), nn.ConvTranspose3d(16, 3, (2, 4, 3), (2, 2, 1), (0, 1, 1))
+        self.norm.running_mean.normal_(0, 0.2)
+        self.norm.running_var.uniform_(0.5, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.first(x)
+        y = torch.cat([torch.relu(self.second(y) + y), y], 1)
+        return self.last(torch.relu(self.norm(y)))
+
+
+def test_films_are_uint8_between_layers() -> None:
+    net, x = Films().eval(), torch.randn(8, 4, 5, 8, 6)
+    small, _ = niwaki.compress(net, x, observer="minmax", precision="int8")
+    compiled = niwaki.compile(small, (x[:1],))
+    assert {step.scheme for step in compiled.plan} <= {"int8", "sparse int8", "move"}, compiled.plan
+    for each in (x, torch.randn(2, 4, 3, 7, 10)):
+        with torch.no_grad():
+            wanted = net(each)
+        assert float((compiled(each) - wanted).norm() / wanted.norm()) < 0.05
 
 
 def test_frozen_parameters_stay_frozen() -> None:

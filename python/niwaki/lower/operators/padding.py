@@ -57,7 +57,7 @@ class Pad(Operator):
 
     def quantizable(self, node: Node) -> bool:
         ends = [size_of(end) for end in self._ends(node)]
-        if self.mode(node) != "constant" or rank_of(node) != 4 or dtype_of(node) != torch.float32:
+        if self.mode(node) != "constant" or rank_of(node) not in (4, 5) or dtype_of(node) != torch.float32:
             return False
         if is_constant(source_of(node)) or math.isnan(self._value(node)):
             return False

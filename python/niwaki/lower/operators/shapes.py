@@ -240,7 +240,7 @@ class Concat(Operator):
         parts = self.parts(node)
         if any(is_constant(part) or dtype_of(part) != torch.float32 for part in parts):
             return False
-        return rank_of(node) in (2, 3, 4) and axis_of(node, int(arguments(node)["dim"])) == 1
+        return 2 <= rank_of(node) <= 5 and axis_of(node, int(arguments(node)["dim"])) == 1
 
     def _attributes(self, node: Node) -> dict[str, int]:
         return {"axis": axis_of(node, int(arguments(node)["dim"]))}
@@ -289,7 +289,7 @@ class Slice(OneStep):
         return ""
 
     def quantizable(self, node: Node) -> bool:
-        return super().quantizable(node) and rank_of(node) == 4 and axis_of(node, int(arguments(node)["dim"])) > 0
+        return super().quantizable(node) and rank_of(node) in (4, 5) and axis_of(node, int(arguments(node)["dim"])) > 0
 
     def attributes(self, builder: Builder, node: Node) -> tuple[str, dict[str, Any]]:
         given = arguments(node)

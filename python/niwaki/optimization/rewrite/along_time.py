@@ -30,10 +30,31 @@ class Conv1dAsConv2d(AsConv2d):
         return y
 
 
+def frames(x: torch.Tensor, count: int, step: int, apart: int, groups: int) -> torch.Tensor:
+    """Images for a convolution over height and width that does what one over time does, too.
+
+    Args:
+        x: [N, C, T, H, W].
+        count, step, apart: of the kernel along time: moments, stride, dilation.
+        groups: of the convolution.
+
+    Returns:
+        [N, T', count * C, H, W]: with each moment those that the kernel sees, one after the other in each group.
+    """
+    size = (x.shape[2] - apart * (count - 1) - 1) // step + 1
+    seen = [x[:, :, i * apart : i * apart + step * (size - 1) + 1 : step] for i in range(count)]
+    if groups > 1 and count > 1:
+        seen = [torch.cat([part.unflatten(1, (groups, -1)) for part in seen], 2).flatten(1, 2)]
+    return (seen[0] if len(seen) == 1 else torch.cat(seen, 1)).transpose(1, 2)
+
+
+def moments_as_channels(weight: torch.Tensor) -> torch.Tensor:
+    """Weights [O, I / groups, T, H, W] for what `frames` makes: [O, T * I / groups, H, W]."""
+    return weight.transpose(1, 2).flatten(1, 2)
+
+
 class Conv3dAsConv2d(AsConv2d):
     """A convolution over time, height and width: of each moment's image, with those that its kernel sees as channels.
-
-    The kernel's moments lie next to each other in each channel, so that groups of channels stay groups.
 
     Shape:
         float32 [N, C, T, H, W] or [C, T, H, W] to float32 [N, O, T', H', W'] or [O, T', H', W'].
@@ -46,7 +67,7 @@ class Conv3dAsConv2d(AsConv2d):
         inside = ends[1:] if self_pad is None else [(0, 0), (0, 0)]
         even = all(before == after for before, after in inside)
         super().__init__(
-            module, weight.flatten(1, 2), stride=module.stride[1:], dilation=module.dilation[1:],
+            module, moments_as_channels(weight), stride=module.stride[1:], dilation=module.dilation[1:],
             padding=tuple(before for before, _ in inside) if even else "same", bias=module.bias,
         )  # fmt: skip
         self.pad = nn.Identity() if self_pad is None else self_pad
@@ -55,17 +76,15 @@ class Conv3dAsConv2d(AsConv2d):
     kernel_size: tuple[int, ...]
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
+    groups: int
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         batched = x.dim() == 5
         x = self.pad(x if batched else x.unsqueeze(0))
         if any(self._moments):
             x = nn.functional.pad(x, (0, 0, 0, 0, *self._moments))
-        count, step, apart = self.kernel_size[0], self.stride[0], self.dilation[0]
-        size = (x.shape[2] - apart * (count - 1) - 1) // step + 1
-        seen = [x[:, :, i * apart : i * apart + step * (size - 1) + 1 : step] for i in range(count)]
-        frames = torch.stack(seen, 2).permute(0, 3, 1, 2, 4, 5).flatten(2, 3)  # N, T', C and the kernel's moments, H, W
-        y: torch.Tensor = self.conv(frames.flatten(0, 1)).unflatten(0, (x.shape[0], size)).transpose(1, 2)
+        seen = frames(x, self.kernel_size[0], self.stride[0], self.dilation[0], self.groups)
+        y: torch.Tensor = self.conv(seen.flatten(0, 1)).unflatten(0, seen.shape[:2]).transpose(1, 2)
         return y if batched else y.squeeze(0)
 
 

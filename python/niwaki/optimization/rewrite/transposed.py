@@ -2,61 +2,85 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import nn
 
+from niwaki.optimization.rewrite.along_time import frames, moments_as_channels
 from niwaki.optimization.rewrite.wrapper import AsConv2d, is_plain
 
 
 class ConvTransposeAsConv2d(AsConv2d):
-    """A transposed convolution along one or two dimensions.
+    """A transposed convolution along one, two or three dimensions.
 
     With a stride of s, output s m + r is the sum over u of x[m - u] w[s u + r]: for each phase r < s an ordinary
     convolution with every s-th weight, backwards. Their outputs are interleaved, and cut where the padding says.
 
     Shape:
-        float32 [N, C, L] or [N, C, H, W] to float32 [N, O, ...], and without N.
+        float32 [N, C, L], [N, C, H, W] or [N, C, T, H, W] to float32 [N, O, ...], and without N.
     """
 
-    def __init__(self, module: nn.ConvTranspose1d | nn.ConvTranspose2d) -> None:
+    groups: int
+
+    def __init__(self, module: nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d) -> None:
         settings = (module.kernel_size, module.stride, module.padding, module.dilation, module.output_padding)
         axes = [_Axis(*each) for each in zip(*settings, strict=True)]  # type: ignore[arg-type]
-        weight = module.weight if len(axes) == 2 else module.weight.unsqueeze(2)
-        if len(axes) == 1:
-            axes.insert(0, _Axis(1, 1, 0, 1, 0))
-        phases = axes[0].stride * axes[1].stride
-        bias = None if module.bias is None else module.bias.repeat_interleave(phases)
+        # Time, height and width; what is not there has one element.
+        missing = 3 - len(axes)
+        weight = module.weight.detach()[(slice(None),) * 2 + (None,) * missing]
+        every = [_Axis(1, 1, 0, 1, 0)] * missing + axes
+        bias = None if module.bias is None else module.bias.repeat_interleave(math.prod(a.stride for a in axes))
+        _, *image = every
         super().__init__(
-            module, _phases(weight, axes, module.groups), stride=(1, 1), padding=tuple(axis.pad for axis in axes),
-            dilation=tuple(axis.apart for axis in axes), bias=bias,
+            module, moments_as_channels(_phases(weight, every, module.groups)), stride=(1, 1),
+            padding=tuple(axis.pad for axis in image), dilation=tuple(axis.apart for axis in image), bias=bias,
         )  # fmt: skip
-        self._axes, self._flat = axes, isinstance(module, nn.ConvTranspose1d)
+        self._axes, self._missing = every, missing
 
     def forward(self, x: torch.Tensor, output_size: Sequence[int] | None = None) -> torch.Tensor:
-        batched = x.dim() == (3 if self._flat else 4)
+        count = 3 - self._missing
+        batched = x.dim() == count + 2
         x = x if batched else x.unsqueeze(0)
-        x = x.unsqueeze(2) if self._flat else x
-        rows, columns = self._axes
-        sizes = [axis.size(size) for axis, size in zip(self._axes, x.shape[2:], strict=True)]
+        x = x.unsqueeze(2) if count == 1 else x
+        axes = self._axes[min(self._missing, 1) :]
+        sizes = [axis.size(size) for axis, size in zip(axes, x.shape[2:], strict=True)]
         if output_size is not None:
-            given = [1, output_size[-1]] if self._flat else list(output_size[-2:])
-            for axis, size, wanted in zip(self._axes, sizes, given, strict=True):
+            given = [1] * (len(axes) - count) + list(output_size[-count:])
+            for axis, size, wanted in zip(axes, sizes, given, strict=True):
                 least = size - axis.more
                 if not least <= wanted < least + max(axis.stride, axis.dilation):
                     raise ValueError(f"output_size {list(output_size)} cannot be that of inputs of {list(x.shape)}.")
             sizes = given
             # Zeros at the end change nothing but how many outputs there are.
-            x = nn.functional.pad(x, (0, columns.dilation, 0, rows.dilation))
-        y: torch.Tensor = self.conv(x)
-        if rows.stride == columns.stride:
-            y = nn.functional.pixel_shuffle(y, rows.stride) if rows.stride > 1 else y
-        else:
-            y = y.unflatten(1, (-1, rows.stride, columns.stride)).permute(0, 1, 4, 2, 5, 3).flatten(4, 5).flatten(2, 3)
-        y = y[:, :, rows.first : rows.first + sizes[0], columns.first : columns.first + sizes[1]]
-        y = y.squeeze(2) if self._flat else y
+            x = nn.functional.pad(x, [end for axis in axes[::-1] for end in (0, axis.dilation)])
+        y = self._over_time(x) if count == 3 else self._interleaved(self.conv(x))
+        inside = [slice(axis.first, axis.first + size) for axis, size in zip(axes, sizes, strict=True)]
+        y = y[(slice(None), slice(None), *inside)]
+        y = y.squeeze(2) if count == 1 else y
         return y if batched else y.squeeze(0)
+
+    def _interleaved(self, y: torch.Tensor) -> torch.Tensor:
+        """Phases of rows and columns, which are channels, become rows and columns."""
+        _, rows, columns = self._axes
+        if rows.stride == columns.stride:
+            return nn.functional.pixel_shuffle(y, rows.stride) if rows.stride > 1 else y
+        y = y.unflatten(1, (-1, rows.stride, columns.stride))
+        return y.permute(0, 1, 4, 2, 5, 3).flatten(4, 5).flatten(2, 3)
+
+    def _over_time(self, x: torch.Tensor) -> torch.Tensor:
+        """Of [N, C, T, H, W]: all phases, interleaved."""
+        time, rows, columns = self._axes
+        if time.pad:
+            x = nn.functional.pad(x, (0, 0, 0, 0, time.pad, time.pad))
+        seen = frames(x, time.taps, 1, time.apart, self.groups)
+        y = self.conv(seen.flatten(0, 1))
+        if time.stride > 1:  # of each channel the moments, which lie before its rows
+            apart = y.unflatten(1, (-1, time.stride, rows.stride * columns.stride))
+            y = apart.transpose(1, 2).flatten(0, 1).flatten(1, 2)
+        film: torch.Tensor = self._interleaved(y).unflatten(0, (seen.shape[0], seen.shape[1] * time.stride))
+        return film.transpose(1, 2)
 
 
 class _Axis:
@@ -84,21 +108,22 @@ class _Axis:
 
 
 def _phases(weight: torch.Tensor, axes: Sequence[_Axis], groups: int) -> torch.Tensor:
-    """Weights [I, O / groups, kH, kW] of a transposed convolution as [O sH sW, I / groups, H, W], by phase last."""
-    rows, columns = axes
-    ends = (0, columns.taps * columns.stride - columns.kernel, 0, rows.taps * rows.stride - rows.kernel)
-    w = nn.functional.pad(weight.detach(), ends).unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
-    w = w.unflatten(3, (columns.taps, columns.stride)).unflatten(2, (rows.taps, rows.stride))
-    w = w.permute(0, 3, 5, 1, 2, 4).flatten(0, 2)
-    backwards: torch.Tensor = w.flip(2, 3)
+    """Weights [I, O / groups, *kernel] of a transposed convolution as [O * strides, I / groups, *taps], phase last."""
+    ends = [end for axis in axes[::-1] for end in (0, axis.taps * axis.stride - axis.kernel)]
+    w = nn.functional.pad(weight, ends).unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+    count = len(axes)
+    for place in reversed(range(count)):
+        w = w.unflatten(2 + place, (axes[place].taps, axes[place].stride))
+    taps, phases = range(2, 2 + 2 * count, 2), range(3, 3 + 2 * count, 2)
+    backwards: torch.Tensor = w.permute(0, *phases, 1, *taps).flatten(0, count).flip(list(range(2, 2 + count)))
     return backwards
 
 
 def rewritten(module: nn.Module) -> nn.Module | None:
-    """What stands for a ConvTranspose1d or ConvTranspose2d whose strides and dilations are not both above 1."""
-    if not (is_plain(module, nn.ConvTranspose1d) or is_plain(module, nn.ConvTranspose2d)):
+    """What stands for a transposed convolution whose strides and dilations are not both above 1."""
+    kinds = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+    if not isinstance(module, kinds) or not any(is_plain(module, kind) for kind in kinds):
         return None
-    assert isinstance(module, (nn.ConvTranspose1d, nn.ConvTranspose2d))
     if any(s > 1 and d > 1 for s, d in zip(module.stride, module.dilation, strict=True)):
         return None
     return ConvTransposeAsConv2d(module)
