@@ -116,6 +116,32 @@ def test_distances_between_rows(rows: int) -> None:
     check(function, (numbers(2, rows, 4), numbers(2, 6, 4)), (numbers(3, 7, 4), numbers(3, 2, 4)))
 
 
+@pytest.mark.parametrize("size", [(3, 5), (8, 4)])
+def test_norms_of_matrices(size: tuple[int, int]) -> None:
+    def function(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        norm, matrix_norm = torch.linalg.norm, torch.linalg.matrix_norm
+        found = [
+            matrix_norm(x, order, keepdim=keep) for order in (1, -1, math.inf, -math.inf) for keep in (False, True)
+        ]
+        more = [matrix_norm(x, 1, (0, 2)), matrix_norm(x, -math.inf, (-1, 0)), norm(x[0], 1), norm(x, -1, (1, 2))]
+        return (*found, *more, matrix_norm(x), norm(x))
+
+    check(function, (numbers(2, *size),), (numbers(3, 7, 6),), (numbers(1, 1, 2),))
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_gradients_of_grids(order: int) -> None:
+    def function(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        by_axes = torch.gradient(x, spacing=(0.5, 3), dim=(2, -2), edge_order=order)
+        return (
+            *torch.gradient(x, edge_order=order),
+            *by_axes,
+            *torch.gradient(x[0], spacing=2, dim=0, edge_order=order),
+        )
+
+    check(function, (numbers(4, 5, 6),), (numbers(3, 3, 7),), (numbers(6, 8, 3),))
+
+
 def test_bilinear_layers() -> None:
     layer, bare = nn.Bilinear(4, 5, 6), nn.Bilinear(4, 5, 3, bias=False)
     calls = [(numbers(2, 3, 4), numbers(2, 3, 5)), (numbers(1, 7, 4), numbers(1, 7, 5))]

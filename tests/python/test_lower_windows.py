@@ -191,9 +191,16 @@ def test_sampling_of_volumes(mode: str, padding: str, aligned: bool) -> None:
     check(lambda x, grid: F.grid_sample(x, grid, mode, padding, aligned), *calls)
 
 
-def test_affine_grids() -> None:
-    check(lambda x, t: F.grid_sample(x, F.affine_grid(t, list(x.shape), align_corners=False), align_corners=False),
-          (torch.randn(2, 3, 5, 6), torch.randn(2, 2, 3)), (torch.randn(1, 3, 5, 6), torch.randn(1, 2, 3)))  # fmt: skip
+@pytest.mark.parametrize("aligned", [False, True])
+@pytest.mark.parametrize("axes", [2, 3])
+def test_affine_grids(axes: int, aligned: bool) -> None:
+    def function(x: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        grid = F.affine_grid(t, list(x.shape), align_corners=aligned)
+        return grid, F.grid_sample(x, grid, padding_mode="border", align_corners=aligned)
+
+    shapes = [(2, 3, 3, 5, 6), (1, 3, 4, 9, 4), (3, 3, 1, 1, 2)]
+    calls = [(torch.randn(n, c, *size[-axes:]), torch.randn(n, axes, axes + 1)) for n, c, *size in shapes]
+    check(function, *calls)
 
 
 def test_sizes_that_are_rounded() -> None:

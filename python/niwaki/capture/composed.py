@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -200,6 +201,76 @@ def istft(
     return signal if input.dim() == 3 else signal[0]
 
 
+def affine_grid(theta: torch.Tensor, size: Sequence[Any], align_corners: bool | None = None) -> torch.Tensor | None:
+    """Where pixels of an image of this size come from, [N, H, W, 2] or [N, D, H, W, 3], by maps [N, axes, axes + 1]."""
+    axes = theta.shape[-1] - 1
+    if theta.dim() != 3 or axes not in (2, 3) or len(size) != axes + 2 or size[0] != theta.shape[0]:
+        return None
+    theta = theta.reshape([theta.shape[0], *[1] * axes, axes, axes + 1])
+    found = theta[..., -1]
+    for axis in range(axes):
+        count = size[-1 - axis]
+        last = count - 1
+        places = (2 * torch.arange(count) - last) / (torch.sym_max(last, 1) if align_corners else count)
+        places = places.reshape([count, *[1] * axis, 1])
+        found = found + theta[..., axis] * places
+    return found
+
+
+def gradient(
+    input: torch.Tensor, *, spacing: Any = 1, dim: Any = None, edge_order: int = 1
+) -> tuple[torch.Tensor, ...] | None:
+    """Differences of neighbours on both sides over their distance, at the ends of those on one."""
+    axes = list(range(input.dim())) if dim is None else [dim] if isinstance(dim, int) else list(dim)
+    steps = list(spacing) if isinstance(spacing, (tuple, list)) else [spacing] * len(axes)
+    known = all(isinstance(step, (int, float)) for step in steps) and len(steps) == len(axes)
+    if not known or not all(input.shape[axis] > edge_order for axis in axes) or not input.is_floating_point():
+        return None
+    return tuple(_differences(input, axis, step, edge_order) for axis, step in zip(axes, steps, strict=True))
+
+
+def _differences(x: torch.Tensor, axis: int, step: float, edge_order: int) -> torch.Tensor:
+    size = x.shape[axis]
+
+    def edge(places: Sequence[Any]) -> torch.Tensor:
+        near, next_one, *more = (x.narrow(axis, place, 1) for place in places)
+        return next_one - near if not more else 2 * next_one - 1.5 * near - 0.5 * more[0]
+
+    count = edge_order + 1
+    first, last = edge(range(count)), -edge([size - 1 - i for i in range(count)])
+    inner = (x.narrow(axis, 2, size - 2) - x.narrow(axis, 0, size - 2)) / 2
+    return torch.cat([first, inner, last], axis) / step
+
+
+def matrix_norm(
+    A: torch.Tensor,  # noqa: N803
+    ord: Any = "fro",
+    dim: Any = (-2, -1),
+    keepdim: bool = False,
+    **more: Any,
+) -> torch.Tensor | None:
+    """The largest or smallest sum of a column or of a row."""
+    if more or isinstance(ord, str) or abs(ord) not in (1, math.inf):
+        return None
+    rows, columns = dim if abs(ord) == 1 else dim[::-1]
+    sums = A.abs().sum(rows, keepdim=True)
+    found: torch.Tensor = sums.amax(columns, keepdim=True) if ord > 0 else sums.amin(columns, keepdim=True)
+    return found if keepdim else found.squeeze((rows, columns))
+
+
+def norm(
+    A: torch.Tensor,  # noqa: N803
+    ord: Any = None,
+    dim: Any = None,
+    keepdim: bool = False,
+    **more: Any,
+) -> torch.Tensor | None:
+    """torch.linalg.norm of matrices."""
+    if ord is None or (dim is None and A.dim() != 2) or (dim is not None and (isinstance(dim, int) or len(dim) != 2)):
+        return None
+    return matrix_norm(A, ord, dim or (-2, -1), keepdim, **more)
+
+
 def _of_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function of matrices whose rows and columns are numbers: steps are written out for each."""
 
@@ -225,6 +296,10 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     torch.istft: istft,
     torch.Tensor.istft: istft,
     torch.cdist: cdist,
+    torch.gradient: gradient,
+    torch.linalg.matrix_norm: matrix_norm,
+    torch.linalg.norm: norm,
+    F.affine_grid: affine_grid,
     F.bilinear: bilinear,
     F.embedding_bag: embedding_bag,
     F.grid_sample: grid_sample,
