@@ -8,8 +8,8 @@
 namespace niwaki::fuzz {
 namespace {
 
-constexpr double kMostValues = 1 << 22;  // elements of all values of a run
-constexpr double kMostWork = 3'000'000;  // products, comparisons and copies of a run
+constexpr double kMostValues = 1 << 21;  // elements of all values of a run
+constexpr double kMostWork = 1'500'000;  // products, comparisons and copies of a run
 constexpr double kMostRows = 1 << 16;    // of all tables
 
 // A uint8 value is held in groups of four channels, and in rows that begin on a cache line.
