@@ -33,6 +33,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "bits4": {"weight_bits": 4},
     "target6": {"target": niwaki.Target(size=1 / 6)},
     "block4": {"sparsity": 0.5},
+    "global": {"sparsity": 0.5, "scope": "global"},
     "unstructured": {"sparsity": 0.5, "pattern": "unstructured"},
     "half": {"recipe": "half"},
     "codebook": {"recipe": "codebook"},

@@ -23,8 +23,9 @@ from niwaki.pruning.exact import Exact
 from niwaki.pruning.problem import Problem
 from niwaki.quantization.inputs import Batch
 
-# With as many columns of inputs as an output has weights, or more, a choice was measured to gain nothing.
-_TRIED = (DAMPING, 0.1, 1.0, 10.0)
+# With fewer columns of inputs than so many for each weight of an output, weights are pulled towards the trained ones;
+# with fewer than one, how much is chosen.
+_FEW, _TRIED = 8, (1.0, 10.0)
 # Of so many inputs, one is left out.
 _ONE_OF = 4
 _ALL = (*SHARES, 1.0)
@@ -106,8 +107,9 @@ def choose_damping(seen: Visit, pattern: str, rows: torch.Tensor | None, count: 
         pattern, rows: as in Problem.
         count: how many weights or blocks to prune.
     """
-    if columns_of(seen.layer, seen.inputs) >= seen.layer.weight[0].numel():
-        return DAMPING
+    columns, size = columns_of(seen.layer, seen.inputs), seen.layer.weight[0].numel()
+    if columns >= size:
+        return DAMPING if columns >= _FEW * size else _TRIED[0]
     left = LeftOut(seen)
     if left.few:
         return DAMPING

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from niwaki.modules.checks import check_model
 from niwaki.modules.copies import bake_parametrizations, copy_model
@@ -234,3 +235,14 @@ def _by_second_order(model: nn.Module, layers: dict[str, Layer], run: _Run, reas
                 if layer.bias is not None and bias is not None:
                     layer.bias.copy_(bias)
                 set_mask(layer.module, result.mask)
+            _bring_back_others(model, set(layers), found)
+
+
+def _bring_back_others(model: nn.Module, pruned: set[str], found: Mapping[str, Layer]) -> None:
+    """Layers that are not pruned have new factors and biases: the spread of their outputs is that of before."""
+    for name, layer in named_layers(model):
+        bias = found[name].bias if name in found else None
+        if name in pruned or bias is None or layer.bias is None or parametrize.is_parametrized(layer.module):
+            continue
+        layer.weight.copy_(found[name].weight)
+        layer.bias.copy_(bias)

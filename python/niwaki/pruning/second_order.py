@@ -12,8 +12,10 @@ from torch import nn
 from niwaki.layerwise.allocate import allocate
 from niwaki.layerwise.sensitivity import sensitivities
 from niwaki.layerwise.solve import Quadratic
+from niwaki.layerwise.spread import restore_spread
 from niwaki.layerwise.walk import Visit, Walk
 from niwaki.modules.layer import Layer
+from niwaki.modules.names import matches
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.exact import Exact
 from niwaki.pruning.left_out import choose_damping, left_out, measure_losses
@@ -27,7 +29,7 @@ class Finish(Protocol):
     """What becomes of a layer's weights after pruning: moves them to a grid, say.
 
     Attributes:
-        scales: what is to be kept of each layer beside its weights, by its name.
+        scales: the distance of two grid points of each output channel, by the layer's name.
         options: what the result depends on.
     """
 
@@ -36,6 +38,9 @@ class Finish(Protocol):
 
     def __call__(self, seen: Visit, form: Quadratic, keep: torch.Tensor, v: torch.Tensor, /) -> torch.Tensor:
         """Weights [G, O / G, K] from the visit, the form, the mask and scaled weights."""
+
+    def restore(self, seen: Visit, /) -> None:
+        """Gives the layer's outputs their mean and spread back, and keeps its weights on the grid."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,8 @@ def prune_layers(
 ) -> dict[Layer, Pruned]:
     """Prunes layers in the order in which the network calls them; each sees what the pruned ones before it give.
 
+    What zeros took of the mean and spread of a channel of outputs is given back, in layers that are not pruned, too.
+
     Args:
         model: a copy in float32 without parametrizations; its weights and biases are replaced.
         layers: those to prune; zeros in them stay zeros.
@@ -95,6 +102,9 @@ def prune_layers(
 
     def visit(seen: Visit) -> None:
         if seen.layer not in zeros:
+            skipped = matches(seen.name, config.skip) or type(seen.layer.module) is not seen.layer.kind
+            if not skipped and any(count > 0 for count in zeros.values()):
+                restore_spread(seen)
             return
         state = checkpoint.load(f"layer {seen.name}") if checkpoint is not None else None
         if state is None:
@@ -105,6 +115,8 @@ def prune_layers(
             v = problem.solve(keep)
             weight = v / problem.form.scale if finish is None else finish(seen, problem.form, keep, v)
             problem.write(torch.where(keep, weight, 0))
+            restore = restore_spread if finish is None else finish.restore
+            restore(seen)
             result = Pruned(keep.reshape(seen.weight.shape), problem.relative_error(v), problem.note)
             if checkpoint is not None:
                 scale = None if finish is None else finish.scales.get(seen.name)

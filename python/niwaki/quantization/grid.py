@@ -8,6 +8,7 @@ from niwaki.layerwise.learned import learn_rounding
 from niwaki.layerwise.levels import Levels, Uniform
 from niwaki.layerwise.rounding import round_to_grid
 from niwaki.layerwise.solve import Quadratic
+from niwaki.layerwise.spread import restore_spread
 from niwaki.layerwise.walk import Visit
 from niwaki.modules.names import matches
 from niwaki.quantization.codebook import kmeans, power_of_two
@@ -46,6 +47,16 @@ class Grid:
         else:
             q = round_to_grid(form, v, keep, step, levels)
         return q * step[:, :, None]
+
+    def restore(self, seen: Visit) -> None:
+        """Gives the outputs of a layer their mean and spread back: factors go into its scales, levels stay."""
+        factors = restore_spread(seen, alike=not self._config.per_channel)
+        if seen.name not in self.scales:
+            return
+        weight = seen.layer.weight
+        step = (self.scales[seen.name] * factors).reshape(-1, *[1] * (weight.dim() - 1))
+        self.scales[seen.name] = step.flatten()
+        weight.copy_((weight / step).round() * step)
 
     def fit(self, name: str, weight: torch.Tensor, importance: torch.Tensor) -> tuple[torch.Tensor, Levels]:
         """Scales, float32 [O], and levels of a layer.

@@ -94,3 +94,4 @@ def _round(grid: Grid, seen: Visit, name: str) -> None:
     layer.weight.copy_(weight.reshape(layer.weight.shape))
     if layer.bias is not None and seen.bias is not None:
         layer.bias.copy_(seen.bias + found.lost(before, weight))
+    grid.restore(named)
