@@ -80,3 +80,13 @@ def test_a_channel_without_weights_gets_its_mean_and_no_factor() -> None:
     factors = restore_spread(seen)
     assert torch.allclose(factors, torch.tensor([1.0, 1.25, 1.0, 1.0]), atol=1e-4)
     assert torch.allclose(linear(x).mean(0), wanted, atol=1e-5)
+
+
+def test_small_changes_of_large_numbers_keep_their_digits() -> None:
+    torch.manual_seed(0)
+    linear = nn.Linear(8, 4).requires_grad_(False)
+    layer, x = layer_of(linear), 3000 + 0.05 * torch.randn(4096, 8)
+    assert layer is not None and layer.bias is not None
+    seen = Visit("0", layer, list(x.split(1024)), list(x.split(1024)), linear.weight.clone(), layer.bias.clone())
+    linear.weight[1] *= 0.8
+    assert torch.allclose(restore_spread(seen), torch.tensor([1.0, 1.25, 1.0, 1.0]), rtol=1e-2)

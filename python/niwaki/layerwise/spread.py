@@ -59,14 +59,16 @@ def _statistics(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation of each channel of the outputs, float64 [O]."""
     count, total, squares = 0, torch.zeros(len(weight), dtype=torch.float64), torch.zeros(len(weight)).double()
+    shift = torch.zeros(len(weight), 1, dtype=torch.float64)
     given = {"weight": weight, "bias": bias}
     for x in inputs:
         y = torch.func.functional_call(layer.module, given, (x,))
-        y = y.movedim(layer.axis(y.dim()), 0).flatten(1)
-        # Less the bias, which is near the mean: squares of large means would leave no digits.
-        y = y - bias[:, None]
+        y = y.movedim(layer.axis(y.dim()), 0).flatten(1).double()
+        if count == 0 and y.numel():
+            shift = y.mean(1, keepdim=True)  # near the mean of all: squares of large means would leave no digits
+        y -= shift
         count += y.shape[1]
-        total += y.sum(1, dtype=torch.float64)
-        squares += y.square().sum(1, dtype=torch.float64)
+        total += y.sum(1)
+        squares += y.square().sum(1)
     mean = total / max(1, count)
-    return mean + bias, (squares / max(1, count) - mean.square()).clamp_min(0).sqrt()
+    return mean + shift[:, 0], (squares / max(1, count) - mean.square()).clamp_min(0).sqrt()
