@@ -90,3 +90,15 @@ def test_small_changes_of_large_numbers_keep_their_digits() -> None:
     seen = Visit("0", layer, list(x.split(1024)), list(x.split(1024)), linear.weight.clone(), layer.bias.clone())
     linear.weight[1] *= 0.8
     assert torch.allclose(restore_spread(seen), torch.tensor([1.0, 1.25, 1.0, 1.0]), rtol=1e-2)
+
+
+def test_layers_on_tokens_are_left_to_their_norms() -> None:
+    torch.manual_seed(0)
+    linear = nn.Linear(8, 4).requires_grad_(False)
+    layer, x = layer_of(linear), torch.randn(16, 4, 8)
+    assert layer is not None and layer.bias is not None
+    seen = Visit("0", layer, [x], [x], linear.weight.clone(), layer.bias.clone())
+    linear.weight.mul_(0.8)
+    assert torch.equal(restore_spread(seen), torch.ones(4))
+    flat = Visit("0", layer, [x.flatten(0, 1)], [x.flatten(0, 1)], seen.weight, seen.bias)
+    assert torch.allclose(restore_spread(flat), torch.full((4,), 1.25))

@@ -21,6 +21,14 @@ _LEAST, _MOST = 0.5, 2.0
 _STILL = 1e-4
 
 
+def reads_tokens(seen: Visit) -> bool:
+    """Whether the layer is a linear one on tokens.
+
+    There norms make good for spreads by themselves, and corrections were measured to cost (docs/pruning.md).
+    """
+    return seen.layer.weight.dim() == 2 and any(x.dim() > 2 for x in seen.inputs)
+
+
 def restore_spread(seen: Visit, *, alike: bool = False) -> torch.Tensor:
     """Multiplies the weights of each output channel, and sets its bias.
 
@@ -29,12 +37,12 @@ def restore_spread(seen: Visit, *, alike: bool = False) -> torch.Tensor:
         alike: whether all channels have one factor, for weights with one scale.
 
     Returns:
-        The factors, float32 [O]. They are 1, and nothing is changed, for a layer without a bias: there is nothing that
-        would hold the mean.
+        The factors, float32 [O]. They are 1, and nothing is changed, for a layer without a bias, where nothing would
+        hold the mean, and for one on tokens.
     """
     layer = seen.layer
     ones = torch.ones(len(layer.weight))
-    if layer.bias is None or seen.bias is None:
+    if layer.bias is None or seen.bias is None or reads_tokens(seen):
         return ones
     same = torch.equal(layer.weight, seen.weight) and torch.equal(layer.bias, seen.bias)
     if same and all(x is r or torch.equal(x, r) for x, r in zip(seen.inputs, seen.references, strict=True)):

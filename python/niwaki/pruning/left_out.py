@@ -17,6 +17,7 @@ import torch
 from niwaki.layerwise.allocate import SHARES
 from niwaki.layerwise.moments import columns_of, moments
 from niwaki.layerwise.solve import DAMPING, quadratic
+from niwaki.layerwise.spread import reads_tokens
 from niwaki.layerwise.walk import Visit
 from niwaki.modules.layer import Layer
 from niwaki.pruning.exact import Exact
@@ -109,7 +110,7 @@ def choose_damping(seen: Visit, pattern: str, rows: torch.Tensor | None, count: 
     """
     columns, size = columns_of(seen.layer, seen.inputs), seen.layer.weight[0].numel()
     if columns >= size:
-        return DAMPING if columns >= _FEW * size else _TRIED[0]
+        return DAMPING if columns >= _FEW * size or reads_tokens(seen) else _TRIED[0]
     left = LeftOut(seen)
     if left.few:
         return DAMPING
