@@ -228,8 +228,8 @@ def test_what_a_file_cannot_hold_is_said(tmp_path: Path) -> None:
     with pytest.raises(niwaki.NiwakiError, match="not written, because the network computes nothing"):
         nothing.save(tmp_path / "net.niwaki")
     unread = Three(lambda layer, x, y, z: layer(x)).eval()
-    x, odd = torch.randn(3, 8), torch.zeros(3, dtype=torch.uint8)
-    with pytest.raises(niwaki.NiwakiError, match="Input 'z' is uint8, which niwaki does not have, and nothing native"):
+    x, odd = torch.randn(3, 8), torch.zeros(3, dtype=torch.uint16)
+    with pytest.raises(niwaki.NiwakiError, match="Input 'z' is uint16, which niwaki does not have, and nothing native"):
         niwaki.compile(unread, (x, x, odd))
 
 
