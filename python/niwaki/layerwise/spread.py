@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import torch
 
+from niwaki.layerwise.moments import columns_of
 from niwaki.layerwise.walk import Visit
 from niwaki.modules.layer import Layer
 
@@ -19,6 +20,8 @@ from niwaki.modules.layer import Layer
 _LEAST, _MOST = 0.5, 2.0
 # Of the mean spread of the channels: what varies less is constant.
 _STILL = 1e-4
+# Columns of inputs. Of fewer, nobody knows the spread.
+_FEWEST = 64
 
 
 def reads_tokens(seen: Visit) -> bool:
@@ -38,11 +41,13 @@ def restore_spread(seen: Visit, *, alike: bool = False) -> torch.Tensor:
 
     Returns:
         The factors, float32 [O]. They are 1, and nothing is changed, for a layer without a bias, where nothing would
-        hold the mean, and for one on tokens.
+        hold the mean, for one on tokens, and where inputs are very few.
     """
     layer = seen.layer
     ones = torch.ones(len(layer.weight))
     if layer.bias is None or seen.bias is None or reads_tokens(seen):
+        return ones
+    if columns_of(layer, seen.inputs) < _FEWEST:
         return ones
     same = torch.equal(layer.weight, seen.weight) and torch.equal(layer.bias, seen.bias)
     if same and all(x is r or torch.equal(x, r) for x, r in zip(seen.inputs, seen.references, strict=True)):
