@@ -178,10 +178,11 @@ class Resizing {
   Interpolation mode_;
 };
 
-struct InterpolateSetup : StepSetup {
-  explicit InterpolateSetup(Interpolator made) : interpolator(std::move(made)) {}
-  int64_t bytes() const override { return interpolator.table_bytes(); }
-  Interpolator interpolator;
+template <typename Tables>
+struct ResizingSetup : StepSetup {
+  explicit ResizingSetup(const InterpolateParams& params) : tables(params) {}
+  int64_t bytes() const override { return tables.table_bytes(); }
+  Tables tables;
 };
 
 class InterpolateStep : public WindowStep {
@@ -190,24 +191,18 @@ class InterpolateStep : public WindowStep {
       : WindowStep(std::string("interpolate_") + kernel.name), kernel_(kernel), params_(node) {}
 
   std::unique_ptr<StepSetup> setup(const StepSizes& sizes) const override {
-    return std::make_unique<InterpolateSetup>(Interpolator(params_(sizes)));
+    return std::make_unique<ResizingSetup<Interpolator>>(params_(sizes));
   }
   int64_t scratch_bytes(const StepSizes& sizes) const override { return Interpolator::scratch_bytes(params_(sizes)); }
   void run(const StepCall& call) const override {
-    static_cast<const InterpolateSetup*>(call.setup)
-        ->interpolator.run(kernel_, call.in[0].as<float>(), call.out[0].as<float>(), plane_count(call.in[0]), call.scratch,
-                           call.scratch_bytes, call.pool);
+    static_cast<const ResizingSetup<Interpolator>*>(call.setup)
+        ->tables.run(kernel_, call.in[0].as<float>(), call.out[0].as<float>(), plane_count(call.in[0]), call.scratch,
+                     call.scratch_bytes, call.pool);
   }
 
  private:
   const InterpolateKernel& kernel_;
   Resizing params_;
-};
-
-struct ResizeSetup : StepSetup {
-  explicit ResizeSetup(Resizer made) : resizer(std::move(made)) {}
-  int64_t bytes() const override { return resizer.table_bytes(); }
-  Resizer resizer;
 };
 
 class ResizeStep : public Step {
@@ -220,12 +215,12 @@ class ResizeStep : public Step {
   }
 
   std::unique_ptr<StepSetup> setup(const StepSizes& sizes) const override {
-    return std::make_unique<ResizeSetup>(Resizer(params_(sizes)));
+    return std::make_unique<ResizingSetup<Resizer>>(params_(sizes));
   }
   int64_t scratch_bytes(const StepSizes& sizes) const override { return Resizer::scratch_bytes(params_(sizes)); }
   void run(const StepCall& call) const override {
-    static_cast<const ResizeSetup*>(call.setup)
-        ->resizer.run(kernel_, call.in[0].planes, call.out[0].planes, scales_, call.scratch, call.scratch_bytes, call.pool);
+    static_cast<const ResizingSetup<Resizer>*>(call.setup)
+        ->tables.run(kernel_, call.in[0].planes, call.out[0].planes, scales_, call.scratch, call.scratch_bytes, call.pool);
   }
 
  private:
