@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,14 +14,26 @@ from torch import nn
 import niwaki
 
 
+class Positioned(nn.TransformerEncoder):
+    """Adds positions before, and a factor after what torch's encoder answers."""
+
+    def forward(self, src: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        positions = torch.arange(src.shape[1])[:, None] / (1.0 + torch.arange(src.shape[2]))
+        return 0.5 * super().forward(src + positions.sin(), *args, **kwargs)
+
+
+class Named(nn.TransformerEncoder):
+    """torch's encoder under another name."""
+
+
 class Encoder(nn.Module):
-    def __init__(self, norm: bool) -> None:
+    def __init__(self, norm: bool, kind: type[nn.TransformerEncoder]) -> None:
         super().__init__()
         last = nn.LayerNorm(16) if norm else None
         if last is not None:
             nn.init.normal_(last.bias)
         layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
-        self.encoder = nn.TransformerEncoder(layer, 2, norm=last)
+        self.encoder = kind(layer, 2, norm=last)
 
     def forward(self, x: torch.Tensor, padding: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         y = self.encoder(x, src_key_padding_mask=padding)
@@ -31,8 +46,9 @@ def padded_from(length: int, *ends: int) -> torch.Tensor:
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 @pytest.mark.parametrize("norm", [False, True])
-def test_padding_is_answered_as_torch_does(norm: bool, tmp_path: Path) -> None:
-    module = Encoder(norm).eval()
+@pytest.mark.parametrize("kind", [nn.TransformerEncoder, Positioned, Named])
+def test_padding_is_answered_as_torch_does(norm: bool, kind: type[nn.TransformerEncoder], tmp_path: Path) -> None:
+    module = Encoder(norm, kind).eval()
     x, padding = torch.randn(3, 8, 16), padded_from(8, 8, 5, 3)
     between = padding.clone()
     between[1] = torch.arange(8) == 2  # then torch packs nothing
@@ -49,4 +65,6 @@ def test_padding_is_answered_as_torch_does(norm: bool, tmp_path: Path) -> None:
             for found, close, wanted in zip(quantized(*call), small(*call), module(*call), strict=True):
                 assert (found - wanted).norm() < 0.15 * wanted.norm()
                 torch.testing.assert_close(found, close, rtol=1e-3, atol=1e-4)
-    assert type(module.encoder) is nn.TransformerEncoder, "the caller's network is not changed"
+    for copied in (copy.deepcopy(small), pickle.loads(pickle.dumps(small))):
+        torch.testing.assert_close(copied(x, padding), small(x, padding), rtol=0, atol=0)
+    assert type(module.encoder) is kind, "the caller's network is not changed"

@@ -38,17 +38,42 @@ class PaddedEncoder(nn.TransformerEncoder):
 
 def packs_sequences(module: nn.Module) -> bool:
     """Whether the module is an encoder that makes nested tensors of padded sequences."""
-    return type(module) is nn.TransformerEncoder and getattr(module, "use_nested_tensor", False)
+    return (
+        isinstance(module, nn.TransformerEncoder)
+        and not isinstance(module, PaddedEncoder)
+        and getattr(module, "use_nested_tensor", False)
+    )
+
+
+def pad_outputs(module: nn.TransformerEncoder) -> None:
+    """Makes an encoder a PaddedEncoder, one of a class of its own, too: what it adds to torch's stays."""
+    module.__class__ = _padded(type(module))
+
+
+def _padded(kind: type[nn.TransformerEncoder]) -> type[PaddedEncoder]:
+    """The class of encoders that are of a kind and padded: torch's own forward gives way, the kind's does not."""
+    if kind is nn.TransformerEncoder:
+        return PaddedEncoder
+
+    def reduce(self: nn.Module, _protocol: object) -> tuple[object, ...]:
+        return _empty, (kind,), dict(self.__dict__)  # nobody could import the class
+
+    return type(kind.__name__, (kind, PaddedEncoder), {"__reduce_ex__": reduce, "__module__": kind.__module__})
+
+
+def _empty(kind: type[nn.TransformerEncoder]) -> PaddedEncoder:
+    padded = _padded(kind)
+    return padded.__new__(padded)
 
 
 @contextmanager
 def with_padding(model: nn.Module) -> Iterator[None]:
     """While a model is captured, its encoders answer as they do when it runs."""
-    found = [module for module in model.modules() if packs_sequences(module)]
-    for module in found:
-        module.__class__ = PaddedEncoder
+    found = [(module, type(module)) for module in model.modules() if packs_sequences(module)]
+    for module, _ in found:
+        pad_outputs(module)  # type: ignore[arg-type]
     try:
         yield
     finally:
-        for module in found:
-            module.__class__ = nn.TransformerEncoder
+        for module, kind in found:
+            module.__class__ = kind

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from niwaki.modules.copies import bake_parametrizations, copy_model
-from niwaki.modules.encoder import PaddedEncoder, packs_sequences
+from niwaki.modules.encoder import packs_sequences, pad_outputs
 from niwaki.optimization.pairs import fold_batch_norms
 from niwaki.optimization.rewrite import rewrite_layers
 
@@ -26,7 +26,7 @@ def call_parts(model: nn.Module) -> None:
         if isinstance(module, nn.TransformerEncoder):
             # Nested tensors are for the fused kernel alone. What they answer stays.
             if packs_sequences(module):
-                module.__class__ = PaddedEncoder
+                pad_outputs(module)
             module.enable_nested_tensor = False
             if hasattr(module, "use_nested_tensor"):
                 module.use_nested_tensor = False
