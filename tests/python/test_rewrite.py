@@ -231,6 +231,36 @@ def test_films_are_uint8_between_layers() -> None:
         assert float((compiled(each) - wanted).norm() / wanted.norm()) < 0.05
 
 
+@pytest.mark.parametrize("bound", [nn.ReLU(), nn.ReLU6(), nn.Hardtanh(-0.5, 0.5)])
+@pytest.mark.parametrize("axes", [1, 3])
+def test_bounds_are_those_of_the_layer_whose_results_are_moved(axes: int, bound: nn.Module) -> None:
+    kind = {1: nn.Conv1d, 3: nn.Conv3d}[axes]
+    net = nn.Sequential(kind(3, 8, 3, padding=1), bound, kind(8, 8, 3, padding=1), bound, kind(8, 4, 1)).eval()
+    x = torch.randn(16, 3, *[6] * axes)
+    small, _ = niwaki.compress(net, [x])
+    compiled = niwaki.compile(small, (x,))
+    assert not {"table", "clamp"} & {step.op for step in compiled.plan}, "a pass of its own"
+    with torch.no_grad():
+        assert (compiled(x) - net(x)).norm() < 0.03 * net(x).norm()
+
+
+def test_bounds_stay_where_others_read_what_is_moved() -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv1d(4, 8, 3)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            y = self.conv(x).transpose(1, 2)
+            return y.relu(), y
+
+    net, x = Both().eval(), torch.randn(16, 4, 12)
+    small, _ = niwaki.compress(net, [x])
+    with torch.no_grad():
+        for found, wanted in zip(niwaki.compile(small, (x,))(x), net(x), strict=True):
+            assert (found - wanted).norm() < 0.03 * wanted.norm()
+
+
 def test_frozen_parameters_stay_frozen() -> None:
     net = nn.Sequential(nn.Conv1d(4, 6, 3), nn.ConvTranspose1d(6, 4, 3, 2), nn.MultiheadAttention(4, 2))
     net[0].weight.requires_grad_(False)

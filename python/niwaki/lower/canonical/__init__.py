@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch.fx import GraphModule
 
+from niwaki.lower.canonical.bounds import bounds_before_moves
 from niwaki.lower.canonical.complex_numbers import split_complex
 from niwaki.lower.canonical.expand import DECOMPOSITIONS, expand
 from niwaki.lower.canonical.forms import (
@@ -57,7 +58,7 @@ def _rewrite(module: GraphModule, *, composed: bool) -> None:
     drop_identities(module)
     _each(module, sizes, views_reshape)
     fold_constants(module)
-    for rewrite in (split_parts, join_reshapes, pads_within):
+    for rewrite in (split_parts, join_reshapes, pads_within, bounds_before_moves):
         _each(module, sizes, rewrite)
     widen_inputs(module)
     module.graph.eliminate_dead_code()
