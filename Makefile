@@ -13,6 +13,7 @@
 #
 #   make test PYTHON=python3.12      with another Python (after make clean)
 #   make test PYTEST="-k report"     options for pytest
+#   make test JOBS=8     so many processes side by side; two otherwise
 #   make bench-peers PEERS="--cases resnet50-block85 --settings 1x1"    options for bench/peers/run.py
 # pip reads its own environment variables. With PIP_EXTRA_INDEX_URL at PyTorch's index of CPU builds, the download is smaller.
 
@@ -79,7 +80,7 @@ test: cpp-tests
 	$(BUILD)/niwaki_tests
 	@if $(HAS_ARM_TOOLS); then $(MAKE) --no-print-directory test-arm; \
 	  else echo "The C++ tests for Arm are left out: they need $(ARM_TOOLS) (make test-arm)."; fi
-	$(RUN) -m pytest tests $(PYTEST)
+	$(RUN) -m pytest tests -n $(JOBS) --dist loadfile $(PYTEST)
 
 # Compiler and emulator, Debian's and Ubuntu's.
 ARM_TOOLS := g++-aarch64-linux-gnu qemu-user-static
