@@ -112,7 +112,7 @@ class Demo:
 
 
 def rows(network: str, forms, shares, sizes, times) -> list[Row]:
-    return [Row(network, form, shares[form], sizes[form], times[form], sizes[FLOAT], times[FLOAT]) for form in forms]
+    return [Row(network, form, shares[form], sizes[form], sizes[FLOAT], times[form]) for form in forms]
 
 
 def main() -> None:

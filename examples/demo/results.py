@@ -11,6 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
+from timing import Times
 
 from niwaki import _core
 from niwaki.report.html import render_page, style
@@ -29,32 +30,42 @@ class Row:
     form: str
     accuracy: float | None
     bytes: int
-    milliseconds: float
     float_bytes: int
-    float_milliseconds: float
+    times: Times
 
     def cells(self) -> tuple[str, ...]:
+        """What the table says of it; where the machine was too busy, the speed-up as a range."""
+        low, middle, high = self.times.speedup
         return (
             self.form,
             "not trained" if self.accuracy is None else f"{self.accuracy:.2%}",
             format_bytes(self.bytes),
             f"{self.bytes / self.float_bytes:.1%}",
             f"{self.milliseconds:.3f}" if self.milliseconds < 1 else f"{self.milliseconds:.1f}",
-            f"{self.float_milliseconds / self.milliseconds:.1f}x",
+            f"{low:.1f}x to {high:.1f}x" if self.times.doubtful and high > 1 else f"{middle:.1f}x",
         )
 
+    @property
+    def milliseconds(self) -> float:
+        return self.times.milliseconds
 
-def machine(threads: int) -> str:
-    """A sentence about where and with what the numbers came about."""
+
+def machine(rows: Sequence[Row], threads: int) -> str:
+    """Sentences about where and with what the numbers came about, and what they are worth."""
+    waited = max(row.times.waited for row in rows)
+    doubt = (
+        f" The machine was busy: other programs took {waited:.0%} of the time, and speed-ups are the middle half of "
+        "what rounds found. Run it again when nothing else runs."
+    )
     return (
         f"{_core.cpu_name()}, {_core.isa()}, {threads} thread{'s' * (threads != 1)}, batch 1. "
         f"niwaki {_core.__version__}, torch {torch.__version__}, Python {platform.python_version()}. "
-        "Medians, timed turn and turn about."
+        "Medians, timed turn and turn about." + doubt * any(row.times.doubtful for row in rows)
     )
 
 
 def print_table(rows: Sequence[Row], console: Console, threads: int) -> None:
-    table = Table(title="niwaki demo", caption=machine(threads), title_justify="left", caption_justify="left")
+    table = Table(title="niwaki demo", caption=machine(rows, threads), title_justify="left", caption_justify="left")
     for index, name in enumerate(HEADER):
         table.add_column(name, justify="right" if index else "left", no_wrap=True)
     for network, group in _groups(rows):
@@ -121,7 +132,7 @@ def _bars(axes, group: Sequence[Row], values: Sequence[float], labels: Sequence[
 
 def write(rows: Sequence[Row], folder: Path, threads: int) -> tuple[Path, Path]:
     """Writes demo.png and demo.html into the folder and returns their paths."""
-    note = machine(threads)
+    note = machine(rows, threads)
     figure = draw(rows, note)
     picture, page = folder / "demo.png", folder / "demo.html"
     figure.savefig(picture)

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from digits import DigitsNet, accuracy, load_data, train
-from results import Row, draw, print_table, write
+from results import Row, draw, machine, print_table, write
 from rich.console import Console
-from timing import measure
+from timing import Times, measure
+
+
+def times(milliseconds: float, speedup: float, waited: float = 0.0) -> Times:
+    return Times(milliseconds, (0.95 * speedup, speedup, 1.1 * speedup), waited)
+
 
 ROWS = [
-    Row("digits", "torch float32", 0.98, 2_800_000, 1.2, 2_800_000, 1.2),
-    Row("digits", "niwaki int8", 0.97, 700_000, 0.12, 2_800_000, 1.2),
-    Row("ResNet-50", "torch float32", None, 102_000_000, 100.0, 102_000_000, 100.0),
-    Row("ResNet-50", "niwaki int8, 85 % pruned", None, 6_000_000, 8.0, 102_000_000, 100.0),
+    Row("digits", "torch float32", 0.98, 2_800_000, 2_800_000, times(1.2, 1.0)),
+    Row("digits", "niwaki int8", 0.97, 700_000, 2_800_000, times(0.12, 10.0)),
+    Row("ResNet-50", "torch float32", None, 102_000_000, 102_000_000, times(100.0, 1.0)),
+    Row("ResNet-50", "niwaki int8, 85 % pruned", None, 6_000_000, 102_000_000, times(8.0, 12.5)),
 ]
 
 
@@ -52,14 +58,26 @@ def test_networks_take_turns() -> None:
         return call
 
     rounds: list[int] = []
-    times = measure({"a": network("a"), "b": network("b")}, x, rounds=3, calls=2, after_round=lambda: rounds.append(1))
+    found = measure({"a": network("a"), "b": network("b")}, x, rounds=3, calls=2, after_round=lambda: rounds.append(1))
     assert calls == ["a"] * 3 + ["b"] * 3 + ["a"] * 3 + ["b"] * 3 + ["a"] * 3 + ["b"] * 3
-    assert len(rounds) == 3 and set(times) == {"a", "b"}
+    assert len(rounds) == 3 and set(found) == {"a", "b"}
+    assert found["a"].speedup == (1, 1, 1), "the first is what others are compared with"
 
 
 def test_cells_compare_with_float32() -> None:
     assert ROWS[1].cells() == ("niwaki int8", "97.00%", "700.0 kB", "25.0%", "0.120", "10.0x")
     assert ROWS[3].cells()[1] == "not trained"
+
+
+def test_busy_machines_are_told() -> None:
+    x = torch.zeros(1)
+    waits = measure({"sleeps": lambda y: (time.sleep(0.01), y)[1]}, x, rounds=3, calls=2, after_round=lambda: None)
+    assert waits["sleeps"].waited > 0.5 and waits["sleeps"].doubtful, "as if others had the CPU"
+    assert Times(1.0, (3.0, 5.0, 12.0), 0.0).doubtful, "rounds that do not agree"
+    assert not Times(1.0, (4.8, 5.0, 5.3), 0.02).doubtful
+    rows = [*ROWS[:1], Row("digits", "niwaki int8", 0.97, 700_000, 2_800_000, times(0.12, 10.0, waited=0.4))]
+    assert rows[1].cells()[5] == "9.5x to 11.0x" and "other programs took 40%" in machine(rows, 1)
+    assert "busy" not in machine(ROWS, 1)
 
 
 def test_table_picture_and_page_show_the_same(tmp_path: Path) -> None:
