@@ -120,9 +120,9 @@ niwaki_status niwaki_model_metadata(const niwaki_model* model, const char* key, 
 
 niwaki_status niwaki_model_isa(const niwaki_model* model, const char** isa) {
   return guarded([&] {
-    const auto opened = open_model(model, "niwaki_model_isa");
+    const auto opened = open_file(model, "niwaki_model_isa");
     expect(isa, "niwaki_model_isa", "isa");
-    *isa = isa_name(opened->model->isa());
+    *isa = isa_name(opened->entries[0]->model->isa());  // the others have the same
   });
 }
 

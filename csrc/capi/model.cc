@@ -25,24 +25,22 @@ Options checked(const niwaki_options* options, const char* function) {
   return result;
 }
 
-std::shared_ptr<const OpenModel> open_model(const niwaki_model* handle, const char* function) {
-  expect(handle, function, "model");
-  auto found = find_handle(Kind::model, reinterpret_cast<uintptr_t>(handle));
-  if (!found) refuse(std::string(function) + ": model is not open; it was closed, or is something else.");
-  return std::static_pointer_cast<const OpenModel>(std::move(found));
-}
-
 namespace {
 
-niwaki_model* add_model(Graph graph, const Options& options) {
-  auto opened = std::make_shared<OpenModel>();
-  opened->pixels = pixel_table(graph.metadata);
+niwaki_model* add_model(std::vector<Entry> entries, const Options& options) {
+  auto opened = std::make_shared<OpenFile>();
   const Isa isa = current_isa();
-  if (options.threads > 1) {
-    ThreadPool pool(options.threads);
-    opened->model = std::make_shared<Model>(std::move(graph), isa, ConvKind::automatic, &pool);
-  } else {
-    opened->model = std::make_shared<Model>(std::move(graph), isa);
+  std::optional<ThreadPool> pool;
+  if (options.threads > 1) pool.emplace(options.threads);
+  std::optional<SharedWeights> shared;
+  if (entries.size() > 1) shared.emplace();
+  for (auto& [name, graph] : entries) {
+    auto entry = std::make_shared<OpenModel>();
+    entry->name = std::move(name);
+    entry->pixels = pixel_table(graph.metadata);
+    entry->model =
+        std::make_shared<Model>(std::move(graph), isa, ConvKind::automatic, pool ? &*pool : nullptr, shared ? &*shared : nullptr);
+    opened->entries.push_back(std::move(entry));
   }
   return reinterpret_cast<niwaki_model*>(add_handle(Kind::model, std::move(opened)));
 }
@@ -86,7 +84,7 @@ niwaki_status niwaki_model_open(const char* path, const niwaki_options* options,
     expect(model, "niwaki_model_open", "model");
     const Options chosen = checked(options, "niwaki_model_open");
     const AllocatorScope scope(chosen.allocator);
-    *model = add_model(read_file(path), chosen);
+    *model = add_model(read_entries(std::string(path)), chosen);
   });
 }
 
@@ -96,7 +94,7 @@ niwaki_status niwaki_model_open_memory(const void* data, size_t bytes, const niw
     expect(model, "niwaki_model_open_memory", "model");
     const Options chosen = checked(options, "niwaki_model_open_memory");
     const AllocatorScope scope(chosen.allocator);
-    *model = add_model(read_memory({static_cast<const uint8_t*>(data), bytes}), chosen);
+    *model = add_model(read_entries(std::span(static_cast<const uint8_t*>(data), bytes)), chosen);
   });
 }
 

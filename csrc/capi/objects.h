@@ -4,7 +4,9 @@
 #include <atomic>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "base/memory.h"
 #include "capi/errors.h"
@@ -20,11 +22,18 @@ struct Options {
 };
 Options checked(const niwaki_options* options, const char* function);
 
+// An entry point of a network.
 struct OpenModel {
+  std::string name;
   std::shared_ptr<const Model> model;
   std::optional<PixelTable> pixels;
 
   const Graph& graph() const { return model->graph(); }
+};
+
+// What a niwaki_model stands for: all entry points of a file, or one of them. There is at least one.
+struct OpenFile {
+  std::vector<std::shared_ptr<const OpenModel>> entries;
 };
 
 struct OpenSession {
@@ -52,7 +61,8 @@ class Claim {
   OpenSession& session_;
 };
 
-// What a handle stands for; refuses NULL and what is not open.
+// What a handle stands for; refuses NULL and what is not open; as a model, also what has several entry points.
+std::shared_ptr<const OpenFile> open_file(const niwaki_model* handle, const char* function);
 std::shared_ptr<const OpenModel> open_model(const niwaki_model* handle, const char* function);
 std::shared_ptr<OpenSession> open_session(const niwaki_session* handle, const char* function);
 

@@ -112,6 +112,21 @@ niwaki_session* as_session(void* handle) { return static_cast<niwaki_session*>(h
 
 const Call kCalls[] = {
     {"niwaki_model_close", "model", [](void* h) { return niwaki_model_close(as_model(h)); }},
+    {"niwaki_model_entry_count", "model",
+     [](void* h) {
+       size_t count;
+       return niwaki_model_entry_count(as_model(h), &count);
+     }},
+    {"niwaki_model_entry_name", "model",
+     [](void* h) {
+       const char* name;
+       return niwaki_model_entry_name(as_model(h), 0, &name);
+     }},
+    {"niwaki_model_entry", "model",
+     [](void* h) {
+       niwaki_model* entry;
+       return niwaki_model_entry(as_model(h), "", &entry);
+     }},
     {"niwaki_model_counts", "model",
      [](void* h) {
        size_t inputs, outputs;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "file/coding.h"
+#include "graph/entries.h"
 #include "graph/graph.h"
 
 namespace niwaki {
@@ -39,13 +40,22 @@ StoredSize stored_size(const Tensor& tensor);  // what the writer chooses
 // The file appears complete, by rename, or not at all. Throws Error(invalid_file), naming the path.
 void write_file(const Graph& graph, const std::string& path);
 
+// The same of several, or one with a name. Tensors that are equal in different entries are stored once. Throws Error(invalid_argument) for
+// names that check_entries refuses.
+void write_file(std::span<const Entry> entries, const std::string& path);
+
 // Maps the file; payloads stay in the mapping for as long as the graph or a copy of it lives, so nobody may write to the
 // file in place meanwhile (write_file never does). Throws Error(invalid_file), one sentence that names the path, for a file
 // that is missing, empty, cut short, corrupt, not ours, or newer than this build. Coded weights are decoded when they are
 // asked for, once, and throw the same then where the code is wrong although its checksum is right.
-Graph read_file(const std::string& path);
+// Entries that share a tensor have it once in memory. In most files there is one entry, without a name.
+std::vector<Entry> read_entries(const std::string& path);
 
 // The same from the bytes of a file. They are copied: they may go away, and may lie anywhere.
+std::vector<Entry> read_entries(std::span<const uint8_t> bytes);
+
+// The only entry of a file. Throws the same, and where there are several.
+Graph read_file(const std::string& path);
 Graph read_memory(std::span<const uint8_t> bytes);
 
 // Where the parts of a file lie, and the checksums that stand in it.
@@ -58,16 +68,19 @@ struct FileInfo {
   uint32_t version = 0;
   uint64_t bytes = 0, graph_bytes = 0, table_bytes = 0;
   uint32_t header_checksum = 0, graph_checksum = 0, table_checksum = 0;
-  std::vector<std::map<std::string, Payload>> tensors;  // of each node of the graph, by name
-  std::vector<Payload> states;                          // of each state of the graph
+  struct Places {
+    std::vector<std::map<std::string, Payload>> tensors;  // of each node of the graph, by name
+    std::vector<Payload> states;                          // of each state of the graph
+  };
+  std::vector<Places> entries;
 };
 
 struct FileContents {
-  Graph graph;
+  std::vector<Entry> entries;
   FileInfo info;
 };
 
-// What read_file reads, and what it does not keep; every checksum was found right. Throws the same.
+// What read_entries reads, and what it does not keep; every checksum was found right. Throws the same.
 FileContents inspect_file(const std::string& path);
 
 }  // namespace niwaki

@@ -10,7 +10,8 @@ namespace niwaki::format {
 static_assert(std::endian::native == std::endian::little, "numbers are copied between file and memory as they are");
 
 inline constexpr uint8_t kMagic[8] = {0x89, 'N', 'I', 'W', 'A', 'K', 'I', '\n'};
-inline constexpr uint32_t kVersion = 3;  // what is written; versions 1 and 2 are read, too
+inline constexpr uint32_t kVersion = 3;         // what is written; versions 1 and 2 are read, too
+inline constexpr uint32_t kEntriesVersion = 4;  // what is written of entry points with names
 
 struct Header {
   uint8_t magic[8];

@@ -27,32 +27,45 @@ void charge_node(WordReader& in, const Graph& graph) {
 uint32_t TensorShelf::take_index() {
   const uint32_t index = in_.count();
   if (index >= tensors_.size()) in_.refuse("tensor " + std::to_string(index) + " does not exist");
-  if (used_[index]) in_.refuse("tensor " + std::to_string(index) + " belongs to two nodes");
-  used_[index] = true;
+  if (last_[index] == entry_) in_.refuse("tensor " + std::to_string(index) + " belongs to two nodes");
+  last_[index] = entry_;
   return index;
+}
+
+// The last entry gets the tensors themselves, which were counted with the table; the others get copies.
+Tensor TensorShelf::take(uint32_t index) {
+  if (is_last_) return std::move(tensors_[index]);
+  in_.charge(kTensorBytes);
+  return tensors_[index];
+}
+
+void TensorShelf::begin_entry(bool last) {
+  ++entry_;
+  is_last_ = last;
+  if (rows_ != nullptr) rows_->emplace_back();
 }
 
 Tensor TensorShelf::take_for_state() {
   const uint32_t index = take_index();
-  if (rows_ != nullptr) rows_->states.push_back(index);
-  return std::move(tensors_[index]);
+  if (rows_ != nullptr) rows_->back().states.push_back(index);
+  return take(index);
 }
 
 Tensors TensorShelf::take_for_node() {
   Tensors tensors;
-  if (rows_ != nullptr) rows_->nodes.emplace_back();
+  if (rows_ != nullptr) rows_->back().nodes.emplace_back();
   for (uint32_t left = in_.count_up_to(kMostNamed); left > 0; --left) {
     std::string key = read_key(in_, tensors);
     const uint32_t index = take_index();
-    if (rows_ != nullptr) rows_->nodes.back().emplace(key, index);
-    tensors.emplace(std::move(key), std::move(tensors_[index]));
+    if (rows_ != nullptr) rows_->back().nodes.back().emplace(key, index);
+    tensors.emplace(std::move(key), take(index));
   }
   return tensors;
 }
 
 void TensorShelf::expect_all_taken() const {
-  const auto unused = std::find(used_.begin(), used_.end(), false);
-  if (unused != used_.end()) in_.refuse("tensor " + std::to_string(unused - used_.begin()) + " belongs to no node");
+  const auto unused = std::find(last_.begin(), last_.end(), 0u);
+  if (unused != last_.end()) in_.refuse("tensor " + std::to_string(unused - last_.begin()) + " belongs to no node");
 }
 
 }  // namespace niwaki

@@ -16,7 +16,8 @@ namespace niwaki {
 // Operators take fewer, and say so. These only keep a list from filling the memory before that.
 inline constexpr uint32_t kMostInputs = 1 << 16, kMostNamed = 64, kMostIntegers = 64, kMostOutputs = 16;
 
-inline constexpr uint64_t kEntryBytes = 256;  // of a map, in memory
+inline constexpr uint64_t kEntryBytes = 256;                        // of a map, in memory
+inline constexpr uint64_t kTensorBytes = 3 * sizeof(Tensor) + 576;  // without its data
 
 // A name that this map does not have yet, and room for what comes under it.
 template <typename Map>
@@ -39,24 +40,29 @@ inline std::map<std::string, std::string> read_metadata(WordReader& in) {
 // What the graph made of the last node beyond what the file says of it: attributes that were left out, values with their dims.
 void charge_node(WordReader& in, const Graph& graph);
 
-// The tensors of a file, each of which belongs to one node or state: one that several used would be packed for each of them, and a small
-// file could fill any memory.
+// The tensors of a file, each of which belongs to one node or state of an entry: one that several used would be packed for each of them, and
+// a small file could fill any memory. Entries may have tensors in common.
 class TensorShelf {
  public:
-  TensorShelf(WordReader& in, std::vector<Tensor> tensors, TensorRows* rows)
-      : in_(in), tensors_(std::move(tensors)), used_(tensors_.size(), false), rows_(rows) {}
+  // `rows`: gets the rows of each entry; null where nobody asks.
+  TensorShelf(WordReader& in, std::vector<Tensor> tensors, std::vector<TensorRows>* rows)
+      : in_(in), tensors_(std::move(tensors)), last_(tensors_.size(), 0), rows_(rows) {}
 
+  void begin_entry(bool last);
   Tensor take_for_state();
   Tensors take_for_node();
   void expect_all_taken() const;
 
  private:
   uint32_t take_index();
+  Tensor take(uint32_t index);
 
   WordReader& in_;
   std::vector<Tensor> tensors_;
-  std::vector<bool> used_;
-  TensorRows* rows_;
+  std::vector<uint32_t> last_;  // for each tensor the entry that took it last, counted from 1; 0: none
+  uint32_t entry_ = 0;
+  bool is_last_ = false;
+  std::vector<TensorRows>* rows_;
 };
 
 // Versions 1 and 2: images and vectors alone, translated into today's graph.

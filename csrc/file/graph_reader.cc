@@ -1,4 +1,4 @@
-// The graph section of version 3; docs/file-format.md has it in words.
+// The graph section of versions 3 and 4; docs/file-format.md has it in words.
 #include "file/graph_reader.h"
 
 #include <algorithm>
@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "file/expressions.h"
+#include "file/format.h"
 #include "file/graph_parts.h"
 
 namespace niwaki {
@@ -160,13 +161,23 @@ class GraphReader {
 
 }  // namespace
 
-Graph read_graph(WordReader& in, uint32_t version, std::vector<Tensor> tensors, TensorRows* rows) {
+std::vector<Entry> read_graphs(WordReader& in, uint32_t version, std::vector<Tensor> tensors, std::vector<TensorRows>* rows) {
   TensorShelf shelf(in, std::move(tensors), rows);
   in.read_strings();
-  Graph graph = version < 3 ? read_old_graph(in, version, shelf) : GraphReader(in, shelf).read();
+  std::vector<Entry> entries;
+  const bool named = version >= format::kEntriesVersion;
+  const uint32_t count = named ? in.count_up_to(kMostEntries) : 1;
+  for (uint32_t i = 0; i < count; ++i) {
+    in.charge(3 * sizeof(Entry));
+    shelf.begin_entry(i + 1 == count);
+    std::string name = named ? in.string() : std::string();
+    if (named && name.empty()) in.refuse("an entry point has no name");
+    entries.push_back({std::move(name), version < 3 ? read_old_graph(in, version, shelf) : GraphReader(in, shelf).read()});
+  }
+  check_entries(entries);
   in.expect_end();
   shelf.expect_all_taken();
-  return graph;
+  return entries;
 }
 
 }  // namespace niwaki

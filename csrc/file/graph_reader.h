@@ -1,4 +1,4 @@
-// The graph section of a file, made into a graph.
+// The graph section of a file, made into graphs.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "file/words.h"
+#include "graph/entries.h"
 #include "graph/graph.h"
 
 namespace niwaki {
@@ -17,9 +18,9 @@ struct TensorRows {
   std::vector<uint32_t> states;                        // of each state
 };
 
-// `in`: the whole section, from its strings on, of format `version`. Each of the tensors is used exactly once, or the file is refused.
-// Throws Error(invalid_argument), from the graph, for a network that is not valid.
-// `rows`: where to say which tensor came from where; null where nobody asks.
-Graph read_graph(WordReader& in, uint32_t version, std::vector<Tensor> tensors, TensorRows* rows);
+// `in`: the whole section, from its strings on, of format `version`. Each of the tensors is used, and by an entry at most once, or the file is
+// refused. Throws Error(invalid_argument), from the graph, for a network that is not valid.
+// `rows`: where to say, of each entry, which tensor came from where; null where nobody asks.
+std::vector<Entry> read_graphs(WordReader& in, uint32_t version, std::vector<Tensor> tensors, std::vector<TensorRows>* rows);
 
 }  // namespace niwaki

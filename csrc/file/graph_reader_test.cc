@@ -67,7 +67,7 @@ struct Forged {
     WordReader in(bytes, format::kVersion, path, "the graph",
                   [](const std::string&, const std::string& what) { throw Error(Status::invalid_file, what); });
     in.limit(1 << 20);
-    return read_graph(in, format::kVersion, {initial}, nullptr);
+    return std::move(read_graphs(in, format::kVersion, {initial}, nullptr)[0].graph);
   }
 
   // What is said when it is read; nothing where it is.

@@ -16,11 +16,35 @@ static_assert(static_cast<int>(Relation::equal) == 0 && static_cast<int>(Relatio
 static_assert(static_cast<int>(DType::u8) == 0 && static_cast<int>(DType::i8) == 1 && static_cast<int>(DType::i32) == 2 &&
               static_cast<int>(DType::f32) == 3 && static_cast<int>(DType::i64) == 4 && static_cast<int>(DType::boolean) == 5);
 
+// The rows of the tensor table. An entry has a row for each of its tensors; other entries may have the same.
+class Rows {
+ public:
+  explicit Rows(std::vector<Tensor>& tensors) : tensors_(tensors) {}
+
+  void begin_entry() { ++entry_; }
+
+  uint64_t row_of(const Tensor& tensor) {
+    for (size_t i = 0; i < before_; ++i)
+      if (last_[i] != entry_ && tensors_[i].is_same(tensor)) return last_[i] = entry_, i;
+    tensors_.push_back(tensor);
+    last_.push_back(entry_);
+    return tensors_.size() - 1;
+  }
+
+  void end_entry() { before_ = tensors_.size(); }
+
+ private:
+  std::vector<Tensor>& tensors_;
+  std::vector<uint32_t> last_;  // for each row, the entry that has it
+  size_t before_ = 0;           // rows of the entries before this one
+  uint32_t entry_ = 0;
+};
+
 class GraphWriter {
  public:
-  GraphWriter(const Graph& graph, std::vector<Tensor>& tensors) : graph_(graph), tensors_(tensors) { number_values(); }
+  GraphWriter(const Graph& graph, Rows& rows, WordWriter& out) : graph_(graph), rows_(rows), out_(out) { number_values(); }
 
-  std::vector<uint8_t> write() {
+  void write() {
     write_list(graph_.metadata, [&](const auto& entry) { out_.string(entry.first), out_.string(entry.second); });
     write_list(graph_.sizes(), [&](const FreeSize& size) { write_size(size); });
     write_list(graph_.inputs(), [&](const Port& port) { write_input(port); });
@@ -28,7 +52,6 @@ class GraphWriter {
     write_list(graph_.guards(), [&](const Guard& guard) { write_guard(guard); });
     write_list(graph_.nodes(), [&](const Node& node) { write_node(node); });
     write_list(graph_.outputs(), [&](const Port& port) { out_.natural(number_of(port.value)), out_.string(port.name); });
-    return out_.take_with_strings();
   }
 
  private:
@@ -53,10 +76,7 @@ class GraphWriter {
 
   void write_dim(const Dim& dim) { write_expression(dim, out_); }
 
-  void write_tensor(const Tensor& tensor) {
-    out_.natural(tensors_.size());
-    tensors_.push_back(tensor);
-  }
+  void write_tensor(const Tensor& tensor) { out_.natural(rows_.row_of(tensor)); }
 
   void write_size(const FreeSize& size) {
     out_.string(size.name);
@@ -120,13 +140,26 @@ class GraphWriter {
   }
 
   const Graph& graph_;
-  std::vector<Tensor>& tensors_;
+  Rows& rows_;
+  WordWriter& out_;
   std::vector<uint64_t> numbers_;
-  WordWriter out_;
 };
 
 }  // namespace
 
-std::vector<uint8_t> write_graph(const Graph& graph, std::vector<Tensor>& tensors) { return GraphWriter(graph, tensors).write(); }
+std::vector<uint8_t> write_graphs(std::span<const Entry> entries, std::vector<Tensor>& tensors) {
+  check_entries(entries);
+  Rows rows(tensors);
+  WordWriter out;
+  const bool named = !entries[0].name.empty();
+  if (named) out.natural(entries.size());
+  for (const Entry& entry : entries) {
+    if (named) out.string(entry.name);
+    rows.begin_entry();
+    GraphWriter(entry.graph, rows, out).write();
+    rows.end_entry();
+  }
+  return out.take_with_strings();
+}
 
 }  // namespace niwaki

@@ -1,14 +1,16 @@
-// The graph section of a file, of the version that format.h names.
+// The graph section of a file, of a version that format.h names.
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
-#include "graph/graph.h"
+#include "graph/entries.h"
 
 namespace niwaki {
 
-// `tensors` gets the graph's tensors in the order of their rows in the tensor table.
-std::vector<uint8_t> write_graph(const Graph& graph, std::vector<Tensor>& tensors);
+// `tensors` gets the tensors in the order of their rows in the tensor table: one row for a tensor that is the same in several entries.
+// Entries with names make a section of format::kEntriesVersion, a single one without a name one of format::kVersion.
+std::vector<uint8_t> write_graphs(std::span<const Entry> entries, std::vector<Tensor>& tensors);
 
 }  // namespace niwaki

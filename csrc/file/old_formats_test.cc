@@ -89,7 +89,7 @@ TEST(file_old_formats_are_written_anew) {
     write_file(read_file(old_file(name)), folder.file("a.niwaki"));
     const FileContents again = inspect_file(folder.file("a.niwaki"));
     CHECK_EQ(again.info.version, format::kVersion);
-    CHECK_EQ(answer(again.graph, Isa::scalar, 2, 8), answer(read_file(old_file(name)), Isa::scalar, 2, 8));
+    CHECK_EQ(answer(again.entries[0].graph, Isa::scalar, 2, 8), answer(read_file(old_file(name)), Isa::scalar, 2, 8));
   }
 }
 

@@ -11,6 +11,7 @@
 #include "file/file.h"
 #include "file/format.h"
 #include "file/forms.h"
+#include "file/graph_parts.h"
 #include "file/graph_reader.h"
 #include "file/mapping.h"
 #include "file/words.h"
@@ -23,7 +24,6 @@ constexpr uint64_t kMaxElements = uint64_t{1} << 40;
 
 // Beyond nine times its bytes, what is made of a file may take so much memory: hundreds of layers that are nearly without weights.
 constexpr uint64_t kRoom = uint64_t{1} << 20;
-constexpr uint64_t kTensorBytes = 3 * sizeof(Tensor) + 576;  // without its data
 
 // Of the tensors of each version.
 constexpr size_t kOldRank = 4, kRank = 8;
@@ -50,7 +50,7 @@ class Reader {
   Reader(const std::string& path, FileBytes file) : path_(path), file_(std::move(file)), bytes_(file_.span()) {}
 
   // `info`: what else there is to say of the file; null where nobody asks.
-  Graph read(FileInfo* info = nullptr) {
+  std::vector<Entry> read(FileInfo* info = nullptr) {
     const format::Header header = read_header();
     version_ = header.version;
     const uint64_t graph_end = sizeof(header) + header.graph_bytes;
@@ -68,8 +68,8 @@ class Reader {
     WordReader in_graph(graph, version_, path_, "the graph", refuse_corrupt);
     in_graph.limit(in_table.room());
     try {
-      TensorRows rows;
-      Graph found = read_graph(in_graph, version_, std::move(tensors), info != nullptr ? &rows : nullptr);
+      std::vector<TensorRows> rows;
+      std::vector<Entry> found = read_graphs(in_graph, version_, std::move(tensors), info != nullptr ? &rows : nullptr);
       if (info != nullptr) *info = info_of(header, rows, payloads);
       return found;
     } catch (const Error& error) {
@@ -79,21 +79,18 @@ class Reader {
   }
 
  private:
-  static FileInfo info_of(const format::Header& header, const TensorRows& rows, const std::vector<FileInfo::Payload>& payloads) {
-    FileInfo info{header.version,
-                  header.file_bytes,
-                  header.graph_bytes,
-                  table_bytes(header),
-                  header.header_crc,
-                  header.graph_crc,
-                  header.table_crc,
-                  {},
-                  {}};
-    for (const auto& of_node : rows.nodes) {
-      auto& tensors = info.tensors.emplace_back();
-      for (const auto& [name, row] : of_node) tensors.emplace(name, payloads[row]);
+  static FileInfo info_of(const format::Header& header, const std::vector<TensorRows>& rows,
+                          const std::vector<FileInfo::Payload>& payloads) {
+    FileInfo info{header.version,    header.file_bytes, header.graph_bytes, table_bytes(header),
+                  header.header_crc, header.graph_crc,  header.table_crc,   {}};
+    for (const TensorRows& of_entry : rows) {
+      auto& places = info.entries.emplace_back();
+      for (const auto& of_node : of_entry.nodes) {
+        auto& tensors = places.tensors.emplace_back();
+        for (const auto& [name, row] : of_node) tensors.emplace(name, payloads[row]);
+      }
+      for (const uint32_t row : of_entry.states) places.states.push_back(payloads[row]);
     }
-    for (const uint32_t row : rows.states) info.states.push_back(payloads[row]);
     return info;
   }
 
@@ -103,9 +100,9 @@ class Reader {
     format::Header header;
     if (bytes_.size() < sizeof(header)) refuse_short(sizeof(header));
     std::memcpy(&header, bytes_.data(), sizeof(header));
-    if (header.version > format::kVersion)
+    if (header.version > format::kEntriesVersion)
       refuse_file(path_, "was written by a newer niwaki (format " + std::to_string(header.version) + "; this one reads up to " +
-                             std::to_string(format::kVersion) + "); update niwaki to read it.");
+                             std::to_string(format::kEntriesVersion) + "); update niwaki to read it.");
     if (crc32c(bytes_.first(offsetof(format::Header, header_crc))) != header.header_crc)
       refuse_corrupt(path_, "checksum of the header");
     if (header.version == 0 || header.zero != 0 || !all_zero(header.zeros) || (header.version == 1 && header.table_bytes != 0))
@@ -228,20 +225,28 @@ class Reader {
   std::vector<FileInfo::Payload>* payloads_ = nullptr;  // of the rows of the table, where somebody asks
 };
 
+Graph only_one(std::vector<Entry> entries, const std::string& path) {
+  if (entries.size() > 1)
+    refuse_file(path, "has " + std::to_string(entries.size()) + " entry points, " + names_of(entries) + "; say which.");
+  return std::move(entries[0].graph);
+}
+
 }  // namespace
 
-Graph read_file(const std::string& path) { return Reader(path, open_bytes(path)).read(); }
+std::vector<Entry> read_entries(const std::string& path) { return Reader(path, open_bytes(path)).read(); }
+Graph read_file(const std::string& path) { return only_one(read_entries(path), path); }
 
 FileContents inspect_file(const std::string& path) {
   FileContents contents;
-  contents.graph = Reader(path, open_bytes(path)).read(&contents.info);
+  contents.entries = Reader(path, open_bytes(path)).read(&contents.info);
   return contents;
 }
 
-Graph read_memory(std::span<const uint8_t> bytes) {
+std::vector<Entry> read_entries(std::span<const uint8_t> bytes) {
   const std::string name = "The memory";
   if (bytes.empty()) refuse_file(name, "the file is empty.");
   return Reader(name, copy_bytes(bytes)).read();
 }
+Graph read_memory(std::span<const uint8_t> bytes) { return only_one(read_entries(bytes), "The memory"); }
 
 }  // namespace niwaki

@@ -1,4 +1,4 @@
-// Format version 3: see docs/file-format.md.
+// Format versions 3 and 4: see docs/file-format.md.
 #include <cstddef>
 #include <cstring>
 #include <string>
@@ -56,9 +56,15 @@ std::span<const uint8_t> bytes_of(const T& object) {
 
 }  // namespace
 
-void write_file(const Graph& graph, const std::string& path) {
+void write_file(const Graph& graph, const std::string& path) { write_file(std::vector<Entry>{{"", graph}}, path); }
+
+void write_file(std::span<const Entry> entries, const std::string& path) {
+  std::vector<Entry> shared(entries.begin(), entries.end());  // the graphs are copied, their tensors are not
+  std::vector<Graph*> graphs;
+  for (Entry& entry : shared) graphs.push_back(&entry.graph);
+  if (graphs.size() > 1) share_tensors(graphs);
   std::vector<Tensor> tensors;
-  const std::vector<uint8_t> graph_bytes = write_graph(graph, tensors);
+  const std::vector<uint8_t> graph_bytes = write_graphs(shared, tensors);
   std::vector<Payload> payloads;
   for (const Tensor& tensor : tensors) payloads.push_back(make_payload(tensor));
   WordWriter rows;
@@ -67,7 +73,7 @@ void write_file(const Graph& graph, const std::string& path) {
 
   format::Header header{};
   std::memcpy(header.magic, format::kMagic, sizeof(header.magic));
-  header.version = format::kVersion;
+  header.version = shared[0].name.empty() ? format::kVersion : format::kEntriesVersion;
   header.graph_bytes = graph_bytes.size();
   header.table_bytes = table.size();
   header.tensors = payloads.size();

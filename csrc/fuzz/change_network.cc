@@ -118,15 +118,19 @@ int64_t draw_between(int64_t low, int64_t high, Random& random) {
 
 std::optional<Bytes> change_network(const FileParts& parts, Random& random) {
   try {
-    const Graph graph = read_memory(put_together(parts));
+    const std::vector<Entry> entries = read_entries(put_together(parts));
+    const size_t chosen = entries.size() > 1 ? below(random, entries.size()) : 0;
+    const Graph& graph = entries[chosen].graph;
     for (int i = 0; i < kTries; ++i) {
       try {
         const size_t choices = graph.nodes().size() + graph.sizes().size();
         if (choices == 0) return std::nullopt;
         std::vector<Tensor> tensors;
         FileParts changed = parts;
-        changed.version = 3;
-        changed.graph = write_graph(rebuild(graph, below(random, choices), random), tensors);
+        changed.version = entries[0].name.empty() ? 3 : 4;
+        std::vector<Entry> rebuilt = entries;
+        rebuilt[chosen].graph = rebuild(graph, below(random, choices), random);
+        changed.graph = write_graphs(rebuilt, tensors);
         return put_together(changed);
       } catch (const Error&) {  // tried again
       }

@@ -241,26 +241,30 @@ std::string check_reading(std::span<const uint8_t> bytes) {
     testing::reset_peak();
     Budget budget(SIZE_MAX / 2);
     const AllocatorScope scope(budget.allocator());
-    std::optional<Graph> graph;
-    try_to([&] { graph = read_memory(bytes); });
+    std::vector<Entry> entries;
+    try_to([&] { entries = read_entries(bytes); });
     const size_t taken = testing::heap_peak() - before + budget.peak(), most = most_for_reading(bytes.size());
     if (taken > most) return complaint("bytes for reading", static_cast<double>(taken), static_cast<double>(most));
-    if (!graph) return "";
-    for (const Node& node : graph->nodes())
-      for (const auto& [name, tensor] : node.tensors) {
-        if (tensor.bytes() > 256 * static_cast<int64_t>(bytes.size())) return "a tensor is more than 256 times the file";
-        const Tensor& packed = tensor;
-        try_to([&] { (void)packed.unpacked(); });
-      }
+    for (const Entry& entry : entries)
+      for (const Node& node : entry.graph.nodes())
+        for (const auto& [name, tensor] : node.tensors) {
+          if (tensor.bytes() > 256 * static_cast<int64_t>(bytes.size())) return "a tensor is more than 256 times the file";
+          const Tensor& packed = tensor;
+          try_to([&] { (void)packed.unpacked(); });
+        }
     return "";
   });
 }
 
 std::string check_running(std::span<const uint8_t> bytes, std::span<const Isa> isas) {
   return timed([&]() -> std::string {
-    std::optional<Graph> graph;
-    try_to([&] { graph = read_memory(bytes); });
-    return graph ? run_all(*graph, crc32c(bytes), isas) : "";
+    std::vector<Entry> entries;
+    try_to([&] { entries = read_entries(bytes); });
+    for (const Entry& entry : entries) {
+      const std::string wrong = run_all(entry.graph, crc32c(bytes), isas);
+      if (!wrong.empty()) return entries.size() > 1 ? "entry '" + entry.name + "': " + wrong : wrong;
+    }
+    return "";
   });
 }
 

@@ -49,6 +49,24 @@ TEST(fuzz_parts_make_the_file_again) {
   }
 }
 
+TEST(fuzz_entries_are_taken_apart_and_changed) {
+  Folder folder;
+  write_file(std::vector<Entry>{{"a", small_graph()}, {"b", token_graph()}, {"c", small_graph()}}, folder.file("a.niwaki"));
+  const auto bytes = read_all(folder.file("a.niwaki"));
+  const auto parts = fuzz::take_apart(bytes);
+  REQUIRE(parts.has_value());
+  CHECK(fuzz::put_together(*parts) == bytes);
+  int changed = 0;
+  for (uint64_t seed = 0; seed < 100; ++seed) {
+    Random random(seed);
+    const auto made = fuzz::change_network(*parts, random);
+    if (!made) continue;
+    ++changed;
+    CHECK_EQ(read_entries(*made).size(), size_t{3});
+  }
+  CHECK(changed > 70);
+}
+
 // Every one is a network that the reader takes. Among them are dilations far beyond any image, with the padding that makes them fit.
 TEST(fuzz_changed_networks_are_networks) {
   Folder folder;
@@ -95,9 +113,9 @@ std::vector<Isa> two_isas(size_t turn) {
 
 // Every bit of the graph and of the table (one of each byte under an emulator), with checksums that are right: what is accepted runs, the same
 // on two instruction sets.
-void check_every_bit(const Graph& graph) {
+void check_every_bit(const std::vector<Entry>& entries) {
   Folder folder;
-  write_file(graph, folder.file("a.niwaki"));
+  write_file(entries, folder.file("a.niwaki"));
   auto bytes = read_all(folder.file("a.niwaki"));
   const size_t end = bytes.size();
   for (size_t i = 64; i < end; ++i)
@@ -111,8 +129,20 @@ void check_every_bit(const Graph& graph) {
     }
 }
 
-TEST(fuzz_every_flipped_bit_runs_or_is_refused) { check_every_bit(small_graph()); }
-TEST(fuzz_every_flipped_bit_of_tokens_runs_or_is_refused) { check_every_bit(token_graph()); }
+TEST(fuzz_every_flipped_bit_runs_or_is_refused) { check_every_bit({{"", small_graph()}}); }
+TEST(fuzz_every_flipped_bit_of_tokens_runs_or_is_refused) { check_every_bit({{"", token_graph()}}); }
+
+// Two entries that are one layer with the same weights.
+TEST(fuzz_every_flipped_bit_of_entries_runs_or_is_refused) {
+  const auto entry = [](const char* name) {
+    Graph graph;
+    int v = graph.add_input("x", DType::f32, {graph.add_size("batch"), 7});
+    v = graph.add_node(Op::quantize, "in", {v}, {}, {}, {Quantization{0.05f, 3}});
+    graph.add_output(graph.add_node(Op::linear, "layer", {v}, {}, layer(weights({3, 7}, 100, false, 3))), "y");
+    return Entry{name, std::move(graph)};
+  };
+  check_every_bit({entry("a"), entry("b")});
+}
 
 }  // namespace
 }  // namespace niwaki

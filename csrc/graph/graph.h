@@ -122,6 +122,9 @@ class Graph {
   // Lets go of the data of a node's tensors; their types and shapes stay. For a node whose weights were packed elsewhere.
   void forget_data(size_t node);
 
+  // Puts an equal tensor, which others hold, too, in the place of a node's own.
+  void share_tensor(size_t node, const std::string& name, const Tensor& equal) { nodes_.at(node).tensors.at(name) = equal; }
+
   const std::vector<FreeSize>& sizes() const { return sizes_; }
   std::vector<std::string> size_names() const;
   const std::vector<Guard>& guards() const { return guards_; }

@@ -83,14 +83,14 @@ std::string hexadecimal(uint32_t checksum) {
   return text;
 }
 
-py::list describe_nodes(const Graph& graph, const FileInfo* info) {
+py::list describe_nodes(const Graph& graph, const FileInfo::Places* places) {
   const std::vector<std::string> names = graph.size_names();
   py::list result;
   for (size_t i = 0; i < graph.nodes().size(); ++i) {
     const Node& node = graph.nodes()[i];
     py::dict tensors;
     for (const auto& [name, tensor] : node.tensors)
-      tensors[py::str(name)] = describe_tensor(tensor, info != nullptr ? &info->tensors[i].at(name) : nullptr);
+      tensors[py::str(name)] = describe_tensor(tensor, places != nullptr ? &places->tensors[i].at(name) : nullptr);
     py::list quantizations, dtypes;
     for (const int output : node.outputs) {
       quantizations.append(describe_quantization(graph.value(output).quantization));

@@ -12,7 +12,7 @@ namespace niwaki::python {
 namespace py = pybind11;
 
 // `info`: of the file that the graph was read from, or null.
-py::list describe_nodes(const Graph& graph, const FileInfo* info);
+py::list describe_nodes(const Graph& graph, const FileInfo::Places* places);
 py::list describe_ports(const Graph& graph, const std::vector<Port>& ports);
 py::list describe_sizes(const Graph& graph);
 py::list describe_guards(const Graph& graph);

@@ -18,6 +18,7 @@
 #include "describe.h"
 #include "dims.h"
 #include "file/file.h"
+#include "graph/entries.h"
 #include "graph/graph.h"
 #include "graph/shapes.h"
 #include "kernels/limit/limit.h"
@@ -69,8 +70,8 @@ std::vector<int> add_node(Graph& graph, const std::string& op, const std::string
   return graph.nodes().back().outputs;
 }
 
-std::shared_ptr<Model> make_model(const Graph& graph, const std::optional<std::string>& isa, const std::string& kind,
-                                  int threads) {
+std::shared_ptr<Model> make_model(const Graph& graph, const std::optional<std::string>& isa, const std::string& kind, int threads,
+                                  const std::shared_ptr<SharedWeights>& shared) {
   const Isa chosen = isa ? parse_isa(*isa) : current_isa();
   ConvKind forced = ConvKind::automatic;
   if (kind == "dense") {
@@ -84,7 +85,7 @@ std::shared_ptr<Model> make_model(const Graph& graph, const std::optional<std::s
   if (threads < 1) throw py::value_error("threads must be at least 1, not " + std::to_string(threads) + ".");
   return without_gil([&] {
     ThreadPool pool(threads);
-    return std::make_shared<Model>(copy, chosen, forced, &pool);
+    return std::make_shared<Model>(copy, chosen, forced, &pool, shared.get());
   });
 }
 
@@ -133,6 +134,27 @@ Graph load(const std::string& path) {
   return without_gil([&] { return read_file(path); });
 }
 
+using NamedGraph = std::pair<std::string, Graph>;
+
+std::vector<NamedGraph> load_entries(const std::string& path) {
+  std::vector<NamedGraph> named;
+  for (Entry& entry : without_gil([&] { return read_entries(path); }))
+    named.emplace_back(std::move(entry.name), std::move(entry.graph));
+  return named;
+}
+
+void save_entries(const std::vector<NamedGraph>& named, const std::string& path) {
+  std::vector<Entry> entries;
+  for (const auto& [name, graph] : named) entries.push_back({name, graph});
+  without_gil([&] { write_file(entries, path); });
+}
+
+void share(const std::vector<Graph*>& graphs) {
+  for (Graph* graph : graphs)
+    if (graph == nullptr) throw py::type_error("share_tensors: graphs must be Graphs, not None.");
+  share_tensors(graphs);
+}
+
 py::tuple inspect(const std::string& path) {
   const FileContents contents = without_gil([&] { return inspect_file(path); });
   const FileInfo& info = contents.info;
@@ -145,7 +167,12 @@ py::tuple inspect(const std::string& path) {
   file["graph_bytes"] = info.graph_bytes;
   file["table_bytes"] = info.table_bytes;
   file["checksums"] = checksums;
-  return py::make_tuple(contents.graph, file, describe_nodes(contents.graph, &info));
+  py::list entries;
+  for (size_t i = 0; i < contents.entries.size(); ++i) {
+    const auto& [name, graph] = contents.entries[i];
+    entries.append(py::make_tuple(name, graph, describe_nodes(graph, &info.entries[i])));
+  }
+  return py::make_tuple(entries, file);
 }
 
 py::tuple stored_weight(const py::array_t<int8_t, py::array::c_style>& weight) {
@@ -204,6 +231,9 @@ PYBIND11_MODULE(_core, module) {
   module.def("operators", &describe_operators);
   define_dims(module);
   module.def("inspect_file", &inspect, py::arg("path"));
+  module.def("load_entries", &load_entries, py::arg("path"));
+  module.def("save_entries", &save_entries, py::arg("entries"), py::arg("path"));
+  module.def("share_tensors", &share, py::arg("graphs"));
   module.def("stored_weight", &stored_weight, py::arg("weight").noconvert());
   module.def(
       "int8_limit", &limit, py::arg("seconds") = 0.05,
@@ -233,10 +263,14 @@ PYBIND11_MODULE(_core, module) {
       .def("save", &save, py::arg("path"))
       .def_static("load", &load, py::arg("path"));
 
+  py::class_<SharedWeights, std::shared_ptr<SharedWeights>>(
+      module, "SharedWeights", "Packed layers and constants that models have in common which are given the same one.")
+      .def(py::init<>());
+
   py::class_<Model, std::shared_ptr<Model>>(module, "Model",
                                             "Weights packed for this machine. Immutable; sessions on any thread share it.")
       .def(py::init(&make_model), py::arg("graph"), py::arg("isa") = py::none(), py::arg("kind") = "automatic",
-           py::arg("threads") = 1)
+           py::arg("threads") = 1, py::arg("shared") = nullptr)
       .def_static("autotuned", &autotuned, py::arg("graph"), py::arg("shapes"), py::arg("isa") = py::none(),
                   py::arg("threads") = 1, py::arg("seconds") = 1.0)
       .def_property_readonly("isa", [](const Model& model) { return std::string(isa_name(model.isa())); })

@@ -1,7 +1,6 @@
 #include "runtime/model.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "base/status.h"
@@ -61,7 +60,7 @@ std::vector<int64_t> expected_pixels(const Graph& graph) {
 
 }  // namespace
 
-Model::Model(Graph graph, Isa isa, ConvKind kind, ThreadPool* pool) : isa_(isa) {
+Model::Model(Graph graph, Isa isa, ConvKind kind, ThreadPool* pool, SharedWeights* shared) : isa_(isa) {
   if (graph.outputs().empty()) throw Error(Status::invalid_argument, "The network has no output; mark one with add_output.");
   LaidOut laid_out = lay_out(fuse(std::exchange(graph, Graph())));
   graph_ = std::move(laid_out.fused.graph);
@@ -74,9 +73,14 @@ Model::Model(Graph graph, Isa isa, ConvKind kind, ThreadPool* pool) : isa_(isa) 
     const AllocatorScope scope(allocator);
     const auto i = static_cast<size_t>(index);
     const Node& node = graph_.nodes()[i];
-    if (node.op == Op::constant) keep_constant(node);
-    steps_[i] = make_step({graph_, node, axes_, isa, kind, pixels[static_cast<size_t>(node.outputs[0])]});
-    steps_[i]->info.fused = std::move(laid_out.fused.fused[i]);
+    const auto value = static_cast<size_t>(node.outputs[0]);
+    if (node.op == Op::constant) {
+      const Tensor& tensor = node.tensor("value");
+      constants_[value] = shared != nullptr ? shared->constant(tensor) : make_constant(tensor);
+    }
+    const StepMaker maker{graph_, node, axes_, isa, kind, pixels[value]};
+    std::vector<std::string>& fused = laid_out.fused.fused[i];
+    steps_[i] = shared != nullptr ? shared->step(maker, std::move(fused)) : make_step(maker, std::move(fused));
     graph_.forget_data(i);
   };
   const auto count = static_cast<int64_t>(steps_.size());
@@ -85,18 +89,6 @@ Model::Model(Graph graph, Isa isa, ConvKind kind, ThreadPool* pool) : isa_(isa) 
   } else {
     for (int64_t i = 0; i < count; ++i) pack(i, 0);
   }
-}
-
-void Model::keep_constant(const Node& node) {
-  Constant& constant = constants_[static_cast<size_t>(node.outputs[0])];
-  constant.tensor = node.tensor("value").unpacked();
-  constant.data = constant.tensor.data();
-  if (constant.data != nullptr && reinterpret_cast<std::uintptr_t>(constant.data) % kCacheLine == 0) return;
-  const auto bytes = static_cast<size_t>(constant.tensor.bytes());
-  constant.copy = Buffer(std::max<size_t>(bytes, 1));
-  if (bytes > 0) std::memcpy(constant.copy.data(), constant.data, bytes);
-  constant.data = constant.copy.data();
-  constant.tensor = Tensor();
 }
 
 void Model::take_step(size_t index, Model& from, std::string reason) {

@@ -1,5 +1,7 @@
 #include "runtime/step.h"
 
+#include <utility>
+
 #include "base/status.h"
 #include "graph/operators.h"
 #include "runtime/steps/steps.h"
@@ -92,10 +94,11 @@ std::unique_ptr<Step> make(const StepMaker& maker) {
 
 }  // namespace
 
-std::unique_ptr<Step> make_step(const StepMaker& maker) {
+std::unique_ptr<Step> make_step(const StepMaker& maker, std::vector<std::string> fused) {
   std::unique_ptr<Step> step = make(maker);
   step->info.name = maker.node.name;
   step->info.op = op_name(maker.node.op);
+  step->info.fused = std::move(fused);
   return step;
 }
 

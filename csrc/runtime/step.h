@@ -115,6 +115,7 @@ struct StepMaker {
 };
 
 // The step for a node. Every family of operators has its own file in steps/, which registers nothing: steps/steps.h lists them.
-std::unique_ptr<Step> make_step(const StepMaker& maker);
+// `fused`: names of the nodes that it took over.
+std::unique_ptr<Step> make_step(const StepMaker& maker, std::vector<std::string> fused);
 
 }  // namespace niwaki

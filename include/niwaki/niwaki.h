@@ -78,6 +78,18 @@ NIWAKI_API niwaki_status niwaki_model_open_memory(const void* data, size_t bytes
 /* NULL is allowed and does nothing. */
 NIWAKI_API niwaki_status niwaki_model_close(niwaki_model* model);
 
+/* A network may have several entry points, such as the image and the text tower of one model: each is called by itself, with inputs, outputs,
+ * sizes and states of its own, and they share what weights they have in common. Where there is one alone, a model is that one, and its name
+ * may be empty. Where there are several, the calls below that ask for inputs and the like, and niwaki_session_create, refuse the model and
+ * want one of these:
+ *
+ *   niwaki_model_entry(model, "text", &text);
+ *
+ * gives a model that is this entry point alone. Each is closed by itself, in any order: what none of them needs any more is released. */
+NIWAKI_API niwaki_status niwaki_model_entry_count(const niwaki_model* model, size_t* count);
+NIWAKI_API niwaki_status niwaki_model_entry_name(const niwaki_model* model, size_t index, const char** name);
+NIWAKI_API niwaki_status niwaki_model_entry(const niwaki_model* model, const char* name, niwaki_model** entry);
+
 /* Of the elements of an array. A bool is a byte, 0 or 1. uint8 is for pixels of images alone: see niwaki_tensor. */
 typedef enum niwaki_type {
   NIWAKI_FLOAT32 = 0,

@@ -132,6 +132,21 @@ class Model {
 
   const niwaki_model* get() const { return model_.get(); }
 
+  // The entry points by name, and one of them as a model of its own, which shares the weights and may outlive this one. Where there are
+  // several, a session wants one of them: Session(model.entry("text")).
+  std::vector<std::string> entries() const {
+    std::size_t count = 0;
+    check(niwaki_model_entry_count(get(), &count));
+    std::vector<std::string> names;
+    for (const char* name : list<const char*>(count, niwaki_model_entry_name)) names.emplace_back(name);
+    return names;
+  }
+  Model entry(const std::string& name) const {
+    niwaki_model* model = nullptr;
+    check(niwaki_model_entry(get(), name.c_str(), &model));
+    return Model(model);
+  }
+
   // Names, types, shapes and ranges; all names are valid while the model lives.
   std::vector<niwaki_port> inputs() const {
     std::size_t count = 0;
@@ -183,6 +198,8 @@ class Model {
   }
 
  private:
+  explicit Model(niwaki_model* model) : model_(model) {}
+
   template <typename Item>
   std::vector<Item> list(std::size_t count, niwaki_status (*get_item)(const niwaki_model*, std::size_t, Item*)) const {
     std::vector<Item> items(count);

@@ -127,13 +127,29 @@ class Graph:
         """Writes a .niwaki file; it appears complete, by rename, or not at all."""
 
     @staticmethod
-    def load(path: str) -> Graph: ...
+    def load(path: str) -> Graph:
+        """The only entry of a file. Raises NiwakiError where it has several: see load_entries."""
+
+class SharedWeights:
+    """Packed layers and constants that models have in common which are given the same one."""
+
+    def __init__(self) -> None: ...
 
 class Model:
     """Weights packed for this machine. Immutable; sessions on any thread share it."""
 
-    def __init__(self, graph: Graph, isa: str | None = None, kind: str = "automatic", threads: int = 1) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        isa: str | None = None,
+        kind: str = "automatic",
+        threads: int = 1,
+        shared: SharedWeights | None = None,
+    ) -> None:
         """Packs a graph, as many of its layers at a time as there are threads.
+
+        Models that are given the same SharedWeights have layers and constants in common that are alike to the last bit:
+        the same tensor in memory (see share_tensors), name, scales, layout and kernel.
 
         isa: None for the one in force. kind: 'automatic', 'dense' or 'sparse' forces the kernels of convolutions, for
         tests and benches.
@@ -195,13 +211,25 @@ class Session:
     def set_state(self, name: str, value: NDArray[Any]) -> None:
         """Raises ValueError for an unknown name, another dtype or another shape."""
 
-def inspect_file(path: str) -> tuple[Graph, dict[str, Any], list[dict[str, Any]]]:
-    """A file's graph, what the file says of itself, and its nodes as they are stored. Nothing is packed or run.
+def inspect_file(path: str) -> tuple[list[tuple[str, Graph, list[dict[str, Any]]]], dict[str, Any]]:
+    """A file's entries, each with its name, graph and nodes as they are stored; and what the file says of itself.
 
-    The second has the keys version, bytes, graph_bytes, table_bytes, and checksums: {header, graph, table}. The third
-    is like Graph.nodes(), with bytes and form as they are in the file, and offset and checksum besides. Checksums are
-    CRC-32C, eight hexadecimal digits; all of them were found right.
+    Nothing is packed or run. The nodes are like Graph.nodes(), with bytes and form as they are in the file, and offset
+    and checksum besides. The dict has the keys version, bytes, graph_bytes, table_bytes, and checksums: {header, graph,
+    table}. Checksums are CRC-32C, eight hexadecimal digits; all of them were found right.
     """
+
+def load_entries(path: str) -> list[tuple[str, Graph]]:
+    """The entry points of a file, with their names; in most files one, whose name is empty."""
+
+def save_entries(entries: Sequence[tuple[str, Graph]], path: str) -> None:
+    """Writes entry points with names into one file, in which tensors that are equal lie once.
+
+    Raises ValueError for a name that is missing or given twice, and for more than 16 entries.
+    """
+
+def share_tensors(graphs: Sequence[Graph]) -> None:
+    """Makes tensors of different graphs that are equal one tensor in memory."""
 
 def stored_weight(weight: NDArray[Any]) -> tuple[int, str]:
     """Bytes that an int8 weight takes in a file, and in which form: 'dense', 'block mask, huffman' and so on."""

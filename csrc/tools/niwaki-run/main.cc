@@ -49,6 +49,17 @@ void check_names(const Options& options, const niwaki::Model& model) {
   }
 }
 
+// The network, or the entry point of it that was asked for.
+niwaki::Model open(const Options& options, const niwaki_options& settings) {
+  niwaki::Model model(options.file, settings);
+  if (!options.entry.empty()) return model.entry(options.entry);
+  const std::vector<std::string> names = model.entries();
+  if (names.size() < 2) return model;
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
+  throw UsageError(options.file + " has several entry points: " + text + "; say which with --entry.");
+}
+
 void expect_count(const char* option, size_t given, size_t wanted, const char* what) {
   if (given != 0 && given != wanted)
     throw UsageError(std::string(option) + " is given " + std::to_string(given) + " times; the network has " +
@@ -70,7 +81,7 @@ Result work(const Options& options) {
   niwaki_options settings{};
   settings.threads = options.threads;
   auto begin = Clock::now();
-  const niwaki::Model model(options.file, settings);
+  const niwaki::Model model = open(options, settings);
   niwaki::Session session(model, settings);
   result.open_ms = milliseconds_since(begin);
   result.isa = model.isa();

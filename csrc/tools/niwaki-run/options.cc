@@ -10,6 +10,7 @@ const char* const kUsage =
     "Loads a .niwaki file, runs it, compares the answers with stored ones and times it.\n"
     "Arrays are files of raw elements, little-endian, in row-major order, or .npy files as numpy writes them.\n"
     "\n"
+    "  --entry NAME      which entry point of a file that has several, as niwaki inspect shows\n"
     "  --input FILE      an input, once for each in order; a .npy file says its sizes (default: noise, zeros for integers)\n"
     "  --expect FILE     an output to compare with, once for each in order; exit status 1 where they differ\n"
     "  --tolerance X     largest difference that passes (default: 0)\n"
@@ -49,7 +50,9 @@ Options parse(int argc, char** argv) {
       options.help = true;
       return options;
     }
-    if (argument == "--input") {
+    if (argument == "--entry") {
+      options.entry = value();
+    } else if (argument == "--input") {
       options.inputs.push_back(value());
     } else if (argument == "--expect") {
       options.expected.push_back(value());

@@ -13,7 +13,7 @@ struct UsageError : std::runtime_error {
 };
 
 struct Options {
-  std::string file;
+  std::string file, entry;
   std::vector<std::string> inputs, expected, saved;  // files, one for each input or output in order
   int64_t batch = 1, height = 0, width = 0;          // 0: what the network expects, or 224
   std::map<std::string, int64_t> sizes;              // free sizes by name

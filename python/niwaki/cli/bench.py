@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from niwaki.cli.console import UsageError
 from niwaki.network.noise import noise
 from niwaki.network.plan import Plan, PlanStep
 from niwaki.runs.progress import track
@@ -38,6 +39,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.set_defaults(run=run)
     parser.add_argument("file", metavar="FILE", help="a .niwaki file")
+    parser.add_argument("--entry", metavar="NAME", help="which entry point of a file that has several")
     parser.add_argument("--batch", type=_count, default=1, metavar="N", help="images at a time (default: 1)")
     parser.add_argument("--threads", type=_count, default=1, metavar="N", help="default: 1")
     parser.add_argument(
@@ -100,8 +102,31 @@ class Timing:
         return statistics.median(self.milliseconds)
 
 
+def _entry(path: str, entry: str | None) -> Any:
+    from niwaki import _core
+
+    entries = dict(_core.load_entries(path))
+    if entry is None and len(entries) == 1:
+        return next(iter(entries.values()))
+    if entry not in entries:
+        names = ", ".join(filter(None, entries)) or "none"
+        raise UsageError(
+            f"{path} has several entry points: {names}; say which with --entry."
+            if entry is None
+            else f"{path} has no entry point '{entry}'; there are: {names}."
+        )
+    return entries[entry]
+
+
 def measure(
-    path: str, batch: int, threads: int, size: tuple[int, int], rounds: int, *, autotune: bool = False
+    path: str,
+    batch: int,
+    threads: int,
+    size: tuple[int, int],
+    rounds: int,
+    *,
+    entry: str | None = None,
+    autotune: bool = False,
 ) -> Timing:
     """Times a file on seeded noise.
 
@@ -110,11 +135,12 @@ def measure(
         batch, size: images at a time, and their height and width.
         threads: for one call.
         rounds: calls to time, after three that are not.
+        entry: which entry point of a file that has several.
         autotune: choose kernels by timing them for these images and threads.
     """
     from niwaki import _core
 
-    graph = _core.Graph.load(path)
+    graph = _entry(path, entry)
     inputs = noise(graph, batch, size)
     shapes = [array.shape for array in inputs]
     model = _core.Model.autotuned(graph, shapes, threads=threads) if autotune else _core.Model(graph)
@@ -191,6 +217,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.threads,
         arguments.size,
         arguments.rounds,
+        entry=arguments.entry,
         autotune=arguments.autotune,
     )
     order = ORDERS[arguments.sort]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from niwaki import _core
@@ -34,6 +36,8 @@ class Contents:
         nodes: for each operator: op, name, inputs and outputs (values), attributes, quantizations and dtypes of the
             outputs, and tensors: {name: {dtype, shape, zeros, bytes, form, offset, checksum}}, of which `bytes`,
             `form` and `offset` are as in the file, and `checksum` is the payload's, found right.
+        entries: where the file has entry points, the contents of each, by name; inputs, nodes and the like are then
+            theirs, and empty here.
     """
 
     path: str
@@ -47,10 +51,11 @@ class Contents:
     output_values: tuple[int, ...]
     metadata: dict[str, str]
     nodes: tuple[dict[str, Any], ...]
+    entries: Mapping[str, Contents] = field(default_factory=dict)
 
     @property
     def parameters(self) -> int:
-        """Elements of all weights, zeros counted in."""
+        """Elements of all weights, zeros counted in; of those that entry points share, once."""
         return sum(math.prod(tensor["shape"]) for tensor in self._weights())
 
     @property
@@ -60,7 +65,18 @@ class Contents:
         return sum(math.prod(tensor["shape"]) * tensor["zeros"] for tensor in self._weights()) / count if count else 0.0
 
     def _weights(self) -> list[dict[str, Any]]:
-        return [node["tensors"]["weight"] for node in self.nodes if "weight" in node["tensors"]]
+        return [tensor for _, name, tensor in self._stored() if name == "weight"]
+
+    def _stored(self) -> list[tuple[str, str, dict[str, Any]]]:
+        """The tensors of the file: layer, name and description. What entries share has the first one's layer."""
+        if not self.entries:
+            return [(node["name"], name, tensor) for node in self.nodes for name, tensor in node["tensors"].items()]
+        found: dict[tuple[int, int], tuple[str, str, dict[str, Any]]] = {}
+        for entry, contents in self.entries.items():
+            for index, (layer, name, tensor) in enumerate(contents._stored()):
+                place = (tensor["offset"], 0 if tensor["bytes"] else index)  # empty ones may lie at one place
+                found.setdefault(place, (f"{entry}: {layer}", name, tensor))
+        return list(found.values())
 
     def to_dict(self) -> dict[str, Any]:
         """The same in types that JSON knows."""
@@ -79,17 +95,24 @@ class Contents:
                 {"name": name, "value": value} for name, value in zip(self.outputs, self.output_values, strict=True)
             ],
             "nodes": [_plain(node) for node in self.nodes],
+            **({"entries": {name: each.to_dict() for name, each in self.entries.items()}} if self.entries else {}),
         }
 
     def __str__(self) -> str:
-        return "\n".join([*self._heading(), "", self._layers()])
+        if not self.entries:
+            return "\n".join([*self._heading(), *self._ports(), "", self._layers()])
+        lines = [*self._heading(), f"entry points: {', '.join(self.entries)}; what they share is counted once"]
+        lines.append(f"weights: {self.parameters:,}, {self.zeros:.1%} zeros, {format_bytes(self._payload())}")
+        for name, each in self.entries.items():
+            lines += ["", f"entry point {name}", *each._ports(), "", each._layers()]
+        return "\n".join(lines)
 
     def tensors(self) -> str:
         """A table of every tensor: where it lies in the file, in which form, its size and its checksum."""
         header = ("layer", "tensor", "type", "shape", "form", "offset", "bytes", "CRC-32C")
         rows = [
             (
-                node["name"],
+                layer,
                 name,
                 tensor["dtype"],
                 "x".join(map(str, tensor["shape"])),
@@ -98,14 +121,19 @@ class Contents:
                 str(tensor["bytes"]),
                 tensor["checksum"],
             )
-            for node in self.nodes
-            for name, tensor in node["tensors"].items()
+            for layer, name, tensor in self._stored()
         ]
         return align(header, rows, right=(5, 6))
 
     def _heading(self) -> list[str]:
         words = ", ".join(self.metadata[key] for key in _WORDS if self.metadata.get(key))
         parts = ", ".join(f"{part} {checksum}" for part, checksum in self.checksums.items())
+        return [
+            f"{self.path}: {format_bytes(self.bytes)}" + (f" ({words})" if words else ""),
+            f"format {self.version}, all checksums right; CRC-32C: {parts}",
+        ]
+
+    def _ports(self) -> list[str]:
         inputs = (
             f"{port['value']} {port['name']} {port['dtype']} [{', '.join(map(str, port['dims']))}]"
             for port in self.inputs
@@ -116,12 +144,13 @@ class Contents:
         )
         outputs = (f"{value} {name}" for name, value in zip(self.outputs, self.output_values, strict=True))
         return [
-            f"{self.path}: {format_bytes(self.bytes)}" + (f" ({words})" if words else ""),
-            f"format {self.version}, all checksums right; CRC-32C: {parts}",
             f"inputs: {', '.join(inputs)}",
             f"outputs: {', '.join(outputs)}",
             *([f"free sizes: {', '.join(sizes)}"] if self.sizes else []),
         ]
+
+    def _payload(self) -> int:
+        return sum(int(tensor["bytes"]) for _, _, tensor in self._stored())
 
     def _layers(self) -> str:
         rows = []
@@ -144,7 +173,6 @@ class Contents:
                     " ".join(map(str, node["inputs"])),
                 )
             )
-        payload = sum(tensor["bytes"] for node in self.nodes for tensor in node["tensors"].values())
         total = (
             "",
             "total",
@@ -152,7 +180,7 @@ class Contents:
             f"{self.parameters:,}",
             "",
             f"{self.zeros:.1%}",
-            format_bytes(payload),
+            format_bytes(self._payload()),
             "",
             "",
             "",
@@ -168,20 +196,28 @@ def inspect(path: str | os.PathLike[str]) -> Contents:
     Raises:
         NiwakiError: the file is missing, empty, cut short, corrupt, newer than this version, or no .niwaki file.
     """
-    graph, file, nodes = _core.inspect_file(os.fspath(path))
-    return Contents(
-        path=os.fspath(path),
-        bytes=file["bytes"],
-        version=file["version"],
-        checksums=dict(file["checksums"]),
-        inputs=tuple(graph.input_ports),
-        sizes=tuple(graph.sizes),
-        guards=tuple(str(guard["message"]) for guard in graph.guards),
-        outputs=tuple(graph.outputs),
-        output_values=tuple(port["value"] for port in graph.output_ports),
-        metadata=dict(graph.metadata),
-        nodes=tuple(nodes),
-    )
+    found, file = _core.inspect_file(os.fspath(path))
+    entries = {
+        name: Contents(
+            path=os.fspath(path),
+            bytes=file["bytes"],
+            version=file["version"],
+            checksums=dict(file["checksums"]),
+            inputs=tuple(graph.input_ports),
+            sizes=tuple(graph.sizes),
+            guards=tuple(str(guard["message"]) for guard in graph.guards),
+            outputs=tuple(graph.outputs),
+            output_values=tuple(port["value"] for port in graph.output_ports),
+            metadata=dict(graph.metadata),
+            nodes=tuple(nodes),
+        )
+        for name, graph, nodes in found
+    }
+    first = next(iter(entries.values()))
+    if "" in entries:
+        return first
+    nothing: dict[str, Any] = dict.fromkeys(("inputs", "sizes", "guards", "outputs", "output_values", "nodes"), ())
+    return dataclasses.replace(first, **nothing, entries=entries)
 
 
 def _plain(value: Any) -> Any:
