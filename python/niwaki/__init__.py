@@ -12,6 +12,7 @@ from niwaki.budget import Target
 from niwaki.compression.compress import compress
 from niwaki.configs import OptimizeConfig, PruneConfig, QuantizeConfig
 from niwaki.errors import NiwakiError
+from niwaki.modules.entries import EntryPoints
 from niwaki.network.compilation import compile, load, save
 from niwaki.network.image import ImageConfig
 from niwaki.network.inspection import inspect
@@ -42,6 +43,7 @@ __all__ = [
     "save",
     "inspect",
     "Network",
+    "EntryPoints",
     "nn",
     "configs",
     "Target",

@@ -250,6 +250,59 @@ def test_run_knows_free_sizes(runner: Path, sentences: tuple[_core.Graph, Path],
     assert "'shifted' follow from free sizes" in call(runner, sentences[1], "--size", "length=4", code=2)
 
 
+@pytest.fixture(scope="module")
+def two_entries(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("entries") / "both.niwaki"
+    graphs = [(name, plain_graphs.GRAPHS[name]()) for name in ("axes", "tokens")]
+    _core.save_entries(graphs, str(path))
+    return path
+
+
+def test_run_by_entry(runner: Path, two_entries: Path, tmp_path: Path) -> None:
+    command: list[object] = ["--json", "--rounds", 1, "--size", "length=4", "--size", "batch=3"]
+    result = json.loads(call(runner, two_entries, "--entry", "axes", *command))
+    assert result["shapes"] == [[3, 4, 6], [3, 4]]
+    arrays = sentence_inputs()
+    for place, array in enumerate(arrays):
+        np.save(tmp_path / f"x{place}.npy", array)
+    inputs = [word for place in range(len(arrays)) for word in ("--input", tmp_path / f"x{place}.npy")]
+    result = json.loads(call(runner, two_entries, "--entry", "tokens", *inputs, "--json", "--rounds", 1))
+    assert result["shapes"] == [list(array.shape) for array in arrays]
+    assert "several entry points: axes, tokens; say which with --entry" in call(runner, two_entries, code=2)
+    assert "no entry point 'x'; it has 'axes', 'tokens'" in call(runner, two_entries, "--entry", "x", code=3)
+
+
+CHOOSES = """
+#include <cstdio>
+#include "niwaki/niwaki.hpp"
+int main(int, char** argv) {
+  niwaki::Model axes = niwaki::Model(argv[1]).entry("axes");
+  for (const std::string& name : niwaki::Model(argv[1]).entries()) std::printf("%s ", name.c_str());
+  niwaki::Session session(axes);
+  const std::vector<float> x(3 * 4 * 6, 1.0f), y(3 * 4, 2.0f);
+  const auto outputs = session.run({niwaki::input(x, {3, 4, 6}), niwaki::input(y, {3, 4})});
+  std::printf("%zu\\n", outputs.size());
+  try {
+    niwaki::Session(niwaki::Model(argv[1]));
+  } catch (const niwaki::Error& error) {
+    std::puts(error.what());
+  }
+}
+"""
+
+
+def test_entries_in_cpp(prefix: Path, two_entries: Path, tmp_path: Path) -> None:
+    (tmp_path / "choose.cc").write_text(CHOOSES)
+    library = next(prefix.glob("lib*/**/libniwaki.a"))
+    program = tmp_path / "choose"
+    flags = ["-std=c++17", "-Wall", "-Wextra", "-Werror", f"-I{prefix}/include"]
+    call(tool("c++"), *flags, tmp_path / "choose.cc", library, "-pthread", "-o", program)
+    said = call(program, two_entries)
+    outputs = len(plain_graphs.GRAPHS["axes"]().outputs)
+    assert said.startswith(f"axes tokens {outputs}\n")
+    assert "niwaki_session_create: the network has several entry points, 'axes', 'tokens'" in said
+
+
 def test_the_library_names_its_abi(prefix: Path) -> None:
     header = (prefix / "include" / "niwaki" / "niwaki.h").read_text()
     (version,) = re.findall(r"#define NIWAKI_ABI_VERSION (\d+)", header)

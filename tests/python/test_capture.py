@@ -497,3 +497,15 @@ def test_what_torch_prints_of_a_graph_is_not_shown(capfd: pytest.CaptureFixture[
     with pytest.raises(niwaki.NiwakiError, match="Control flow that depends on values"):
         capture(Deciding(), (torch.randn(2, 3),))
     assert capfd.readouterr() == ("", "")
+
+
+def test_one_tensor_for_two_inputs() -> None:
+    """Given twice, it is still two inputs."""
+
+    class Minus(nn.Module):
+        def forward(self, a: torch.Tensor, b: list[torch.Tensor]) -> torch.Tensor:
+            return a * 2 - b[0]
+
+    x, y = torch.randn(2, 3), torch.randn(2, 3)
+    net = niwaki.compile(Minus(), (x, [x]), threads=1)
+    torch.testing.assert_close(net(x, [y]), x * 2 - y)

@@ -33,6 +33,9 @@ class Compiled(nn.Module):
         except AttributeError:
             return getattr(self.__dict__["module"], name)
 
+    def __getitem__(self, name: str) -> Any:
+        return self.network[name]
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.network(*args, **kwargs)
 

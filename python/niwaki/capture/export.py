@@ -53,7 +53,8 @@ def capture(
     """
     if not isinstance(args, tuple):
         raise TypeError(f"The example inputs must be a tuple such as (x,), not {type(args).__name__}.")
-    named, variadic = _bind(module, args, kwargs or {})
+    args, kwargs = _apart((args, dict(kwargs or {})))
+    named, variadic = _bind(module, args, kwargs)
     _check_types(named)
     kwargs = {name: named[name] for name in named if name in (kwargs or {})} | {
         name: value for name, value in (kwargs or {}).items() if name not in named
@@ -79,6 +80,19 @@ def capture(
     return Captured(
         exported, inputs, sizes, guards, parameters, named, variadic, keywords_of(module), fingerprint(exported)
     )
+
+
+def _apart(inputs: Any) -> Any:
+    """Inputs in which no tensor occurs twice: torch.export takes one tensor for one input, wherever it is given."""
+    seen: set[int] = set()
+
+    def apart(tensor: torch.Tensor) -> torch.Tensor:
+        if id(tensor) in seen:
+            return tensor.clone()
+        seen.add(id(tensor))
+        return tensor
+
+    return pytree.tree_map_only(torch.Tensor, apart, inputs)
 
 
 @dataclasses.dataclass(frozen=True)

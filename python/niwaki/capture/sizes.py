@@ -134,15 +134,25 @@ def name_sizes(
         ranges: of symbols, as torch.export gives them.
         env: what knows their values at capture; None where there is no symbol.
     """
+    bounds = {str(symbol): (bound.lower, bound.upper) for symbol, bound in ranges.items()}
+    found: dict[str, FreeSize] = {}
+    for symbol, (word, where) in named_places(inputs).items():
+        low, high = bounds.get(symbol, (0, LARGEST))
+        assert env is not None
+        found[symbol] = FreeSize(word, where, _bound(low, 0), _bound(high, LARGEST), _hint(env, symbol))
+    return found
+
+
+def named_places(inputs: Sequence[tuple[str, tuple[Expression, ...]]]) -> dict[str, tuple[str, str]]:
+    """A name for each symbol in the inputs' dims, and where it occurs, in words."""
     places: dict[str, list[tuple[str, int, int]]] = {}
     for name, dims in inputs:
         for axis, dim in enumerate(dims):
             if not isinstance(dim, int):
                 for symbol in dim.free_symbols:
                     places.setdefault(str(symbol), []).append((name, axis, len(dims)))
-    bounds = {str(symbol): (bound.lower, bound.upper) for symbol, bound in ranges.items()}
     taken: set[str] = set()
-    found: dict[str, FreeSize] = {}
+    found: dict[str, tuple[str, str]] = {}
     for symbol, uses in places.items():
         name, axis, rank = uses[0]
         word = _word(axis, rank)
@@ -151,10 +161,7 @@ def name_sizes(
         while word in taken:
             word += "_"
         taken.add(word)
-        low, high = bounds.get(symbol, (0, LARGEST))
-        where = ", ".join(f"dim {a} of input '{n}'" for n, a, _ in uses)
-        assert env is not None
-        found[symbol] = FreeSize(word, where, _bound(low, 0), _bound(high, LARGEST), _hint(env, symbol))
+        found[symbol] = word, ", ".join(f"dim {a} of input '{n}'" for n, a, _ in uses)
     return found
 
 

@@ -122,7 +122,7 @@ def compress(
         raise TypeError(f"niwaki.compress: optimize must be an OptimizeConfig, not {type(optimize).__name__}.")
     _check_prune(prune_config)
     folder = None if checkpoint is None else check_folder(checkpoint, "niwaki.compress")
-    items = check_calibration(calibration)
+    items = check_calibration(calibration, model)
     # The report's errors are measured on inputs that have decided nothing.
     held = HeldOut(Cutter(model))
     stream = _Replayed(held.watch(batches(items, quantize_config.transform, model)), items)

@@ -123,7 +123,7 @@ def build(module: nn.Module, example: Batch, *, threads: int = 1) -> Built:
     try:
         captured = capture(module, copied.args, copied.kwargs)
         program = program_of(captured, module, example)
-        network = compile_captured(captured, ranges_of(module), type(module).__name__, threads=threads)
+        network = compile_captured(captured, ranges_of(module), module, threads=threads)
     except (NiwakiError, TypeError, ValueError) as error:
         return Built(None, None, str(error))
     return Built(network, program)

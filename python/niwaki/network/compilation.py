@@ -10,12 +10,14 @@ from torch import nn
 
 from niwaki import _core
 from niwaki._version import __version__
-from niwaki.capture import Captured, capture
-from niwaki.lower.program import NativeStage, build_program
+from niwaki.capture import Captured, capture, captured_entries
+from niwaki.lower.program import NativeStage, Program, build_program
 from niwaki.modules.checks import check_module
+from niwaki.modules.entries import EntryPoints
+from niwaki.network.entries import EntryNetwork
 from niwaki.network.image import ImageConfig
 from niwaki.network.network import Network, check_threads
-from niwaki.network.signature import SIGNATURE, saved_signature, signature_of
+from niwaki.network.signature import SIGNATURE, Signature, saved_signature, signature_of
 from niwaki.quantization import Ranges, ranges_of
 from niwaki.quantization.observation import observe_values
 
@@ -38,7 +40,8 @@ def compile(
     Args:
         module: what `niwaki.compress` or `niwaki.quantize` returned. It is not changed.
         args: example inputs, a tuple such as (x,), or a dict of arguments by name. Batch, height, width, length and
-            other sizes stay free wherever the network's code allows any; `Network.inputs` shows them.
+            other sizes stay free wherever the network's code allows any; `Network.inputs` shows them. Of a
+            niwaki.EntryPoints, a dict of example inputs for each entry, each a tensor, a tuple or a dict.
         kwargs: further example inputs by name.
         threads: that work on a call; torch.get_num_threads() by default.
         calibration: inputs as for `niwaki.compress`. Needed only where the graph has changed since the module was
@@ -48,7 +51,8 @@ def compile(
             estimate; takes about a second. The results are the same. See `Network.autotune`.
 
     Returns:
-        A Network, called like the module. Its `plan` says what runs how; `save` writes it into a file.
+        A Network, called like the module. Its `plan` says what runs how; `save` writes it into a file. Of a
+        niwaki.EntryPoints, net[name] is the network of an entry, and `save` writes all of them into one file.
 
     Raises:
         TypeError, ValueError: an argument is of a wrong type or out of range.
@@ -63,24 +67,48 @@ def compile(
     if not isinstance(autotune, bool):
         raise TypeError(f"niwaki.compile: autotune must be True or False, not {type(autotune).__name__}.")
     threads = check_threads(threads)
+    if isinstance(module, EntryPoints):
+        kwargs = module.arguments(kwargs or {})
     captured = capture(module, args, kwargs)
     ranges = ranges_of(module) if calibration is None else observe_values(module, calibration)
-    network = compile_captured(captured, ranges, type(module).__name__, threads=threads, isa=isa)
+    network = compile_captured(captured, ranges, module, threads=threads, isa=isa)
     return network.autotune(*args, **(kwargs or {})) if autotune else network
 
 
 def compile_captured(
-    captured: Captured, ranges: Ranges, source: str, *, threads: int | None = None, isa: str | None = None
+    captured: Captured, ranges: Ranges, module: nn.Module, *, threads: int | None = None, isa: str | None = None
 ) -> Network:
-    """Compiles a graph that has been captured already; `source` is the name of the module's class."""
+    """Compiles the graph of a module that has been captured already."""
+    source = type(module.model if isinstance(module, EntryPoints) else module).__name__
     ranges.check(captured.fingerprint, source)
+    if not isinstance(module, EntryPoints):
+        program, signature = _lowered(captured, ranges, source)
+        return Network(program.stages, signature, threads=threads, isa=isa, source=source)
+    lowered = {
+        name: _lowered(entry, ranges, f"{source}, entry point '{name}',", called=source)
+        for name, entry in captured_entries(captured, module).items()
+    }
+    graphs = [
+        stage.graph for program, _ in lowered.values() for stage in program.stages if isinstance(stage, NativeStage)
+    ]
+    _core.share_tensors(graphs)
+    shared = _core.SharedWeights()
+    networks = {
+        name: Network(program.stages, signature, threads=threads, isa=isa, source=source, shared=shared)
+        for name, (program, signature) in lowered.items()
+    }
+    return EntryNetwork(networks, source)
+
+
+def _lowered(captured: Captured, ranges: Ranges, source: str, *, called: str = "") -> tuple[Program, Signature]:
+    """The stages of a graph, and how it is called; in messages it is `source`, in a file `called`."""
     program = build_program(captured, ranges, source)
     signature = signature_of(captured, program)
     for stage in program.stages:
         if isinstance(stage, NativeStage):
-            words = {"producer": f"niwaki {__version__}", "source": source}
+            words = {"producer": f"niwaki {__version__}", "source": called or source}
             stage.graph.metadata = {**words, SIGNATURE: signature.to_json()} if len(program.stages) == 1 else words
-    return Network(program.stages, signature, threads=threads, isa=isa, source=source)
+    return program, signature
 
 
 def load(path: str | os.PathLike[str], threads: int | None = None) -> Network:
@@ -90,15 +118,28 @@ def load(path: str | os.PathLike[str], threads: int | None = None) -> Network:
         path: a file that `Network.save` or `niwaki compress` has written.
         threads: that work on a call; torch.get_num_threads() by default.
 
+    Returns:
+        The network. Where the file has entry points, `entries` are their names and net[name] is one of them.
+
     Raises:
         NiwakiError: the file is missing, empty, cut short, corrupt, newer than this version, or no .niwaki file.
     """
     threads = check_threads(threads)
-    graph = _core.Graph.load(os.fspath(path))
+    entries = _core.load_entries(os.fspath(path))
+    if not entries[0][0]:
+        return _loaded(entries[0][1], path, threads)
+    shared = _core.SharedWeights()
+    networks = {name: _loaded(graph, path, threads, shared) for name, graph in entries}
+    return EntryNetwork(networks, entries[0][1].metadata.get("source", ""))
+
+
+def _loaded(
+    graph: _core.Graph, path: str | os.PathLike[str], threads: int, shared: _core.SharedWeights | None = None
+) -> Network:
     signature = saved_signature(graph, os.fspath(path))
     first = len(signature.inputs)
     stage = NativeStage(graph, tuple(range(first)), tuple(range(first, first + len(graph.outputs))))
-    return Network([stage], signature, threads=threads, source=graph.metadata.get("source", ""))
+    return Network([stage], signature, threads=threads, source=graph.metadata.get("source", ""), shared=shared)
 
 
 def save(network: Network, path: str | os.PathLike[str], *, image: ImageConfig | None = None) -> None:

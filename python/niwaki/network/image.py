@@ -33,14 +33,18 @@ class ImageConfig:
         object.__setattr__(self, "mean", numbers[0])
         object.__setattr__(self, "std", numbers[1])
 
+    def fits(self, graph: _core.Graph) -> bool:
+        """Whether an input of the graph is an image with so many channels."""
+        images = [port["dims"] for port in graph.input_ports if port["dtype"] == "float32" and len(port["dims"]) == 4]
+        return len(self.mean) in [dims[1] for dims in images]
+
     def metadata(self, graph: _core.Graph) -> dict[str, str]:
         """The entries of a file's metadata (docs/file-format.md).
 
         Raises:
             ValueError: no input of the graph is an image with so many channels.
         """
-        images = [port["dims"] for port in graph.input_ports if port["dtype"] == "float32" and len(port["dims"]) == 4]
-        if len(self.mean) not in [dims[1] for dims in images]:
+        if not self.fits(graph):
             raise ValueError(
                 f"ImageConfig: mean and std are for {len(self.mean)} channels; the network has no input "
                 f"[N, {len(self.mean)}, H, W]."

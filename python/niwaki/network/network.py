@@ -47,13 +47,16 @@ class Network:
         threads: int | None = None,
         isa: str | None = None,
         source: str = "",
+        shared: _core.SharedWeights | None = None,
     ) -> None:
         self._stages = tuple(stages)
         self._signature = signature
         self._threads = check_threads(threads)
         self._source = source
         self._models = [
-            _core.Model(stage.graph, isa, threads=self._threads) if isinstance(stage, NativeStage) else None
+            _core.Model(stage.graph, isa, threads=self._threads, shared=shared)
+            if isinstance(stage, NativeStage)
+            else None
             for stage in self._stages
         ]
         self._local = threading.local()
@@ -91,6 +94,15 @@ class Network:
         if runner.models is self._models:  # else it was tuned meanwhile, and these times are those of other kernels
             self._last = runner
         return self._signature.rebuild(inputs, [values[number] for number in self._signature.results])
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """Names of the entry points; empty for a network that is called itself."""
+        return ()
+
+    def __getitem__(self, name: str) -> Network:
+        """An entry point, a network of its own. Raises KeyError where there is none of this name."""
+        raise KeyError(f"the network has no entry points, and so no {name!r}; call it itself")
 
     def _runner(self) -> _Runner:
         runner: _Runner | None = getattr(self._local, "runner", None)
@@ -184,8 +196,11 @@ class Network:
                     steps.append(_torch_step(stage, runner.milliseconds[index]))
                 elif model is not None:
                     steps += _native_steps(model, runner.sessions[index])
-        heading = f"{self._source or 'network'} on {self.isa}, {self._threads} thread{'s' * (self._threads > 1)}"
-        return Plan(steps, heading)
+        return Plan(steps, self._heading)
+
+    @property
+    def _heading(self) -> str:
+        return f"{self._source or 'network'} on {self.isa}, {self._threads} thread{'s' * (self._threads > 1)}"
 
     def save(self, path: str | os.PathLike[str], *, image: ImageConfig | None = None) -> None:
         """Writes the network into one .niwaki file, which runs on every CPU. It appears complete or not at all.
@@ -201,11 +216,20 @@ class Network:
                 file can't name, or the file can't be written.
         """
         self.check_file(path)
+        if image is not None:
+            self.put_image(image)
+        self.graph.save(os.fspath(path))
+
+    @property
+    def graph(self) -> _core.Graph:
+        """What a file holds of a network that `check_file` lets pass."""
         (stage,) = self._stages
         assert isinstance(stage, NativeStage)
-        if image is not None:
-            stage.graph.metadata = {**stage.graph.metadata, **image.metadata(stage.graph)}
-        stage.graph.save(os.fspath(path))
+        return stage.graph
+
+    def put_image(self, image: ImageConfig) -> None:
+        """Makes the graph say how pixels become its input. Raises ValueError where no input is such an image."""
+        self.graph.metadata = {**self.graph.metadata, **image.metadata(self.graph)}
 
     def check_file(self, path: str | os.PathLike[str]) -> None:
         """Says whether `save` could write the network, before much is done to have it.

@@ -68,7 +68,7 @@ def equalize(
     config = config_or_default(config, QuantizeConfig, "equalize")
     check_skips(model, config.skip, "equalize")
     return equalize_with(
-        model, equalization_calls(check_calibration(calibration), config, model), config, progress=progress
+        model, equalization_calls(check_calibration(calibration, model), config, model), config, progress=progress
     )
 
 

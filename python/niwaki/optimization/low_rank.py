@@ -87,7 +87,7 @@ def factorize(
             found.append((layer, pair))
 
     with torch.inference_mode(False), torch.no_grad():
-        walk = Walk(copied, batches(check_calibration(calibration), None, copied))
+        walk = Walk(copied, batches(check_calibration(calibration, copied), None, copied))
         walk.run(visit, reference=False, what="factorizing", progress=progress)
     for layer, pair in found:
         copied = replace_module(copied, layer.module, nn.Sequential(*(part.module for part in pair)).eval())

@@ -75,20 +75,20 @@ def prune(
     checked = make_config(config, options)
     _check_arguments(checked, calibration, transform, loss, checkpoint)
     if checked.pattern == "channels":
-        example = next(batches(check_calibration(calibration), transform, model))
-        items = None if loss is None else _items(calibration, transform, progress)
+        example = next(batches(check_calibration(calibration, model), transform, model))
+        items = None if loss is None else _items(model, calibration, transform, progress)
         return prune_channels(model, checked, example, items=items, loss=loss)
     if checked.importance == "magnitude":
         return prune_with_reasons(model, checked)[0]
     if checked.importance == "taylor":
         assert loss is not None
-        return _by_taylor(model, checked, _items(calibration, transform, progress), loss)
-    stream = batches(check_calibration(calibration), transform, model)
+        return _by_taylor(model, checked, _items(model, calibration, transform, progress), loss)
+    stream = batches(check_calibration(calibration, model), transform, model)
     return prune_with_reasons(model, checked, stream, checkpoint=checkpoint, progress=progress)[0]
 
 
-def _items(calibration: Any, transform: Callable[[Any], Any] | None, progress: bool) -> Iterable[Any]:
-    items: Iterable[Any] = track(check_calibration(calibration), "scoring weights", progress)
+def _items(model: nn.Module, calibration: Any, transform: Callable[[Any], Any] | None, progress: bool) -> Iterable[Any]:
+    items: Iterable[Any] = track(check_calibration(calibration, model), "scoring weights", progress)
     return items if transform is None else map(transform, items)
 
 

@@ -9,6 +9,8 @@ How an item becomes a call of the network:
   the network is run: if it runs only without that part, those are labels; if it runs both ways, nobody can tell, and
   the user is asked.
 - What `transform` returns is what the network is called with, whole.
+- A niwaki.EntryPoints has calibration for each of its entries, {name: items}, each as above; items of the entries are
+  taken side by side, and entries with fewer begin anew. Or items are dicts themselves, {name: item}.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from torch.utils import _pytree as pytree
 
 from niwaki.capture import evaluating
 from niwaki.errors import first_sentence
+from niwaki.modules.entries import EntryPoints
+from niwaki.quantization.side_by_side import side_by_side
 
 _LABELS = ("label", "labels", "label_ids")
 
@@ -66,16 +70,27 @@ class Batch:
         return Batch(self.number, args, kwargs)
 
 
-def check_calibration(calibration: Any) -> Iterable[Any]:
+def check_calibration(calibration: Any, model: nn.Module | None = None) -> Iterable[Any]:
     """The items of what the user gave. A tensor, or a dict of tensors, is one item.
+
+    Args:
+        calibration: what the user gave.
+        model: the network; one with several entry points has calibration for each of them, by name.
 
     Raises:
         TypeError: it is nothing that one could walk through.
     """
     wanted = "an iterable of tensors, of tuples that begin with the input, or of dicts"
-    if isinstance(calibration, (torch.Tensor, Mapping)):
+    if isinstance(model, EntryPoints):
+        wanted = (
+            'a dict of such for each entry point, {"' + model.entries[0] + '": items, ...}, or an iterable of dicts'
+        )
+        if isinstance(calibration, Mapping):
+            model.check_names(calibration, "calibration")
+            return side_by_side({name: check_calibration(calibration[name]) for name in model.entries})
+    elif isinstance(calibration, (torch.Tensor, Mapping)):
         return [calibration]
-    if isinstance(calibration, (str, bytes, nn.Module)) or not isinstance(calibration, Iterable):
+    if isinstance(calibration, (str, bytes, nn.Module, torch.Tensor)) or not isinstance(calibration, Iterable):
         raise TypeError(f"calibration must be {wanted}, not {type(calibration).__name__}.")
     return calibration
 
@@ -92,7 +107,7 @@ def batches(calibration: Iterable[Any], transform: Callable[[Any], Any] | None, 
         TypeError, ValueError: an item is of a wrong type, empty, not finite or not on the CPU, or nobody can tell what
             its parts are; or there are none.
     """
-    reader = _Reader(model, transform)
+    reader = _JointReader(model, transform) if isinstance(model, EntryPoints) else _Reader(model, transform)
     number = -1
     for number, item in enumerate(calibration):
         yield reader.read(number, item)
@@ -100,11 +115,47 @@ def batches(calibration: Iterable[Any], transform: Callable[[Any], Any] | None, 
         raise ValueError("calibration is empty; give at least one input, better some hundred typical ones.")
 
 
+def _transformed(item: Any, where: str, transform: Callable[[Any], Any] | None) -> Any:
+    if transform is None:
+        return item
+    try:
+        return transform(item)
+    except Exception as error:
+        raise ValueError(f"{where}: transform failed: {first_sentence(error)}.") from error
+
+
+class _JointReader:
+    """Turns items for all entries of a network, {name: item}, into calls of all of them."""
+
+    def __init__(self, model: EntryPoints, transform: Callable[[Any], Any] | None) -> None:
+        self._model = model
+        self._transform = transform
+        # What a transform returns is taken whole.
+        whole = None if transform is None else _same
+        self._readers = {name: _Reader(model[name], whole, f" of entry point '{name}'") for name in model.entries}
+
+    def read(self, number: int, item: Any) -> Batch:
+        if isinstance(item, Batch):
+            return item
+        where = f"calibration item {number}"
+        item = _transformed(item, where, self._transform)
+        if not isinstance(item, Mapping):
+            raise TypeError(f"{where} is {type(item).__name__}; it must be a dict with an item for each entry point.")
+        self._model.check_names(item, where)
+        read = {name: reader.read(number, item[name]) for name, reader in self._readers.items()}
+        calls = {name: call.kwargs or call.args for name, call in read.items()}
+        return Batch(number, (), dict(self._model.arguments(calls)))
+
+
+def _same(item: Any) -> Any:
+    return item
+
+
 class _Reader:
     """Turns items into calls of one network."""
 
-    def __init__(self, model: nn.Module, transform: Callable[[Any], Any] | None) -> None:
-        self._model = model
+    def __init__(self, model: nn.Module, transform: Callable[[Any], Any] | None, of: str = "") -> None:
+        self._model, self._of = model, of
         self._transform = transform
         self._required, self._most, self._names = _positions(model)
         # What was found out by running the network, by the parts' kinds: one kind of item is asked about once.
@@ -113,12 +164,8 @@ class _Reader:
     def read(self, number: int, item: Any) -> Batch:
         if isinstance(item, Batch):
             return item
-        where = f"calibration item {number}"
-        if self._transform is not None:
-            try:
-                item = self._transform(item)
-            except Exception as error:
-                raise ValueError(f"{where}: transform failed: {first_sentence(error)}.") from error
+        where = f"calibration item {number}{self._of}"
+        item = _transformed(item, where, self._transform)
         batch = self._call(number, where, item)
         _check(where, batch)
         try:

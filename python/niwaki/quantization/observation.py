@@ -30,7 +30,7 @@ def observe_values(module: nn.Module, calibration: Iterable[Any], config: Quanti
     config = QuantizeConfig() if config is None else config
     layers = quantized_layers(module)
     observed = Calibration(module, {layer: Weights(dequantized(layer), layer.bias) for layer in layers}, config)
-    for batch in batches(check_calibration(calibration), config.transform, module):
+    for batch in batches(check_calibration(calibration, module), config.transform, module):
         if observed.programs.find(batch) is None:
             raise NiwakiError(observed.programs.failure)
         observed.observe(batch)

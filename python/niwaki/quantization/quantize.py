@@ -98,7 +98,7 @@ def quantize_with_reasons(
     config = config_or_default(config, QuantizeConfig, "quantize")
     if quantized_layers(model):
         raise ValueError("niwaki.quantize: the network is quantized already; begin with the float32 network.")
-    items = check_calibration(calibration)
+    items = check_calibration(calibration, model)
     stream: Iterator[Batch] = batches(track(items, "calibrating", progress), config.transform, model)
     first = next(stream)
 

@@ -91,7 +91,7 @@ def prepare(
         raise ValueError(
             "niwaki.prepare: equalize moves scales between folded layers; leave fold_batch_norm=False out, or equalize."
         )
-    items = check_calibration(calibration)
+    items = check_calibration(calibration, model)
     items = items if hasattr(items, "__len__") and hasattr(items, "__getitem__") else list(items)
     first = next(batches(items, config.transform, model)).copy()
     # Dropout is for training, and a frozen parameter stays frozen.
@@ -238,7 +238,7 @@ def convert(
     if calibration is not None:
         floats = {part: layers[part.name] for part in parts}
         observed, kept = Calibration(model, floats, config), Kept()
-        items = track(check_calibration(calibration), "calibrating", progress)
+        items = track(check_calibration(calibration, prepared), "calibrating", progress)
         for batch in kept.watch(batches(items, config.transform, prepared)):
             observed.observe(batch)
         ranges = Ranges(observed.programs.fingerprint, _trained(observed))

@@ -106,7 +106,7 @@ def _trained(model: nn.Module, calibration: Any, options: _Training) -> tuple[nn
     assert recipe.finetune is not None
     accuracy = None if evaluate is None else Accuracy(evaluate, model)
     held = HeldOut(Cutter(model))
-    calls = batches(check_calibration(calibration), quantize.transform, model)
+    calls = batches(check_calibration(calibration, model), quantize.transform, model)
     inputs = _joined(list(held.watch(calls)))
     plain = dataclasses.replace(quantize, transform=None)
     order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(recipe.seed))

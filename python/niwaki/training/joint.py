@@ -115,7 +115,7 @@ class JointTraining:
                 "niwaki.JointTraining: whole channels are cut out at once; call niwaki.prune first, and give what it "
                 "returns."
             )
-        items = check_calibration(calibration)
+        items = check_calibration(calibration, model)
         # It is walked through several times.
         self._items = items if hasattr(items, "__len__") and hasattr(items, "__getitem__") else list(items)
         self._model, self._prune, self._quantize = model, prune, quantize
