@@ -53,6 +53,13 @@ NIWAKI_INLINE Ints repeat(__m128i v) { return _mm512_broadcast_i32x4(v); }
 NIWAKI_INLINE Floats repeat(__m128 v) { return _mm512_broadcast_f32x4(v); }
 
 NIWAKI_INLINE Ints widen_bytes(__m128i v) { return _mm512_cvtepu8_epi32(v); }
+// A byte, and 16 bits, for each lane.
+NIWAKI_INLINE Ints load_bytes(const uint8_t* from) {
+  return widen_bytes(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+}
+NIWAKI_INLINE Ints load_words(const uint8_t* from) {
+  return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
 NIWAKI_INLINE Ints shuffle_bytes(Ints v, Ints order) { return _mm512_shuffle_epi8(v, order); }  // within each 128 bits
 NIWAKI_INLINE Ints unpack_low_bytes(Ints a, Ints b) { return _mm512_unpacklo_epi8(a, b); }
 NIWAKI_INLINE Ints unpack_high_bytes(Ints a, Ints b) { return _mm512_unpackhi_epi8(a, b); }
@@ -85,6 +92,13 @@ NIWAKI_INLINE Ints shift_right_signed(Ints a) {
 NIWAKI_INLINE Ints multiply_pairs(Ints a, Ints b) { return _mm512_madd_epi16(a, b); }
 // Lanes indices[i], of 0 to kLanes - 1; what other indices give means nothing.
 NIWAKI_INLINE Ints permute_lanes(Ints v, Ints indices) { return _mm512_permutexvar_epi32(indices, v); }
+// Of each lane, `set` where bit kBit of its index is, `clear` elsewhere.
+template <int kBit>
+NIWAKI_INLINE Ints by_bit(Ints indices, Ints clear, Ints set) {
+  return _mm512_mask_blend_epi32(_mm512_test_epi32_mask(indices, set_ints(1 << kBit)), clear, set);
+}
+// Lanes indices[i] of a and b, one after the other; only the bits of an index that 2 * kLanes lanes need are looked at.
+NIWAKI_INLINE Ints pick_lanes(Ints a, Ints b, Ints indices) { return _mm512_permutex2var_epi32(a, indices, b); }
 // Lane kLane of each 128 bits in all four of them.
 template <int kLane>
 NIWAKI_INLINE Ints repeat_lane(Ints v) {
@@ -169,6 +183,12 @@ NIWAKI_INLINE Ints repeat(__m128i v) { return _mm256_broadcastsi128_si256(v); }
 NIWAKI_INLINE Floats repeat(__m128 v) { return _mm256_set_m128(v, v); }
 
 NIWAKI_INLINE Ints widen_bytes(__m128i v) { return _mm256_cvtepu8_epi32(v); }
+NIWAKI_INLINE Ints load_bytes(const uint8_t* from) {
+  return widen_bytes(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+}
+NIWAKI_INLINE Ints load_words(const uint8_t* from) {
+  return _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+}
 NIWAKI_INLINE Ints shuffle_bytes(Ints v, Ints order) { return _mm256_shuffle_epi8(v, order); }
 NIWAKI_INLINE Ints unpack_low_bytes(Ints a, Ints b) { return _mm256_unpacklo_epi8(a, b); }
 NIWAKI_INLINE Ints unpack_high_bytes(Ints a, Ints b) { return _mm256_unpackhi_epi8(a, b); }
@@ -201,6 +221,14 @@ NIWAKI_INLINE Ints shift_right_signed(Ints a) {
 NIWAKI_INLINE Ints multiply_pairs(Ints a, Ints b) { return _mm256_madd_epi16(a, b); }
 // Lanes indices[i], of 0 to kLanes - 1; what other indices give means nothing.
 NIWAKI_INLINE Ints permute_lanes(Ints v, Ints indices) { return _mm256_permutevar8x32_epi32(v, indices); }
+template <int kBit>
+NIWAKI_INLINE Ints by_bit(Ints indices, Ints clear, Ints set) {
+  return _mm256_castps_si256(_mm256_blendv_ps(_mm256_castsi256_ps(clear), _mm256_castsi256_ps(set),
+                                              _mm256_castsi256_ps(_mm256_slli_epi32(indices, 31 - kBit))));
+}
+NIWAKI_INLINE Ints pick_lanes(Ints a, Ints b, Ints indices) {
+  return by_bit<3>(indices, _mm256_permutevar8x32_epi32(a, indices), _mm256_permutevar8x32_epi32(b, indices));
+}
 // Lane kLane of each 128 bits in all four of them.
 template <int kLane>
 NIWAKI_INLINE Ints repeat_lane(Ints v) {

@@ -1,4 +1,5 @@
 // Which kernel a layer gets.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 
@@ -38,11 +39,13 @@ std::unique_ptr<PackedConv> pack_conv(const ConvParams& params, const ConvWeight
                                      : fills_few_lanes(params, kernels);
   if (can_be_sparse && kind != ConvKind::dense) {
     const double other = params.linear && wide ? cost.wide : cost.dense;
-    if (kind == ConvKind::sparse || cost.sparse < other) {
+    const double least = std::min(cost.sparse, cost.pick);
+    if (kind == ConvKind::sparse || least < other) {
       std::snprintf(text, sizeof text, "%.0f %% of the blocks are zero: estimated %.2f times the speed of dense",
-                    100 * (1 - cost.filled), cost.sparse > 0 ? other / cost.sparse : 1.0);
-      return std::make_unique<SparseConv>(params, weights, kernels,
-                                          kind == ConvKind::sparse ? "sparse kernels were asked for" : text);
+                    100 * (1 - cost.filled), least > 0 ? other / least : 1.0);
+      const char* const reason = kind == ConvKind::sparse ? "sparse kernels were asked for" : text;
+      if (cost.pick < cost.sparse) return std::make_unique<PickConv>(params, weights, kernels, reason);
+      return std::make_unique<SparseConv>(params, weights, kernels, reason);
     }
     std::snprintf(text, sizeof text, "%.0f %% of the blocks are zero: too few for the sparse kernel", 100 * (1 - cost.filled));
   } else {

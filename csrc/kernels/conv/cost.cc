@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/memory.h"
+#include "kernels/conv/packed.h"
+#include "kernels/conv/pick_lists.h"
 
 namespace niwaki {
 namespace {
@@ -105,6 +108,19 @@ double cost_of_wide(const ConvParams& params, const Work& work, const ConvKernel
   return cost.dense / (work.vectors * kernels.lanes) * pixels * factor;
 }
 
+// A sparse linear layer of few rows, one after the other: a step of a set, against a dense kernel that may wait for its weights where they
+// are more than half of an L2 cache; the ends of a tile's lists, and its output; a row's channels, brought together.
+double cost_of_picks(const ConvParams& params, const int8_t* weight, const ConvKernels& kernels, const Work& work) {
+  constexpr int64_t kFew = 8;
+  constexpr double kCached = 512.0 * 1024.0;
+  if (!PickConv::possible(params, kernels) || params.expected_pixels < 1 || params.expected_pixels > kFew)
+    return std::numeric_limits<double>::infinity();
+  const double tiles = std::ceil(work.outputs / (kPickSets * kernels.lanes));
+  const double step = kernels.isa == Isa::scalar ? 200.0 : work.rows * work.outputs * 4.0 <= kCached ? 4.0 : 3.1;
+  return static_cast<double>(params.expected_pixels) *
+         (step * count_picks(params, weight, kernels) + 60.0 * tiles + 1.0 * work.rows);
+}
+
 }  // namespace
 
 ConvCost conv_cost(const ConvParams& params, const int8_t* weight, const ConvKernels& kernels, const SparseCut& cut) {
@@ -117,6 +133,7 @@ ConvCost conv_cost(const ConvParams& params, const int8_t* weight, const ConvKer
   else cost_of_lists(work, kernels.isa == Isa::scalar ? 40.0 : kernels.isa == Isa::avx2 ? 1.4 : 0.5, cost);
   if (params.linear || kernels.matrix) cost.wide = cost_of_wide(params, work, kernels, cost);
   if (kernels.matrix) cost.dense = cost_on_matrix(work);
+  cost.pick = cost_of_picks(params, weight, kernels, work);
   if (params.linear &&
       params.float_output) {  // what the other kernels make is turned from planes into rows: see store_float_tile
     const double turning = 0.7 * work.outputs * work.vectors * kernels.lanes;

@@ -16,6 +16,7 @@ struct ConvCost {
   // Of a linear layer, whose outputs may lie along the vectors, and of any layer where there is a matrix unit; of a single pixel where none are
   // expected.
   double wide;
+  double pick;    // of a sparse linear layer with few rows; infinite for others
   double filled;  // share of the blocks that are not zero
 };
 

@@ -103,6 +103,25 @@ struct WideTile {
   ConvOutput output;  // out_float: [pixels][float_stride], of which [pixels][outputs] are written
 };
 
+// One pixel, outputs along the vector, each with a list of its blocks: for linear layers of one row. In a step, each of the `lanes` outputs of
+// a set picks the input of one of its blocks from a window, 2 * lanes groups that follow each other, by a permutation. Lists of a tile are
+// sorted by their lengths, so that those of a set are alike.
+inline constexpr int32_t kPickSets = 4;
+
+struct PickTile {
+  const uint8_t* in;        // the pixel's groups of four channels, one after the other, and then a window that may be read
+  const uint16_t* counts;   // [kPickSets]: pairs of steps
+  const uint16_t* windows;  // [steps of all sets]: the first group
+  const uint8_t*
+      lanes;  // of each pair of steps, [lanes] x 2 bytes: which group of the window, in the first step and in the second
+  const uint8_t* weights;   // [steps of all sets][lanes] x 4 channels, zeros where a list has ended
+  const uint8_t* places;    // [outputs]: which of the tile's lists is that of output i
+  int32_t valid;            // outputs of this tile that exist, 1 .. kPickSets * lanes
+  const int32_t* bias;      // [outputs]
+  const float* multiplier;  // [outputs]
+  ConvOutput output;        // out_float: [outputs], all of which are written
+};
+
 // How a panel is filled. Pixel p of the tile reads, for tap (ky, kx), the input at row top[p] + ky * dilation_h and column
 // left[p] + kx * dilation_w of the image whose first pixel is lane origin[p] of a plane; zeros where that is outside of the image.
 struct PanelFill {
@@ -153,6 +172,7 @@ struct ConvKernels {
   const MatrixUnit* matrix;              // or null
   void (*sparse)(const SparseTile& tile);
   void (*wide)(const WideTile& tile);
+  void (*pick)(const PickTile& tile);  // or null
   void (*fill)(const PanelFill& fill);
   void (*fill_band)(const BandFill& fill);  // null where dense kernels read panels only
 };

@@ -9,6 +9,7 @@
 #include "kernels/conv/band.h"
 #include "kernels/conv/conv.h"
 #include "kernels/conv/kernel.h"
+#include "kernels/conv/pick_lists.h"
 #include "kernels/conv/sparse_lists.h"
 #include "kernels/conv/tiles.h"
 
@@ -152,6 +153,28 @@ class WideConv final : public PackedBase {
   int64_t rows() const { return int64_t{in_groups()} * taps(); }
 
   Buffer weights_;  // [blocks][rows][outputs] x 4
+};
+
+// A sparse linear layer of few rows, one after the other.
+class PickConv final : public PackedBase {
+ public:
+  PickConv(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, std::string reason);
+  bool sparse() const override { return true; }
+  int64_t bytes() const override;
+  int64_t scratch_bytes(const Planes& in, const Planes& out) const override;
+  void run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
+           uint8_t* scratch, ThreadPool& pool) const override;
+
+  static bool possible(const ConvParams& params, const ConvKernels& kernels) {
+    return kernels.pick != nullptr && params.linear && params.in_channels <= 4 * 65535;  // windows are 16 bits
+  }
+
+ private:
+  int32_t width() const { return kPickSets * kernels_.lanes; }  // outputs of a tile
+  int64_t row_bytes() const { return round_up(int64_t{in_groups()} * 4 + 2 * kernels_.lanes * 4, 64); }
+
+  std::vector<int64_t> starts_;  // of each tile, in steps
+  Buffer counts_, windows_, lanes_, weights_, places_;
 };
 
 // Copies a tile of float results, [outputs][pitch], to arrays [out.channels][plane] that follow one another.

@@ -83,6 +83,26 @@ void wide(const WideTile& tile) {
   }
 }
 
+void pick(const PickTile& tile) {
+  int32_t sums[kPickSets * kLanes] = {};
+  const uint16_t* windows = tile.windows;
+  const uint8_t *lanes = tile.lanes, *weights = tile.weights;
+  for (int set = 0; set < kPickSets; ++set)
+    for (int step = 0; step < 2 * tile.counts[set]; ++step, weights += kLanes * 4) {
+      for (int lane = 0; lane < kLanes; ++lane) {
+        int32_t& sum = sums[set * kLanes + lane];
+        sum = wrapping_add(sum, dot(tile.in + (int64_t{windows[0]} + lanes[lane * 2 + step % 2]) * 4, weights + lane * 4));
+      }
+      ++windows;
+      if (step % 2 == 1) lanes += kLanes * 2;
+    }
+  for (int o = 0; o < tile.valid; ++o) {
+    const int32_t sum = wrapping_add(tile.bias[o], sums[tile.places[o]]);
+    if (tile.output.out_float) tile.output.out_float[o] = static_cast<float>(sum) * tile.multiplier[o];
+    else store(sum, tile.multiplier[o], tile.output, o, 0);
+  }
+}
+
 void fill(const PanelFill& fill) {
   for (int group = 0; group < fill.groups; ++group) {
     const uint8_t* plane = fill.in + group * fill.group_stride;

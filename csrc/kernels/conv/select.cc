@@ -8,6 +8,7 @@ namespace niwaki {
     void dense(const DenseTile& tile);    \
     void sparse(const SparseTile& tile);  \
     void wide(const WideTile& tile);      \
+    void pick(const PickTile& tile);      \
     void fill(const PanelFill& fill);     \
     void fill_band(const BandFill& fill); \
     extern const MatrixUnit matrix;       \
@@ -19,10 +20,12 @@ namespace niwaki {
 #define NIWAKI_FILL_BAND_1(name) conv_##name::fill_band
 #define NIWAKI_DENSE_0(name) conv_##name::dense, nullptr
 #define NIWAKI_DENSE_1(name) nullptr, &conv_##name::matrix
+#define NIWAKI_PICK_0(name) nullptr
+#define NIWAKI_PICK_1(name) conv_##name::pick
 
 static const ConvKernels kRows[] = {
 #define NIWAKI_CONV(name, lanes, bytes, dense_vectors, dense_outputs, sparse_vectors, sparse_lists, wide_pixels, wide_outputs, \
-                    dense_tail, flip, bands, matrix)                                                                           \
+                    dense_tail, flip, bands, matrix, picks)                                                                    \
   {#name,                                                                                                                      \
    Isa::name,                                                                                                                  \
    lanes,                                                                                                                      \
@@ -38,6 +41,7 @@ static const ConvKernels kRows[] = {
    NIWAKI_DENSE_##matrix(name),                                                                                                \
    conv_##name::sparse,                                                                                                        \
    conv_##name::wide,                                                                                                          \
+   NIWAKI_PICK_##picks(name),                                                                                                  \
    conv_##name::fill,                                                                                                          \
    NIWAKI_FILL_BAND_##bands(name)},
 #include "kernels/conv/kernels.inc"

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <tuple>
 
 #include "base/memory.h"
 #include "kernels/conv/conv.h"
@@ -264,8 +265,8 @@ TEST(conv_of_every_isa_matches_the_formula) {
         for (const ConvKind kind : {ConvKind::automatic, ConvKind::dense, ConvKind::sparse}) {
           check_layer(layer, expected, isa, kind, 1);
           if (!variant.extreme && !variant.plain) check_layer(layer, expected, isa, kind, 3);
+          if (kind != ConvKind::automatic) check_layer(layer, expected, isa, kind, 1 + variant.residual, 1);
           if (kind != ConvKind::dense) continue;
-          check_layer(layer, expected, isa, kind, 1 + variant.residual, 1);
           // A matrix unit has these layers, however small they are, where many pixels are expected.
           if (select_conv(isa).matrix) check_layer(layer, expected, isa, kind, 1 + variant.residual, kManyPixels);
         }
@@ -398,6 +399,24 @@ TEST(conv_has_a_matrix_unit_for_layers_without_groups) {
   }
 }
 
+// Sparse linear layers of few rows: a tile and more, and less, of outputs; windows that are the whole row and a part of it.
+TEST(conv_picks_for_single_rows) {
+  Random random(12);
+  for (const int32_t rows : {1, 3})
+    for (const auto& [channels, outputs, zeros] :
+         {std::tuple{70, 200, 0.8}, {513, 64, 0.85}, {128, 65, 0.5}, {1030, 31, 0.95}, {5, 129, 0.3}})
+      for (const Variant& variant : kVariants) {
+        Layer layer = make_layer({rows, channels, 1, 1, outputs, 1, 1, 1, 1, 0, 1, 1, 1, zeros}, random, variant);
+        const Expected expected = expect(layer);
+        for (const Isa isa : testing::swept_isas()) {
+          check_layer(layer, expected, isa, ConvKind::sparse, 1 + variant.residual, 1);
+          const ConvWeights weights{layer.weight.data(), layer.bias.data(), layer.multiplier.data()};
+          const std::string kernel = pack_conv(layer.params, weights, isa, ConvKind::sparse)->kernel();
+          CHECK_EQ(kernel, (select_conv(isa).pick ? "conv_pick_" : "conv_sparse_") + std::string(isa_name(isa)));
+        }
+      }
+}
+
 // Many tokens are worth a sparse kernel where one is not: its weights come from memory once, whichever kernel it is.
 TEST(conv_chooses_kernels_of_linear_layers_by_their_tokens) {
   Random random(6);
@@ -411,6 +430,7 @@ TEST(conv_chooses_kernels_of_linear_layers_by_their_tokens) {
     };
     const std::string name = isa_name(isa);
     CHECK_EQ(kernel(sparse, 128), "conv_sparse_" + name);
+    if (select_conv(isa).pick) CHECK_EQ(kernel(sparse, 1), "conv_pick_" + name);
     CHECK_EQ(kernel(dense, 1), "conv_wide_" + name);
     const bool long_panels =
         isa == Isa::avx2 || isa == Isa::neon || isa == Isa::i8mm;  // whose dense kernels are faster for many tokens

@@ -12,6 +12,7 @@
 namespace niwaki::conv_avx512vnni {
 void sparse(const SparseTile& tile);
 void wide(const WideTile& tile);
+void pick(const PickTile& tile);
 void fill(const PanelFill& fill);
 }  // namespace niwaki::conv_avx512vnni
 
@@ -228,6 +229,7 @@ void end() { _tile_release(); }
 
 void sparse(const SparseTile& tile) { conv_avx512vnni::sparse(tile); }
 void wide(const WideTile& tile) { conv_avx512vnni::wide(tile); }
+void pick(const PickTile& tile) { conv_avx512vnni::pick(tile); }
 void fill(const PanelFill& fill) { conv_avx512vnni::fill(fill); }
 
 extern const MatrixUnit matrix;

@@ -14,6 +14,7 @@ namespace {
 
 #include "kernels/conv/x86_body.inc"
 #include "kernels/conv/x86_wide.inc"
+#include "kernels/conv/x86_pick.inc"
 
 constexpr int kDenseOutputs = 8;
 
@@ -60,6 +61,8 @@ void wide(const WideTile& tile) {
     default: return wide_tile<6, 4>(tile);
   }
 }
+
+void pick(const PickTile& tile) { pick_tile(tile); }
 
 }  // namespace niwaki::conv_avx512vnni
 #endif

@@ -14,6 +14,7 @@ namespace {
 
 #include "kernels/conv/x86_body.inc"
 #include "kernels/conv/x86_wide.inc"
+#include "kernels/conv/x86_pick.inc"
 #include "kernels/conv/x86_lists.inc"
 #include "kernels/conv/x86_ymm_fill.inc"
 
@@ -50,6 +51,8 @@ void wide(const WideTile& tile) {
     default: return wide_tile<6, 2>(tile);
   }
 }
+
+void pick(const PickTile& tile) { pick_tile(tile); }
 
 void fill(const PanelFill& fill) {
   fill_lanes<kPanelBytes>(fill, [](uint8_t* to, Ints lanes) { store(to, lanes); });

@@ -57,9 +57,9 @@ std::unique_ptr<PackedConv> pack_product(const DynamicLinearWeights& weights, Is
 // Rows that go through together: their bytes and sums stay in the caches between the steps.
 int64_t rows_together(int threads) { return int64_t{256} * threads; }
 
-// Rows as the pixels of one image.
+// Rows as the pixels of one image. The groups of a single one lie beside each other: no kernel of a linear layer needs them apart.
 Planes planes_of_rows(int64_t rows, int32_t channels, uint8_t* data) {
-  return {data, group_stride_of(rows), 1, channels, 1, static_cast<int32_t>(rows)};
+  return {data, rows == 1 ? 4 : group_stride_of(rows), 1, channels, 1, static_cast<int32_t>(rows)};
 }
 
 Buffer copy_of(const void* from, std::size_t bytes) {
@@ -120,8 +120,10 @@ void DynamicLinear::run(const float* in, float* out, int64_t rows, uint8_t* scra
     pool.run(div_up(count, kTogether), [&](int64_t task, int) {
       const int64_t first = task * kTogether, last = std::min(first + kTogether, count);
       for (int64_t r = first; r < last; ++r) params[r] = params_of(kernel_.measure(from + r * inputs_, inputs_));
-      quantize_.quantize_own_rows(from + first * inputs_, inputs_, {last - first, inputs_, planes.group_stride},
-                                  planes.data + first * 4, params + first);
+      if (count == 1) quantize_.quantize_row(from, inputs_, planes.data, params[0]);
+      else
+        quantize_.quantize_own_rows(from + first * inputs_, inputs_, {last - first, inputs_, planes.group_stride},
+                                    planes.data + first * 4, params + first);
     });
     product_->run(planes, {}, planes_of_rows(count, outputs_, nullptr), to, Planes{}, scratch, pool);
     pool.run(div_up(count, kTogether), [&](int64_t task, int) {

@@ -78,7 +78,8 @@ TEST(dynamic_linear_selection) { check_selection(dynamic_linear_kernels(), selec
 
 TEST(dynamic_linear_equals_its_formula) {
   Random random(1);
-  const int32_t shapes[][3] = {{1, 1, 1}, {1, 40, 70}, {3, 7, 5}, {17, 33, 18}, {40, 96, 131}, {300, 20, 17}, {700, 5, 3}};
+  const int32_t shapes[][3] = {{1, 1, 1},    {1, 40, 70},   {1, 600, 150}, {257, 20, 17}, {3, 7, 5},
+                               {17, 33, 18}, {40, 96, 131}, {300, 20, 17}, {700, 5, 3}};
   for (const auto& [rows, inputs, outputs] : shapes) {
     for (const float zeros : {0.0f, 0.8f}) {
       const Layer layer(inputs, outputs, zeros, random);

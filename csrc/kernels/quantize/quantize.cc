@@ -14,6 +14,7 @@ namespace niwaki {
                        const QuantizeParams& params);                                                                 \
     void quantize_own_rows(const float* in, int64_t row_stride, const RowsParams& rows, uint8_t* bytes,               \
                            const QuantizeParams* params);                                                             \
+    void quantize_row(const float* in, int64_t count, uint8_t* bytes, const QuantizeParams& params);                  \
     void dequantize_rows(const uint8_t* bytes, const RowsParams& rows, float* out, int64_t row_stride,                \
                          const QuantizeParams& params);                                                               \
   }
@@ -30,6 +31,7 @@ std::span<const QuantizeKernel> quantize_kernels() {
    quantize_##name::dequantize,            \
    quantize_##name::quantize_rows,         \
    quantize_##name::quantize_own_rows,     \
+   quantize_##name::quantize_row,          \
    quantize_##name::dequantize_rows},
 #include "kernels/quantize/kernels.inc"
 #undef NIWAKI_QUANTIZE

@@ -30,6 +30,8 @@ struct QuantizeKernel {
   // The same with params[i] for row i.
   void (*quantize_own_rows)(const float* in, int64_t row_stride, const RowsParams& rows, uint8_t* bytes,
                             const QuantizeParams* params);
+  // One row, whose bytes lie beside each other: floats as they come. Exactly `count` bytes are written.
+  void (*quantize_row)(const float* in, int64_t count, uint8_t* bytes, const QuantizeParams& params);
   // The inverse. May read whole vectors of 64 bytes, counted from `bytes`, in which a row of the group lies.
   void (*dequantize_rows)(const uint8_t* bytes, const RowsParams& rows, float* out, int64_t row_stride,
                           const QuantizeParams& params);

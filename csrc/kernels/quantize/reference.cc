@@ -34,6 +34,14 @@ void quantize_rows(const float* in, int64_t row_stride, const RowsParams& rows, 
           finish_scalar(in[row * row_stride + c] * params.inverse_scale, params.zero, 0, 255);
 }
 
+void quantize_row(const float* in, int64_t count, uint8_t* bytes, const QuantizeParams& params) {
+  for (int64_t i = 0; i < count; ++i) {
+    uint8_t four[4];
+    quantize_rows(in + i, 1, {1, 1, 4}, four, params);
+    bytes[i] = four[0];
+  }
+}
+
 void quantize_own_rows(const float* in, int64_t row_stride, const RowsParams& rows, uint8_t* bytes,
                        const QuantizeParams* params) {
   const RowsParams one{1, rows.channels, rows.group_stride};

@@ -54,6 +54,21 @@ TEST(quantize_writes_exactly_its_pixels) {
   }
 }
 
+TEST(quantize_row_writes_exactly_its_bytes) {
+  Random random(13);
+  std::vector<float> values(200);
+  std::vector<uint8_t> out(264);
+  for (const QuantizeKernel* kernel : runnable(quantize_kernels())) {
+    for (int64_t count = 0; count <= 200; ++count) {
+      const QuantizeParams& params = kParams[count % 4];
+      for (uint32_t i = 0; i < values.size(); ++i) values[i] = value_of(random, params, i);
+      std::fill(out.begin(), out.end(), uint8_t{0xa5});
+      kernel->quantize_row(values.data(), count, out.data(), params);
+      for (std::size_t i = 0; i < out.size(); ++i)
+        CHECK_EQ(out[i], static_cast<int64_t>(i) < count ? naive(values[i], params) : uint8_t{0xa5});
+    }
+  }
+}
 TEST(dequantize_writes_exactly_its_pixels) {
   Random random(7);
   constexpr int64_t kMost = 67;

@@ -1,4 +1,5 @@
 // Kernels of recurrent layers, and their weights as these read them.
+#include <algorithm>
 #include <numeric>
 
 #include "kernels/common/select.h"
@@ -44,12 +45,16 @@ void (*gate_of(const RecurrentKernel& kernel, RecurrentKind kind))(const GateBlo
 
 }  // namespace
 
-Recurrent::Recurrent(const RecurrentParams& params, std::span<const RecurrentWeights> weights, Isa isa)
+Recurrent::Recurrent(const RecurrentParams& params, std::span<const RecurrentWeights> weights, Isa isa, ConvKind kind)
     : params_(params), gates_(gates_of(params.kind)), kernel_(select_recurrent(isa)), gate_(gate_of(kernel_, params.kind)) {
-  for (const RecurrentWeights& each : weights) packed_.push_back(pack(each, isa));
+  for (const RecurrentWeights& each : weights) packed_.push_back(pack(each, isa, kind));
 }
 
-std::string Recurrent::kernel() const { return std::string("recurrent_") + kernel_.name; }
+std::string Recurrent::kernel() const { return std::string(sparse() ? "recurrent_sparse_" : "recurrent_") + kernel_.name; }
+
+bool Recurrent::sparse() const {
+  return std::any_of(packed_.begin(), packed_.end(), [](const Packed& packed) { return packed.hidden->sparse(); });
+}
 
 int64_t Recurrent::bytes() const {
   int64_t bytes = 0;
@@ -58,7 +63,7 @@ int64_t Recurrent::bytes() const {
   return bytes;
 }
 
-Recurrent::Packed Recurrent::pack(const RecurrentWeights& weights, Isa isa) const {
+Recurrent::Packed Recurrent::pack(const RecurrentWeights& weights, Isa isa, ConvKind kind) const {
   std::vector<int64_t> order;
   for (int64_t block = 0; block < blocks(); ++block)
     for (int64_t gate = 0; gate < gates_; ++gate)
@@ -68,12 +73,12 @@ Recurrent::Packed Recurrent::pack(const RecurrentWeights& weights, Isa isa) cons
     return values == nullptr ? std::vector<float>{} : std::vector<float>(values, values + gates_ * params_.hidden);
   };
   Packed packed;
-  packed.inputs = make_row_product(weights.w_ih, bias(weights.b_ih), order, params_.dynamic, kRowsAhead, isa);
-  packed.hidden = make_row_product(weights.w_hh, bias(weights.b_hh), order, params_.dynamic, 1, isa);
+  packed.inputs = make_row_product(weights.w_ih, bias(weights.b_ih), order, params_.dynamic, kRowsAhead, isa, kind);
+  packed.hidden = make_row_product(weights.w_hh, bias(weights.b_hh), order, params_.dynamic, 1, isa, kind);
   if (params_.projection == 0) return packed;
   order.resize(static_cast<std::size_t>(params_.projection));
   std::iota(order.begin(), order.end(), 0);
-  packed.projection = make_row_product(weights.w_hr, {}, order, params_.dynamic, 1, isa);
+  packed.projection = make_row_product(weights.w_hr, {}, order, params_.dynamic, 1, isa, kind);
   return packed;
 }
 

@@ -62,10 +62,12 @@ struct RecurrentValues {
 // The layers, packed. Immutable: sessions and threads share it.
 class Recurrent {
  public:
-  // weights: layer by layer, of each layer the directions.
-  Recurrent(const RecurrentParams& params, std::span<const RecurrentWeights> weights, Isa isa);
+  // weights: layer by layer, of each layer the directions. kind: forces the kernels of products of int8 weights, changes no result.
+  Recurrent(const RecurrentParams& params, std::span<const RecurrentWeights> weights, Isa isa,
+            ConvKind kind = ConvKind::automatic);
 
   std::string kernel() const;
+  bool sparse() const;  // whether the zeros of some weights of hidden states cost nothing
   int64_t bytes() const;
 
   // Bytes for each thread.
@@ -77,14 +79,15 @@ class Recurrent {
  private:
   friend class RecurrentRun;
 
-  // Rows of inputs, steps times batch, whose products are made at once: weights are then read from memory once for all of them.
-  static constexpr int64_t kRowsAhead = 256;
+  // Rows of inputs, steps times batch, whose products are made at once: weights are then read once for all of them. More of them would drive
+  // the weights of hidden states out of the L2 cache.
+  static constexpr int64_t kRowsAhead = 64;
 
   // Of one layer and direction. Outputs of the products are [block of units][gate][unit of the block]; those of units that don't exist are 0.
   struct Packed {
     std::unique_ptr<RowProduct> inputs, hidden, projection;
   };
-  Packed pack(const RecurrentWeights& weights, Isa isa) const;
+  Packed pack(const RecurrentWeights& weights, Isa isa, ConvKind kind) const;
 
   int64_t blocks() const { return div_up(params_.hidden, kUnits); }
   int64_t columns() const { return gates_ * kUnits; }  // of a block

@@ -68,12 +68,13 @@ class FloatProduct : public RowProduct {
 
 class DynamicProduct : public RowProduct {
  public:
-  DynamicProduct(const DynamicLinearWeights& weights, int64_t expected_rows, Isa isa)
-      : inputs_(weights.inputs), outputs_(weights.outputs), layer_(weights, isa, ConvKind::automatic, expected_rows) {}
+  DynamicProduct(const DynamicLinearWeights& weights, int64_t expected_rows, Isa isa, ConvKind kind)
+      : inputs_(weights.inputs), outputs_(weights.outputs), layer_(weights, isa, kind, expected_rows) {}
 
   int64_t inputs() const override { return inputs_; }
   int64_t outputs() const override { return outputs_; }
   int64_t bytes() const override { return layer_.bytes(); }
+  bool sparse() const override { return layer_.product().sparse(); }
   int64_t scratch_bytes(int64_t rows, int threads) const override { return layer_.scratch_bytes(rows, threads); }
   void run(const float* in, float* out, int64_t rows, uint8_t* scratch, ThreadPool& pool) const override {
     layer_.run(in, out, rows, scratch, pool);
@@ -87,7 +88,8 @@ class DynamicProduct : public RowProduct {
 }  // namespace
 
 std::unique_ptr<RowProduct> make_row_product(const RowWeights& weights, const std::vector<float>& bias,
-                                             const std::vector<int64_t>& order, bool dynamic, int64_t expected_rows, Isa isa) {
+                                             const std::vector<int64_t>& order, bool dynamic, int64_t expected_rows, Isa isa,
+                                             ConvKind kind) {
   const std::size_t outputs = order.size();
   const auto inputs = static_cast<std::size_t>(weights.inputs);
   std::vector<float> ordered(outputs, 0.0f), scale(outputs, 0.0f), floats;
@@ -107,7 +109,7 @@ std::unique_ptr<RowProduct> make_row_product(const RowWeights& weights, const st
   if (!dynamic) return std::make_unique<FloatProduct>(floats, ordered, weights.inputs, isa);
   const DynamicLinearWeights packed{bytes.data(), scale.data(), ordered.data(), static_cast<int32_t>(outputs),
                                     static_cast<int32_t>(inputs)};
-  return std::make_unique<DynamicProduct>(packed, expected_rows, isa);
+  return std::make_unique<DynamicProduct>(packed, expected_rows, isa, kind);
 }
 
 }  // namespace niwaki

@@ -8,6 +8,7 @@
 
 #include "base/arch.h"
 #include "base/thread_pool.h"
+#include "kernels/conv/conv.h"
 
 namespace niwaki {
 
@@ -19,6 +20,7 @@ class RowProduct {
   virtual int64_t inputs() const = 0;
   virtual int64_t outputs() const = 0;
   virtual int64_t bytes() const = 0;
+  virtual bool sparse() const { return false; }  // whether zeros cost nothing
 
   // Bytes for each thread.
   virtual int64_t scratch_bytes(int64_t rows, int threads) const = 0;
@@ -37,8 +39,9 @@ struct RowWeights {
 
 // bias: [outputs], or empty. order: which row of the weights (and of the bias) makes an output; -1: none, the output is 0. dynamic: rows are
 // quantized by their own ranges (kernels/dynamic_linear), of int8 weights alone; else the product is one of float32, each sum in the order of
-// the inputs. expected_rows: chooses between kernels, changes no result.
+// the inputs. expected_rows, kind: choose between kernels, change no result.
 std::unique_ptr<RowProduct> make_row_product(const RowWeights& weights, const std::vector<float>& bias,
-                                             const std::vector<int64_t>& order, bool dynamic, int64_t expected_rows, Isa isa);
+                                             const std::vector<int64_t>& order, bool dynamic, int64_t expected_rows, Isa isa,
+                                             ConvKind kind);
 
 }  // namespace niwaki

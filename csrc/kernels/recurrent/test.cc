@@ -25,6 +25,7 @@ struct Case {
   RecurrentParams params;
   int64_t steps, batch;
   bool bias = true, states = true;
+  float zeros = 0.0f;  // share of the blocks of four weights
 };
 
 int64_t gates_of(RecurrentKind kind) { return kind == RecurrentKind::lstm ? 4 : kind == RecurrentKind::gru ? 3 : 1; }
@@ -56,6 +57,10 @@ struct Problem {
                          random_floats(random, p.projection * p.hidden, most)});
     }
     for (Tensors& t : tensors)
+      for (std::vector<float>* weight : {&t.w_ih, &t.w_hh, &t.w_hr})
+        for (std::size_t i = 0; c.zeros > 0.0f && i + 4 <= weight->size(); i += 4)
+          if (random.real(0.0f, 1.0f) < c.zeros) std::fill_n(weight->begin() + static_cast<std::ptrdiff_t>(i), 4, 0.0f);
+    for (Tensors& t : tensors)
       if (p.dynamic) t.scale.assign(at(std::max(rows, p.projection)), kScale);
     for (Tensors& t : tensors) {
       if (!p.dynamic) break;
@@ -85,7 +90,7 @@ struct Problem {
             std::vector<float>(at(p.kind == RecurrentKind::lstm ? states * p.hidden : 0), odd)};
   }
 
-  Result run(Isa isa, int threads) const {
+  Result run(Isa isa, int threads, ConvKind kind = ConvKind::automatic) const {
     const RecurrentParams& p = c.params;
     const auto matrix = [&](const Tensors& t, const std::vector<float>& floats, const std::vector<int8_t>& bytes,
                             int64_t outputs) {
@@ -99,7 +104,8 @@ struct Problem {
       weights.push_back({matrix(t, t.w_ih, t.q_ih, rows), matrix(t, t.w_hh, t.q_hh, rows), c.bias ? t.b_ih.data() : nullptr,
                          c.bias ? t.b_hh.data() : nullptr,
                          p.projection > 0 ? matrix(t, t.w_hr, t.q_hr, p.projection) : RowWeights{}});
-    const Recurrent layers(c.params, weights, isa);
+    const Recurrent layers(c.params, weights, isa, kind);
+    if (kind != ConvKind::automatic) CHECK_EQ(layers.sparse(), kind == ConvKind::sparse);
     Result result = empty();
     ThreadPool pool(threads);
     Buffer scratch(at(layers.scratch_bytes(c.steps, c.batch, threads) * threads));
@@ -224,6 +230,21 @@ TEST(recurrent_layers_equal_their_formulas_and_the_same_bits_everywhere) { check
 
 // Rounding inputs and states to 8 bits costs about 0.4 % of their range each time; a stack of ReLUs adds it up.
 TEST(recurrent_layers_in_int8_are_near_and_the_same_bits_everywhere) { check_layers(true, 0.06f); }
+
+// Whatever kernels multiply them, weights with zeros give the same bits, of single rows and of several.
+TEST(recurrent_layers_with_sparse_weights) {
+  Random random(4);
+  using enum RecurrentKind;
+  for (const RecurrentKind kind : {lstm, gru, rnn_tanh})
+    for (const int64_t batch : {1, 3}) {
+      const Problem problem({{kind, 24, 96, kind == lstm ? 40 : 0, 2, 2, true, true}, 5, batch, true, true, 0.8f}, random);
+      const Result first = problem.run(Isa::scalar, 1, ConvKind::dense);
+      check_near(first.y, problem.expected().y, 0.06f);
+      for (const Isa isa : swept_isas())
+        for (const ConvKind products : {ConvKind::automatic, ConvKind::dense, ConvKind::sparse})
+          for (const int threads : {1, 3}) CHECK(problem.run(isa, threads, products) == first);
+    }
+}
 
 // Large sums saturate, and what is not a number stays that and in its row.
 TEST(recurrent_layers_with_odd_numbers) {

@@ -19,8 +19,10 @@ RecurrentKind kind_of(const std::string& word) {
 
 class RecurrentStep : public Step {
  public:
-  RecurrentStep(Recurrent layers, bool batch_first, bool dynamic) : layers_(std::move(layers)), batch_first_(batch_first) {
-    info.scheme = dynamic ? "int8" : "float32";
+  RecurrentStep(Recurrent layers, bool batch_first, bool dynamic, double zeros)
+      : layers_(std::move(layers)), batch_first_(batch_first) {
+    info.zeros = zeros;
+    info.scheme = !dynamic ? "float32" : layers_.sparse() ? "sparse int8" : "int8";
     if (dynamic) info.reason = "each row of inputs and states is quantized by its own range";
     info.kernel = layers_.kernel();
     info.bytes = layers_.bytes();
@@ -75,9 +77,12 @@ std::unique_ptr<Step> make_recurrent(const StepMaker& maker) {
     const Tensor* tensor = node.find_tensor(name.c_str());
     return tensor == nullptr ? nullptr : &tensors.emplace_back(tensor->unpacked());
   };
+  double zeros = 0.0, elements = 0.0;
   const auto weight = [&](const char* part, const std::string& where) -> RowWeights {
     const Tensor* found = find(part + where);
     if (found == nullptr) return {};
+    zeros += found->zeros() * static_cast<double>(found->elements());
+    elements += static_cast<double>(found->elements());
     const bool floats = found->dtype() == DType::f32;
     return {floats ? found->as<float>() : nullptr, floats ? nullptr : found->as<int8_t>(),
             floats ? nullptr : find(part + where + "_scale")->as<float>(), found->shape()[0], found->shape()[1]};
@@ -94,7 +99,8 @@ std::unique_ptr<Step> make_recurrent(const StepMaker& maker) {
           {weight("w_ih", where), weight("w_hh", where), bias("b_ih", where), bias("b_hh", where), weight("w_hr", where)});
     }
   }
-  return std::make_unique<RecurrentStep>(Recurrent(params, weights, maker.isa), params.batch_first, params.dynamic);
+  return std::make_unique<RecurrentStep>(Recurrent(params, weights, maker.isa, maker.kind), params.batch_first, params.dynamic,
+                                         elements > 0.0 ? zeros / elements : 0.0);
 }
 
 }  // namespace niwaki
