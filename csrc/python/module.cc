@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include <cmath>
+#include <map>
 #include <memory>
 #include <new>
 #include <optional>
@@ -21,6 +22,7 @@
 #include "graph/entries.h"
 #include "graph/graph.h"
 #include "graph/shapes.h"
+#include "graph/stream/stream.h"
 #include "kernels/limit/limit.h"
 #include "runtime/autotune.h"
 #include "runtime/session.h"
@@ -95,6 +97,10 @@ std::shared_ptr<Model> autotuned(const Graph& graph, const std::vector<Sizes>& s
   const Isa chosen = isa ? parse_isa(*isa) : current_isa();
   const Graph copy = graph;
   return without_gil([&] { return std::shared_ptr<Model>(autotune(copy, chosen, shapes, threads, seconds)); });
+}
+
+Graph streamed(const Graph& graph, const std::string& along, int64_t piece, const std::map<std::string, int64_t>& others) {
+  return without_gil([&] { return stream(graph, {along, piece, others}); });
 }
 
 py::list from_shapes(const std::vector<Sizes>& shapes) {
@@ -258,6 +264,7 @@ PYBIND11_MODULE(_core, module) {
       .def_property_readonly("guards", &describe_guards)
       .def_property_readonly("states", &describe_states)
       .def("infer", &infer, py::arg("shapes"))
+      .def("streamed", &streamed, py::arg("along"), py::arg("piece"), py::arg("others") = py::dict())
       .def_readwrite("metadata", &Graph::metadata)
       .def("nodes", [](const Graph& graph) { return describe_nodes(graph, nullptr); })
       .def("save", &save, py::arg("path"))

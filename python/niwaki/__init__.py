@@ -17,6 +17,7 @@ from niwaki.network.compilation import compile, load, save
 from niwaki.network.image import ImageConfig
 from niwaki.network.inspection import inspect
 from niwaki.network.network import Network
+from niwaki.network.stream import Stream
 from niwaki.nn import set_threads
 from niwaki.optimization import optimize
 from niwaki.optimization.equalize import equalize
@@ -44,6 +45,7 @@ __all__ = [
     "inspect",
     "Network",
     "EntryPoints",
+    "Stream",
     "nn",
     "configs",
     "Target",

@@ -113,6 +113,12 @@ class Graph:
 
         Raises ValueError, naming the input, the dim or the layer, for shapes the network cannot take.
         """
+    def streamed(self, along: str, piece: int, others: Mapping[str, int] = ...) -> Graph:
+        """The same network for pieces of a signal, with what it needs of the past as states.
+
+        along: the free size along time. others: what the other free sizes are. Raises ValueError, naming the layer, for
+        what looks ahead or at the whole signal.
+        """
     metadata: dict[str, str]
     """Words that travel in the file: what made it, the source network, ..."""
 

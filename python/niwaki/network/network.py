@@ -17,6 +17,7 @@ from niwaki.lower.program import NativeStage, TorchStage
 from niwaki.network.image import ImageConfig
 from niwaki.network.plan import Plan, PlanStep
 from niwaki.network.signature import DTYPES, InputInfo, Signature, SizeInfo
+from niwaki.network.stream import Stream, stage_of, streamed_graph
 from niwaki.network.unwritable import parts_in_torch, reasons_in_words
 
 
@@ -145,6 +146,60 @@ class Network:
                 values.update(zip(stage.outputs, outputs, strict=bool(outputs)))
         self._models, self._last = models, None
         return self
+
+    def stream(self, piece: int | None = None, *, along: str | None = None, **sizes: int) -> Stream:
+        """A stream: feeds a signal in pieces of one size, and keeps what the network needs of the past.
+
+        Convolutions, pools and other windows along time keep their left context, recurrent layers their states, running
+        sums their totals. The answers are to the bit those for the whole signal, whose length is a multiple of the
+        piece.
+
+        Args:
+            piece: elements of a piece along time, of the size `along`; a multiple of all strides together. None where
+                the network came from a file that `Stream.save` wrote.
+            along: the free size along which the signal runs; needed where more than one is free beside the batch.
+            sizes: what the other free sizes are; batch is 1 where it is not given.
+
+        Raises:
+            TypeError: piece is no int.
+            ValueError: the sizes don't fit, or a layer, which the message names, needs what comes later in the signal
+                (a convolution that is not causal, a mean over time, attention, a second direction).
+            NiwakiError: a part of the network stays in torch.
+        """
+        if not self._stages or any(isinstance(stage, TorchStage) for stage in self._stages):
+            left = [stage for stage in self._stages if isinstance(stage, TorchStage)]
+            why = parts_in_torch([(stage.name, stage.reasons) for stage in left]) if left else "it computes nothing"
+            raise NiwakiError(f"the network can't be streamed, because {why}")
+        (stage,) = self._stages
+        assert isinstance(stage, NativeStage)
+        network = self
+        if piece is None:
+            if not stage.graph.states or along is not None or sizes:
+                raise ValueError("say how many elements a piece has: stream(512). Files of streams alone know it.")
+        else:
+            graph = streamed_graph(stage.graph, piece, along, sizes)
+            pieces, signature = stage_of(graph, stage, self._signature)
+            network = Network([pieces], signature, threads=self._threads, isa=self.isa, source=self._source)
+        (pieces_stage,) = network._stages
+        assert isinstance(pieces_stage, NativeStage)
+        states = tuple(state["name"] for state in pieces_stage.graph.states)
+        return Stream(network, network.new_session(), states)
+
+    def new_session(self) -> _core.Session:
+        """A session of its own of a network that is native as a whole, for `Stream`."""
+        (model,) = self._models
+        assert model is not None
+        return _core.Session(model, self._threads)
+
+    def run_in(self, session: _core.Session, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Runs such a network in a session of the caller's, for `Stream`."""
+        inputs = self._inputs(args, kwargs)
+        (stage,) = self._stages
+        assert isinstance(stage, NativeStage)
+        values: dict[int, torch.Tensor] = dict(enumerate(inputs))
+        outputs = _run(session, stage, [values[number] for number in stage.inputs])
+        values.update(zip(stage.outputs, outputs, strict=True))
+        return self._signature.rebuild(inputs, [values[number] for number in self._signature.results])
 
     def _inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
         found = self._signature.tensors(args, kwargs)
