@@ -391,6 +391,7 @@ def test_what_is_refused(towers, small, network, tmp_path):
         (lambda: network["sound"], KeyError, "no entry point 'sound'; there are 'image', 'text'"),
         (lambda: network["image"]["x"], KeyError, "has no entry points"),
         (lambda: network(pictures(1)), niwaki.NiwakiError, "called by position; .*net\\['image'\\]"),
+        (lambda: network.stream(4), niwaki.NiwakiError, "cannot be streamed as one; ask one of them"),
         (lambda: network.inputs, niwaki.NiwakiError, "'image', 'text', cannot say its inputs; ask one of them"),
         (lambda: network["image"](pictures(1)[:, :2]), ValueError, "must have the shape"),
         (lambda: network["text"](**{**sentences(2), "mask": sentences(3)["mask"]}), ValueError, "batch|dim 0"),

@@ -62,6 +62,9 @@ class EntryNetwork(Network):
             self[name].autotune(*positional, seconds=seconds, **named)
         return self
 
+    def stream(self, piece: int | None = None, *, along: str | None = None, **sizes: int) -> NoReturn:
+        self._refuse("be streamed as one")
+
     @property
     def isa(self) -> str:
         return next(iter(self._networks.values())).isa
