@@ -3,7 +3,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
+#include <utility>
 
 namespace niwaki {
 
@@ -64,6 +66,35 @@ class Buffer {
   };
   std::unique_ptr<uint8_t, Free> data_{nullptr, Free{}};
   std::size_t size_ = 0;
+};
+
+// A buffer that several owners may have in common, once nobody writes to it any more.
+class SharedBuffer {
+ public:
+  SharedBuffer() = default;
+  explicit SharedBuffer(Buffer buffer) : buffer_(std::make_shared<Buffer>(std::move(buffer))) {}
+  explicit SharedBuffer(std::size_t bytes) : SharedBuffer(Buffer(bytes)) {}
+
+  uint8_t* data() { return buffer_ ? buffer_->data() : nullptr; }
+  const uint8_t* data() const { return buffer_ ? buffer_->data() : nullptr; }
+  std::size_t size() const { return buffer_ ? buffer_->size() : 0; }
+
+  template <typename T>
+  T* as() {
+    return reinterpret_cast<T*>(data());
+  }
+  template <typename T>
+  const T* as() const {
+    return reinterpret_cast<const T*>(data());
+  }
+
+  // Takes another's memory in place of its own, if the same bytes stand in both.
+  void share(const SharedBuffer& other) {
+    if (size() == other.size() && (size() == 0 || std::memcmp(data(), other.data(), size()) == 0)) buffer_ = other.buffer_;
+  }
+
+ private:
+  std::shared_ptr<Buffer> buffer_;
 };
 
 }  // namespace niwaki

@@ -121,6 +121,9 @@ TEST(capi_entries_share_memory) {
   };
   const size_t one = packed(both({{"", classifier()}}));
   CHECK_EQ(packed(both({{"a", classifier()}, {"b", classifier()}, {"c", classifier()}})), one);
+  // With other scales, biases and multipliers are others: of 24, 24, 10 and 6 outputs, in blocks of at most 32, and in whole cache lines.
+  const size_t louder = packed(both({{"a", classifier()}, {"b", classifier(0.021f)}}));
+  CHECK(louder > one && louder <= one + 4 * 2 * 32 * 4);
   niwaki_model* model = nullptr;
   for (int n = 0;; ++n) {  // wherever memory ends, nothing leaks
     Meter failing;

@@ -38,15 +38,15 @@ inline Tensors layer(std::vector<int64_t> shape, int kept, uint64_t seed) {
 }
 
 // A small classifier with a second input and a second output, and metadata for uint8 images.
-inline Graph classifier() {
+inline Graph classifier(float input_scale = 0.02f) {
   Graph graph;
   graph.metadata = {{"image.mean", "0.5,0.25,0.125"}, {"image.std", "0.25,0.5,1e0"}, {"source", "a test"}};
   const Dim batch = graph.add_size("batch", 0, INT64_MAX, 1);
   const Dim height = graph.add_size("height", 1, INT64_MAX, 9), width = graph.add_size("width", 1, INT64_MAX, 11);
   const int image = graph.add_input("image", DType::f32, {batch, 3, height, width}),
             extra = graph.add_input("extra", DType::f32, {batch, 5});
-  const int x = graph.add_node("quantize", "qx", {image}, {}, {}, {Quantization{0.02f, 128}});
-  const int e = graph.add_node("quantize", "qe", {extra}, {}, {}, {Quantization{0.02f, 100}});
+  const int x = graph.add_node("quantize", "qx", {image}, {}, {}, {Quantization{input_scale, 128}});
+  const int e = graph.add_node("quantize", "qe", {extra}, {}, {}, {Quantization{input_scale, 100}});
   const int a =
       graph.add_node("conv2d", "first", {x}, {{"padding", Dims{1}}}, layer({24, 3, 3, 3}, 90, 1), {Quantization{0.05f, 0}});
   const int b = graph.add_node("conv2d", "sparse", {a}, {}, layer({24, 24, 1, 1}, 10, 2), {Quantization{0.05f, 3}});

@@ -1,81 +1,8 @@
 #include "graph/entries.h"
 
-#include <algorithm>
-#include <cstring>
-#include <functional>
-#include <string_view>
-#include <unordered_map>
-#include <utility>
-
 #include "base/status.h"
 
 namespace niwaki {
-namespace {
-
-// A tensor that later graphs may share, of which node it is, and the graph that was the last to have it.
-struct Known {
-  std::string node, name;
-  Tensor tensor;
-  size_t graph;
-};
-
-using Knowns = std::unordered_multimap<size_t, Known>;  // by hash_of
-
-size_t hash_of(const Tensor& tensor) {
-  const Tensor whole = tensor.unpacked();
-  const auto bytes = static_cast<size_t>(whole.bytes());
-  return std::hash<std::string_view>()({reinterpret_cast<const char*>(whole.data()), bytes}) ^ bytes;
-}
-
-bool equal(const Tensor& a, const Tensor& b) {
-  if (a.dtype() != b.dtype() || a.shape() != b.shape()) return false;
-  if (a.is_same(b)) return true;
-  const Tensor left = a.unpacked(), right = b.unpacked();
-  return std::memcmp(left.data(), right.data(), static_cast<size_t>(left.bytes())) == 0;
-}
-
-// Finds for the tensors of a graph those of the graphs before it that are equal.
-class Sharing {
- public:
-  Sharing(Graph& graph, size_t number, Knowns& known) : graph_(graph), number_(number), known_(known) {
-    for (size_t i = 0; i < graph.nodes().size(); ++i)
-      for (const auto& [name, tensor] : graph.nodes()[i].tensors)
-        if (tensor.elements() > 0) left_.push_back({i, hash_of(tensor), {graph.nodes()[i].name, name, tensor, number}});
-  }
-
-  // Each tensor of another graph is taken once, where `fits` allows it.
-  template <typename Fits>
-  void share(const Fits& fits) {
-    std::erase_if(left_, [&](const Left& left) {
-      const auto [begin, end] = known_.equal_range(left.hash);
-      const auto found = std::find_if(begin, end, [&](const auto& one) {
-        return one.second.graph != number_ && fits(one.second, left.own) && equal(one.second.tensor, left.own.tensor);
-      });
-      if (found == end) return false;
-      found->second.graph = number_;
-      graph_.share_tensor(left.node, left.own.name, found->second.tensor);
-      return true;
-    });
-  }
-
-  // Those that nobody had before are there for the graphs that follow.
-  void add_others() {
-    for (Left& left : left_) known_.emplace(left.hash, std::move(left.own));
-  }
-
- private:
-  struct Left {
-    size_t node, hash;
-    Known own;
-  };
-
-  Graph& graph_;
-  size_t number_;
-  Knowns& known_;
-  std::vector<Left> left_;
-};
-
-}  // namespace
 
 void check_entries(std::span<const Entry> entries) {
   const auto refuse = [](const std::string& message) { throw Error(Status::invalid_argument, message); };
@@ -92,17 +19,6 @@ std::string names_of(std::span<const Entry> entries) {
   std::string names;
   for (const Entry& entry : entries) names += (names.empty() ? "'" : ", '") + entry.name + "'";
   return names;
-}
-
-void share_tensors(std::span<Graph* const> graphs) {
-  Knowns known;
-  for (size_t g = 0; g < graphs.size(); ++g) {
-    Sharing sharing(*graphs[g], g, known);
-    // Layers may have equal scales, say. Those that have the same name find each other first, so that they are alike in all.
-    sharing.share([](const Known& one, const Known& other) { return one.node == other.node && one.name == other.name; });
-    sharing.share([](const Known&, const Known&) { return true; });
-    sharing.add_others();
-  }
 }
 
 }  // namespace niwaki

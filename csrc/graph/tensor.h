@@ -48,13 +48,16 @@ class Tensor {
   // Of a type of one byte: whether an element may be this byte; false is sure. Unpacks nothing.
   bool may_hold(uint8_t byte) const;
 
-  // Whether both are one tensor in memory, and not merely equal.
-  bool is_same(const Tensor& other) const { return packed_ == other.packed_ && data_ == other.data_; }
+  // Where it lies, in whatever form: the same for copies of it, and for no other tensor that is not empty.
+  const void* address() const { return packed_ ? static_cast<const void*>(packed_.get()) : data_.get(); }
+  // Whether both are one tensor in memory, and not merely equal. An empty one may lie where another begins.
+  bool is_same(const Tensor& other) const {
+    return address() == other.address() && dtype_ == other.dtype_ && shape_ == other.shape_;
+  }
 
   double zeros() const;  // share of the elements that are zero, 0 to 1; 0 for an empty tensor
 
  private:
-  friend class TensorIdentity;
   struct Packed;
   const uint8_t* kept_data() const;
 
@@ -63,25 +66,6 @@ class Tensor {
   int64_t elements_ = 0;
   std::shared_ptr<const uint8_t> data_;
   std::shared_ptr<Packed> packed_;
-};
-
-// Knows a tensor again, and does not keep it alive: what came later to the same address is another one.
-class TensorIdentity {
- public:
-  explicit TensorIdentity(const Tensor& tensor) : owner_(owner_of(tensor)), address_(owner_of(tensor).get()) {}
-
-  bool is(const Tensor& tensor) const {
-    const auto other = owner_of(tensor);
-    return address_ != nullptr && address_ == other.get() && !owner_.owner_before(other) && !other.owner_before(owner_);
-  }
-
- private:
-  static std::shared_ptr<const void> owner_of(const Tensor& tensor) {
-    return tensor.packed_ ? std::shared_ptr<const void>(tensor.packed_) : std::shared_ptr<const void>(tensor.data_);
-  }
-
-  std::weak_ptr<const void> owner_;
-  const void* address_;
 };
 
 }  // namespace niwaki

@@ -7,28 +7,49 @@
 namespace niwaki {
 namespace {
 
-// A value as the maker of a step sees it.
-struct Seen {
-  bool given;
-  DType dtype;
-  std::optional<Quantization> quantization;
-  Dims dims;
-  int axis;
-  bool operator==(const Seen&) const = default;
-};
+template <typename Number>
+void add(std::string& key, Number number) {
+  key.append(reinterpret_cast<const char*>(&number), sizeof number);
+}
 
-std::vector<Seen> values_of(const StepMaker& maker) {
-  std::vector<Seen> seen;
-  for (const auto* values : {&maker.node.inputs, &maker.node.outputs})
-    for (const int value : *values) {
-      if (value < 0) {
-        seen.push_back({});
-        continue;
-      }
-      const Value& found = maker.graph.value(value);
-      seen.push_back({true, found.dtype, found.quantization, found.dims, maker.axes[static_cast<size_t>(value)]});
-    }
-  return seen;
+void add(std::string& key, const std::string& text) {
+  add(key, text.size());
+  key += text;
+}
+
+// Two expressions have the same bytes where they are written alike; an unknown one is like no other.
+void add(std::string& key, const Dim& dim) {
+  add(key, dim.kind());
+  if (dim.is_unknown()) return add(key, &dim);
+  if (dim.is_constant() || dim.kind() == Dim::Kind::size) return add(key, dim.value());
+  add(key, dim.left()), add(key, dim.right());
+}
+
+void add(std::string& key, const Dims& dims) {
+  add(key, dims.size());
+  for (const Dim& dim : dims) add(key, dim);
+}
+
+void add(std::string& key, const Attribute& attribute) {
+  add(key, attribute.index());
+  if (const auto* dims = std::get_if<Dims>(&attribute)) return add(key, *dims);
+  if (const auto* word = std::get_if<std::string>(&attribute)) return add(key, *word);
+  const auto& numbers = std::get<std::vector<double>>(attribute);
+  add(key, numbers.size());
+  for (const double number : numbers) add(key, number);
+}
+
+// A value as the maker of a step sees it.
+void add(std::string& key, const StepMaker& maker, const std::vector<int>& values) {
+  add(key, values.size());
+  for (const int number : values) {
+    add(key, number >= 0);
+    if (number < 0) continue;
+    const Value& value = maker.graph.value(number);
+    add(key, value.dtype), add(key, value.dims), add(key, maker.axes[static_cast<size_t>(number)]);
+    add(key, value.quantization.has_value());
+    if (value.quantization) add(key, value.quantization->scale), add(key, value.quantization->zero_point);
+  }
 }
 
 }  // namespace
@@ -46,60 +67,53 @@ std::shared_ptr<const Constant> make_constant(const Tensor& tensor) {
   return constant;
 }
 
-struct SharedWeights::Made {
-  Op op;
-  Attributes attributes;
-  std::vector<std::pair<std::string, TensorIdentity>> tensors;
-  std::vector<Seen> values;
-  std::vector<std::string> fused;
-  Isa isa;
-  ConvKind kind;
-  int64_t expected_pixels;
-  std::shared_ptr<Step> step;
+std::string SharedWeights::key_of(const Tensor& tensor) {
+  std::string key;
+  add(key, tensor.address()), add(key, tensor.dtype()), add(key, tensor.shape().size());
+  for (const int64_t size : tensor.shape()) add(key, size);
+  const std::lock_guard lock(mutex_);
+  tensors_.push_back(tensor);
+  return key;
+}
 
-  bool is_alike(const StepMaker& maker, const std::vector<std::string>& names) const {
-    const Node& node = maker.node;
-    if (op != node.op || isa != maker.isa || kind != maker.kind || expected_pixels != maker.expected_pixels || fused != names ||
-        attributes != node.attributes || tensors.size() != node.tensors.size())
-      return false;
-    for (const auto& [name, identity] : tensors) {
-      const Tensor* tensor = node.find_tensor(name.c_str());
-      if (tensor == nullptr || !identity.is(*tensor)) return false;
-    }
-    return values == values_of(maker);
-  }
-};
+std::string SharedWeights::key_of(const StepMaker& maker, const std::vector<std::string>& fused) {
+  const Node& node = maker.node;
+  std::string key = "step";
+  add(key, node.op), add(key, node.name), add(key, fused.size());
+  for (const std::string& name : fused) add(key, name);
+  add(key, maker.isa), add(key, maker.kind), add(key, maker.expected_pixels);
+  add(key, maker, node.inputs), add(key, maker, node.outputs);
+  for (const auto& [name, attribute] : node.attributes) add(key, name), add(key, attribute);
+  for (const auto& [name, tensor] : node.tensors) add(key, name), key += key_of(tensor);
+  return key;
+}
+
+std::shared_ptr<void> SharedWeights::find(const std::string& key) {
+  const std::lock_guard lock(mutex_);
+  const auto found = made_.find(key);
+  return found == made_.end() ? nullptr : found->second;
+}
+
+std::shared_ptr<void> SharedWeights::keep(const std::string& key, std::shared_ptr<void> made) {
+  const std::lock_guard lock(mutex_);
+  return made_.emplace(key, std::move(made)).first->second;
+}
 
 std::shared_ptr<Step> SharedWeights::step(const StepMaker& maker, std::vector<std::string> fused) {
-  const Node& node = maker.node;
-  {
-    const std::lock_guard lock(mutex_);
-    const auto [begin, end] = steps_.equal_range(node.name);
-    const auto found = std::find_if(begin, end, [&](const auto& one) { return one.second->is_alike(maker, fused); });
-    if (found != end) return found->second->step;
-  }
+  const std::string key = key_of(maker, fused);
+  if (const auto found = find(key)) return std::static_pointer_cast<Step>(found);
   std::shared_ptr<Step> made = make_step(maker, std::move(fused));
-  auto known = std::make_shared<Made>(
-      Made{node.op, node.attributes, {}, values_of(maker), made->info.fused, maker.isa, maker.kind, maker.expected_pixels, made});
-  for (const auto& [name, tensor] : node.tensors) known->tensors.emplace_back(name, TensorIdentity(tensor));
-  const std::lock_guard lock(mutex_);
-  steps_.emplace(node.name, std::move(known));
-  return made;
+  if (const Tensor* weight = maker.node.find_tensor("weight")) {
+    const auto first = std::static_pointer_cast<Step>(keep("weight" + key_of(*weight), made));
+    if (first != made) made->share_weights(*first);
+  }
+  return std::static_pointer_cast<Step>(keep(key, std::move(made)));
 }
 
 std::shared_ptr<const Constant> SharedWeights::constant(const Tensor& tensor) {
-  const auto find = [&] {
-    return std::find_if(constants_.begin(), constants_.end(), [&](const auto& one) { return one.first.is(tensor); });
-  };
-  {
-    const std::lock_guard lock(mutex_);
-    if (const auto found = find(); found != constants_.end()) return found->second;
-  }
-  auto made = make_constant(tensor);
-  const std::lock_guard lock(mutex_);
-  if (const auto found = find(); found != constants_.end()) return found->second;
-  constants_.emplace_back(TensorIdentity(tensor), made);
-  return made;
+  const std::string key = "constant" + key_of(tensor);
+  if (const auto found = find(key)) return std::static_pointer_cast<const Constant>(found);
+  return std::static_pointer_cast<const Constant>(keep(key, std::const_pointer_cast<Constant>(make_constant(tensor))));
 }
 
 }  // namespace niwaki

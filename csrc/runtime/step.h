@@ -101,6 +101,9 @@ class Step {
   // empty where they cannot. run() has to do the others: an input that is there has the address of its place.
   virtual std::vector<int64_t> places(const StepSizes&) const { return {}; }
 
+  // Has packed weights in common with a step that was made of the same ones for other scales, where they are packed alike. Before it is used.
+  virtual void share_weights(Step&) {}
+
   StepInfo info;
 };
 

@@ -4,6 +4,7 @@ import copy
 import io
 import json
 import logging
+import re
 
 import numpy as np
 import pytest
@@ -451,6 +452,15 @@ def test_the_command_line_takes_entries(network, tmp_path, capsys):
     network["image"].save(path)
     assert main(["bench", path, "--entry", "image"]) == 2
     assert "no entry point 'image'; there are: none" in capsys.readouterr().err
+
+
+def test_the_snippet_of_the_docs(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (root / "docs" / "compression.md").read_text(encoding="utf-8")
+    (code,) = (each for each in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "EntryPoints" in each)
+    names = {}
+    exec(compile(code, "compression.md", "exec"), names)
+    assert names["scores"].shape == (64, 64) and (tmp_path / "towers.niwaki").exists()
 
 
 def test_a_clip_model():

@@ -5,8 +5,10 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/arch.h"
+#include "base/memory.h"
 #include "base/thread_pool.h"
 #include "kernels/layout.h"
 
@@ -58,6 +60,12 @@ class PackedConv {
   // residual: same shape as out, or data == nullptr. scratch: pool.threads() * scratch_bytes, 64-byte aligned. out may be residual.
   virtual void run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
                    uint8_t* scratch, ThreadPool& pool) const = 0;
+
+  // What it holds without biases and multipliers, which follow from scales: weights in the order of its kernel.
+  virtual std::vector<SharedBuffer*> weights() = 0;
+
+  // Has its weights in common with a layer whose weights are the same, if they lie in the same way.
+  void share_weights(PackedConv& other);
 };
 
 std::unique_ptr<PackedConv> pack_conv(const ConvParams& params, const ConvWeights& weights, Isa isa, ConvKind kind);

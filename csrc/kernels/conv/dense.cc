@@ -26,7 +26,7 @@ DenseConv::DenseConv(const ConvParams& params, const ConvWeights& weights, const
     bytes += round_up(range.rows * width * kernels.lane_bytes, 64);
     blocks_.push_back(range);
   }
-  weights_ = Buffer(static_cast<std::size_t>(bytes));
+  weights_ = SharedBuffer(static_cast<std::size_t>(bytes));
   std::memset(weights_.data(), 0, weights_.size());
   WeightRows source(params, weights.weight);
   for (int32_t o = 0; o < params.out_channels; ++o) {

@@ -18,7 +18,7 @@ constexpr int64_t kRegister = 16 * 64;  // bytes
 MatrixConv::MatrixConv(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, std::string reason)
     : PackedBase(params, weights, kernels, kernels.dense_outputs, "matrix", std::move(reason)) {
   const int64_t blocks = div_up(params.out_channels, kernels.dense_outputs);
-  weights_ = Buffer(static_cast<std::size_t>(blocks * block_bytes()));
+  weights_ = SharedBuffer(static_cast<std::size_t>(blocks * block_bytes()));
   std::memset(weights_.data(), 0, weights_.size());
   WeightRows source(params, weights.weight);
   for (int32_t o = 0; o < params.out_channels; ++o) {

@@ -43,6 +43,12 @@ PackedBase::PackedBase(const ConvParams& params, const ConvWeights& weights, con
   }
 }
 
+void PackedConv::share_weights(PackedConv& other) {
+  const std::vector<SharedBuffer*> own = weights(), others = other.weights();
+  if (std::strcmp(kernel(), other.kernel()) != 0 || own.size() != others.size()) return;
+  for (std::size_t i = 0; i < own.size(); ++i) own[i]->share(*others[i]);
+}
+
 ConvOutput PackedBase::output_of(const Planes& out, const Planes& residual) const {
   ConvOutput output{};
   output.out_stride = out.group_stride;

@@ -67,6 +67,7 @@ class DenseConv final : public PackedBase {
   DenseConv(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, std::string reason);
   bool sparse() const override { return false; }
   int64_t bytes() const override { return static_cast<int64_t>(weights_.size()) + constants_bytes(); }
+  std::vector<SharedBuffer*> weights() override { return {&weights_}; }
   int64_t scratch_bytes(const Planes& in, const Planes& out) const override;
   void run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
            uint8_t* scratch, ThreadPool& pool) const override;
@@ -95,7 +96,7 @@ class DenseConv final : public PackedBase {
 
   std::vector<Block> blocks_;
   std::vector<TapRectangle> rectangles_;
-  Buffer weights_;
+  SharedBuffer weights_;
 };
 
 // A dense layer without groups on a matrix unit.
@@ -104,6 +105,7 @@ class MatrixConv final : public PackedBase {
   MatrixConv(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, std::string reason);
   bool sparse() const override { return false; }
   int64_t bytes() const override { return static_cast<int64_t>(weights_.size()) + constants_bytes(); }
+  std::vector<SharedBuffer*> weights() override { return {&weights_}; }
   int64_t scratch_bytes(const Planes& in, const Planes& out) const override;
   void run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
            uint8_t* scratch, ThreadPool& pool) const override;
@@ -115,7 +117,7 @@ class MatrixConv final : public PackedBase {
   struct Scratch;  // where the parts of a thread's scratch lie
   Scratch scratch_of(const Planes& in, const Planes& out) const;
 
-  Buffer weights_;  // [blocks][steps][outputs of a block] x 64 bytes: see MatrixTile
+  SharedBuffer weights_;  // [blocks][steps][outputs of a block] x 64 bytes: see MatrixTile
 };
 
 class SparseConv final : public PackedBase {
@@ -123,6 +125,7 @@ class SparseConv final : public PackedBase {
   SparseConv(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, std::string reason);
   bool sparse() const override { return true; }
   int64_t bytes() const override;
+  std::vector<SharedBuffer*> weights() override { return {&order_, &counts_, &offsets_, &values_}; }
   int64_t scratch_bytes(const Planes& in, const Planes& out) const override;
   void run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
            uint8_t* scratch, ThreadPool& pool) const override;
@@ -131,10 +134,10 @@ class SparseConv final : public PackedBase {
   int32_t blocks() const { return (cut_.outputs + kSparseBlock - 1) / kSparseBlock; }
 
   SparseCut cut_;
-  Buffer order_;                  // uint8 [chunks][outputs]: see SparseTile
-  Buffer counts_;                 // uint16 [chunks][sets]
+  SharedBuffer order_;            // uint8 [chunks][outputs]: see SparseTile
+  SharedBuffer counts_;           // uint16 [chunks][sets]
   std::vector<uint32_t> starts_;  // [chunks][blocks]: the first of a block of outputs' blocks of weights
-  Buffer offsets_, values_;
+  SharedBuffer offsets_, values_;
 };
 
 class WideConv final : public PackedBase {
@@ -142,6 +145,7 @@ class WideConv final : public PackedBase {
   WideConv(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, std::string reason);
   bool sparse() const override { return false; }
   int64_t bytes() const override { return static_cast<int64_t>(weights_.size()) + constants_bytes(); }
+  std::vector<SharedBuffer*> weights() override { return {&weights_}; }
   int64_t scratch_bytes(const Planes& in, const Planes& out) const override;
   void run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
            uint8_t* scratch, ThreadPool& pool) const override;
@@ -152,7 +156,7 @@ class WideConv final : public PackedBase {
  private:
   int64_t rows() const { return int64_t{in_groups()} * taps(); }
 
-  Buffer weights_;  // [blocks][rows][outputs] x 4
+  SharedBuffer weights_;  // [blocks][rows][outputs] x 4
 };
 
 // A sparse linear layer of few rows, one after the other.

@@ -19,8 +19,8 @@ static_assert(kPartialOutputs % kSparseBlock == 0);
 
 SparseConv::SparseConv(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, std::string reason)
     : PackedBase(params, weights, kernels, 4, "sparse", std::move(reason)), cut_(params, kernels) {
-  order_ = Buffer(static_cast<std::size_t>(int64_t{cut_.chunks} * cut_.outputs));
-  counts_ = Buffer(static_cast<std::size_t>(int64_t{cut_.chunks} * cut_.outputs / kernels.sparse_lists) * sizeof(uint16_t));
+  order_ = SharedBuffer(static_cast<std::size_t>(int64_t{cut_.chunks} * cut_.outputs));
+  counts_ = SharedBuffer(static_cast<std::size_t>(int64_t{cut_.chunks} * cut_.outputs / kernels.sparse_lists) * sizeof(uint16_t));
   SparseLists packed(kernels);
   std::vector<SparseLists::List> lists(kSparseBlock);
   for (SparseLists::List& list : lists) list.blocks.resize(static_cast<std::size_t>(int64_t{cut_.chunk_groups} * taps()));
@@ -44,8 +44,8 @@ SparseConv::SparseConv(const ConvParams& params, const ConvWeights& weights, con
       packed.append(used, order_.data() + at, counts_.as<uint16_t>() + at / kernels.sparse_lists);
     }
   }
-  offsets_ = packed.offsets();
-  values_ = packed.values();
+  offsets_ = SharedBuffer(packed.offsets());
+  values_ = SharedBuffer(packed.values());
 }
 
 int64_t SparseConv::bytes() const {

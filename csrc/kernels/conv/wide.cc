@@ -26,7 +26,7 @@ bool WideConv::possible(const ConvParams& params, const ConvKernels& kernels) {
 WideConv::WideConv(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, std::string reason)
     : PackedBase(params, weights, kernels, kernels.wide_outputs, "wide", std::move(reason)) {
   const int32_t width = kernels.wide_outputs;
-  weights_ = Buffer(static_cast<std::size_t>(div_up(params.out_channels, width) * rows() * width * kRowBytes));
+  weights_ = SharedBuffer(static_cast<std::size_t>(div_up(params.out_channels, width) * rows() * width * kRowBytes));
   std::memset(weights_.data(), 0, weights_.size());
   WeightRows source(params, weights.weight);
   for (int32_t o = 0; o < params.out_channels; ++o) {

@@ -59,6 +59,10 @@ class ConvStep : public Step {
   }
   bool may_overwrite(size_t input) const override { return input == 1; }
 
+  void share_weights(Step& other) override {
+    if (auto* conv = dynamic_cast<ConvStep*>(&other)) packed_->share_weights(*conv->packed_);
+  }
+
   void run(const StepCall& call) const override {
     const Array& out = call.out[0];
     const Planes planes = output(out);
