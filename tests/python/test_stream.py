@@ -204,6 +204,17 @@ def test_convolutions(padding: int, dilation: int, stride: int) -> None:
     _same(lambda h, conv: conv(h)[..., : h.shape[2] // stride], conv=conv)
 
 
+@pytest.mark.parametrize("frames", ["stft", "unfold"])
+def test_frames_that_overlap(frames: str) -> None:
+    def function(h: torch.Tensor, gru: nn.GRU) -> torch.Tensor:
+        rows = F.pad(h.sum(1), (4, 0))
+        if frames == "unfold":
+            return gru(rows.unfold(-1, 8, 4))[0]
+        return gru(torch.stft(rows, 8, 4, window=torch.ones(8), center=False, return_complex=True).abs().mT)[0]
+
+    _same(function, axis=1, gru=nn.GRU(5 if frames == "stft" else 8, 6, batch_first=True))
+
+
 def test_transposed_convolutions_without_overlap() -> None:
     _same(lambda h, conv: conv(h), conv=nn.ConvTranspose1d(8, 6, 2, stride=2))
 
