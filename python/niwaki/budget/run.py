@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from niwaki.modules.copies import bake_parametrizations, copy_model
 from niwaki.modules.layer import named_layers
 from niwaki.modules.names import matches
 from niwaki.pruning.config import PruneConfig
+from niwaki.pruning.order import order_channels
 from niwaki.pruning.targets import find_targets
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.held_out import Cutter
@@ -26,6 +28,8 @@ from niwaki.quantization.inputs import Batch
 
 # Bits to choose from where a file's size counts; times are those of int8, whatever the bits.
 BITS = (8, 6, 5, 4, 3)
+# Of zeros, for which channels are ordered before anybody knows how many there will be.
+_USUAL = 0.5
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ def compress_to(
 
     Args:
         model: the caller's network, for the accuracy to compare with.
-        optimized: what niwaki.optimize returned.
+        optimized: what niwaki.optimize returned; its inner channels may be reordered.
         calls: calibration.
         target: the limits.
         pattern, skip: of pruning.
@@ -91,6 +95,8 @@ def compress_to(
         reference = None if accuracy is None else accuracy.reference
         return Outcome(plain, plain, (plain,), (), reference, {}, {})
     prune = PruneConfig(0.0, pattern=pattern, importance="second_order", skip=skip)
+    order = None if checkpoint is None else checkpoint / "order"
+    order_channels(optimized, calls, dataclasses.replace(prune, sparsity=_USUAL), checkpoint=order, progress=progress)
     baked = copy_model(optimized).eval()
     bake_parametrizations(baked)
     prunable, _ = find_targets(baked, prune)

@@ -22,6 +22,7 @@ from niwaki.optimization.equalize import equalization_calls, equalize_with
 from niwaki.optimization.optimize import OptimizeConfig
 from niwaki.optimization.optimize import optimize as run_optimize
 from niwaki.pruning.config import PruneConfig, check_sparsity
+from niwaki.pruning.order import order_channels
 from niwaki.pruning.select import n_of_m
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.held_out import Cutter, HeldOut
@@ -150,6 +151,10 @@ def compress(
     # Second order walks through it twice.
     twice = prune_config is not None and prune_config.importance == "second_order"
     walked = list(stream) if twice else stream
+    if twice:
+        assert prune_config is not None
+        order = None if folder is None else folder / "order"
+        order_channels(optimized, list(walked), prune_config, checkpoint=order, progress=progress)
     squeezed = squeeze(optimized, walked, prune_config, quantize_config, checkpoint=folder, progress=progress)
     found = squeezed.module, report_of(model, optimized, squeezed, Sample.of(held, first), accuracy)
     return _refused(found) if strict else found

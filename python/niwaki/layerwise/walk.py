@@ -19,12 +19,15 @@ from torch.utils import _pytree as pytree
 
 from niwaki.capture import capture, evaluating, shapes_of
 from niwaki.errors import NiwakiError, first_sentence
+from niwaki.layerwise.versions import versions_of
 from niwaki.modules.layer import LAYER_CALLS, Layer, layer_of, named_layers
 from niwaki.quantization.inputs import Batch
 from niwaki.runs.progress import track
 
 # Values that are alive at a time, of both networks and all batches.
 MEMORY = 3 << 30
+# With fewer inputs than so many for each weight of an output, a layer sees further versions of them.
+_FEW = 0.5
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,9 @@ class Visit:
             its later calls: as they were before the walk, for the network has not come so far.
         references: what the layer got in the network as it was before the walk, in the same order.
         weight, bias: of the layer as it was before the walk.
+        origins: which batch of the calibration each of the inputs stems from, in the same order: there may be several
+            versions of a batch, and calls after the first.
+        varied: there are further versions among them.
     """
 
     name: str
@@ -46,6 +52,20 @@ class Visit:
     references: Sequence[torch.Tensor]
     weight: torch.Tensor
     bias: torch.Tensor | None
+    origins: Sequence[int] = ()
+    varied: bool = False
+
+
+@dataclass
+class _Run:
+    """A batch on its way through the network: its graph, and the values that are alive, now and in the reference."""
+
+    batch: Batch
+    origin: int
+    program: GraphModule
+    nodes: list[Node]
+    now: dict[str, Any]
+    before: dict[str, Any]
 
 
 class Walk:
@@ -55,13 +75,17 @@ class Walk:
         model: a float32 network in eval mode without parametrizations; its layers may be changed on the way.
         batches: inputs. Only as many are used as fit `memory`, at least one.
         memory: bytes of values that may be alive at a time.
+        vary: whether layers with few inputs see further versions of them, where these are images (see versions.py): as
+            many as fit the memory from there on.
 
     Raises:
         NiwakiError: the network cannot be captured, or its graph is another one for another shape.
     """
 
-    def __init__(self, model: nn.Module, batches: Iterable[Batch], *, memory: int = MEMORY) -> None:
+    def __init__(self, model: nn.Module, batches: Iterable[Batch], *, memory: int = MEMORY, vary: bool = False) -> None:
         self._model = model
+        self._memory = memory
+        self._vary = vary
         self._programs: dict[tuple[Any, ...], GraphModule] = {}
         self.batches: list[Batch] = []
         self._graphs: list[GraphModule] = []
@@ -109,60 +133,109 @@ class Walk:
         """
         modules = dict(self._model.named_modules(remove_duplicate=False))
         originals = _originals(self._model)
-        nodes = [list(program.graph.nodes) for program in self._graphs]
-        last = _last_uses(nodes[0])
-        now: list[dict[str, Any]] = [{} for _ in self.batches]
-        before: list[dict[str, Any]] = [{} for _ in self.batches] if reference else now
+        runs = [self._begin(batch, index, reference) for index, batch in enumerate(self.batches)]
+        inputs = sum(batch.inputs for batch in self.batches)
+        waiting = versions_of(self._model, self.batches) if self._vary else iter(())
+        last = _last_uses(runs[0].nodes)
         seen: set[Layer] = set()
         with evaluating(self._model):
             later = self._later_calls(modules)
-            for step, node in enumerate(track(nodes[0], what, progress)):
+            for step, node in enumerate(track(runs[0].nodes, what, progress)):
                 called = layer_called(node, modules)
                 if called is not None and called[1] not in seen:
                     name, layer = called
                     seen.add(layer)
-                    source = _source(node)
-                    more = later.get(layer, [])
-                    inputs = [*(values[source] for values in now), *more]
-                    references = [*(values[source] for values in before), *more] if reference else inputs
-                    weight, bias = originals[id(layer.weight)], originals.get(id(layer.bias))
-                    visit(Visit(name, layer, inputs, references, weight, bias))
-                for index, batch in enumerate(self.batches):
-                    here = nodes[index][step]
-                    now[index][here.name] = self._value(here, index, now[index], batch, None)
-                    if reference:
-                        before[index][here.name] = self._value(here, index, before[index], batch, originals)
-                    for name in last.get(node.name, ()):
-                        now[index].pop(name, None)
-                        before[index].pop(name, None)
+                    if inputs < _FEW * layer.weight[0].numel():
+                        for run in self._more(waiting, len(runs), step, reference):
+                            for at in range(step):
+                                self._step(run, at, originals, last, reference)
+                            runs.append(run)
+                    visit(self._visit(name, layer, node, runs, later.get(layer, []), originals))
+                for run in runs:
+                    self._step(run, step, originals, last, reference)
 
-    def _later_calls(self, modules: Mapping[str, nn.Module]) -> dict[Layer, list[torch.Tensor]]:
-        """The inputs of layers from their second calls on, of all batches, by the layer. Runs where there are any."""
+    def _begin(self, batch: Batch, origin: int, reference: bool) -> _Run:
+        program = self._program(batch)
+        now: dict[str, Any] = {}
+        return _Run(batch, origin, program, list(program.graph.nodes), now, {} if reference else now)
+
+    def _more(self, waiting: Iterator[tuple[int, Batch]], count: int, step: int, reference: bool) -> Iterator[_Run]:
+        """So many further versions as fit the memory from a step on, beside `count` batches."""
+        most = max(_peak(program, step) for program in self._graphs) * (2 if reference else 1)
+        while (count + 1) * most <= self._memory:
+            found = next(waiting, None)
+            if found is None:
+                return
+            count += 1
+            yield self._begin(found[1], found[0], reference)
+
+    def _step(
+        self,
+        run: _Run,
+        step: int,
+        originals: dict[int, torch.Tensor],
+        last: Mapping[str, Sequence[str]],
+        reference: bool,
+    ) -> None:
+        """Runs a node for a batch."""
+        node = run.nodes[step]
+        run.now[node.name] = self._value(node, run.program, run.now, run.batch, None)
+        if reference:
+            run.before[node.name] = self._value(node, run.program, run.before, run.batch, originals)
+        for name in last.get(node.name, ()):
+            run.now.pop(name, None)
+            run.before.pop(name, None)
+
+    def _visit(
+        self,
+        name: str,
+        layer: Layer,
+        node: Node,
+        runs: Sequence[_Run],
+        later: Sequence[tuple[int, torch.Tensor]],
+        originals: Mapping[int, torch.Tensor],
+    ) -> Visit:
+        source = _source(node)
+        more = [x for _, x in later]
+        inputs = [*(run.now[source] for run in runs), *more]
+        same = all(run.before is run.now for run in runs)
+        references = inputs if same else [*(run.before[source] for run in runs), *more]
+        origins = [*(run.origin for run in runs), *(origin for origin, _ in later)]
+        weight, bias = originals[id(layer.weight)], originals.get(id(layer.bias))
+        return Visit(name, layer, inputs, references, weight, bias, origins, len(runs) > len(self.batches))
+
+    def _later_calls(self, modules: Mapping[str, nn.Module]) -> dict[Layer, list[tuple[int, torch.Tensor]]]:
+        """The inputs of layers from their second calls on, with their batch, by the layer. Runs where there are any."""
         nodes = list(self._graphs[0].graph.nodes)
         called = [None if found is None else found[1] for found in (layer_called(node, modules) for node in nodes)]
         later = {node.name for i, node in enumerate(nodes) if called[i] is not None and called[i] in called[:i]}
-        inputs: dict[Layer, list[torch.Tensor]] = {}
+        inputs: dict[Layer, list[tuple[int, torch.Tensor]]] = {}
         last = _last_uses(nodes)
         for index, batch in enumerate(self.batches if later else ()):
             values: dict[str, Any] = {}
             for layer, node in zip(called, self._graphs[index].graph.nodes, strict=True):
                 if node.name in later and layer is not None:
-                    inputs.setdefault(layer, []).append(values[_source(node)].clone())
-                values[node.name] = self._value(node, index, values, batch, None)
+                    inputs.setdefault(layer, []).append((index, values[_source(node)].clone()))
+                values[node.name] = self._value(node, self._graphs[index], values, batch, None)
                 for name in last.get(node.name, ()):
                     values.pop(name, None)
         return inputs
 
     def _value(
-        self, node: Node, index: int, values: dict[str, Any], batch: Batch, originals: dict[int, torch.Tensor] | None
+        self,
+        node: Node,
+        program: GraphModule,
+        values: dict[str, Any],
+        batch: Batch,
+        originals: dict[int, torch.Tensor] | None,
     ) -> Any:
         if node.op == "placeholder":
             copied = batch.copy()
             leaves = pytree.tree_leaves((copied.args, copied.kwargs))
-            position = [n.name for n in self._graphs[index].graph.nodes if n.op == "placeholder"].index(node.name)
+            position = [n.name for n in program.graph.nodes if n.op == "placeholder"].index(node.name)
             return leaves[position]
         if node.op == "get_attr":
-            value = _attribute(self._graphs[index], str(node.target))
+            value = _attribute(program, str(node.target))
             return (
                 originals.get(id(value), value) if originals is not None and isinstance(value, torch.Tensor) else value
             )
@@ -171,7 +244,7 @@ class Walk:
         args, kwargs = map_arg((node.args, node.kwargs), lambda n: values[n.name])
         try:
             if node.op == "call_module":
-                return _attribute(self._graphs[index], str(node.target))(*args, **kwargs)
+                return _attribute(program, str(node.target))(*args, **kwargs)
             return node.target(*args, **kwargs)  # type: ignore[operator]
         except (TypeError, RuntimeError, IndexError) as error:
             raise ValueError(f"{batch}: the network cannot be run with it: {first_sentence(error)}.") from error
@@ -230,15 +303,15 @@ def _bytes(value: Any) -> int:
     return sum(x.element_size() * math.prod(x.shape) for x in tensors)
 
 
-def _peak(program: GraphModule) -> int:
-    """The most bytes of values that are alive at once for one batch."""
+def _peak(program: GraphModule, begin: int = 0) -> int:
+    """The most bytes of values that are alive at once for one batch, from a node on."""
     nodes = list(program.graph.nodes)
     done = _last_uses(nodes)
     sizes = {n.name: 0 if n.op == "get_attr" else _bytes(n.meta.get("val")) for n in nodes}
     alive = most = 0
-    for node in nodes:
+    for step, node in enumerate(nodes):
         alive += sizes[node.name]
-        most = max(most, alive)
+        most = max(most, alive) if step >= begin else 0
         alive -= sum(sizes[name] for name in done.get(node.name, ()))
     return most
 

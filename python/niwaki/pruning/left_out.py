@@ -8,6 +8,7 @@ move to make good what zeros cost: damping pulls them towards the trained ones; 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -15,18 +16,20 @@ import numpy as np
 import torch
 
 from niwaki.layerwise.allocate import SHARES
-from niwaki.layerwise.moments import columns_of, moments
+from niwaki.layerwise.moments import columns_of
 from niwaki.layerwise.solve import DAMPING, quadratic
 from niwaki.layerwise.spread import reads_tokens
 from niwaki.layerwise.walk import Visit
 from niwaki.modules.layer import Layer
 from niwaki.pruning.exact import Exact
-from niwaki.pruning.problem import Problem
+from niwaki.pruning.problem import Problem, moments_of
 from niwaki.quantization.inputs import Batch
 
 # With fewer columns of inputs than so many for each weight of an output, weights are pulled towards the trained ones;
 # with fewer than one, how much is chosen.
 _FEW, _TRIED = 8, (1.0, 10.0)
+# Where there are further versions of the inputs, these.
+_VARIED = (DAMPING, 0.1, 1.0, 10.0)
 # Of so many inputs, one is left out.
 _ONE_OF = 4
 _ALL = (*SHARES, 1.0)
@@ -42,13 +45,14 @@ class LeftOut:
 
     def __init__(self, seen: Visit) -> None:
         layer = seen.layer
-        kept, left = _parts(layer, seen.inputs)
+        kept, left = _parts(seen, seen.inputs)
         same = all(x is r for x, r in zip(seen.inputs, seen.references, strict=True))
-        kept_references, left_references = (kept, left) if same else _parts(layer, seen.references)
+        kept_references, left_references = (kept, left) if same else _parts(seen, seen.references)
         self.fitted = dataclasses.replace(seen, inputs=kept, references=kept_references)
         self.few = not left
         if left:
-            known = moments(layer, left, left_references, centered=layer.bias is not None)
+            out = dataclasses.replace(seen, inputs=left, references=left_references)
+            known = moments_of(out)
             self._before = layer.matrix(seen.weight)
             self._held = quadratic(self._before, known.covariance, known.cross, 0.0)
 
@@ -109,15 +113,16 @@ def choose_damping(seen: Visit, pattern: str, rows: torch.Tensor | None, count: 
         count: how many weights or blocks to prune.
     """
     columns, size = columns_of(seen.layer, seen.inputs), seen.layer.weight[0].numel()
-    if columns >= size:
+    if not seen.varied and columns >= size:
         return DAMPING if columns >= _FEW * size or reads_tokens(seen) else _TRIED[0]
     left = LeftOut(seen)
     if left.few:
         return DAMPING
     rows = torch.ones(len(seen.weight)) if rows is None else rows  # one scale for all of the problems
     losses: dict[float, float] = {}
-    for damping in _TRIED:
-        problem = Problem(left.fitted, pattern, rows, quick=True, damping=damping)
+    known = moments_of(left.fitted)
+    for damping in _VARIED if seen.varied else _TRIED:
+        problem = Problem(left.fitted, pattern, rows, quick=True, damping=damping, known=known)
         keep = problem.search(count)
         losses[damping] = left.loss(problem, torch.where(keep, problem.solve(keep), 0))
     return min(losses, key=losses.__getitem__)
@@ -154,10 +159,15 @@ def left_out(batches: Sequence[Batch]) -> list[Batch]:
     return list(batches[_ONE_OF - 1 :: _ONE_OF] or batches)
 
 
-def _parts(layer: Layer, inputs: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Most of the inputs, and some that are left out: whole batches, or inputs of each; none where there are few."""
-    if len(inputs) >= _ONE_OF:
-        return [x for i, x in enumerate(inputs) if (i + 1) % _ONE_OF], list(inputs[_ONE_OF - 1 :: _ONE_OF])
+def _parts(seen: Visit, inputs: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Most of the inputs, and some that are left out: whole batches, or inputs of each; none where there are few.
+
+    All versions of an input, and all calls with it, are on the same side.
+    """
+    layer, origins = seen.layer, seen.origins or range(len(inputs))
+    if len(set(origins)) >= _ONE_OF:
+        left = [(origin + 1) % _ONE_OF == 0 for origin in origins]
+        return [x for x, out in zip(inputs, left, strict=True) if not out], list(itertools.compress(inputs, left))
     if any(x.dim() <= 1 + layer.spatial or len(x) < _ONE_OF for x in inputs):
         return list(inputs), []
     pairs = [x.split([len(x) - len(x) // _ONE_OF, len(x) // _ONE_OF]) for x in inputs]

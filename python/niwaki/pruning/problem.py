@@ -10,13 +10,15 @@ import torch
 
 from niwaki.layerwise.allocate import SHARES
 from niwaki.layerwise.gram import LowRank
-from niwaki.layerwise.moments import Moments, deficiency, moments
+from niwaki.layerwise.moments import SAMPLES, Moments, deficiency, moments
 from niwaki.layerwise.solve import DAMPING, MaskSearch, Project, Quadratic, quadratic, solve
 from niwaki.layerwise.walk import Visit
 from niwaki.modules.layer import Layer
 from niwaki.pruning.select import BLOCK, drop_smallest, keep_n_of_m, n_of_m
 
 _log = logging.getLogger("niwaki")
+# Columns that the covariance of a layer is made of where it sees further versions of its inputs.
+_SAMPLES_OF_VERSIONS = 1 << 14
 
 
 def units_of(layer: Layer, pattern: str) -> int:
@@ -41,12 +43,13 @@ class Problem:
         rows: torch.Tensor | None,
         quick: bool = False,
         damping: float = DAMPING,
+        known: Moments | None = None,
     ) -> None:
         self.seen = seen
         self._pattern = pattern
         layer = seen.layer
         self._before = layer.matrix(seen.weight)
-        self.moments = _finite(moments(layer, seen.inputs, seen.references, centered=layer.bias is not None), seen.name)
+        self.moments = moments_of(seen) if known is None else known
         self.note = deficiency(layer, seen.inputs, self.moments.covariance)
         self.form: Quadratic = quadratic(self._before, self.moments.covariance, self.moments.cross, damping)
         self.allowed = self._before != 0
@@ -139,6 +142,14 @@ class Problem:
         layer.weight.copy_(found)
         if layer.bias is not None and bias is not None:
             layer.bias.copy_(bias)
+
+
+def moments_of(seen: Visit) -> Moments:
+    """The moments of a layer's inputs, finite."""
+    # Positions of an image are much alike: of more images, fewer are enough.
+    samples = _SAMPLES_OF_VERSIONS if seen.varied else SAMPLES
+    centered = seen.layer.bias is not None
+    return _finite(moments(seen.layer, seen.inputs, seen.references, centered=centered, samples=samples), seen.name)
 
 
 def _finite(found: Moments, name: str) -> Moments:

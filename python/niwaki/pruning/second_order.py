@@ -86,7 +86,7 @@ def prune_layers(
     Returns:
         What became of each layer; layers that the network does not call are not in it.
     """
-    walk = Walk(model, batches)
+    walk = Walk(model, batches, vary=True)
     chosen = [layer for layer in walk.layers() if layer in layers]
     importance = sensitivities(model, chosen, walk.batches, progress=progress) or {}
     if len(importance) < len(chosen):
