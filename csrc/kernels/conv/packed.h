@@ -25,6 +25,14 @@ inline void store_block(const ConvKernels& kernels, const int8_t four[4], uint8_
   std::memcpy(to, wide, 8);
 }
 
+// The same values in memory that begins on a cache line.
+template <typename T>
+Buffer copy_of(const std::vector<T>& values) {
+  Buffer buffer(values.size() * sizeof(T));
+  if (!values.empty()) std::memcpy(buffer.data(), values.data(), buffer.size());
+  return buffer;
+}
+
 // What they share: the layer's parameters, bias and multipliers, padded to whole blocks of outputs.
 class PackedBase : public PackedConv {
  public:
@@ -169,6 +177,8 @@ class PickConv final : public PackedBase {
   void run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
            uint8_t* scratch, ThreadPool& pool) const override;
 
+  std::vector<SharedBuffer*> weights() override { return {&counts_, &windows_, &lanes_, &weights_, &places_}; }
+
   static bool possible(const ConvParams& params, const ConvKernels& kernels) {
     return kernels.pick != nullptr && params.linear && params.in_channels <= 4 * 65535;  // windows are 16 bits
   }
@@ -178,7 +188,7 @@ class PickConv final : public PackedBase {
   int64_t row_bytes() const { return round_up(int64_t{in_groups()} * 4 + 2 * kernels_.lanes * 4, 64); }
 
   std::vector<int64_t> starts_;  // of each tile, in steps
-  Buffer counts_, windows_, lanes_, weights_, places_;
+  SharedBuffer counts_, windows_, lanes_, weights_, places_;
 };
 
 // Copies a tile of float results, [outputs][pitch], to arrays [out.channels][plane] that follow one another.

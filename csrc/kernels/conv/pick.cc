@@ -8,16 +8,6 @@
 #include "kernels/conv/tiles.h"
 
 namespace niwaki {
-namespace {
-
-template <typename T>
-Buffer copied(const std::vector<T>& values) {
-  Buffer buffer(values.size() * sizeof(T));
-  if (!values.empty()) std::memcpy(buffer.data(), values.data(), buffer.size());
-  return buffer;
-}
-
-}  // namespace
 
 PickConv::PickConv(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, std::string reason)
     : PackedBase(params, weights, kernels, kPickSets * kernels.lanes, "pick", std::move(reason)) {
@@ -34,11 +24,11 @@ PickConv::PickConv(const ConvParams& params, const ConvWeights& weights, const C
     starts_.push_back(packed.steps());
     packed.append(lists);
   }
-  counts_ = copied(packed.counts);
-  windows_ = copied(packed.windows);
-  lanes_ = copied(packed.lanes);
-  weights_ = copied(packed.weights);
-  places_ = copied(packed.places);
+  counts_ = SharedBuffer(copy_of(packed.counts));
+  windows_ = SharedBuffer(copy_of(packed.windows));
+  lanes_ = SharedBuffer(copy_of(packed.lanes));
+  weights_ = SharedBuffer(copy_of(packed.weights));
+  places_ = SharedBuffer(copy_of(packed.places));
 }
 
 int64_t PickConv::bytes() const {

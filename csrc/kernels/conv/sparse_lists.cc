@@ -12,13 +12,6 @@ namespace {
 // The rows of a chunk should stay in the L1 cache (32 or 48 KiB on today's cores): every output of the tile reads a part of them.
 constexpr int64_t kChunkBytes = 32 * 1024;
 
-template <typename T>
-Buffer copied(const std::vector<T>& values) {
-  Buffer buffer(values.size() * sizeof(T));
-  if (!values.empty()) std::memcpy(buffer.data(), values.data(), buffer.size());
-  return buffer;
-}
-
 }  // namespace
 
 SparseCut::SparseCut(const ConvParams& params, const ConvKernels& kernels)
@@ -102,7 +95,7 @@ void SparseLists::append(std::span<const List> lists, uint8_t* order, uint16_t* 
   }
 }
 
-Buffer SparseLists::offsets() const { return copied(offsets_); }
-Buffer SparseLists::values() const { return copied(values_); }
+Buffer SparseLists::offsets() const { return copy_of(offsets_); }
+Buffer SparseLists::values() const { return copy_of(values_); }
 
 }  // namespace niwaki
