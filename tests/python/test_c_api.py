@@ -279,7 +279,8 @@ int main(int, char** argv) {
   niwaki::Model axes = niwaki::Model(argv[1]).entry("axes");
   for (const std::string& name : niwaki::Model(argv[1]).entries()) std::printf("%s ", name.c_str());
   niwaki::Session session(axes);
-  const std::vector<float> x(3 * 4 * 6, 1.0f), y(3 * 4, 2.0f);
+  const std::vector<float> x(3 * 4 * 6, 1.0f);
+  const std::vector<std::int64_t> y(3 * 4, 2);
   const auto outputs = session.run({niwaki::input(x, {3, 4, 6}), niwaki::input(y, {3, 4})});
   std::printf("%zu\\n", outputs.size());
   try {

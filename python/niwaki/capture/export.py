@@ -191,8 +191,35 @@ def _export(
     assert first is not None
     raise NiwakiError(
         f"torch.export cannot capture {type(module).__name__} as a graph: {first_sentence(first)}. "
-        "Control flow that depends on values and inputs that are not tensors are the usual reasons."
+        + (
+            _PACKED
+            if _packs(first)
+            else "Control flow that depends on values and inputs that are not tensors are the usual reasons."
+        )
     ) from first
+
+
+_PACKED = (
+    "It packs sequences of different lengths (pack_padded_sequence), which compiled networks do not take yet: give "
+    "recurrent layers the padded batch, and use what they return within each length; in one direction, what comes "
+    "before a sequence's end does not depend on the padding behind it."
+)
+
+# Files whose functions with "pack" in their names take lengths.
+_PACKING = ("torch/nn/utils/rnn.py", "niwaki/nn/recurrent.py")
+
+
+def _packs(error: BaseException | None) -> bool:
+    """Whether it was packing sequences that failed."""
+    while error is not None:
+        frame = error.__traceback__
+        while frame is not None:
+            code = frame.tb_frame.f_code
+            if "pack" in code.co_name and code.co_filename.replace("\\", "/").endswith(_PACKING):
+                return True
+            frame = frame.tb_next
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _inputs(exported: ExportedProgram) -> tuple[tuple[CapturedInput, ...], ShapeEnv | None]:
