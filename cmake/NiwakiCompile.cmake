@@ -33,7 +33,8 @@ function(niwaki_small_code)
     endif()
     if(source MATCHES "csrc/(graph|capi)/" OR source MATCHES "csrc/file/[a-z_]*(reader|writer|words)\\.cc$" OR
        source MATCHES "csrc/kernels/scatter/scatter\\.cc$" OR
-       source MATCHES "csrc/runtime/(autotune|layout|model|shared_weights|steps/(recurrent|rows|windows))\\.cc$" OR
+       source MATCHES "csrc/runtime/(autotune|layout|model|shared_weights|steps/(copy|movement|pointwise|products|recurrent|rows|values|windows))\\.cc$" OR
+       source MATCHES "csrc/kernels/conv/(choose|cost|pick_lists|select)\\.cc$" OR
        source MATCHES "csrc/kernels/(elementwise|rows|grid_sample|interpolate|resize|float_pool|attention|recurrent)/reference\\.cc$" OR
        source MATCHES "csrc/kernels/resize/resize\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-Os")
