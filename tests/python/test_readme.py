@@ -47,4 +47,9 @@ def test_make_targets_exist(root: Path) -> None:
 def test_links_lead_somewhere(root: Path) -> None:
     links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
     assert len(links) >= 5
-    assert [link for link in links if not (root / link).exists()] == []
+    for link in links:
+        path, _, heading = link.partition("#")
+        assert (root / path).exists(), link
+        if heading:
+            headings = re.findall(r"^#+ (.*)$", (root / path).read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in [re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings], link

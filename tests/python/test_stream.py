@@ -298,3 +298,19 @@ def test_arguments_are_checked(voice: niwaki.Network) -> None:
         voice.stream(512, width=3)
     with pytest.raises(ValueError, match="say how many elements"):
         voice.stream()
+
+
+class Causal(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(1, 4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(nn.functional.pad(x, (2, 0)))
+
+
+def test_a_signal_of_one_channel() -> None:
+    net = niwaki.compile(Causal().eval(), (torch.randn(1, 1, 32),))
+    signal = torch.randn(1, 1, 64)
+    stream = net.stream(8)
+    assert torch.equal(torch.cat([stream(piece) for piece in signal.split(8, 2)], 2), net(signal))
