@@ -11,7 +11,7 @@ import torch
 
 Network = Callable[[torch.Tensor], torch.Tensor]
 # Where other programs take so much of the time, or half of the rounds' ratios lie so far apart, a ratio says little.
-_BUSY, _APART = 0.1, 1.25
+_BUSY, _APART = 0.1, 1.5
 
 
 @dataclass(frozen=True)
