@@ -54,8 +54,8 @@ def machine(rows: Sequence[Row], threads: int) -> str:
     """Sentences about where and with what the numbers came about, and what they are worth."""
     waited = max(row.times.waited for row in rows)
     doubt = (
-        f" The machine was not steady (other programs took {waited:.0%} of the time), and speed-ups are the middle half "
-        "of what rounds found. Run it again when nothing else runs."
+        f" The machine was not steady (other programs took {waited:.0%} of the time), and speed-ups are the middle "
+        "half of what rounds found. Run it again when nothing else runs."
     )
     return (
         f"{_core.cpu_name()}, {_core.isa()}, {threads} thread{'s' * (threads != 1)}, batch 1. "
