@@ -9,7 +9,7 @@ from torch import nn
 
 import niwaki
 from niwaki.layerwise.gram import Dense, LowRank
-from niwaki.layerwise.moments import moments
+from niwaki.layerwise.moments import moments, parted_moments
 from niwaki.modules.layer import Conv2dLayer, LinearLayer
 
 
@@ -61,6 +61,31 @@ def test_few_samples_are_kept_and_give_what_their_covariance_gives(monkeypatch: 
     assert torch.allclose(found.cross(rows), wanted.cross(rows), atol=1e-3)
     for mean, exact in [(found.mean, wanted.mean), (found.reference_mean, wanted.reference_mean)]:
         assert torch.allclose(mean, exact, atol=1e-6)  # some are next to nothing
+
+
+@pytest.mark.parametrize("centered", [True, False])
+@pytest.mark.parametrize("narrow", [1, 10**6])
+def test_moments_of_parts_and_of_all_are_those_of_each_alone(
+    centered: bool, narrow: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("niwaki.layerwise.moments._NARROW", narrow)
+    torch.manual_seed(2)
+    layer = LinearLayer(nn.Linear(300, 8))
+    parts = [([torch.randn(n, 300) + n, torch.randn(3, 300)], [torch.randn(n, 300) - 5, torch.randn(3, 300)])
+             for n in (40, 9)]  # fmt: skip
+    apart, together = parted_moments(layer, parts, centered=centered)
+    everything = [[x for part in parts for x in part[which]] for which in (0, 1)]
+    rows = torch.randn(1, 4, 300)
+    for found, (inputs, references) in zip([*apart, together], [*parts, everything], strict=True):
+        wanted = moments(layer, inputs, references, centered=centered)
+        assert isinstance(found.covariance, LowRank if narrow == 1 else Dense)
+        for ours, theirs in [
+            (found.covariance.times(rows), wanted.covariance.times(rows)),
+            (found.cross(rows), wanted.cross(rows)),
+            (found.mean, wanted.mean),
+            (found.reference_mean, wanted.reference_mean),
+        ]:
+            assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4 * float(theirs.abs().max()))
 
 
 def test_a_layer_too_wide_for_a_matrix_takes_fewer_samples(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -10,7 +13,8 @@ from niwaki.layerwise.sensitivity import sensitivities
 from niwaki.layerwise.walk import Visit
 from niwaki.modules.layer import layer_of
 from niwaki.pruning.exact import Exact
-from niwaki.pruning.left_out import left_out, measure_losses
+from niwaki.pruning.left_out import choose_damping, left_out, measure_losses
+from niwaki.pruning.problem import Problem
 from niwaki.quantization.inputs import Batch
 
 
@@ -70,3 +74,41 @@ def test_a_network_without_float_outputs_has_no_cost() -> None:
     assert layer is not None
     cost = Exact(net, [Batch(0, (torch.randn(8, 4),), {})]).cost(layer, torch.zeros(3, 4), None)
     assert cost != cost
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_some_channels_choose_the_damping_of_all(groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(64 * groups, 300 * groups, 1, groups=groups)).eval()
+    x = torch.randn(8, 64 * groups, 1, 20)
+    seen = dataclasses.replace(visit_of(net, list(x.split(1))), varied=True)
+    weights: list[torch.Size] = []
+
+    class Seen(Problem):
+        def __init__(self, visit: Visit, *args: Any, **kwargs: Any) -> None:
+            weights.append(visit.weight.shape)
+            super().__init__(visit, *args, **kwargs)
+
+    monkeypatch.setattr("niwaki.pruning.left_out.Problem", Seen)
+    for pattern in ("block4", "unstructured", "2:4"):
+        rows = torch.ones(300 * groups)
+        damping, known = choose_damping(seen, pattern, rows, 150 * groups * 64 // (4 if pattern == "block4" else 1))
+        assert known is not None
+        problem = Problem(seen, pattern, rows, damping=damping)
+        rows_of = torch.randn(groups, 2, 64)
+        torch.testing.assert_close(known.covariance.times(rows_of), problem.moments.covariance.times(rows_of))
+    assert set(weights) == {torch.Size([64 * groups, 64, 1, 1])}
+
+
+def test_weights_move_little_where_inputs_tell_little() -> None:
+    """Each input has a direction of its own: what fits those that are known is wrong for the others."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(256, 200)).eval()
+    little = visit_of(net, list(torch.randn(64, 256).split(4)))
+    alike = torch.randn(64, 8) @ torch.randn(8, 256)  # and of these, few tell all
+    much = visit_of(net, list((alike + 0.01 * torch.randn(64, 256)).split(4)))
+    found = [
+        choose_damping(dataclasses.replace(seen, varied=True), "unstructured", None, 200 * 128)[0]
+        for seen in (little, much)
+    ]
+    assert found[0] > found[1]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import operator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
@@ -17,6 +20,9 @@ _CHUNK = 1 << 22
 # Where there are fewer samples than inputs by this factor, and not few inputs, samples are kept instead of a matrix. So
 # they are for more inputs than the widest, whose matrices would be too large; only as many are taken.
 _FEW, _NARROW, _WIDEST = 4, 1024, 16384
+
+# Inputs of a layer and what it had in the reference network, [G, K, columns] each.
+_Columns = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -63,24 +69,55 @@ def moments(
         samples: how many columns to use at most, about.
         seed: of the choice of positions.
     """
+    return parted_moments(layer, [(inputs, references)], centered=centered, samples=samples, seed=seed)[1]
+
+
+def parted_moments(
+    layer: Layer,
+    parts: Sequence[tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]]],
+    *,
+    centered: bool,
+    samples: int = SAMPLES,
+    seed: int = 0,
+) -> tuple[list[Moments], Moments]:
+    """Moments of each of several parts of a layer's inputs, and of all of them: little more work than the latter alone.
+
+    Args:
+        layer: whose inputs they are.
+        parts: inputs and references of each.
+        centered, samples, seed: as for `moments`, of all parts together.
+    """
     size = layer.weight[0].numel()
-    same = all(a is b for a, b in zip(inputs, references, strict=True))
+    pairs = [list(zip(inputs, references, strict=True)) for inputs, references in parts]
+    same = all(x is r for part in pairs for x, r in part)
     generator = torch.Generator().manual_seed(seed)
-    total = columns_of(layer, inputs)
+    total = columns_of(layer, [x for part in pairs for x, _ in part])
     if size > _WIDEST:
         samples = min(samples, size // _FEW)
     share = min(1.0, samples / max(1, total))
-    few = size >= _NARROW and _FEW * min(total, samples) <= size
-    sums = _Samples(same) if few else _Sums(layer.groups, size, same)
-    for x, r in zip(inputs, references, strict=True):
-        for now, before in zip(layer.parts(x, _CHUNK), layer.parts(r, _CHUNK), strict=True):
-            chosen = None
-            if share < 1:
-                places = layer.places(now)
-                chosen = torch.randperm(places, generator=generator)[: max(1, round(share * places))]
-            found = layer.columns(now, chosen)
-            sums.add(found, found if same else layer.columns(before, chosen))
-    return sums.moments(centered)
+
+    def columns(part: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for x, r in part:
+            for now, before in zip(layer.parts(x, _CHUNK), layer.parts(r, _CHUNK), strict=True):
+                chosen = None
+                if share < 1:
+                    places = layer.places(now)
+                    chosen = torch.randperm(places, generator=generator)[: max(1, round(share * places))]
+                found = layer.columns(now, chosen)
+                yield found, found if same else layer.columns(before, chosen)
+
+    if size >= _NARROW and _FEW * min(total, samples) <= size:
+        return _moments([_Samples(same, columns(part)) for part in pairs], centered)
+    sums: list[_Sums] = []
+    for part in pairs:
+        sums.append(_Sums(layer.groups, size, same, columns(part), sums[0] if sums else None))
+    return _moments(sums, centered)
+
+
+def _moments(parts: list[_Kept], centered: bool) -> tuple[list[Moments], Moments]:
+    """Of each part, and of all."""
+    together = functools.reduce(operator.add, parts).moments(centered)
+    return [together] if len(parts) == 1 else [part.moments(centered) for part in parts], together
 
 
 class _Sums:
@@ -89,19 +126,25 @@ class _Sums:
     In float32, E[x x'] - m m' is nothing but rounding where inputs vary little around large means: 300 +- 0.05, say.
     """
 
-    def __init__(self, groups: int, size: int, same: bool) -> None:
+    def __init__(
+        self, groups: int, size: int, same: bool, columns: Iterable[_Columns] = (), like: _Sums | None = None
+    ) -> None:
+        """Of inputs and references, [G, K, columns] each; the constant is that of `like`, if there is one."""
         self._same = same
         self._second = torch.zeros(groups, size, size)
         self._cross = self._second if same else torch.zeros(groups, size, size)
         self._mean, self._reference_mean = torch.zeros(2, groups, size, dtype=torch.float64).unbind(0)
         self._shift = self._reference_shift = torch.zeros(groups, size)
+        if like is not None:
+            self._shift, self._reference_shift = like._shift, like._reference_shift
         self._count = 0
+        for x, r in columns:
+            if not self._count and like is None:
+                self._shift = x.mean(2, dtype=torch.float64).float()
+                self._reference_shift = self._shift if same else r.mean(2, dtype=torch.float64).float()
+            self._add(x, r)
 
-    def add(self, x: torch.Tensor, r: torch.Tensor) -> None:
-        """Inputs and references, [G, K, columns]."""
-        if not self._count:
-            self._shift = x.mean(2, dtype=torch.float64).float()
-            self._reference_shift = self._shift if self._same else r.mean(2, dtype=torch.float64).float()
+    def _add(self, x: torch.Tensor, r: torch.Tensor) -> None:
         self._count += x.shape[2]
         x = x - self._shift[:, :, None]
         self._second.baddbmm_(x, x.transpose(1, 2))
@@ -111,12 +154,24 @@ class _Sums:
             self._cross.baddbmm_(r, x.transpose(1, 2))
             self._reference_mean += r.sum(2, dtype=torch.float64)
 
+    def __add__(self, other: _Sums) -> _Sums:
+        """Of both, whose constant is the same."""
+        groups, size = self._mean.shape
+        both = _Sums(groups, size, self._same, like=self)
+        both._count = self._count + other._count
+        both._second = self._second + other._second
+        both._cross = both._second if self._same else self._cross + other._cross
+        both._mean = self._mean + other._mean
+        both._reference_mean = self._reference_mean + other._reference_mean
+        return both
+
     def moments(self, centered: bool) -> Moments:
+        """Once: the sums become the moments, for the matrices of a wide layer are large."""
         count = max(1, self._count)
         now = (self._mean / count, self._shift.double())
         before = now if self._same else (self._reference_mean / count, self._reference_shift.double())
-        covariance = Dense(_moved(self._second / count, now, now, centered))
-        crossed = covariance if self._same else Dense(_moved(self._cross / count, before, now, centered))
+        covariance = Dense(_moved(self._second.div_(count), now, now, centered))
+        crossed = covariance if self._same else Dense(_moved(self._cross.div_(count), before, now, centered))
         means = [(mean + shift).float() for mean, shift in (now, before)]
         return Moments(covariance, crossed.times, *means)
 
@@ -124,21 +179,28 @@ class _Sums:
 class _Samples:
     """Keeps the inputs, for there are few."""
 
-    def __init__(self, same: bool) -> None:
+    def __init__(self, same: bool, columns: Iterable[_Columns] = ()) -> None:
+        """Of inputs and references, [G, K, columns] each."""
         self._same = same
         self._x: list[torch.Tensor] = []
         self._r: list[torch.Tensor] = []
+        for x, r in columns:
+            self._x.append(x.contiguous())
+            if not same:
+                self._r.append(r.contiguous())
 
-    def add(self, x: torch.Tensor, r: torch.Tensor) -> None:
-        """Inputs and references, [G, K, columns]."""
-        self._x.append(x.contiguous())
-        if not self._same:
-            self._r.append(r.contiguous())
+    def __add__(self, other: _Samples) -> _Samples:
+        both = _Samples(self._same)
+        both._x, both._r = self._x + other._x, self._r + other._r
+        return both
 
     def moments(self, centered: bool) -> Moments:
         x, mean = _scaled(torch.cat(self._x, 2), centered)
         r, reference_mean = (x, mean) if self._same else _scaled(torch.cat(self._r, 2), centered)
         return Moments(LowRank(x), Cross(r, x), mean, reference_mean)
+
+
+_Kept = TypeVar("_Kept", _Sums, _Samples)
 
 
 def _scaled(samples: torch.Tensor, centered: bool) -> tuple[torch.Tensor, torch.Tensor]:

@@ -16,13 +16,13 @@ import numpy as np
 import torch
 
 from niwaki.layerwise.allocate import SHARES
-from niwaki.layerwise.moments import columns_of
+from niwaki.layerwise.moments import Moments, columns_of
 from niwaki.layerwise.solve import DAMPING, quadratic
 from niwaki.layerwise.spread import reads_tokens
 from niwaki.layerwise.walk import Visit
 from niwaki.modules.layer import Layer
 from niwaki.pruning.exact import Exact
-from niwaki.pruning.problem import Problem, moments_of
+from niwaki.pruning.problem import Problem, parted_moments_of
 from niwaki.quantization.inputs import Batch
 
 # With fewer columns of inputs than so many for each weight of an output, weights are pulled towards the trained ones;
@@ -30,6 +30,8 @@ from niwaki.quantization.inputs import Batch
 _FEW, _TRIED = 8, (1.0, 10.0)
 # Where there are further versions of the inputs, these.
 _VARIED = (DAMPING, 0.1, 1.0, 10.0)
+# Output channels, of each group, that choose the damping: they tell of the others, and time goes with their number.
+_CHANNELS = 64
 # Of so many inputs, one is left out.
 _ONE_OF = 4
 _ALL = (*SHARES, 1.0)
@@ -40,6 +42,8 @@ class LeftOut:
 
     Attributes:
         fitted: the visit with the others.
+        moments: of these.
+        all_moments: of all of the inputs.
         few: there are too few to leave any out.
     """
 
@@ -50,11 +54,12 @@ class LeftOut:
         kept_references, left_references = (kept, left) if same else _parts(seen, seen.references)
         self.fitted = dataclasses.replace(seen, inputs=kept, references=kept_references)
         self.few = not left
+        parts = [(kept, kept_references), (left, left_references)]
+        apart, self.all_moments = parted_moments_of(seen, parts[:1] if self.few else parts)
+        self.moments = apart[0]
         if left:
-            out = dataclasses.replace(seen, inputs=left, references=left_references)
-            known = moments_of(out)
             self._before = layer.matrix(seen.weight)
-            self._held = quadratic(self._before, known.covariance, known.cross, 0.0)
+            self._held = quadratic(self._before, apart[1].covariance, apart[1].cross, 0.0)
 
     def loss(self, problem: Problem, v: torch.Tensor) -> float:
         """What scaled weights of a problem cost at the network's output, beyond what the trained ones do."""
@@ -104,8 +109,8 @@ class Scale:
         return math.exp(np.interp(share, list(self._logs), list(self._logs.values()))) if self._logs else 1.0
 
 
-def choose_damping(seen: Visit, pattern: str, rows: torch.Tensor | None, count: int) -> float:
-    """The damping that serves inputs best which did not choose zeros and weights.
+def choose_damping(seen: Visit, pattern: str, rows: torch.Tensor | None, count: int) -> tuple[float, Moments | None]:
+    """The damping that serves inputs best which did not choose zeros and weights; and the moments, if it took them.
 
     Args:
         seen: the layer and its inputs.
@@ -114,18 +119,20 @@ def choose_damping(seen: Visit, pattern: str, rows: torch.Tensor | None, count: 
     """
     columns, size = columns_of(seen.layer, seen.inputs), seen.layer.weight[0].numel()
     if not seen.varied and columns >= size:
-        return DAMPING if columns >= _FEW * size or reads_tokens(seen) else _TRIED[0]
-    left = LeftOut(seen)
-    if left.few:
-        return DAMPING
+        return DAMPING if columns >= _FEW * size or reads_tokens(seen) else _TRIED[0], None
     rows = torch.ones(len(seen.weight)) if rows is None else rows  # one scale for all of the problems
+    chosen = _some_channels(seen)
+    count = round(count * len(chosen) / len(rows))
+    rows = rows[chosen]
+    left = LeftOut(dataclasses.replace(seen, weight=seen.weight[chosen]))
+    if left.few:
+        return DAMPING, left.all_moments
     losses: dict[float, float] = {}
-    known = moments_of(left.fitted)
     for damping in _VARIED if seen.varied else _TRIED:
-        problem = Problem(left.fitted, pattern, rows, quick=True, damping=damping, known=known)
+        problem = Problem(left.fitted, pattern, rows, quick=True, damping=damping, known=left.moments)
         keep = problem.search(count)
         losses[damping] = left.loss(problem, torch.where(keep, problem.solve(keep), 0))
-    return min(losses, key=losses.__getitem__)
+    return min(losses, key=losses.__getitem__), left.all_moments
 
 
 def measure_losses(
@@ -139,7 +146,7 @@ def measure_losses(
         exact: runs the network with some of the weights, and so gives the scale of the losses.
     """
     left = LeftOut(seen)
-    problem = Problem(left.fitted, pattern, rows, quick=True)
+    problem = Problem(left.fitted, pattern, rows, quick=True, known=left.moments)
     scale = Scale(exact, seen.layer, problem)
     found = []
     for share, v in zip(_ALL, problem.solutions(), strict=True):
@@ -157,6 +164,14 @@ def nearest(shares: Sequence[float]) -> set[float]:
 def left_out(batches: Sequence[Batch]) -> list[Batch]:
     """The batches that are left out; all of them, where a part of each is."""
     return list(batches[_ONE_OF - 1 :: _ONE_OF] or batches)
+
+
+def _some_channels(seen: Visit) -> torch.Tensor:
+    """Numbers of output channels, as many of each group, evenly spaced; all where there are no more than _CHANNELS."""
+    groups = seen.layer.groups
+    numbers = torch.arange(len(seen.weight)).reshape(groups, -1)
+    width = numbers.shape[1]
+    return numbers[:, torch.linspace(0, width - 1, min(width, _CHANNELS)).round().long()].reshape(-1)
 
 
 def _parts(seen: Visit, inputs: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 
 from niwaki.layerwise.allocate import SHARES
 from niwaki.layerwise.gram import LowRank
-from niwaki.layerwise.moments import SAMPLES, Moments, deficiency, moments
+from niwaki.layerwise.moments import SAMPLES, Moments, deficiency, parted_moments
 from niwaki.layerwise.solve import DAMPING, MaskSearch, Project, Quadratic, quadratic, solve
 from niwaki.layerwise.walk import Visit
 from niwaki.modules.layer import Layer
@@ -23,7 +23,11 @@ _SAMPLES_OF_VERSIONS = 1 << 14
 
 def units_of(layer: Layer, pattern: str) -> int:
     """How many weights or blocks there are to choose from."""
-    return layer.weight.numel() // (BLOCK if pattern == "block4" else 1)
+    return _units(layer.weight, pattern)
+
+
+def _units(weight: torch.Tensor, pattern: str) -> int:
+    return weight.numel() // (BLOCK if pattern == "block4" else 1)
 
 
 class Problem:
@@ -67,7 +71,7 @@ class Problem:
         """The mask [G, O / G, K] with `count` weights or blocks pruned."""
         if count == 0 and n_of_m(self._pattern) is None:
             return self.allowed
-        if count >= units_of(self.seen.layer, self._pattern):
+        if count >= _units(self.seen.weight, self._pattern):
             return torch.zeros_like(self.allowed)
         return self._masks.search(self.best, self._project(count), self._rows)
 
@@ -110,7 +114,7 @@ class Problem:
     def solutions(self) -> Iterator[torch.Tensor]:
         """Scaled weights with each of SHARES of zeros, and with nothing else at last."""
         self._masks.keep_inverses()
-        units = units_of(self.seen.layer, self._pattern)
+        units = _units(self.seen.weight, self._pattern)
         for share in SHARES:
             yield solve(self.form, self.search(round(share * units)), self.best, steps=10)
         yield torch.zeros_like(self.best)
@@ -146,10 +150,19 @@ class Problem:
 
 def moments_of(seen: Visit) -> Moments:
     """The moments of a layer's inputs, finite."""
+    return parted_moments_of(seen, [(seen.inputs, seen.references)])[1]
+
+
+def parted_moments_of(
+    seen: Visit, parts: Sequence[tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]]]
+) -> tuple[list[Moments], Moments]:
+    """The moments of parts of a layer's inputs and references, and of all of them, finite."""
     # Positions of an image are much alike: of more images, fewer are enough.
     samples = _SAMPLES_OF_VERSIONS if seen.varied else SAMPLES
     centered = seen.layer.bias is not None
-    return _finite(moments(seen.layer, seen.inputs, seen.references, centered=centered, samples=samples), seen.name)
+    apart, together = parted_moments(seen.layer, parts, centered=centered, samples=samples)
+    together = _finite(together, seen.name)
+    return [_finite(one, "") for one in apart], together
 
 
 def _finite(found: Moments, name: str) -> Moments:
@@ -158,11 +171,12 @@ def _finite(found: Moments, name: str) -> Moments:
     probe = found.cross(torch.ones_like(found.mean)[:, None])
     if found.covariance.is_finite() and all(bool(torch.isfinite(part).all()) for part in (*means, probe)):
         return found
-    _log.warning(
-        "layer '%s': its inputs are NaN, infinite or too large to square, so it is pruned by magnitude; "
-        "look at the network's activations on the calibration inputs",
-        name,
-    )
+    if name:  # of several parts, it is said once
+        _log.warning(
+            "layer '%s': its inputs are NaN, infinite or too large to square, so it is pruned by magnitude; "
+            "look at the network's activations on the calibration inputs",
+            name,
+        )
     groups, size = found.mean.shape
     identity = LowRank(torch.zeros(groups, size, 0), torch.ones(groups, size))
     nothing = torch.zeros_like(found.mean)

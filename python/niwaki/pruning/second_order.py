@@ -109,8 +109,8 @@ def prune_layers(
         state = checkpoint.load(f"layer {seen.name}") if checkpoint is not None else None
         if state is None:
             rows, count = importance.get(seen.layer), zeros[seen.layer]
-            damping = choose_damping(seen, config.pattern, rows, count)
-            problem = Problem(seen, config.pattern, rows, damping=damping)
+            damping, known = choose_damping(seen, config.pattern, rows, count)
+            problem = Problem(seen, config.pattern, rows, damping=damping, known=known)
             keep = problem.search(count)
             v = problem.solve(keep)
             weight = v / problem.form.scale if finish is None else finish(seen, problem.form, keep, v)
