@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import sys
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import nn
 
 import niwaki
 from niwaki._compat import import_torchvision
+from niwaki.report.concerns import concerns
 from niwaki.runs.progress import track
 
 
@@ -198,6 +200,19 @@ def test_zeros_that_cost_too_much_are_said(x: torch.Tensor, caplog: pytest.LogCa
     said = report.network.warnings[-1]
     assert "the outputs change by" in said and "held-out" in said and "fewer zeros" in said
     assert any(said in message for message in caplog.messages) and f"warning {said}" in str(report)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_few_bits_that_cost_too_much_are_not_taken_for_pruning(bits: int) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(*(part for _ in range(6) for part in (nn.Linear(64, 64), nn.Tanh()))).eval()
+    x = torch.randn(64, 64)
+    _, report = niwaki.compress(net, x, weight_bits=bits, rounding="nearest")
+    said = concerns(report[:], dataclasses.replace(report.network, output_error=0.9), ())
+    assert "Keep such layers at 8 bits" in said[0] and "zeros" not in said[0]
+    _, report = niwaki.compress(net, x, weight_bits=bits, sparsity=0.9, importance="magnitude")
+    said = concerns(report[:], dataclasses.replace(report.network, output_error=0.9), ())
+    assert "fewer zeros" in said[0] and "keep such layers at 8 bits" in said[0]
 
 
 def test_a_layer_that_is_emptied_is_named(x: torch.Tensor) -> None:
