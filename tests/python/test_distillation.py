@@ -9,6 +9,7 @@ import subprocess
 import sys
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -48,6 +49,28 @@ def test_the_loss_is_that_of_hinton(x: torch.Tensor) -> None:
     assert criterion.train().training and not criterion.teacher.training
     criterion(student(x), x).backward()
     assert student[0].weight.grad is not None and all(p.grad is None for p in criterion.teacher.parameters())
+
+
+def test_what_has_logits_and_is_called_by_name(x: torch.Tensor) -> None:
+    """As the models of Hugging Face."""
+
+    class Named(nn.Module):
+        def __init__(self, net: nn.Module) -> None:
+            super().__init__()
+            self.net = net
+
+        def forward(self, *, pixels: torch.Tensor, scale: torch.Tensor) -> Any:
+            return SimpleNamespace(logits=self.net(pixels) * scale, loss=None)
+
+    plain, student, scale = make_net(), make_net(), torch.tensor(2.0)
+    teacher = Named(plain)
+    labels = torch.randint(8, (32,))
+    output = Named(student)(pixels=x, scale=scale)
+    found = niwaki.DistillationLoss(teacher)(output, {"pixels": x, "scale": scale}, labels)
+    doubled = nn.Sequential(*plain, nn.Linear(8, 8, bias=False)).eval()
+    with torch.no_grad():
+        doubled[-1].weight.copy_(2 * torch.eye(8))
+    torch.testing.assert_close(found, niwaki.DistillationLoss(doubled)(output.logits, x, labels))
 
 
 def test_features_are_compared(x: torch.Tensor) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -105,17 +105,25 @@ class DistillationLoss(nn.Module):
         self._hooks = []
 
     def forward(
-        self, output: torch.Tensor, inputs: torch.Tensor | tuple[Any, ...], labels: torch.Tensor | None = None
+        self,
+        output: Any,
+        inputs: torch.Tensor | tuple[Any, ...] | Mapping[str, Any],
+        labels: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """The loss, a scalar.
 
         Args:
-            output: logits of the student, [N, classes] or [N, classes, ...].
-            inputs: what it was called with: a tensor, or a tuple of arguments.
+            output: logits of the student, [N, classes] or [N, classes, ...], or what has them as `logits`, as what the
+                models of Hugging Face return.
+            inputs: what it was called with: a tensor, a tuple of arguments, or a dict of them by name.
             labels: int64 [N] or [N, ...]; None to learn from the teacher alone.
         """
         with torch.no_grad():
-            wanted = self.teacher(*inputs) if isinstance(inputs, tuple) else self.teacher(inputs)
+            if isinstance(inputs, Mapping):
+                wanted = self.teacher(**inputs)
+            else:
+                wanted = self.teacher(*inputs) if isinstance(inputs, tuple) else self.teacher(inputs)
+        output, wanted = _logits(output), _logits(wanted)
         for what, logits in (("student", output), ("teacher", wanted)):
             if not isinstance(logits, torch.Tensor) or logits.dim() < 2:
                 raise TypeError(
@@ -153,6 +161,10 @@ def soft_cross_entropy(output: torch.Tensor, wanted: torch.Tensor, temperature: 
     theirs = F.log_softmax(wanted / temperature, 1)
     divergence = (theirs.exp() * (theirs - mine)).sum(1)
     return divergence.mean() * temperature**2
+
+
+def _logits(answer: Any) -> Any:
+    return answer if isinstance(answer, torch.Tensor) else getattr(answer, "logits", answer)
 
 
 def _is_number(value: Any) -> bool:
