@@ -115,6 +115,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder with the weights and the sentences")
     parser.add_argument("--method", choices=("int8", "block4", "unstructured"), default="int8")
     parser.add_argument("--sparsity", type=float, default=0.5, help="of block4 and unstructured, by second order")
+    parser.add_argument("--recipe", help="instead of a method and bits")
     parser.add_argument("--bits", type=int, default=8, help="of the weights")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the calibration sentences")
     parser.add_argument("--count", type=int, default=256, help="calibration sentences")
@@ -130,10 +131,12 @@ def main() -> None:
     )
     for seed in args.seeds:
         options: dict[str, Any] = {"weight_bits": args.bits} if args.bits != 8 else {}
-        if args.method != "int8":
+        if args.recipe is not None:
+            options = {"recipe": args.recipe}
+        elif args.method != "int8":
             options |= {"sparsity": args.sparsity, "pattern": args.method, "importance": "second_order"}
         begin = time.process_time()
-        small, _ = niwaki.compress(model, calibration(pairs, seed, args.count), **options)
+        small, report = niwaki.compress(model, calibration(pairs, seed, args.count), **options)
         net = niwaki.compile(small, (ids[:2, :16], mask[:2, :16]))
         seconds = time.process_time() - begin
         with tempfile.TemporaryDirectory() as folder:
@@ -146,6 +149,7 @@ def main() -> None:
         print(
             f"seed {seed}: {whole:.2f} ({whole - full:+.2f}) on all pairs, "
             f"{spearman(found[2 * half :], pairs.score[half:]):.2f} on the second half; mean cosine {cosine:.4f}; "
+            f"report {report.network.output_error or 0:.3f}, error {float((found - wanted).norm() / wanted.norm()):.3f}; "
             f"{size / 1e6:.1f} MB; {seconds:.0f} s of processor time"
         )
 

@@ -104,3 +104,26 @@ def test_a_weight_that_is_asked_whether_it_is_floating_point() -> None:
             return self.second(x if self.second.weight.is_floating_point() else x * 2)
 
     assert type(niwaki.quantize(Net(careful=True).eval(), torch.randn(16, 8)).second) is nn.Linear
+
+
+@pytest.mark.parametrize(("bits", "width", "share"), [(4, 64, 8), (3, 66, 8), (2, 64, 16), (4, 63, 4), (2, 62, 8)])
+def test_tables_of_few_bits_are_as_small_as_that_and_the_same_compiled(
+    bits: int, width: int, share: int, tmp_path: Path
+) -> None:
+    """Where the width is no multiple of the values in a byte, these are fewer."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Embedding(3000, width), nn.Linear(width, 8)).eval()
+    small = niwaki.quantize(net, [torch.randint(0, 3000, (4, 12))], niwaki.QuantizeConfig(weight_bits={"0": bits}))
+    assert int(small[0].weight.abs().max()) == 2 ** (bits - 1) - 1
+    compiled = niwaki.compile(small[0], (torch.tensor([[1, 2]]),))
+    compiled.save(tmp_path / "table.niwaki")
+    # The rows, a scale for each, what bytes stand for, and the graph.
+    assert (tmp_path / "table.niwaki").stat().st_size < 3000 * width * 4 / share + 3000 * 4 + 256 * 4 * 4 + 2000
+    loaded = niwaki.load(tmp_path / "table.niwaki")
+    for shape in ((5,), (1, 1), (3, 100), (0, 4)):
+        ids = torch.randint(0, 3000, shape) if len(shape) == 2 else torch.arange(3000)[None, -5:]
+        assert torch.equal(loaded(ids), small[0](ids)) and torch.equal(compiled(ids), small[0](ids))
+    with pytest.raises((ValueError, IndexError), match="3000"):
+        loaded(torch.tensor([[5, 3000]]))
+    _, report = niwaki.compress(net, [torch.randint(0, 3000, (4, 12))], weight_bits=bits)
+    assert report[0].bytes == pytest.approx(3000 * (width * 4 / share + 4), rel=0.01)

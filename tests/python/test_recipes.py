@@ -27,7 +27,9 @@ def x() -> torch.Tensor:
 
 
 def test_the_packages_own_say_what_they_trade() -> None:
-    assert niwaki.recipe_names() == ["codebook", "fast", "half", "int8", "tenth"]
+    assert niwaki.recipe_names() == [
+        "codebook", "fast", "half", "int8", "tenth", "transformer-eighth", "transformer-tenth",
+    ]  # fmt: skip
     recipes = {name: load_recipe(name) for name in niwaki.recipe_names()}
     assert all(len(recipe.trade) > 80 and recipe.name == name for name, recipe in recipes.items())
     assert recipes["half"].prune == niwaki.PruneConfig(0.5, scope="local", importance="second_order")

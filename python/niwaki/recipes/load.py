@@ -62,7 +62,7 @@ def load_recipe(recipe: str | os.PathLike[str]) -> Recipe:
 
     Args:
         recipe: the path of a file that ends in .yaml, .yml or .toml, or a name: 'int8', 'codebook', 'half', 'tenth',
-            'fast'.
+            'fast', 'transformer-eighth', 'transformer-tenth'.
 
     Raises:
         ValueError, TypeError: there is no such recipe, or a key or value in it is wrong; says which, and what is right.

@@ -19,6 +19,7 @@ from niwaki.modules.layer import Layer, named_layers
 from niwaki.nn.embedding import Embedding
 from niwaki.nn.layers import QuantizedLayer, quantized_layers
 from niwaki.nn.recurrent import Recurrent
+from niwaki.quantization.tables import values_in_a_byte
 from niwaki.quantization.weights import relative_error
 from niwaki.report.concerns import concerns
 from niwaki.report.measures import Measures, Sample, histogram, measure
@@ -136,7 +137,7 @@ def _table_row(now: Embedding, original: nn.Module) -> LayerReport:
     assert isinstance(before, torch.Tensor)
     return LayerReport(
         now.name, "embedding", "int8", 1 - int(now.weight.count_nonzero()) / max(1, now.weight.numel()),
-        now.weight.numel() + 4 * len(now.weight_scale), 4 * now.weight.numel(),
+        now.weight.numel() // values_in_a_byte(now.weight) + 4 * len(now.weight_scale), 4 * now.weight.numel(),
         relative_error(before, now.weight, now.weight_scale), "", _bits(now.weight), tuple(now.weight.shape),
     )  # fmt: skip
 

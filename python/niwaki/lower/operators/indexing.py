@@ -22,6 +22,7 @@ from niwaki.lower.nodes import (
 from niwaki.lower.operators.registry import Operator, register
 from niwaki.lower.operators.unary import source_of
 from niwaki.lower.quantized import QParams
+from niwaki.quantization.tables import pack_table, values_in_a_byte
 
 INTEGERS = (torch.int64, torch.int32)
 
@@ -58,13 +59,25 @@ class QuantizedEmbedding(Operator):
 
     def emit(self, builder: Builder, node: Node) -> int:
         given = arguments(node)
-        indices, whole = builder.plain(given["indices"]), QParams(1.0, 128)
-        table = (constant_of(given["weight"]).to(torch.int16) + 128).to(torch.uint8)
-        data = builder.constant(table, f"{label(node)}.table", qparams=whole)
-        found = builder.add("take", node, [data, indices], {"axis": 0, "wrap": 0}, qparams=whole, part="rows")
-        rows = builder.add("dequantize", node, [found], part="dequantize")
+        indices, table = builder.plain(given["indices"]), constant_of(given["weight"])
+        if values_in_a_byte(table) == 1:
+            rows = _rows(builder, node, (table.to(torch.int16) + 128).to(torch.uint8), indices, 128)
+        else:
+            packed, values = pack_table(table)
+            numbers = builder.cast(node, _rows(builder, node, packed, indices, 0), torch.int32, torch.float32)
+            known = builder.constant(values, f"{label(node)}.values")
+            found = take(builder, node, known, numbers, 0, wrap=False, part="values")
+            rows = builder.reshape(node, found, shape_of(node), part="unpacked")
         scales = builder.constant(constant_of(given["weight_scale"])[:, None], f"{label(node)}.scales")
         return builder.binary(node, "mul", rows, take(builder, node, scales, indices, 0, wrap=False, part="scale"))
+
+
+def _rows(builder: Builder, node: Node, table: torch.Tensor, indices: int, zero_point: int) -> int:
+    """Rows of a table of bytes [V, D], as float32, less the zero point."""
+    whole = QParams(1.0, zero_point)
+    data = builder.constant(table, f"{label(node)}.table", qparams=whole)
+    found = builder.add("take", node, [data, indices], {"axis": 0, "wrap": 0}, qparams=whole, part="rows")
+    return builder.add("dequantize", node, [found], part="dequantize")
 
 
 @register("aten::index_select")
