@@ -146,10 +146,11 @@ def main() -> None:
             found = embed(niwaki.load(path), ids, mask)
         whole = spearman(found, pairs.score)
         cosine = float((found * wanted)[2 * half :].sum(1).mean())
+        change = float((found - wanted).norm() / wanted.norm())
         print(
             f"seed {seed}: {whole:.2f} ({whole - full:+.2f}) on all pairs, "
             f"{spearman(found[2 * half :], pairs.score[half:]):.2f} on the second half; mean cosine {cosine:.4f}; "
-            f"report {report.network.output_error or 0:.3f}, error {float((found - wanted).norm() / wanted.norm()):.3f}; "
+            f"report {report.network.output_error or 0:.3f}, error {change:.3f}; "
             f"{size / 1e6:.1f} MB; {seconds:.0f} s of processor time"
         )
 
