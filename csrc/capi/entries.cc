@@ -3,17 +3,9 @@
 
 #include "capi/handles.h"
 #include "capi/objects.h"
+#include "graph/entries.h"
 
 namespace niwaki::capi {
-namespace {
-
-std::string names_of(const OpenFile& file) {
-  std::string names;
-  for (const auto& entry : file.entries) names += (names.empty() ? "'" : ", '") + entry->name + "'";
-  return names;
-}
-
-}  // namespace
 
 std::shared_ptr<const OpenFile> open_file(const niwaki_model* handle, const char* function) {
   expect(handle, function, "model");
@@ -25,7 +17,7 @@ std::shared_ptr<const OpenFile> open_file(const niwaki_model* handle, const char
 std::shared_ptr<const OpenModel> open_model(const niwaki_model* handle, const char* function) {
   const auto file = open_file(handle, function);
   if (file->entries.size() > 1)
-    refuse(std::string(function) + ": the network has several entry points, " + names_of(*file) +
+    refuse(std::string(function) + ": the network has several entry points, " + names_of(file->entries) +
            "; get one of them with niwaki_model_entry.");
   return file->entries[0];
 }
@@ -64,6 +56,6 @@ niwaki_status niwaki_model_entry(const niwaki_model* model, const char* name, ni
       return;
     }
     refuse(std::string("niwaki_model_entry: the network has no entry point '") + name + "'; it has " +
-           (file->entries[0]->name.empty() ? "a single one, without a name." : names_of(*file) + "."));
+           (file->entries[0]->name.empty() ? "a single one, without a name." : names_of(file->entries) + "."));
   });
 }

@@ -15,10 +15,4 @@ void check_entries(std::span<const Entry> entries) {
   }
 }
 
-std::string names_of(std::span<const Entry> entries) {
-  std::string names;
-  for (const Entry& entry : entries) names += (names.empty() ? "'" : ", '") + entry.name + "'";
-  return names;
-}
-
 }  // namespace niwaki

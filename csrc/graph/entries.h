@@ -22,7 +22,18 @@ inline constexpr size_t kMostEntries = 16;
 // Throws Error(invalid_argument): there are none or too many, or a name is given twice or missing.
 void check_entries(std::span<const Entry> entries);
 
-std::string names_of(std::span<const Entry> entries);  // "'image', 'text'"
+// "'image', 'text'": of entries, or of pointers to what has a name.
+template <typename Entries>
+std::string names_of(const Entries& entries) {
+  std::string names;
+  for (const auto& entry : entries) {
+    names += names.empty() ? "'" : ", '";
+    if constexpr (requires { entry.name; }) names += entry.name;
+    else names += entry->name;
+    names += "'";
+  }
+  return names;
+}
 
 // Makes tensors of different graphs that are equal, element by element, one tensor in memory. Tensors of one graph stay apart.
 void share_tensors(std::span<Graph* const> graphs);

@@ -55,7 +55,10 @@ inline Attribute word(const char* value) { return std::string(value); }
 
 inline std::string text(const Sizes& sizes) {
   std::string out;
-  for (const int64_t size : sizes) out += (out.empty() ? "" : " ") + std::to_string(size);
+  for (const int64_t size : sizes) {
+    if (!out.empty()) out += ' ';
+    out += std::to_string(size);
+  }
   return out;
 }
 

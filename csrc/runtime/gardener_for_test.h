@@ -303,8 +303,8 @@ class Gardener {
     }
     for (const Leaf& leaf : leaves_) {
       if (!leaf.is_float || graph.value(leaf.value).node < 0) continue;
-      if (!leaf.read || chance(3)) graph.add_output(leaf.value, "y" + std::to_string(leaf.value));
-      if (chance(8)) graph.add_output(leaf.value, "again" + std::to_string(leaf.value));
+      if (!leaf.read || chance(3)) graph.add_output(leaf.value, std::string("y") + std::to_string(leaf.value));
+      if (chance(8)) graph.add_output(leaf.value, std::string("again") + std::to_string(leaf.value));
     }
   }
 

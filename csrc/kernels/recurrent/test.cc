@@ -39,8 +39,8 @@ struct Result {
 struct Problem {
   struct Tensors {
     std::vector<float> w_ih, w_hh, b_ih, b_hh, w_hr;
-    std::vector<int8_t> q_ih, q_hh, q_hr;  // where rows are quantized by their own ranges, and a scale for all
-    std::vector<float> scale;
+    std::vector<int8_t> q_ih{}, q_hh{}, q_hr{};  // where rows are quantized by their own ranges, and a scale for all
+    std::vector<float> scale{};
   };
   Case c;
   std::vector<Tensors> tensors;

@@ -65,7 +65,7 @@ niwaki::Sizes read_header(const std::string& path, std::FILE* file, niwaki_type 
   const std::size_t bytes = length[0] | length[1] << 8 | length[2] << 16 | static_cast<std::size_t>(length[3]) << 24;
   std::string header(std::min(bytes, kMostHeader), ' ');
   if (bytes > kMostHeader || std::fread(header.data(), 1, bytes, file) != bytes) refuse(path, "is cut short.");
-  const std::string found = after(path, header, "descr").substr(0, 5), wanted = "'" + std::string(description(type)) + "'";
+  const std::string found = after(path, header, "descr").substr(0, 5), wanted = std::string("'") + description(type) + "'";
   if (found != wanted)
     refuse(path, "holds elements of type " + found + "; " + niwaki_type_name(type) + " (" + wanted + ") is expected.");
   if (after(path, header, "fortran_order").rfind("False", 0) != 0)
