@@ -47,7 +47,7 @@ class Binder {
       if (sizes_[k] < 0) fail("The free size '" + names_[k] + "' is the size of no input.");
     for (size_t i = 0; i < inputs_.size(); ++i) check_rest(i);
     for (const Guard& guard : graph_.guards())
-      if (!holds(guard)) fail(guard.message);
+      if (!holds(guard, sizes_)) fail(guard.message);
     return std::move(sizes_);
   }
 
@@ -94,25 +94,6 @@ class Binder {
       } catch (const DimError& error) {
         refuse(input, must_be(axis, wanted[axis]) + "a number, but " + error.what());
       }
-    }
-  }
-
-  bool holds(const Guard& guard) const {
-    const auto holds_one = [&](const Guard::Comparison& comparison) {
-      const int64_t left = comparison.left.evaluate(sizes_), right = comparison.right.evaluate(sizes_);
-      switch (comparison.relation) {
-        case Relation::equal: return left == right;
-        case Relation::not_equal: return left != right;
-        case Relation::less: return left < right;
-        case Relation::less_equal: return left <= right;
-      }
-      return false;
-    };
-    try {
-      return std::any_of(guard.cases.begin(), guard.cases.end(),
-                         [&](const auto& comparisons) { return std::all_of(comparisons.begin(), comparisons.end(), holds_one); });
-    } catch (const DimError&) {
-      return false;  // a size that is no number meets no condition
     }
   }
 
@@ -202,6 +183,25 @@ int64_t elements_of(const Sizes& shape) {
   int64_t elements = 1;
   for (const int64_t size : shape) elements *= size;
   return elements;
+}
+
+bool holds(const Guard& guard, std::span<const int64_t> sizes) {
+  const auto holds_one = [&](const Guard::Comparison& comparison) {
+    const int64_t left = comparison.left.evaluate(sizes), right = comparison.right.evaluate(sizes);
+    switch (comparison.relation) {
+      case Relation::equal: return left == right;
+      case Relation::not_equal: return left != right;
+      case Relation::less: return left < right;
+      case Relation::less_equal: return left <= right;
+    }
+    return false;
+  };
+  try {
+    return std::any_of(guard.cases.begin(), guard.cases.end(),
+                       [&](const auto& comparisons) { return std::all_of(comparisons.begin(), comparisons.end(), holds_one); });
+  } catch (const DimError&) {
+    return false;  // a size that is no number meets no condition
+  }
 }
 
 Inferred infer_shapes(const Graph& graph, std::span<const Sizes> inputs) {

@@ -28,6 +28,9 @@ struct Inferred {
 // not hold, more than 2^31 - 1 elements along a dim, more than 2^40 elements of a value. Sizes may be 0.
 Inferred infer_shapes(const Graph& graph, std::span<const Sizes> inputs);
 
+// Whether these free sizes meet a guard. Sizes that it cannot be computed for do not.
+bool holds(const Guard& guard, std::span<const int64_t> sizes);
+
 // Whether the images (axis 0) of a run with these shapes may go through the network some at a time: every input and output has the same
 // number of them, and every operator is batch_local.
 bool is_batch_local(const Graph& graph, const Inferred& inferred);

@@ -55,6 +55,8 @@ int Streamer::with_context(const Node& node, const Flow& in, int64_t count, doub
   const Value value = made_.value(in.value);
   // A state is no uint8; zero points and back again, every q comes out as it went in.
   const bool bytes = value.dtype == DType::u8;
+  if (bytes && !std::isfinite(255.0f * value.quantization->scale))
+    refuse(node, "has a scale beyond those whose bytes float32 can hold.");
   const auto number = [&](double q) {
     return bytes ? (q - value.quantization->zero_point) * static_cast<double>(value.quantization->scale) : q;
   };
@@ -131,10 +133,41 @@ std::optional<double> Streamer::uniform(int value) const {
 }
 
 bool Streamer::is_from_input(int value) const {
-  const Value& made = graph_.value(value);
-  if (made.node < 0) return true;
-  const Node& node = graph_.nodes()[static_cast<size_t>(made.node)];
-  return std::any_of(node.inputs.begin(), node.inputs.end(), [&](int input) { return input >= 0 && is_from_input(input); });
+  std::vector<int> waiting{value};
+  std::vector<bool> seen(graph_.values().size());
+  while (!waiting.empty()) {
+    const int index = waiting.back();
+    waiting.pop_back();
+    if (index < 0 || seen[static_cast<size_t>(index)]) continue;
+    seen[static_cast<size_t>(index)] = true;
+    const int maker = graph_.value(index).node;
+    if (maker < 0) return true;
+    const std::vector<int>& inputs = graph_.nodes()[static_cast<size_t>(maker)].inputs;
+    waiting.insert(waiting.end(), inputs.begin(), inputs.end());
+  }
+  return false;
+}
+
+bool Streamer::holds_only_moved(int made, int value) const {
+  std::vector<int> waiting{made};
+  std::vector<bool> seen(graph_.values().size());
+  while (!waiting.empty()) {
+    const int index = waiting.back();
+    waiting.pop_back();
+    if (index == value) return true;
+    const int maker = graph_.value(index).node;
+    if (maker < 0 || seen[static_cast<size_t>(index)]) continue;
+    seen[static_cast<size_t>(index)] = true;
+    const Node& node = graph_.nodes()[static_cast<size_t>(maker)];
+    switch (node.op) {
+      case Op::reshape:
+      case Op::permute:
+      case Op::slice: waiting.push_back(node.inputs[0]); break;
+      case Op::concat: waiting.insert(waiting.end(), node.inputs.begin(), node.inputs.end()); break;
+      default: break;
+    }
+  }
+  return false;
 }
 
 }  // namespace niwaki

@@ -22,18 +22,17 @@ void Streamer::pad(const Node& node) {
   Flow made = flow(node.inputs[0]);
   const auto at = [&](size_t probe) { return integers(node, "padding", probe)[2 * made.axis]; };
   const int64_t front = at(0);
-  if (at(1) != front || at(2) != front)
-    refuse(node, "pads the front of the signal by what its length says, which a stream does not know.");
+  if (!constant(at)) refuse(node, "pads the front of the signal by what its length says, which a stream does not know.");
   if (made.ahead + front < 0)
     refuse(node, "drops the first " + text(-front) + " elements of the signal: what follows looks ahead.");
+  const Value& value = graph_.value(node.inputs[0]);
+  const bool zero_point = value.quantization && integer(node, "q") < 0;
+  const double number = zero_point           ? value.quantization->zero_point
+                        : value.quantization ? static_cast<double>(integer(node, "q"))
+                                             : node.number("value");
   if (front > 0) {
     if (node.word("mode") != "constant")
       refuse(node, "pads the front of the signal with what comes later (" + node.word("mode") + "); pad it with zeros.");
-    const Value& value = graph_.value(node.inputs[0]);
-    const bool zero_point = value.quantization && integer(node, "q") < 0;
-    const double number = zero_point           ? value.quantization->zero_point
-                          : value.quantization ? static_cast<double>(integer(node, "q"))
-                                               : node.number("value");
     if (made.ahead > 0 && made.before != number) refuse(node, "pads what is padded already, with other numbers.");
     made.before = number;
   }
@@ -43,7 +42,8 @@ void Streamer::pad(const Node& node) {
   Dims& padding = std::get<Dims>(with.at("padding"));
   padding[2 * made.axis] = padding[2 * made.axis + 1] = 0;
   if (std::any_of(padding.begin(), padding.end(), [](const Dim& dim) { return dim != Dim(0); })) {
-    if (made.ahead > 0 && node.word("mode") != "constant") made.before.reset();
+    // Along other axes there are other numbers before the signal, then.
+    if (node.word("mode") != "constant" || made.before != number) made.before.reset();
     made.value = copy(node, {made.value}, std::move(with));
   }
   set_outputs(node, made.value, made);
@@ -60,12 +60,13 @@ void Streamer::slice(const Node& node) {
   };
   const int64_t step = integer(node, "step"), start = place("start", 0);
   const auto from_end = [&](size_t probe) { return length(probe) - place("start", probe); };
-  const bool starts_there = place("start", 1) == start && place("start", 2) == start;
-  const bool ends_there = length(0) == place("end", 0) && length(1) == place("end", 1) && length(2) == place("end", 2);
+  const bool starts_there = constant([&](size_t probe) { return place("start", probe); });
+  const auto beyond_end = [&](size_t probe) { return length(probe) - place("end", probe); };
+  const bool ends_there = beyond_end(0) == 0 && constant(beyond_end);
   if (!time_axis(node.outputs[0])) {  // the last of the signal, which so far is that of the piece
     const int64_t last = from_end(0);
     const bool whole = in.ahead == 0 && length(0) == probes_[0].pieces * in.count;
-    if (starts_there || !ends_there || from_end(1) != last || from_end(2) != last || !whole || last > in.count)
+    if (starts_there || !ends_there || !constant(from_end) || !whole || last > in.count)
       refuse(node, "takes elements of the signal at some places of it; a stream has no places but the last of each piece.");
     set_outputs(node, cut(node.name, in.value, axis, in.count - last, in.count, step), {.kind = Flow::Kind::latest});
     return;
@@ -118,6 +119,7 @@ void Streamer::reshape(const Node& node) {
   const Sizes &from = shape(node.inputs[0]), &to = shape(node.outputs[0]);
   if (!axis || product_of(from, 0, in.axis) != product_of(to, 0, *axis)) refuse(node, "joins time with an axis before it.");
   const int64_t inner = product_of(from, in.axis + 1, from.size()), made_inner = product_of(to, *axis + 1, to.size());
+  if (inner == 0 || made_inner == 0) refuse(node, "moves a signal of no elements.");
   Flow made = in;
   made.axis = *axis;
   if (made_inner > inner) {  // time is cut into frames

@@ -115,6 +115,7 @@ std::optional<double> Streamer::before_of(const Node& node, const Flow& in) cons
     case Op::concat: return std::nullopt;
     case Op::quantize: {
       const Quantization to = *graph_.value(node.outputs[0]).quantization;
+      if (std::isnan(x)) return bounded(-HUGE_VAL);
       const float scaled = static_cast<float>(x) * (1.0f / to.scale);
       return bounded(std::nearbyint(static_cast<double>(scaled)) + to.zero_point);
     }

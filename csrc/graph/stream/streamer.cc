@@ -1,6 +1,7 @@
 #include "graph/stream/streamer.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "base/status.h"
@@ -8,6 +9,8 @@
 
 namespace niwaki {
 namespace {
+
+constexpr int64_t kLongest = std::numeric_limits<int32_t>::max();  // of any dim
 
 std::string text(int64_t value) { return std::to_string(value); }
 
@@ -24,6 +27,9 @@ void Streamer::refuse(const Node& node, const std::string& why) const {
 
 void Streamer::check_options() const {
   if (options_.piece < 1) fail("A piece of a stream has 1 element or more, not " + text(options_.piece) + ".");
+  if (options_.others.contains(options_.size))
+    fail("The signal runs along '" + options_.size + "', of which each piece has " + text(options_.piece) +
+         "; give no other size for it.");
   for (const auto& [name, value] : options_.others) {
     const auto& sizes = graph_.sizes();
     if (std::none_of(sizes.begin(), sizes.end(), [&](const FreeSize& size) { return size.name == name; }))
@@ -35,10 +41,15 @@ void Streamer::check_options() const {
       fail("The size '" + size.name + "' is free; a stream needs to know what it is.");
 }
 
-Streamer::Probe Streamer::probe(int64_t pieces) const {
+Sizes Streamer::sizes_of(int64_t pieces) const {
   Sizes sizes;
   for (const FreeSize& size : graph_.sizes())
     sizes.push_back(size.name == options_.size ? pieces * options_.piece : options_.others.at(size.name));
+  return sizes;
+}
+
+Streamer::Probe Streamer::probe(int64_t pieces) const {
+  const Sizes sizes = sizes_of(pieces);
   std::vector<Sizes> inputs;
   for (const Port& port : graph_.inputs()) {
     inputs.emplace_back();
@@ -47,23 +58,44 @@ Streamer::Probe Streamer::probe(int64_t pieces) const {
   return {pieces, infer_shapes(graph_, inputs)};
 }
 
-// Three lengths tell what grows with the signal, and how. Short ones may be less than what the network takes.
+// Three lengths tell what grows with the signal, and how. Short ones may be less than what the network takes. Another one, as long as any may
+// be, tells whether that goes on: a crop to the first minute is none of shorter signals.
 void Streamer::find_probes() {
   constexpr int64_t kFirst = 5, kLast = 1 << 14;
   for (int64_t pieces = kFirst;; pieces *= 8) {
     try {
-      probes_ = {probe(pieces), probe(pieces + 1), probe(pieces + 3)};
-      return;
+      probes_ = {probe(pieces), probe(pieces + 1), probe(pieces + 3), Probe{}};
+      break;
     } catch (const Error&) {
       if (pieces * 8 > kLast) throw;
     }
   }
+  check_endless();
+  for (int64_t pieces = kLongest / options_.piece;; pieces /= 2) {
+    try {
+      probes_[3] = probe(std::max(pieces, probes_[2].pieces));
+      return;
+    } catch (const Error&) {  // some value would be too large
+      if (pieces <= probes_[2].pieces) throw;
+    }
+  }
+}
+
+// A stream may go on for ever, so the network must take a signal of any length.
+void Streamer::check_endless() const {
+  const FreeSize& along = graph_.sizes()[size_];
+  if (along.high < kLongest)
+    fail("The network can't be streamed: it takes signals of at most " + text(along.high) + " along '" + along.name +
+         "', and a stream has no end.");
+  for (int64_t pieces = probes_[2].pieces; pieces <= kLongest / options_.piece; pieces = 2 * pieces + 1)
+    for (const Guard& guard : graph_.guards())
+      if (!holds(guard, sizes_of(pieces))) fail("The network can't be streamed, for a stream has no end: " + guard.message);
 }
 
 std::optional<size_t> Streamer::time_axis(int value) const {
   std::optional<size_t> found;
   for (size_t axis = 0; axis < shape(value).size(); ++axis) {
-    if (shape(value, 0)[axis] == shape(value, 1)[axis] && shape(value, 0)[axis] == shape(value, 2)[axis]) continue;
+    if (constant([&](size_t probe) { return shape(value, probe)[axis]; })) continue;
     if (found) return shape(value).size();  // two of them
     found = axis;
   }
@@ -71,8 +103,9 @@ std::optional<size_t> Streamer::time_axis(int value) const {
 }
 
 int64_t Streamer::growth(int value, size_t axis) const {
-  const int64_t first = shape(value, 1)[axis] - shape(value, 0)[axis], both = shape(value, 2)[axis] - shape(value, 0)[axis];
-  return first > 0 && both == 3 * first ? first : -1;
+  const int64_t each = shape(value, 1)[axis] - shape(value, 0)[axis];
+  const auto rest = [&](size_t probe) { return shape(value, probe)[axis] - probes_[probe].pieces * each; };
+  return each > 0 && constant(rest) ? each : -1;
 }
 
 const Attributes& Streamer::attributes(const Node& node, size_t probe) const {
@@ -80,7 +113,7 @@ const Attributes& Streamer::attributes(const Node& node, size_t probe) const {
 }
 
 bool Streamer::attributes_vary(const Node& node) const {
-  return attributes(node, 0) != attributes(node, 1) || attributes(node, 0) != attributes(node, 2);
+  return !constant([&](size_t probe) -> const Attributes& { return attributes(node, probe); });
 }
 
 std::vector<int64_t> Streamer::integers(const Node& node, const char* name, size_t probe) const {
@@ -222,6 +255,7 @@ Graph Streamer::run() {
     fail("The network has no free size '" + options_.size + "' along which it could be streamed; " +
          (names.empty() ? "none is free." : "free are: " + names + "."));
   }
+  size_ = static_cast<size_t>(found - sizes.begin());
   check_options();
   find_probes();
   add_inputs();

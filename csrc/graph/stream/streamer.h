@@ -52,8 +52,10 @@ class Streamer {
 
   // streamer.cc
   void check_options() const;
+  Sizes sizes_of(int64_t pieces) const;  // the free sizes for a signal of so many
   Probe probe(int64_t pieces) const;
   void find_probes();
+  void check_endless() const;
   std::vector<bool> needed_nodes() const;
   void add_inputs();
   void add_outputs();
@@ -61,12 +63,19 @@ class Streamer {
   void check(const Node& node);
   [[noreturn]] void refuse(const Node& node, const std::string& why) const;
   const Sizes& shape(int value, size_t probe = 0) const { return probes_[probe].inferred.shapes[static_cast<size_t>(value)]; }
-  std::optional<size_t> time_axis(int value) const;  // the one that grows with the signal
+  std::optional<size_t> time_axis(int value) const;  // the one that grows with the signal; the rank where there are two
   int64_t growth(int value, size_t axis) const;      // elements for each piece; -1 where that differs
   const Attributes& attributes(const Node& node, size_t probe = 0) const;
   bool attributes_vary(const Node& node) const;
   std::vector<int64_t> integers(const Node& node, const char* name, size_t probe = 0) const;
   int64_t integer(const Node& node, const char* name) const { return integers(node, name).at(0); }
+  // Whether a number of a probe is that of each.
+  template <typename Number>
+  bool constant(const Number& of) const {
+    for (size_t i = 1; i < probes_.size(); ++i)
+      if (of(i) != of(0)) return false;
+    return true;
+  }
   Flow& flow(int value) { return flows_[static_cast<size_t>(value)]; }
   const Flow& flow(int value) const { return flows_[static_cast<size_t>(value)]; }
   // Adds the node with these inputs (of the new graph), and returns its first value there.
@@ -84,8 +93,9 @@ class Streamer {
   int with_context(const Node& node, const Flow& in, int64_t count, double padding);
   Flow delayed(const Node& node, const Flow& in, int64_t ahead);  // to no more than so many elements before their time
   std::vector<Flow> aligned(const Node& node);                    // inputs, all that flow as far ahead
-  std::optional<double> uniform(int value) const;  // the number that all elements of a fixed value are, where known
-  bool is_from_input(int value) const;             // whether the caller decides what it is
+  std::optional<double> uniform(int value) const;    // the number that all elements of a fixed value are, where known
+  bool is_from_input(int value) const;               // whether the caller decides what it is
+  bool holds_only_moved(int made, int value) const;  // whether `made` is `value`, moved, perhaps beside others
 
   // windows.cc
   void window(const Node& node);
@@ -115,8 +125,8 @@ class Streamer {
 
   const Graph& graph_;
   const StreamOptions& options_;
-  size_t size_ = 0;  // which free size
-  std::array<Probe, 3> probes_;
+  size_t size_ = 0;              // which free size
+  std::array<Probe, 4> probes_;  // the last one far longer than the others
   Graph made_;
   std::vector<Flow> flows_;
 };

@@ -33,7 +33,7 @@ void Streamer::window(const Node& node) {
   if (value.quantization) along.pad = value.quantization->zero_point;
   if (!weights && along.padding > 0)
     refuse(node, "is a pool with padding in front of the signal, which has no streamed form; pad before it.");
-  if (integers(node, "padding", 1)[before] != along.padding || integers(node, "padding", 2)[before] != along.padding)
+  if (!constant([&](size_t probe) { return integers(node, "padding", probe)[before]; }))
     refuse(node, "has as much padding in front of the signal as the length of it says, which a stream does not know.");
   Attributes with = attributes(node);
   std::get<Dims>(with.at("padding"))[before] = 0;
@@ -98,6 +98,15 @@ void Streamer::recurrent(const Node& node) {
   for (size_t i = 1; i < node.outputs.size(); ++i) {
     const int given = i < node.inputs.size() ? node.inputs[i] : -1;
     if (given >= 0 && is_from_input(given)) {  // the caller keeps it
+      const auto& outputs = graph_.outputs();
+      const auto gives = [&](const Port& port) { return holds_only_moved(port.value, node.outputs[i]); };
+      const auto takes = [&](const Port& port) { return holds_only_moved(given, port.value); };
+      if (std::none_of(graph_.inputs().begin(), graph_.inputs().end(), takes))
+        refuse(
+            node,
+            "begins with a state that is computed of an input, which it would be for each piece anew; make the state an input.");
+      if (std::none_of(outputs.begin(), outputs.end(), gives))
+        refuse(node, "begins with a state that is an input, and its last one, which the next piece begins with, is no output.");
       inputs.push_back(flow(given).value);
       continue;
     }
@@ -126,8 +135,8 @@ void Streamer::recurrent(const Node& node) {
 
 // The total so far comes first, then a piece. -0 changes no sum, not even that of zeros.
 void Streamer::running(const Node& node) {
+  if (static_cast<size_t>(integer(node, "axis")) != flow(node.inputs[0]).axis) return pass(node);
   const Flow in = delayed(node, flow(node.inputs[0]), 0);
-  if (static_cast<size_t>(integer(node, "axis")) != in.axis) return pass(node);
   const DType dtype = graph_.value(node.inputs[0]).dtype;
   std::vector<int64_t> sizes;
   for (const Dim& dim : made_.value(in.value).dims) sizes.push_back(dim.value());
