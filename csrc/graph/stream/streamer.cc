@@ -30,10 +30,9 @@ void Streamer::check_options() const {
   if (options_.others.contains(options_.size))
     fail("The signal runs along '" + options_.size + "', of which each piece has " + text(options_.piece) +
          "; give no other size for it.");
+  const std::vector<std::string> names = graph_.size_names();
   for (const auto& [name, value] : options_.others) {
-    const auto& sizes = graph_.sizes();
-    if (std::none_of(sizes.begin(), sizes.end(), [&](const FreeSize& size) { return size.name == name; }))
-      fail("The network has no free size '" + name + "'.");
+    if (std::find(names.begin(), names.end(), name) == names.end()) fail("The network has no free size '" + name + "'.");
     if (value < 1) fail("The size '" + name + "' must be 1 or more, not " + text(value) + ".");
   }
   for (const FreeSize& size : graph_.sizes())
