@@ -18,6 +18,7 @@ from niwaki.capture.evaluating import evaluating
 from niwaki.capture.fingerprint import fingerprint
 from niwaki.capture.keywords import as_parameters, keywords_of
 from niwaki.capture.overrides import FreeSizes
+from niwaki.capture.pinned import make_numbers, pinned
 from niwaki.capture.questions import Questions, squeezed
 from niwaki.capture.settings import quiet, settings
 from niwaki.capture.sizes import (
@@ -63,19 +64,16 @@ def capture(
     traced = traced or _export(module, args, kwargs, named if free else None)
     if free and not traced.whole:
         traced = _of_twos(module, args, kwargs) or traced
-    exported = traced.exported
     inputs, sizes, guards = _conditions(traced)
-    pinned = [symbol for symbol, size in sizes.items() if size.hint == 1 and not _allows_two(symbol, sizes, guards)]
-    if free and pinned:
-        wider = _of_two(module, args, kwargs, inputs, sizes, set(pinned))
-        if wider is not None:
-            exported = wider.exported
-            inputs, sizes, guards = _conditions(wider)
-    if free:
-        sizes, guards = widened(Trial(module, exported, args, kwargs, inputs), sizes, guards)
+    ones = {symbol for symbol, size in sizes.items() if size.hint == 1 and not _allows_two(symbol, sizes, guards)}
+    if free and ones:
+        traced = _of_two(module, args, kwargs, inputs, sizes, ones) or traced
+    exported = traced.exported
+    inputs, sizes, guards = _tried(traced, module, args, kwargs, free=free)
     env = _inputs(exported)[1]
-    if env is not None:
-        guards += guards_from(squeezed(exported.graph), env, sizes)
+    numbers = pinned(sizes, guards)
+    if env is not None and numbers and make_numbers(numbers, env):
+        inputs, sizes, guards = _tried(traced, module, args, kwargs, free=free)
     parameters = tuple(name for name, kind in _positional(module) if kind is not inspect.Parameter.VAR_POSITIONAL)
     return Captured(
         exported, inputs, sizes, guards, parameters, named, variadic, keywords_of(module), fingerprint(exported)
@@ -119,6 +117,19 @@ def _conditions(
         return inputs, sizes, ()
     own = traced.own
     return inputs, *narrowed(sizes, guards_of(env, sizes, own.conditions if own.complete else None))
+
+
+def _tried(
+    traced: _Traced, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, free: bool
+) -> tuple[tuple[CapturedInput, ...], dict[str, FreeSize], tuple[Guard, ...]]:
+    """The conditions, without those that runs show to be none, and with those of the graph's squeezes."""
+    inputs, sizes, guards = _conditions(traced)
+    if free:
+        sizes, guards = widened(Trial(module, traced.exported, args, kwargs, inputs), sizes, guards)
+    env = _inputs(traced.exported)[1]
+    if env is not None:
+        guards += guards_from(squeezed(traced.exported.graph), env, sizes)
+    return inputs, sizes, guards
 
 
 def shapes_of(args: Any, kwargs: Any = None) -> tuple[Any, ...]:
@@ -270,11 +281,11 @@ def _of_two(
     kwargs: Mapping[str, Any],
     inputs: Sequence[CapturedInput],
     sizes: Mapping[str, FreeSize],
-    pinned: set[str],
+    ones: set[str],
 ) -> _Traced | None:
     """A capture for examples in which sizes of 1 that tie the graph to 1 are 2."""
     position = iter(inputs)
-    twos = {symbol: 2 if symbol in pinned else size.hint for symbol, size in sizes.items()}
+    twos = {symbol: 2 if symbol in ones else size.hint for symbol, size in sizes.items()}
     return _wider(module, args, kwargs, lambda tensor: resized(tensor, next(position).dims, twos))
 
 

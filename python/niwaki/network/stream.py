@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -145,29 +144,16 @@ def streamed_graph(graph: _core.Graph, piece: int, along: str | None, sizes: Map
     if isinstance(piece, bool) or not isinstance(piece, int):
         raise TypeError(f"piece must be an int, not {type(piece).__name__}.")
     names = [size["name"] for size in graph.sizes]
-    fixed = _fixed(graph)
     if along is None:
-        left = [name for name in names if name != _BATCH and name not in {**fixed, **sizes}]
+        left = [name for name in names if name != _BATCH and name not in sizes]
         if len(left) != 1:
             raise ValueError(
                 f"the network's free sizes are {', '.join(names) or 'none'}: say along which the signal runs, as "
                 f"stream(piece, along='{left[0] if left else 'length'}'), and what the others are."
             )
         (along,) = left
-    others = {**({_BATCH: 1} if _BATCH in names else {}), **fixed}
-    others.pop(along, None)
+    others = {_BATCH: 1} if _BATCH in names and along != _BATCH else {}
     return graph.streamed(along, piece, {**others, **sizes})
-
-
-def _fixed(graph: _core.Graph) -> dict[str, int]:
-    """Sizes that the network's code allows a single number, as it does the one channel of a signal."""
-    found = {}
-    for guard in graph.guards:
-        comparisons = [each for case in guard["cases"] for each in case]
-        words = re.fullmatch(r"(\w+) == (\d+)", comparisons[0]) if len(comparisons) == 1 else None
-        if words and len(guard["cases"]) == 1:
-            found[words[1]] = int(words[2])
-    return found
 
 
 def stage_of(graph: _core.Graph, stage: NativeStage, signature: Signature) -> tuple[NativeStage, Signature]:
