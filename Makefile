@@ -97,14 +97,17 @@ test-arm: arm-tools $(STAMPS)/packages
 	@cmake --build --preset aarch64
 	ctest --preset aarch64
 
-# Each stops at the first thing that a sanitizer finds.
+# Each stops at the first thing that a sanitizer finds, which it says on stderr. Sanitizers end a program at once, with the status 1, where LD_PRELOAD
+# names a library, and some fail where the kernel draws addresses from too wide a range.
+SANITIZED := env -u LD_PRELOAD UBSAN_OPTIONS=print_stacktrace=1 $(shell setarch -R true 2>/dev/null && echo setarch -R)
+
 test-sanitizers: build/asan-ubsan.built build/tsan.built
-	UBSAN_OPTIONS=print_stacktrace=1 build/asan-ubsan/niwaki_tests
-	build/tsan/niwaki_tests
+	$(SANITIZED) build/asan-ubsan/niwaki_tests
+	$(SANITIZED) build/tsan/niwaki_tests
 
 stress: cpp-tests build/tsan.built
 	NIWAKI_TEST_RUNS=10000 $(BUILD)/niwaki_tests capi_sessions
-	NIWAKI_TEST_RUNS=10000 build/tsan/niwaki_tests capi_sessions
+	NIWAKI_TEST_RUNS=10000 $(SANITIZED) build/tsan/niwaki_tests capi_sessions
 
 # JOBS processes side by side, which learn from each other. What is found lies in build/fuzz/found; the files that it starts from, and
 # what it learns, in build/fuzz/files; the last words of each process in build/fuzz/fuzz-N.log.
@@ -119,7 +122,7 @@ fuzz: build
 	    -artifact_prefix=found/ -print_final_stats=1 files || exit 1; \
 	done
 
-build/%.built: FORCE
+build/%.built: $(STAMPS)/packages FORCE
 	@cmake --preset $* -DNIWAKI_LIBRARY=OFF
 	@cmake --build --preset $*
 
