@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from niwaki import _core
-from niwaki.report.text import align
+from niwaki.runtime.text import align
 
 KEY = pytest.StashKey[list[dict[str, object]]]()
 

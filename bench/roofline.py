@@ -23,8 +23,8 @@ from peers.table import put_into
 
 import niwaki
 from niwaki import _core
-from niwaki.network.plan import PlanStep
 from niwaki.runs.progress import track
+from niwaki.runtime.plan import PlanStep
 
 
 @dataclass(frozen=True)

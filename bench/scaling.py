@@ -19,8 +19,8 @@ from peers.networks import build, calibration
 
 import niwaki
 from niwaki import _core
-from niwaki.report.text import align
 from niwaki.runs.progress import track
+from niwaki.runtime.text import align
 
 CASES = {"resnet50-dense": "dense", "resnet50-block85": "85 % of blocks zero"}
 BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)

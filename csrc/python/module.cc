@@ -19,6 +19,7 @@
 #include "describe.h"
 #include "dims.h"
 #include "file/file.h"
+#include "file/image_words.h"
 #include "graph/entries.h"
 #include "graph/graph.h"
 #include "graph/shapes.h"
@@ -188,6 +189,12 @@ py::tuple stored_weight(const py::array_t<int8_t, py::array::c_style>& weight) {
   return py::make_tuple(stored.bytes, storage_name(stored.storage));
 }
 
+py::object image(const std::map<std::string, std::string>& metadata) {
+  const std::optional<ImageWords> words = image_words(metadata);
+  if (!words) return py::none();
+  return py::make_tuple(words->mean, words->std);
+}
+
 double limit(double seconds) {
   if (!(seconds > 0.0) || seconds > 60.0) throw py::value_error("seconds must be above 0 and at most 60.");
   const Isa isa = current_isa();
@@ -240,6 +247,7 @@ PYBIND11_MODULE(_core, module) {
   module.def("load_entries", &load_entries, py::arg("path"));
   module.def("save_entries", &save_entries, py::arg("entries"), py::arg("path"));
   module.def("share_tensors", &share, py::arg("graphs"));
+  module.def("image_words", &image, py::arg("metadata"));
   module.def("stored_weight", &stored_weight, py::arg("weight").noconvert());
   module.def(
       "int8_limit", &limit, py::arg("seconds") = 0.05,

@@ -15,7 +15,7 @@ from timing import Times
 
 from niwaki import _core
 from niwaki.report.html import render_page, style
-from niwaki.report.text import format_bytes
+from niwaki.runtime.text import format_bytes
 
 HEADER = ("network", "held-out accuracy", "file", "of float32", "ms per image", "speed-up")
 COLORS = {"torch float32": "#cfd6d1", "niwaki int8": "#7fb894"}

@@ -3,31 +3,44 @@
 small, report = niwaki.compress(model, calibration, sparsity=0.75)
 net = niwaki.compile(small, (x,), threads=2)
 net.save("network.niwaki")
+
+A file needs neither torch nor the network's code, only numpy:
+
+net = niwaki.load("network.niwaki")
+y = net(x)  # arrays in, arrays out; tensors in, tensors out
 """
 
-from niwaki import configs, nn
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from niwaki._core import isa
+from niwaki._lazy import LazyNames
 from niwaki._version import __version__
-from niwaki.budget import Target
-from niwaki.compression.compress import compress
-from niwaki.configs import OptimizeConfig, PruneConfig, QuantizeConfig
 from niwaki.errors import NiwakiError
-from niwaki.modules.entries import EntryPoints
-from niwaki.network.compilation import compile, load, save
-from niwaki.network.image import ImageConfig
-from niwaki.network.inspection import inspect
-from niwaki.network.network import Network
-from niwaki.network.stream import Stream
-from niwaki.nn import set_threads
-from niwaki.optimization import optimize
-from niwaki.optimization.equalize import equalize
-from niwaki.optimization.low_rank import FactorizeConfig, factorize
-from niwaki.pruning import ConstantSchedule, CubicSchedule, LinearSchedule, Pruner, prune
-from niwaki.quantization.quantize import quantize
-from niwaki.quantization.training import convert, freeze_batch_norm, prepare
-from niwaki.recipes import Promise, Recipe, load_recipe, recipe_names
-from niwaki.report import LayerReport, NetworkReport, Report
-from niwaki.training import DistillationLoss, FinetuneConfig, JointTraining
+
+if TYPE_CHECKING:
+    from niwaki import configs, nn
+    from niwaki.budget import Target
+    from niwaki.compression.compress import compress
+    from niwaki.configs import OptimizeConfig, PruneConfig, QuantizeConfig
+    from niwaki.modules.entries import EntryPoints
+    from niwaki.network.compilation import compile
+    from niwaki.nn import set_threads
+    from niwaki.optimization import optimize
+    from niwaki.optimization.equalize import equalize
+    from niwaki.optimization.low_rank import FactorizeConfig, factorize
+    from niwaki.pruning import ConstantSchedule, CubicSchedule, LinearSchedule, Pruner, prune
+    from niwaki.quantization.quantize import quantize
+    from niwaki.quantization.training import convert, freeze_batch_norm, prepare
+    from niwaki.recipes import Promise, Recipe, load_recipe, recipe_names
+    from niwaki.report import LayerReport, NetworkReport, Report
+    from niwaki.runtime.image import ImageConfig
+    from niwaki.runtime.inspection import inspect
+    from niwaki.runtime.load import load, save
+    from niwaki.runtime.network import Network
+    from niwaki.runtime.stream import Stream
+    from niwaki.training import DistillationLoss, FinetuneConfig, JointTraining
 
 __all__ = [
     "compress",
@@ -73,3 +86,43 @@ __all__ = [
     "isa",
     "__version__",
 ]
+
+# Loaded when somebody asks for it: `import niwaki` takes milliseconds, and a file runs where there is no torch.
+_LAZY = LazyNames(
+    {
+        "niwaki": ("configs", "nn"),
+        "niwaki.budget": ("Target",),
+        "niwaki.compression.compress": ("compress",),
+        "niwaki.configs": ("OptimizeConfig", "PruneConfig", "QuantizeConfig"),
+        "niwaki.modules.entries": ("EntryPoints",),
+        "niwaki.network.compilation": ("compile",),
+        "niwaki.nn": ("set_threads",),
+        "niwaki.optimization": ("optimize",),
+        "niwaki.optimization.equalize": ("equalize",),
+        "niwaki.optimization.low_rank": ("FactorizeConfig", "factorize"),
+        "niwaki.pruning": ("ConstantSchedule", "CubicSchedule", "LinearSchedule", "Pruner", "prune"),
+        "niwaki.quantization.quantize": ("quantize",),
+        "niwaki.quantization.training": ("convert", "freeze_batch_norm", "prepare"),
+        "niwaki.recipes": ("Promise", "Recipe", "load_recipe", "recipe_names"),
+        "niwaki.report": ("LayerReport", "NetworkReport", "Report"),
+        "niwaki.training": ("DistillationLoss", "FinetuneConfig", "JointTraining"),
+    },
+    plain={
+        "niwaki.runtime.image": ("ImageConfig",),
+        "niwaki.runtime.inspection": ("inspect",),
+        "niwaki.runtime.load": ("load", "save"),
+        "niwaki.runtime.network": ("Network",),
+        "niwaki.runtime.stream": ("Stream",),
+    },
+)
+
+if not TYPE_CHECKING:  # for whom the names above are enough, and with this every name would do
+
+    def __getattr__(name: str) -> object:
+        value = _LAZY.find(name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return _LAZY.known(__all__)

@@ -234,6 +234,12 @@ def save_entries(entries: Sequence[tuple[str, Graph]], path: str) -> None:
     Raises ValueError for a name that is missing or given twice, and for more than 16 entries.
     """
 
+def image_words(metadata: Mapping[str, str]) -> tuple[list[float], list[float]] | None:
+    """Mean and std of each channel of images, float32 numbers, as the C library reads them in a file's metadata.
+
+    None where it says nothing of images. Raises NiwakiError where it is no such numbers.
+    """
+
 def share_tensors(graphs: Sequence[Graph]) -> None:
     """Makes tensors of different graphs that are equal one tensor in memory."""
 

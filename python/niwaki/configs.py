@@ -1,5 +1,6 @@
 """The options of every verb in one place."""
 
+from niwaki import _needs_torch  # noqa: F401
 from niwaki.optimization.low_rank import FactorizeConfig
 from niwaki.optimization.optimize import OptimizeConfig
 from niwaki.pruning.config import PruneConfig

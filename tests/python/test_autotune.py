@@ -12,7 +12,7 @@ from torch import nn
 
 import niwaki
 from niwaki import _core
-from niwaki.network.plan import PlanStep
+from niwaki.runtime.plan import PlanStep
 
 MEASURED = re.compile(r"measured: dense (\S+) ms, sparse (\S+) ms")
 

@@ -13,7 +13,7 @@ from torch import nn
 import niwaki
 from niwaki.cli import main
 from niwaki.cli.bench import ORDERS, layer_table
-from niwaki.network.plan import PlanStep
+from niwaki.runtime.plan import PlanStep
 
 
 def step(name: str, milliseconds: float, macs: int, zeros: float = 0.0) -> PlanStep:

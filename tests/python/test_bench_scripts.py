@@ -11,7 +11,7 @@ import scaling
 import torch
 
 import niwaki
-from niwaki.network.plan import PlanStep
+from niwaki.runtime.plan import PlanStep
 
 MACHINE = roofline.Machine(macs=100e9, bytes=10e9)
 

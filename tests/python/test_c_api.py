@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
@@ -365,3 +366,47 @@ def test_image_config_is_checked(network, tmp_path: Path) -> None:
     assert niwaki.inspect(path).metadata["image.mean"] == "0.5,0.4,0.3"
     niwaki.save(niwaki.load(path), tmp_path / "again.niwaki")  # kept
     assert niwaki.inspect(tmp_path / "again.niwaki").metadata["image.std"] == "0.25,0.2,0.3"
+
+
+class Shape(ctypes.Structure):
+    _fields_ = [("rank", ctypes.c_int32), ("sizes", ctypes.c_int64 * 8)]
+
+
+class Tensor(ctypes.Structure):
+    _fields_ = [
+        ("name", ctypes.c_char_p),
+        ("type", ctypes.c_int),
+        ("layout", ctypes.c_int),
+        ("shape", Shape),
+        ("data", ctypes.c_void_p),
+        ("bytes", ctypes.c_size_t),
+    ]
+
+
+def test_pixels_are_in_python_to_the_bit_what_they_are_in_c(prefix: Path, tmp_path: Path) -> None:
+    """Every pixel, for means and deviations that no float32 is; the network gives what it is handed, negative."""
+    mean, std = (0.485, 0.1 + 1e-9, 1 / 3, -7.25e-5, 0.0), (0.229, 1e-5, 123456.789, 0.5, 1 / 255)
+    graph = _core.Graph()
+    sizes = [graph.add_size(name) for name in ("batch", "height", "width")]
+    x = graph.add_input("x", "float32", [sizes[0], 5, *sizes[1:]])
+    graph.add_output(graph.add_node("unary", "n", [x], {"function": "neg"})[0], "y")
+    path = tmp_path / "pixels.niwaki"
+    graph.metadata = niwaki.ImageConfig(mean=mean, std=std).metadata(graph)
+    graph.save(str(path))
+    pixels = np.stack([np.roll(np.arange(256, dtype=np.uint8), 7 * channel) for channel in range(5)]).reshape(
+        1, 5, 16, 16
+    )
+
+    c = ctypes.CDLL(str(next(prefix.glob("lib*/**/libniwaki.so"))))
+    model, session = ctypes.c_void_p(), ctypes.c_void_p()
+    assert c.niwaki_model_open(str(path).encode(), None, ctypes.byref(model)) == 0
+    assert c.niwaki_session_create(model, None, ctypes.byref(session)) == 0
+    wanted = np.empty(pixels.shape, np.float32)
+    shape = Shape(4, (ctypes.c_int64 * 8)(*pixels.shape))
+    given = Tensor(None, 1, 0, shape, pixels.ctypes.data, pixels.nbytes)
+    result = Tensor(None, 0, 0, shape, wanted.ctypes.data, wanted.nbytes)
+    assert c.niwaki_run(session, ctypes.byref(given), 1, ctypes.byref(result), 1) == 0
+    assert c.niwaki_session_close(session) == 0 and c.niwaki_model_close(model) == 0
+
+    found = niwaki.load(path, threads=1)(pixels)
+    assert found.tobytes() == wanted.tobytes() and np.unique(wanted).size > 1000

@@ -176,7 +176,7 @@ WRONG_INPUTS = {
     "channels": (lambda x: x[:, :2], ValueError, "[Ii]nput 'x'.* 3"),
     "device": (lambda x: x.to("meta"), ValueError, "input 'x': it is on meta"),
     "sparse": (lambda x: x.to_sparse(), ValueError, "input 'x': a dense tensor is expected"),
-    "array": (lambda x: x.numpy(), TypeError, "torch.Tensor is expected, not ndarray"),
+    "list": (lambda x: x.tolist(), TypeError, "a torch.Tensor or another tensor with DLPack is expected, not list"),
 }
 
 
@@ -261,7 +261,7 @@ def test_networks_are_not_copied(net: niwaki.Network) -> None:
 
 def test_names(net: niwaki.Network) -> None:
     (x,) = net.inputs
-    assert x.name == "x" and x.dims == ("batch", 3, "height", "width") and x.dtype == torch.float32
+    assert x.name == "x" and x.dims == ("batch", 3, "height", "width") and x.dtype == "float32"
     assert str(x) == "x: float32 [batch, 3, height, width]" and [size.name for size in net.sizes] == [
         "batch",
         "height",

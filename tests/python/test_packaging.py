@@ -8,11 +8,15 @@ import os
 import re
 import subprocess
 import sys
+import time
 import venv
 import zipfile
 from pathlib import Path
 
+import numpy
 import pytest
+import torch
+from lowering import compiled
 
 import niwaki
 from niwaki import _core
@@ -22,6 +26,10 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+MOST_OF_NIWAKI = 8_000_000
+"""Bytes that a wheel takes where it is installed; numpy takes about 60 MB besides."""
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +73,7 @@ def test_the_binding_needs_no_torch() -> None:
 def test_imports_are_declared(root: Path, project: dict) -> None:
     """Every package that niwaki imports is a dependency, or an extra."""
     extras = project["project"]["optional-dependencies"]
-    lines = [*project["project"]["dependencies"], *extras["report"], *extras["images"], *extras["channels"]]
+    lines = [*project["project"]["dependencies"], *(line for name in extras if name != "test" for line in extras[name])]
     names = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in lines}  # type: ignore[index]
     declared = names | {"PIL", "yaml", "niwaki"}
     networks = {"torchvision", "timm"}  # only imported for a network that the caller named
@@ -128,6 +136,37 @@ def test_wheel_in_an_empty_environment(root: Path, wheel: Path, tmp_path: Path) 
     )
     assert check.returncode == 0, check.stderr
     assert check.stdout.splitlines()[-1] == f"niwaki {niwaki.__version__} works here"
+
+
+def test_wheel_beside_numpy_alone(root: Path, wheel: Path, tmp_path: Path) -> None:
+    """Installed where there is numpy and nothing else, it loads a file and runs it; numpy is lent."""
+    begin = time.perf_counter()
+    env = tmp_path / "env"
+    venv.create(env, with_pip=False)
+    python = env / ("Scripts" if os.name == "nt" else "bin") / "python"
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*pip, str(wheel)], check=True, capture_output=True)
+    (packages,) = env.glob("lib/python*/site-packages") if os.name != "nt" else [env / "Lib" / "site-packages"]
+    library = Path(numpy.__file__).parent
+    for path in (library, library.with_name("numpy.libs")):
+        if path.exists():
+            (packages / path.name).symlink_to(path, target_is_directory=True)
+    x = numpy.linspace(-2, 2, 2 * 3 * 16 * 12, dtype=numpy.float32).reshape(2, 3, 16, 12)
+    layers = (torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 3))
+    net = compiled(torch.nn.Sequential(*layers), torch.from_numpy(x))
+    net.save(tmp_path / "net.niwaki")
+    check = subprocess.run(
+        [python, "-I", str(root / "tests" / "wheel" / "run.py"), str(env), str(tmp_path / "net.niwaki")],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert check.returncode == 0, check.stderr
+    assert check.stdout.splitlines()[-1] == f"niwaki {niwaki.__version__} runs here: {net(x).ravel()[:4].tolist()}"
+    assert time.perf_counter() - begin < 30
+    own = [path for folder in packages.glob("niwaki*") for path in folder.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in own) < MOST_OF_NIWAKI
 
 
 def test_cibuildwheel_builds_for_the_pythons_that_are_declared(project: dict) -> None:

@@ -11,7 +11,7 @@ from lowering import Function, compiled, images
 from torch import nn
 
 import niwaki
-from niwaki.network.plan import Plan, PlanStep
+from niwaki.runtime.plan import Plan, PlanStep
 
 
 @pytest.fixture(scope="module")

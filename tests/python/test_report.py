@@ -15,7 +15,7 @@ from torch import nn
 
 import niwaki
 from niwaki.report import Histogram, LayerReport, NetworkReport, Point, Report
-from niwaki.report.text import align, format_bytes
+from niwaki.runtime.text import align, format_bytes
 
 ROWS = [
     LayerReport("conv1", "conv2d", "int8", 0.0, 1_000, 4_000, 0.01),

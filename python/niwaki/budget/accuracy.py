@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from niwaki.modules.copies import copy_model
-from niwaki.network.network import Network
+from niwaki.runtime.network import Network
 
 Evaluate = Callable[[nn.Module], float]
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from niwaki.network.image import ImageConfig
+from niwaki.runtime.image import ImageConfig
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from niwaki.cli.console import UsageError
-from niwaki.network.noise import noise
-from niwaki.network.plan import Plan, PlanStep
 from niwaki.runs.progress import track
+from niwaki.runtime.noise import noise
+from niwaki.runtime.plan import Plan, PlanStep
 
 STEP_FIELDS = ("name", "op", "scheme", "kernel", "zeros", "bytes", "reason")
 
@@ -174,7 +174,7 @@ def layer_table(steps: Sequence[PlanStep], limit: float) -> str:
         limit: multiply-accumulates a second that all threads together can do densely. A sparse layer may pass it, since
             zeros count as done.
     """
-    from niwaki.report.text import align
+    from niwaki.runtime.text import align
 
     total = sum(step.milliseconds or 0.0 for step in steps)
     macs = sum(step.macs for step in steps)
@@ -244,7 +244,7 @@ def run(arguments: argparse.Namespace) -> None:
         from niwaki import _core
 
         print(layer_table(layers, _core.int8_limit() * arguments.threads), end="\n\n")
-    from niwaki.report.text import format_bytes
+    from niwaki.runtime.text import format_bytes
 
     threads = f"{arguments.threads} thread" + "s" * (arguments.threads > 1)
     shapes = ", ".join("x".join(map(str, shape)) for shape in timing.shapes)

@@ -15,8 +15,8 @@ from niwaki.cli.console import UsageError, note
 from niwaki.cli.options import add_options, options_of
 
 if TYPE_CHECKING:
-    from niwaki.network.image import ImageConfig
     from niwaki.report import Report
+    from niwaki.runtime.image import ImageConfig
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 
@@ -145,7 +145,7 @@ def _image(arguments: argparse.Namespace, shape: Sequence[int]) -> ImageConfig |
     given = arguments.mean is not None or arguments.std is not None
     if len(shape) != 4 or not (given or Path(arguments.calibration).is_dir()):
         return None
-    from niwaki.network.image import ImageConfig
+    from niwaki.runtime.image import ImageConfig
 
     image = ImageConfig(mean=arguments.mean or MEAN, std=arguments.std or STD)
     if len(image.mean) != shape[1]:
@@ -225,7 +225,7 @@ def run(arguments: argparse.Namespace) -> None:
         result = {"file": arguments.output, "bytes": size, "float_bytes": float_size, "seconds": round(seconds, 3)}
         print(json.dumps({**result, "report": report.to_dict()}, indent=2))
         return
-    from niwaki.report.text import format_bytes
+    from niwaki.runtime.text import format_bytes
 
     _show(report)
     print(

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from niwaki._lazy import missing
 from niwaki._version import __version__
 from niwaki.cli import bench, compress, inspect
 from niwaki.cli.console import UsageError
@@ -31,7 +32,7 @@ def make_parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="niwaki", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=raw)
     parser.add_argument("--version", action="version", version=f"niwaki {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     for command in (compress, inspect, bench):
         command.add_parser(commands)
     return parser
@@ -64,7 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `niwaki inspect file | head`
         sys.stderr.close()
         return 0
-    except _expected_errors() as error:
+    except _expected_errors() as found:
+        error = found
+        if isinstance(found, ModuleNotFoundError):
+            error = missing(f"'niwaki {arguments.command}'", found)
         text = " ".join(str(error).split()) or type(error).__name__
         print(f"niwaki: error: {text}", file=sys.stderr)
         return 2

@@ -16,8 +16,6 @@ from niwaki.capture import capture
 from niwaki.errors import NiwakiError
 from niwaki.modules.layer import Layer
 from niwaki.network.compilation import compile_captured
-from niwaki.network.image import ImageConfig
-from niwaki.network.network import Network
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.prune import prune_with_reasons
 from niwaki.pruning.recurrent import prune_recurrent
@@ -27,6 +25,8 @@ from niwaki.quantization.inputs import Batch, batches
 from niwaki.quantization.programs import Program, program_of
 from niwaki.quantization.quantize import quantize_with_reasons
 from niwaki.quantization.ranges import ranges_of
+from niwaki.runtime.image import ImageConfig
+from niwaki.runtime.network import Network
 
 # Calls of a network: the median of this many, after a few that are not counted.
 _CALLS, _WARM = 15, 3

@@ -36,9 +36,9 @@ from niwaki.lower.nodes import (
 from niwaki.lower.numbers import check_number
 from niwaki.lower.operators.registry import refusal
 from niwaki.lower.partition import Part, partition
-from niwaki.lower.structure import Slot, Structure, UndescribableError, describe
 from niwaki.lower.torch_part import build_module
 from niwaki.lower.types import Ranges
+from niwaki.runtime.structure import Slot, Structure, UndescribableError, describe
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,8 @@ def build_program(captured: Captured, ranges: Ranges, source: str) -> Program:
     name_nodes(module)
     canonicalize(module)
     inputs = [node for node in module.graph.nodes if node.op == "placeholder" and is_tensor(node)]
+    for node, info in zip(inputs, captured.inputs, strict=True):
+        node.target = info.name  # an argument that is called as a builtin of Python, "input", has become "input_1"
     leaves, returned = _results(module, inputs, source)
     parts = partition(module, _refusals(captured))
     names = _result_names(returned)

@@ -1,8 +1,7 @@
-"""niwaki.compile, load and save: between modules, networks and files."""
+"""niwaki.compile: from a module to a network."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,12 +13,14 @@ from niwaki.capture import Captured, capture, captured_entries
 from niwaki.lower.program import NativeStage, Program, build_program
 from niwaki.modules.checks import check_module
 from niwaki.modules.entries import EntryPoints
-from niwaki.network.entries import EntryNetwork
-from niwaki.network.image import ImageConfig
-from niwaki.network.network import Network, check_threads
-from niwaki.network.signature import SIGNATURE, Signature, saved_signature, signature_of
+from niwaki.network.mixed import MixedNetwork
+from niwaki.network.signature import signature_of
 from niwaki.quantization import Ranges, ranges_of
 from niwaki.quantization.observation import observe_values
+from niwaki.runtime.entries import EntryNetwork
+from niwaki.runtime.network import Network
+from niwaki.runtime.signature import SIGNATURE, Signature
+from niwaki.runtime.threads import check_threads
 
 
 def compile(
@@ -83,7 +84,7 @@ def compile_captured(
     ranges.check(captured.fingerprint, source)
     if not isinstance(module, EntryPoints):
         program, signature = _lowered(captured, ranges, source)
-        return Network(program.stages, signature, threads=threads, isa=isa, source=source)
+        return _network(program, signature, threads=threads, isa=isa, source=source)
     lowered = {
         name: _lowered(entry, ranges, f"{source}, entry point '{name}',", called=source)
         for name, entry in captured_entries(captured, module).items()
@@ -94,7 +95,7 @@ def compile_captured(
     _core.share_tensors(graphs)
     shared = _core.SharedWeights()
     networks = {
-        name: Network(program.stages, signature, threads=threads, isa=isa, source=source, shared=shared)
+        name: _network(program, signature, threads=threads, isa=isa, source=source, shared=shared)
         for name, (program, signature) in lowered.items()
     }
     return EntryNetwork(networks, source)
@@ -111,41 +112,8 @@ def _lowered(captured: Captured, ranges: Ranges, source: str, *, called: str = "
     return program, signature
 
 
-def load(path: str | os.PathLike[str], threads: int | None = None) -> Network:
-    """A network from a .niwaki file.
-
-    Args:
-        path: a file that `Network.save` or `niwaki compress` has written.
-        threads: that work on a call; torch.get_num_threads() by default.
-
-    Returns:
-        The network. Where the file has entry points, `entries` are their names and net[name] is one of them.
-
-    Raises:
-        NiwakiError: the file is missing, empty, cut short, corrupt, newer than this version, or no .niwaki file.
-    """
-    threads = check_threads(threads)
-    entries = _core.load_entries(os.fspath(path))
-    if not entries[0][0]:
-        return _loaded(entries[0][1], path, threads)
-    shared = _core.SharedWeights()
-    networks = {name: _loaded(graph, path, threads, shared) for name, graph in entries}
-    return EntryNetwork(networks, entries[0][1].metadata.get("source", ""))
-
-
-def _loaded(
-    graph: _core.Graph, path: str | os.PathLike[str], threads: int, shared: _core.SharedWeights | None = None
-) -> Network:
-    signature = saved_signature(graph, os.fspath(path))
-    first = len(signature.inputs)
-    stage = NativeStage(graph, tuple(range(first)), tuple(range(first, first + len(graph.outputs))))
-    return Network([stage], signature, threads=threads, source=graph.metadata.get("source", ""), shared=shared)
-
-
-def save(network: Network, path: str | os.PathLike[str], *, image: ImageConfig | None = None) -> None:
-    """Writes a compiled network into a .niwaki file; the same as `network.save(path, image=image)`."""
-    given: object = network
-    if not isinstance(given, Network):
-        found = type(given).__name__
-        raise TypeError(f"niwaki.save: network must be what niwaki.compile returned, not a {found}; compile it first.")
-    network.save(path, image=image)
+def _network(program: Program, signature: Signature, **options: Any) -> Network:
+    (*others, stage) = program.stages or (None,)
+    if isinstance(stage, NativeStage) and not others:
+        return Network(stage.graph, signature, **options)
+    return MixedNetwork(program.stages, signature, **options)

@@ -38,7 +38,7 @@ def render_page(
         note: a sentence below the heading.
         facts: pairs of a name and a value, shown large.
         figures: matplotlib figures; they become inline SVG.
-        header, rows, total, right: the table, as in `niwaki.report.text.align`.
+        header, rows, total, right: the table, as in `niwaki.runtime.text.align`.
 
     Raises:
         ImportError: jinja2 or matplotlib is missing.

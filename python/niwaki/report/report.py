@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from niwaki.report.concerns import explained
 from niwaki.report.rows import LayerReport, NetworkReport, finite
-from niwaki.report.text import align, format_bytes
+from niwaki.runtime.text import align, format_bytes
 
 if TYPE_CHECKING:
     from rich.table import Table

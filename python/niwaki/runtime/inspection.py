@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from niwaki import _core
-from niwaki.report.text import align, format_bytes
+from niwaki.runtime.image import ImageConfig, image_of
+from niwaki.runtime.text import align, format_bytes
 
 _WORDS = ("producer", "source")
 _UNLIMITED = 2**63 - 1
@@ -54,6 +55,11 @@ class Contents:
     entries: Mapping[str, Contents] = field(default_factory=dict)
 
     @property
+    def image(self) -> ImageConfig | None:
+        """How uint8 pixels become the network's input, where the file says it. Raises NiwakiError where it is wrong."""
+        return image_of(self.metadata)
+
+    @property
     def parameters(self) -> int:
         """Elements of all weights, zeros counted in; of those that entry points share, once."""
         return sum(math.prod(tensor["shape"]) for tensor in self._weights())
@@ -88,6 +94,7 @@ class Contents:
             "parameters": self.parameters,
             "zeros": self.zeros,
             "metadata": {key: value for key, value in self.metadata.items() if key in _WORDS},
+            **({"image": dataclasses.asdict(self.image)} if self.image else {}),
             "inputs": [_plain(port) for port in self.inputs],
             "sizes": [_plain(size) for size in self.sizes],
             "guards": list(self.guards),
@@ -145,6 +152,7 @@ class Contents:
         outputs = (f"{value} {name}" for name, value in zip(self.outputs, self.output_values, strict=True))
         return [
             f"inputs: {', '.join(inputs)}",
+            *([f"pixels of images: {self.image}"] if self.image else []),
             f"outputs: {', '.join(outputs)}",
             *([f"free sizes: {', '.join(sizes)}"] if self.sizes else []),
         ]

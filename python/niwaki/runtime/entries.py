@@ -9,9 +9,9 @@ from typing import Any, NoReturn
 
 from niwaki import _core
 from niwaki.errors import NiwakiError
-from niwaki.network.image import ImageConfig
-from niwaki.network.network import Network
-from niwaki.network.plan import Plan
+from niwaki.runtime.image import ImageConfig
+from niwaki.runtime.network import Network
+from niwaki.runtime.plan import Plan
 
 
 class EntryNetwork(Network):
@@ -114,6 +114,9 @@ class EntryNetwork(Network):
             f"a network with several entry points, {_listed(self._networks)}, cannot {what}; ask one of them: "
             f"net['{name}']."
         )
+
+    def _repr_html_(self) -> str:
+        return self.plan._repr_html_()
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{name}={network!r}" for name, network in self._networks.items())

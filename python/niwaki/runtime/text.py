@@ -1,7 +1,8 @@
-"""Tables and sizes as plain text."""
+"""Tables and sizes as plain text, and tables as notebooks show them."""
 
 from __future__ import annotations
 
+import html
 from collections.abc import Collection, Sequence
 
 
@@ -47,3 +48,32 @@ def align(
     if total:
         text += [rule, render(total)]
     return "\n".join(text)
+
+
+def html_table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    total: Sequence[str] | None = None,
+    *,
+    right: Collection[int] = (),
+    caption: str = "",
+) -> str:
+    """The same as an HTML table, with a caption over it; all texts are escaped."""
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        shown = (
+            f'<{tag} style="text-align: {"right" if column in right else "left"}">{html.escape(cell)}</{tag}>'
+            for column, cell in enumerate(cells)
+        )
+        return f"<tr>{''.join(shown)}</tr>"
+
+    return "".join(
+        (
+            "<table>",
+            f'<caption style="text-align: left">{html.escape(caption)}</caption>' if caption else "",
+            f"<thead>{line(header, 'th')}</thead>",
+            f"<tbody>{''.join(line(row, 'td') for row in rows)}</tbody>",
+            f"<tfoot>{line(total, 'th')}</tfoot>" if total else "",
+            "</table>",
+        )
+    )

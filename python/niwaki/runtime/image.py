@@ -1,10 +1,14 @@
-"""What a file says about uint8 images, for programs that hand the C library pixels."""
+"""What a file says about uint8 images, for those who hand a network pixels."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from niwaki import _core
+from niwaki.errors import NiwakiError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +37,10 @@ class ImageConfig:
         object.__setattr__(self, "mean", numbers[0])
         object.__setattr__(self, "std", numbers[1])
 
+    def __str__(self) -> str:
+        mean, std = (", ".join(format(value, ".6g") for value in values) for values in (self.mean, self.std))
+        return f"mean {mean}; std {std}"
+
     def fits(self, graph: _core.Graph) -> bool:
         """Whether an input of the graph is an image with so many channels."""
         images = [port["dims"] for port in graph.input_ports if port["dtype"] == "float32" and len(port["dims"]) == 4]
@@ -51,3 +59,24 @@ class ImageConfig:
             )
         texts = (",".join(format(value, ".9g") for value in values) for values in (self.mean, self.std))
         return dict(zip(("image.mean", "image.std"), texts, strict=True))
+
+
+def image_of(metadata: Mapping[str, str]) -> ImageConfig | None:
+    """What a file's metadata says of images, as the C library reads it; None where it says nothing.
+
+    Raises:
+        NiwakiError: it has one of mean and std only, or they are no numbers for as many channels.
+    """
+    found = _core.image_words(dict(metadata))
+    if found is None:
+        return None
+    mean, std = (tuple(map(_shortest, numbers)) for numbers in found)
+    try:
+        return ImageConfig(mean=mean, std=std)
+    except ValueError as error:
+        raise NiwakiError(f"The file's image.mean and image.std are no such numbers ({error}) Save it again.") from None
+
+
+def _shortest(number: float) -> float:
+    """0.485 for the float32 nearest to it, which as a float64 is 0.48500001430511475."""
+    return float(str(np.float32(number)))

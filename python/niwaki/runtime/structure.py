@@ -15,8 +15,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass
 from typing import Any
 
-import torch
-
 Structure = dict[str, Any]
 _PLAIN = (bool, int, float, str, type(None))
 
@@ -100,8 +98,8 @@ def _walk(structure: Structure, leaf: Callable[[str, int], Any]) -> Any:
     return tuple(items) if kind == "tuple" else items
 
 
-def flatten(structure: Structure, value: Any, where: str = "the arguments") -> dict[int, torch.Tensor]:
-    """The tensors of a nested object, by the index that the structure gives them.
+def flatten(structure: Structure, value: Any, where: str = "the arguments") -> dict[int, Any]:
+    """What a nested object has where tensors are, by the index that the structure gives them.
 
     Raises:
         TypeError: the object is nested in another way.
@@ -109,8 +107,6 @@ def flatten(structure: Structure, value: Any, where: str = "the arguments") -> d
     """
     ((kind, content),) = structure.items()
     if kind == "input":
-        if not isinstance(value, torch.Tensor):
-            raise TypeError(f"{where}: a torch.Tensor is expected, not {type(value).__name__}.")
         return {content: value}
     if kind == "constant":
         if type(value) is not type(content) or value != content:
@@ -128,7 +124,7 @@ def flatten(structure: Structure, value: Any, where: str = "the arguments") -> d
             found = f"{len(value)}" if isinstance(value, (tuple, list)) else type(value).__name__
             raise TypeError(f"{where}: {len(content)} are expected, not {found}.")
         parts = [(found, item, f"{where}[{i}]") for i, (found, item) in enumerate(zip(value, content, strict=True))]
-    tensors: dict[int, torch.Tensor] = {}
+    tensors: dict[int, Any] = {}
     for found, item, place in parts:
         tensors.update(flatten(item, found, place))
     return tensors

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
-from niwaki.report.text import align, format_bytes
+from niwaki import _core
+from niwaki.runtime.text import align, format_bytes, html_table
 
 SCHEMES = ("int8", "sparse int8", "float32", "torch")
+_HEADER = ("layer", "op", "scheme", "kernel", "zeros", "bytes", "ms", "GMAC/s", "reason")
+_NUMBERS = (4, 5, 6, 7)
 _WIDEST = 60
 _WIDEST_REASON = 110  # the whole reason is in the step
 
@@ -96,24 +99,33 @@ class Plan(Sequence[PlanStep]):
         return f"{len(self)} steps" + (f" ({', '.join(words)})" if words else "")
 
     def __str__(self) -> str:
-        header = ("layer", "op", "scheme", "kernel", "zeros", "bytes", "ms", "GMAC/s", "reason")
-        rows = [
+        table = align(_HEADER, self._rows(_cut), self._total(), right=_NUMBERS)
+        return f"{self._heading}\n{table}" if self._heading else table
+
+    def _repr_html_(self) -> str:
+        """The table as notebooks show it, nothing cut off."""
+        return html_table(_HEADER, self._rows(), self._total(), right=_NUMBERS, caption=self._heading)
+
+    def _rows(self, shown: Callable[[str, int], str] = lambda text, _: text) -> list[tuple[str, ...]]:
+        return [
             (
-                _cut(step.name),
-                _cut(step.op),
+                shown(step.name, _WIDEST),
+                shown(step.op, _WIDEST),
                 step.scheme,
                 step.kernel,
                 f"{step.zeros:.1%}" if step.bytes and step.scheme != "torch" else "",
                 format_bytes(step.bytes) if step.bytes else "",
                 "" if step.milliseconds is None else f"{step.milliseconds:.3f}",
                 "" if step.gmacs_per_second is None else f"{step.gmacs_per_second:.1f}",
-                _cut(step.reason, _WIDEST_REASON),
+                shown(step.reason, _WIDEST_REASON),
             )
             for step in self
         ]
+
+    def _total(self) -> tuple[str, ...]:
         time = self.milliseconds
         macs = sum(step.macs for step in self)
-        total = (
+        return (
             "total",
             self._summary(),
             "",
@@ -124,9 +136,28 @@ class Plan(Sequence[PlanStep]):
             f"{macs / time * 1e-6:.1f}" if macs and time else "",
             "",
         )
-        table = align(header, rows, total, right=(4, 5, 6, 7))
-        return f"{self._heading}\n{table}" if self._heading else table
 
 
-def _cut(text: str, widest: int = _WIDEST) -> str:
+def native_steps(model: _core.Model, session: _core.Session | None) -> list[PlanStep]:
+    """The steps of a model, with the times of a session's last run."""
+    steps = model.steps()
+    times: Sequence[float | None] = session.profile() if session is not None else [None] * len(steps)
+    macs = session.macs() if session is not None else [0] * len(steps)
+    return [
+        PlanStep(
+            name=step["name"],
+            op=step["op"],
+            scheme=step["scheme"],
+            kernel=step["kernel"],
+            zeros=step["zeros"],
+            bytes=step["bytes"],
+            milliseconds=milliseconds,
+            reason=step["reason"],
+            macs=count,
+        )
+        for step, milliseconds, count in zip(steps, times, macs, strict=True)
+    ]
+
+
+def _cut(text: str, widest: int) -> str:
     return text if len(text) <= widest else text[: widest - 4] + " ..."

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from niwaki import _core
-from niwaki.lower.program import NativeStage
-from niwaki.network.image import ImageConfig
-from niwaki.network.plan import Plan
-from niwaki.network.signature import InputInfo, Signature, ports_of
+from niwaki.runtime.arrays import Library, default_library, to_numpy
+from niwaki.runtime.described import Described
+from niwaki.runtime.image import ImageConfig
+from niwaki.runtime.signature import Signature, ports_of
 
 if TYPE_CHECKING:
-    from niwaki.network.network import Network
+    from niwaki.runtime.network import Network, Runner
 
 _BATCH = "batch"
 
 
-class Stream:
+class Stream(Described):
     """One signal that goes through a network in pieces. Made by `Network.stream`.
 
     Called as the network, with a piece, it returns the part of the network's answer that belongs to it. The parts, one
@@ -33,20 +32,21 @@ class Stream:
     A stream belongs to one thread at a time; `another` begins a second one over the same packed weights.
     """
 
-    def __init__(self, network: Network, session: _core.Session, states: tuple[str, ...]) -> None:
+    def __init__(self, network: Network, runner: Runner, states: tuple[str, ...]) -> None:
         self._network = network
-        self._session = session
+        self._runner = runner
         self._states = states
+        self._library: Library | None = None  # of the last results
         self._lock = threading.Lock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the next piece.
 
         Args:
-            args, kwargs: as for the network; along time tensors are as long as a piece.
+            args, kwargs: as for the network; along time, inputs are as long as a piece.
 
         Returns:
-            New tensors, nested like the network's results.
+            New tensors or arrays, nested like the network's results; see `Network`.
 
         Raises:
             TypeError, ValueError: as for the network; a piece of another size than agreed; or another thread is at it.
@@ -54,7 +54,8 @@ class Stream:
         if not self._lock.acquire(blocking=False):
             raise ValueError("the stream is busy: another thread feeds it; give each signal a stream of its own.")
         try:
-            return self._network.run_in(self._session, args, kwargs)
+            results, self._library = self._network.run_in(self._runner, args, kwargs)
+            return results
         finally:
             self._lock.release()
 
@@ -67,13 +68,17 @@ class Stream:
         with self._idle():
             self._session.reset_state()
 
-    def state(self) -> dict[str, torch.Tensor]:
-        """What it keeps of the past, by name: copies. `restore` goes on from there, in any stream of the network."""
-        with self._idle():
-            return {name: torch.from_numpy(self._session.get_state(name)) for name in self._states}
+    def state(self) -> dict[str, Any]:
+        """What it keeps of the past, by name: copies. `restore` goes on from there, in any stream of the network.
 
-    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Goes on where `state` was taken.
+        They are torch tensors where the last piece was one, else numpy arrays.
+        """
+        with self._idle():
+            library = self._library or default_library()
+            return {name: library.from_numpy(self._session.get_state(name)) for name in self._states}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on where `state` was taken, whichever library its arrays are of.
 
         Raises:
             ValueError: names, types or shapes are not those of this stream's state, which then stays as it was.
@@ -87,7 +92,7 @@ class Stream:
             before = {name: self._session.get_state(name) for name in self._states}
             try:
                 for name, value in state.items():
-                    self._session.set_state(name, np.ascontiguousarray(value.detach().numpy()))
+                    self._session.set_state(name, np.asarray(to_numpy(value), order="C"))
             except (TypeError, ValueError):
                 for name, kept in before.items():
                     self._session.set_state(name, kept)
@@ -95,22 +100,16 @@ class Stream:
 
     def another(self) -> Stream:
         """A stream at the beginning of another signal. Weights are shared."""
-        return Stream(self._network, self._network.new_session(), self._states)
+        return Stream(self._network, self._network.new_runner(), self._states)
 
     @property
-    def inputs(self) -> tuple[InputInfo, ...]:
-        """The inputs of a piece: name, dtype and dims, all of them numbers."""
-        return self._network.inputs
+    def _session(self) -> _core.Session:
+        (session,) = self._runner.sessions
+        assert session is not None
+        return session
 
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of the results."""
-        return self._network.outputs
-
-    @property
-    def plan(self) -> Plan:
-        """What runs for a piece."""
-        return self._network.plan
+    def _whole(self) -> Network:
+        return self._network
 
     def save(self, path: str | os.PathLike[str], *, image: ImageConfig | None = None) -> None:
         """Writes a file whose runs take pieces: each session of the C library is then a signal, which
@@ -156,7 +155,6 @@ def streamed_graph(graph: _core.Graph, piece: int, along: str | None, sizes: Map
     return graph.streamed(along, piece, {**others, **sizes})
 
 
-def stage_of(graph: _core.Graph, stage: NativeStage, signature: Signature) -> tuple[NativeStage, Signature]:
-    """The only stage of a network of pieces, and how it is called."""
-    pieces = NativeStage(graph, stage.inputs, stage.outputs)
-    return pieces, dataclasses.replace(signature, inputs=ports_of(graph), sizes=())
+def streamed_signature(signature: Signature, graph: _core.Graph) -> Signature:
+    """How the network of pieces is called."""
+    return replace(signature, inputs=ports_of(graph), sizes=())
