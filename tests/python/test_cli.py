@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 import niwaki
 from niwaki.cli import main
 from niwaki.cli.calibration import CalibrationConfig, load_calibration
+from niwaki.cli.compress import MEAN, STD
 from niwaki.cli.console import UsageError
 from niwaki.cli.model import load_model
 
@@ -167,6 +168,21 @@ MODEL_ERRORS = [
     ("{net}:broken", "no luck today"),
     ("{net}:text", "returned str"),
 ]
+
+
+def test_a_file_remembers_that_it_was_made_from_pixels(net: str, tmp_path: Path) -> None:
+    """uint8 arrays are pixels as those of a folder are; float32 ones are the network's own numbers."""
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 3, 20, 20), dtype=np.uint8)
+    means = {}
+    for kind in (np.uint8, np.float32):
+        np.save(tmp_path / "x.npy", pixels.astype(kind))
+        assert compress(f"{net}:make", "--calibration", tmp_path / "x.npy", "-o", tmp_path / "x.niwaki") == 0
+        network = niwaki.load(tmp_path / "x.niwaki", threads=1)
+        means[kind] = network.inputs[0].image
+        if kind is np.uint8:
+            (batch,) = load_calibration(CalibrationConfig(str(tmp_path / "x.npy"), batch=8))
+            assert np.array_equal(network(pixels), network(batch.numpy()))
+    assert means == {np.uint8: niwaki.ImageConfig(mean=MEAN, std=STD), np.float32: None}
 
 
 @pytest.mark.parametrize(("source", "message"), MODEL_ERRORS)

@@ -58,6 +58,11 @@ def load_calibration(config: CalibrationConfig) -> list[torch.Tensor]:
     Raises:
         UsageError: names what is missing, unreadable or of the wrong shape.
     """
+    return read_calibration(config)[0]
+
+
+def read_calibration(config: CalibrationConfig) -> tuple[list[torch.Tensor], bool]:
+    """The same, and whether they were pixels, which mean and std have made float32."""
     if config.source == "random":
         generator = torch.Generator().manual_seed(config.seed)
         inputs = torch.randn(min(config.samples, 4 * config.batch), len(config.mean), *config.size, generator=generator)
@@ -69,7 +74,8 @@ def load_calibration(config: CalibrationConfig) -> list[torch.Tensor]:
             inputs = _read_arrays(path, config)
         else:
             raise UsageError(f"--calibration: there is no folder or file '{path}' (or write 'random').")
-    return list(inputs.split(config.batch))
+    pixels = inputs.dtype == torch.uint8
+    return list((_normalize(inputs, config) if pixels else inputs.float()).split(config.batch)), pixels
 
 
 def _choose(count: int, config: CalibrationConfig) -> list[int]:
@@ -85,7 +91,7 @@ def _read_images(folder: Path, config: CalibrationConfig) -> torch.Tensor:
         raise UsageError(f"--calibration: no images ({', '.join(IMAGE_SUFFIXES)}) in '{folder}' or below.")
     chosen = [paths[index] for index in _choose(len(paths), config)]
     pixels = [_read_image(path, config) for path in track(chosen, "reading images")]
-    return _normalize(torch.from_numpy(np.stack(pixels)), config)
+    return torch.from_numpy(np.stack(pixels))
 
 
 def _read_image(path: Path, config: CalibrationConfig) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -135,8 +141,7 @@ def _read_arrays(path: Path, config: CalibrationConfig) -> torch.Tensor:
         raise UsageError(
             f"--calibration '{path}': the array has to be [N, ...] with N of at least 1, not {tuple(array.shape)}."
         )
-    array = array[_choose(len(array), config)]
-    return _normalize(array, config) if array.dtype == torch.uint8 else array.float()
+    return array[_choose(len(array), config)]
 
 
 def _read_file(path: Path) -> Any:

@@ -140,10 +140,10 @@ def _check_reading(arguments: argparse.Namespace) -> None:
         raise UsageError("--resize is for a folder of images; --calibration is none.")
 
 
-def _image(arguments: argparse.Namespace, shape: Sequence[int]) -> ImageConfig | None:
-    """What the file says about images: mean and std, where they were given or images were read with them."""
+def _image(arguments: argparse.Namespace, shape: Sequence[int], pixels: bool) -> ImageConfig | None:
+    """What the file says about images: mean and std, where they were given or pixels were read with them."""
     given = arguments.mean is not None or arguments.std is not None
-    if len(shape) != 4 or not (given or Path(arguments.calibration).is_dir()):
+    if len(shape) != 4 or not (given or pixels):
         return None
     from niwaki.runtime.image import ImageConfig
 
@@ -172,7 +172,7 @@ def run(arguments: argparse.Namespace) -> None:
     import torch
 
     import niwaki
-    from niwaki.cli.calibration import CalibrationConfig, load_calibration
+    from niwaki.cli.calibration import CalibrationConfig, read_calibration
     from niwaki.cli.model import load_model
     from niwaki.network.unwritable import check_foreseen
 
@@ -184,7 +184,7 @@ def run(arguments: argparse.Namespace) -> None:
     model = load_model(arguments.model, arguments.args, arguments.weights)
     if arguments.weights is None:
         note(f"no --weights: compressing '{arguments.model}' with the weights that it was made with.")
-    calibration = load_calibration(
+    calibration, pixels = read_calibration(
         CalibrationConfig(
             source=arguments.calibration,
             size=arguments.input_size,
@@ -199,7 +199,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
     if arguments.calibration == "random":
         note("--calibration random: good for timing only; calibrate with real inputs before you use the answers.")
-    image = _image(arguments, calibration[0].shape)
+    image = _image(arguments, calibration[0].shape, pixels)
     begin = time.perf_counter()
     given = model
     example = (calibration[0][:1],)
