@@ -43,7 +43,11 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--batch", type=_count, default=1, metavar="N", help="images at a time (default: 1)")
     parser.add_argument("--threads", type=_count, default=1, metavar="N", help="default: 1")
     parser.add_argument(
-        "--size", type=_size, metavar="N or HxW", default=(224, 224), help="size of the images (default: 224)"
+        "--size",
+        "--input-size",
+        type=_size,
+        metavar="N or HxW",
+        help="height and width of the images (default: what the network was made for)",
     )
     parser.add_argument("--rounds", type=_count, default=50, metavar="N", help="calls to time (default: 50)")
     parser.add_argument(
@@ -122,7 +126,7 @@ def measure(
     path: str,
     batch: int,
     threads: int,
-    size: tuple[int, int],
+    size: tuple[int, int] | None,
     rounds: int,
     *,
     entry: str | None = None,
@@ -132,7 +136,8 @@ def measure(
 
     Args:
         path: a .niwaki file.
-        batch, size: images at a time, and their height and width.
+        batch: images at a time.
+        size: their height and width; None for what the network was made for.
         threads: for one call.
         rounds: calls to time, after three that are not.
         entry: which entry point of a file that has several.
