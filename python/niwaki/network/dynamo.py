@@ -21,8 +21,8 @@ from torch.utils import _pytree as pytree
 
 from niwaki.errors import NiwakiError
 from niwaki.network.compilation import compile
-from niwaki.network.network import Network
 from niwaki.quantization.ranges import RANGES_NAME
+from niwaki.runtime.network import Network
 
 # What has been compiled of a module, by the names of its arguments, and what its weights were. It serves all sizes.
 _networks: WeakKeyDictionary[nn.Module, dict[tuple[str, ...], tuple[Any, Network]]] = WeakKeyDictionary()
