@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -24,7 +25,20 @@ enum class Op : int {
 };
 
 // Integers may be expressions of the free sizes, where the operator's rule allows it.
-using Attribute = std::variant<Dims, std::vector<double>, std::string>;
+class Attribute : public std::variant<Dims, std::vector<double>, std::string> {
+ public:
+  using variant::variant;
+  // Copied first and then moved in. libstdc++ 12 takes a variant of these for one that always has a value, and destroys what is not there
+  // where there is no memory for a copy.
+  Attribute(const Attribute& other) : variant(std::visit([](auto value) { return variant(std::move(value)); }, base(other))) {}
+  Attribute(Attribute&&) noexcept = default;
+  Attribute& operator=(const Attribute& other) { return *this = Attribute(other); }
+  Attribute& operator=(Attribute&&) noexcept = default;
+  ~Attribute() = default;
+
+ private:
+  static const variant& base(const Attribute& attribute) { return attribute; }
+};
 using Attributes = std::map<std::string, Attribute>;
 using Tensors = std::map<std::string, Tensor>;
 

@@ -1,5 +1,8 @@
 // What a graph is made of besides its nodes: sizes, inputs, states, guards, outputs.
+#include <new>
+
 #include "graph/test_tools.h"
+#include "testing/heap.h"
 
 namespace niwaki {
 namespace {
@@ -78,6 +81,27 @@ TEST(graph_lets_go_of_data) {
   s.graph.forget_data(1);
   CHECK(s.graph.nodes()[1].tensor("weight").data() == nullptr);
   CHECK(s.graph.nodes()[1].tensor("weight").shape() == (Sizes{4, 8, 1, 1}));
+}
+
+// Whichever part of a copy finds no memory, what was made before goes away again, and nothing else.
+TEST(graph_attributes_without_memory_for_a_copy) {
+  const Attributes attributes = {{"axes", Dims{1, 2, 3}},
+                                 {"numbers", std::vector<double>{0.5, 2.0}},
+                                 {"word", std::string("more letters than a string holds without memory of its own")}};
+  const size_t before = heap_live();
+  int failed = 0;
+  for (long n = 0; n < 30; ++n) {
+    const FailingHeap heap(n, FailingHeap::Mode::once);
+    try {
+      Attributes copy = attributes;
+      copy.at("axes") = attributes.at("word");
+      CHECK(copy.at("axes") == attributes.at("word") && copy.at("numbers") == attributes.at("numbers"));
+    } catch (const std::bad_alloc&) {
+      ++failed;
+    }
+  }
+  CHECK(failed >= 7 && failed < 30);
+  CHECK_EQ(heap_live(), before);
 }
 
 }  // namespace
