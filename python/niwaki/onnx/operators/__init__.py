@@ -1,0 +1,27 @@
+"""Every operator that is supported, by family. Importing them fills niwaki.onnx.registry."""
+
+from niwaki.onnx.operators import (
+    activation,
+    arithmetic,
+    convolution,
+    creation,
+    indexing,
+    layout,
+    logic,
+    matrix,
+    microsoft,
+    normalization,
+    padding,
+    pooling,
+    quantized,
+    recurrent,
+    reduction,
+    resizing,
+    scattering,
+    sequence,
+    shape,
+    sorting,
+    spectrum,
+    transformer,
+    unary,
+)
