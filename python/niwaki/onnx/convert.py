@@ -15,13 +15,16 @@ from niwaki.errors import NiwakiError, first_sentence
 from niwaki.onnx import operators  # noqa: F401: fills the table
 from niwaki.onnx.builder import Builder, identifier
 from niwaki.onnx.call import Call, Following
-from niwaki.onnx.dtypes import dtype_of, from_numpy
+from niwaki.onnx.dtypes import UNSIGNED, dtype_of, from_numpy, name_of
 from niwaki.onnx.errors import Refusal
 from niwaki.onnx.functions import sizes as size_functions
 from niwaki.onnx.inference import dims_of, infer
 from niwaki.onnx.names import label_of
 from niwaki.onnx.registry import NEWEST, Entry, find
 from niwaki.onnx.values import Value, value_of
+
+
+_ANY_INTEGER = ("BitShift", "Cast", "CastLike", "DequantizeLinear", "QuantizeLinear", "Shape", "Size")
 
 
 class Converter:
@@ -188,6 +191,14 @@ class Converter:
             return [None] * len(node.output)  # of what is refused already
         if node.op_type == "If" and _domain(node) == "":
             return self._if(node, inputs, values)
+        for value in inputs:
+            if value is not None and value.elem in UNSIGNED and not entry.moves and node.op_type not in _ANY_INTEGER:
+                raise Refusal(f"it computes in {name_of(value.elem)}, and torch does not")
+        if schema is not None:
+            strange = [each.name for each in node.attribute if each.name not in schema.attributes]
+            if strange:
+                version = f"{node.op_type} of opset {schema.since_version}"
+                raise Refusal(f"its attribute {strange[0]} is none of {version}; the file is damaged")
         attributes = {each.name: _attribute(each) for each in node.attribute}
         inferred = infer(node, schema, inputs, self._opsets, self._model.ir_version) if schema is not None else []
         weights = [value.name for value in inputs if value is not None and value.constant]

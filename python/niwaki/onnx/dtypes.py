@@ -14,6 +14,9 @@ FLOAT, UINT8, INT8, INT32, INT64, BOOL = 1, 2, 3, 6, 7, 9
 FLOAT16, DOUBLE, BFLOAT16 = 10, 11, 16
 UINT4, INT4 = 21, 22
 
+UNSIGNED = (4, 12, 13)
+"""Unsigned integers of 16 bits and more, which torch holds and does not compute with."""
+
 NAMES = {
     1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 8: "string", 9: "bool",
     10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 14: "complex64", 15: "complex128", 16: "bfloat16",

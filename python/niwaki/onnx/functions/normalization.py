@@ -56,3 +56,10 @@ def lp_norm(x: torch.Tensor, axis: int, power: int) -> torch.Tensor:
     """x over its norm along an axis; 0 where that is 0."""
     norm = x.abs().sum(axis, keepdim=True) if power == 1 else (x * x).sum(axis, keepdim=True).sqrt()
     return torch.where(norm == 0, torch.zeros_like(x), x / norm)
+
+
+def mean_variance(x: torch.Tensor, axes: Sequence[int]) -> torch.Tensor:
+    """x with a mean of 0 and a deviation of 1 over axes; 1e-9 is added to it, as ONNX does."""
+    mean = x.mean(list(axes), keepdim=True)
+    deviation = torch.sqrt((x * x).mean(list(axes), keepdim=True) - mean * mean)
+    return (x - mean) / (deviation + 1e-9)

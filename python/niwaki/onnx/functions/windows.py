@@ -119,12 +119,17 @@ def crop(x: torch.Tensor, pads: Sequence[tuple[Any, Any]], more: Sequence[int]) 
 
 
 def crop_to(x: torch.Tensor, sizes: Sequence[Any], more: Sequence[int], upper: bool) -> torch.Tensor:
-    """As `crop`, to these sizes; of an odd border, the larger half goes after if `upper`, else before."""
+    """As `crop`, to these sizes; of an odd border, the larger half goes after if `upper`, else before.
+
+    Zeros follow where there is too little.
+    """
     pads = []
     for size, have, added in zip(sizes, x.shape[2:], more, strict=True):
-        whole = have + added - size
+        whole = torch.sym_max(0, have + added - size)
         pads.append((whole // 2, whole - whole // 2) if upper else (whole - whole // 2, whole // 2))
-    return crop(x, pads, more)
+    found = crop(x, pads, more)
+    short = [size - have for size, have in zip(sizes, found.shape[2:], strict=True)]
+    return F.pad(found, [each for lack in reversed(short) for each in (0, lack)])
 
 
 def times(sizes: Sequence[Any], stride: Sequence[int]) -> list[Any]:

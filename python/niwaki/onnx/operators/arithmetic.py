@@ -20,6 +20,12 @@ from niwaki.onnx.registry import operator
 from niwaki.onnx.values import Value
 
 
+_SIGNS: dict[Any, Callable[..., Any]] = {
+    torch.add: python.add, torch.sub: python.sub, torch.mul: python.mul, torch.div: python.truediv,
+    torch.lt: python.lt, torch.le: python.le, torch.gt: python.gt, torch.ge: python.ge, torch.eq: python.eq,
+}  # fmt: skip
+
+
 def operand(call: Call, index: int, other: int) -> Any:
     """An input, as a number of Python where it is one and the other input has all dimensions of the result."""
     value = call.value(index)
@@ -31,8 +37,13 @@ def operand(call: Call, index: int, other: int) -> Any:
 
 
 def both(call: Call, function: Callable[..., Any], **kwargs: Any) -> Any:
-    """A function of two inputs, of which one may be a number."""
-    return call.call(function, operand(call, 0, 1), operand(call, 1, 0), **kwargs)
+    """A function of two inputs, of which the second may be a number, and the first for what Python has a sign."""
+    a, b = operand(call, 0, 1), operand(call, 1, 0)
+    if not isinstance(a, (int, float)):
+        return call.call(function, a, b, **kwargs)
+    if function in _SIGNS and not kwargs:
+        return call.call(_SIGNS[function], a, b)
+    return call.call(function, call.x(0), b, **kwargs)
 
 
 def _exact(number: Any) -> bool:
@@ -46,10 +57,6 @@ def _fit(call: Call) -> bool:
         return False
     floats = FLOAT in (call.value(0).elem, call.value(1).elem)
     return not floats or all(_exact(each) for index in (0, 1) for each in call.array(index).flat)
-
-
-def _add(a: Any, b: Any) -> Any:
-    return a + b
 
 
 def _simple(call: Call, function: Callable[..., Any], a: Any, b: Any) -> Any:
@@ -66,7 +73,7 @@ def _simple(call: Call, function: Callable[..., Any], a: Any, b: Any) -> Any:
 
 
 @operator("Add", since=7)
-def _add_(call: Call) -> Any:
+def _add(call: Call) -> Any:
     if _fit(call):
         return _sizes(call, python.add)
     return both(call, torch.add)

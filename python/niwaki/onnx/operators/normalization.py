@@ -120,3 +120,10 @@ def _lp_norm(call: Call) -> Any:
     axis = call.axis(call.integer("axis", -1), call.rank())
     power = call.only("p", 2, 1)
     return call.call(normalization.lp_norm, call.x(), axis, power)
+
+
+@operator("MeanVarianceNormalization", since=9)
+def _mean_variance(call: Call) -> Any:
+    rank = call.rank()
+    axes = [call.axis(axis, rank) for axis in call.integers("axes", (0, 2, 3)) or []]
+    return call.call(normalization.mean_variance, call.x(), axes)

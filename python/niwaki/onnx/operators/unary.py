@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from niwaki.onnx.call import Call
-from niwaki.onnx.dtypes import BOOL, FLOAT, INT32, INT64, dtype_of, is_float, name_of
+from niwaki.onnx.dtypes import BOOL, FLOAT, INT4, INT32, INT64, UINT4, dtype_of, is_float, name_of
 from niwaki.onnx.errors import Refusal
 from niwaki.onnx.operators.sizes import map_sizes
 from niwaki.onnx.registry import operator
@@ -141,6 +141,8 @@ def cast(call: Call, elem: int) -> Any:
     dtype = dtype_of(elem)
     if value.elem == elem:
         return _same(call)
+    if elem in (INT4, UINT4):
+        raise Refusal(f"it makes {name_of(elem)}")
     if value.carried and elem == FLOAT:
         return call.result(value.data, FLOAT)
     if value.sizes:
