@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from niwaki.modules.entries import EntryPoints
     from niwaki.network.compilation import compile
     from niwaki.nn import set_threads
+    from niwaki.onnx import from_onnx
     from niwaki.optimization import optimize
     from niwaki.optimization.equalize import equalize
     from niwaki.optimization.low_rank import FactorizeConfig, factorize
@@ -53,6 +54,7 @@ __all__ = [
     "convert",
     "freeze_batch_norm",
     "compile",
+    "from_onnx",
     "load",
     "save",
     "inspect",
@@ -97,6 +99,7 @@ _LAZY = LazyNames(
         "niwaki.modules.entries": ("EntryPoints",),
         "niwaki.network.compilation": ("compile",),
         "niwaki.nn": ("set_threads",),
+        "niwaki.onnx": ("from_onnx",),
         "niwaki.optimization": ("optimize",),
         "niwaki.optimization.equalize": ("equalize",),
         "niwaki.optimization.low_rank": ("FactorizeConfig", "factorize"),

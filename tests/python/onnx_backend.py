@@ -16,6 +16,7 @@ from onnx.backend.test.loader import load_model_tests
 from niwaki import NiwakiError
 from niwaki.onnx import from_onnx
 
+
 @dataclasses.dataclass(frozen=True)
 class Case:
     """A model of one node (or what a function expands to), inputs and the outputs that they make.
@@ -103,13 +104,12 @@ def run(case: Case, *, constant: bool = False) -> str:
         NiwakiError: it is not supported.
         AssertionError: an answer is wrong.
     """
-    how = ""
     for given, wanted in case.data():
         names = [value.name for value in case.model.graph.input]
-        later = {name for name in names[1:]}
-        ways = [("all", set(names))] if constant else [("none", set()), ("later", later), ("all", set(names))]
+        every = ("all", set(names))
+        ways = [every] if constant else [("none", set[str]()), ("later", set(names[1:])), every]
         refused: Exception | None = None
-        for how, chosen in ways:
+        for how, chosen in ways:  # noqa: B007 (it is what is returned)
             try:
                 module = from_onnx(baked(case.model, given, chosen))
             except NiwakiError as error:

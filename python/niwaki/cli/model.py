@@ -1,4 +1,4 @@
-"""The network that a command is given: "module:callable" or "file.py:callable", its arguments and its weights."""
+"""The network that a command is given: "module:callable", "file.py:callable" or an ONNX file, and its weights."""
 
 from __future__ import annotations
 
@@ -15,21 +15,28 @@ import torch
 
 from niwaki._compat import import_torchvision
 from niwaki.cli.console import UsageError
+from niwaki.errors import NiwakiError
 
 
 def load_model(source: str, arguments: str | None, weights: str | None) -> torch.nn.Module:
     """Makes the network, loads its weights and puts it into eval mode.
 
     Args:
-        source: "package.module:callable" or "path/to/file.py:callable". The callable returns a module (or is one).
-        arguments: keyword arguments for the callable, as a JSON object; None for none.
+        source: "package.module:callable" or "path/to/file.py:callable". The callable returns a module (or is one). Or
+            the path of an .onnx file.
+        arguments: keyword arguments for the callable, as a JSON object; None for none. Of an .onnx file, the inputs and
+            sizes that `niwaki.from_onnx` is to fix.
         weights: a .safetensors, .pt or .pth file with a state dict; None keeps what the callable made.
 
     Raises:
         UsageError: names what cannot be found, imported, called or loaded.
     """
-    target = _find(source)
     keywords = _parse_arguments(arguments)
+    if source.endswith(".onnx"):
+        if weights is not None:
+            raise UsageError(f"--weights: '{source}' has its own weights.")
+        return _read_onnx(source, keywords)
+    target = _find(source)
     if isinstance(target, torch.nn.Module):
         if keywords:
             raise UsageError(f"--args: '{source}' is a module already and takes no arguments.")
@@ -44,6 +51,17 @@ def load_model(source: str, arguments: str | None, weights: str | None) -> torch
     if weights is not None:
         _load_weights(model, Path(weights))
     return model.eval()
+
+
+def _read_onnx(path: str, fixed: dict[str, Any]) -> torch.nn.Module:
+    from niwaki.onnx import from_onnx
+
+    if not Path(path).is_file():
+        raise UsageError(f"there is no file '{path}'.")
+    try:
+        return from_onnx(path, fixed=fixed)
+    except (NiwakiError, ValueError) as error:
+        raise UsageError(str(error)) from error
 
 
 def _first_line(error: BaseException) -> str:
@@ -68,7 +86,7 @@ def _find(source: str) -> Any:
     if not colon or not place or not name:
         raise UsageError(
             f"'{source}' does not name a network; write module:callable or path/to/file.py:callable, "
-            "for example torchvision.models:resnet50."
+            "for example torchvision.models:resnet50; or give the path of an .onnx file."
         )
     module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
     target: Any = module

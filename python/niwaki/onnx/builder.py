@@ -38,7 +38,7 @@ class Builder:
         if not _has_node((args, kwargs)):
             with torch.no_grad():
                 return function(*args, **kwargs)
-        args, kwargs = map_aggregate((args, kwargs), self.as_argument)  # type: ignore[assignment]
+        args, kwargs = map_aggregate((args, kwargs), self.as_argument)
         return self.graph.create_node("call_function", function, args, kwargs)
 
     def method(self, name: str, x: Any, *args: Any, **kwargs: Any) -> Any:
@@ -46,7 +46,7 @@ class Builder:
         if not _has_node((x, args, kwargs)):
             with torch.no_grad():
                 return getattr(x, name)(*args, **kwargs)
-        args, kwargs = map_aggregate(((x, *args), kwargs), self.as_argument)  # type: ignore[assignment]
+        args, kwargs = map_aggregate(((x, *args), kwargs), self.as_argument)
         return self.graph.create_node("call_method", name, args, kwargs)
 
     def size(self, x: Any, axis: int) -> Any:
@@ -79,7 +79,7 @@ class Builder:
         if path is None:
             path = self._layers[key] = self._free_path(name)
             self._add(path, make().eval())
-        args = map_aggregate(args, self.as_argument)  # type: ignore[assignment]
+        args = map_aggregate(args, self.as_argument)
         return self.graph.create_node("call_module", path, args, {})
 
     def constant(self, tensor: torch.Tensor) -> Node:

@@ -156,7 +156,7 @@ class Call:
 
     def elements(self, index: int) -> list[Any]:
         """Integers of an input of rank 0 or 1; those that are not known yet are nodes."""
-        return self.array(index).reshape(-1).tolist()  # type: ignore[no-any-return]
+        return self.array(index).reshape(-1).tolist()
 
     def array(self, index: int) -> Sizes:
         """As `elements`, in the input's shape."""
@@ -172,9 +172,8 @@ class Call:
             raise Refusal(f"it reads '{value.name}' as numbers, whose count is not known")
         count = dims[0] if dims else 1
         node = self.call(size_functions.numbers_of, self.tensor_of(value))
-        found = np.empty(dims, dtype=object)
-        found.reshape(-1)[:] = [self.call(size_functions.item, node, each) for each in range(count or 0)]
-        return found
+        elements = [self.call(size_functions.item, node, each) for each in range(count or 0)]
+        return array_of(elements, () if not dims else (len(elements),))
 
     def in_sizes(self, *indices: int) -> bool:
         """Whether inputs are whole integers or sizes, and one of them is not known yet: then sizes are the result."""

@@ -12,7 +12,7 @@ from onnx import numpy_helper
 from torch import fx
 
 from niwaki.errors import NiwakiError, first_sentence
-from niwaki.onnx import operators  # noqa: F401: fills the table
+from niwaki.onnx import operators  # noqa: F401 (fills the table)
 from niwaki.onnx.builder import Builder, identifier
 from niwaki.onnx.call import Call, Following
 from niwaki.onnx.dtypes import UNSIGNED, dtype_of, from_numpy, name_of
@@ -21,8 +21,7 @@ from niwaki.onnx.functions import sizes as size_functions
 from niwaki.onnx.inference import dims_of, infer
 from niwaki.onnx.names import label_of
 from niwaki.onnx.registry import NEWEST, Entry, find
-from niwaki.onnx.values import Value, value_of
-
+from niwaki.onnx.values import Dims, Value, value_of
 
 _ANY_INTEGER = ("BitShift", "Cast", "CastLike", "DequantizeLinear", "QuantizeLinear", "Shape", "Size")
 
@@ -34,9 +33,11 @@ class Converter:
         problems: what is not supported: a reason, and the nodes that it is about.
     """
 
-    def __init__(self, model: Any, opsets: dict[str, int]) -> None:
+    def __init__(self, model: Any, opsets: dict[str, int], fixed: dict[str, Any], shapes: dict[str, Any]) -> None:
         self.problems: dict[str, list[str]] = {}
         self._model = model
+        self._fixed = fixed
+        self._shapes = shapes
         self._opsets = opsets
         self._builder = Builder()
         self._uses: Counter[str] = Counter()
@@ -115,6 +116,7 @@ class Converter:
 
     def _read_inputs(self, graph: Any, values: dict[str, Value | None]) -> None:
         taken: set[str] = set()
+        found = {dim.dim_param for given in graph.input for dim in given.type.tensor_type.shape.dim}
         for given in graph.input:
             if given.name in values:  # before version 4 of the format, initializers are inputs, too
                 continue
@@ -125,13 +127,15 @@ class Converter:
                 self._problem(f"it is no tensor but {str(kind).removesuffix('_type')}", where)
                 continue
             elem = given.type.tensor_type.elem_type
-            dims = dims_of(given.type.tensor_type)
-            if dims is not None:
-                dims = tuple(size if size is None or size >= 0 else None for size in dims)
+            dims = self._fixed_dims(given.name, given.type.tensor_type)
+            found |= {given.name}
             try:
                 dtype = dtype_of(elem)
             except Refusal as refusal:
                 self._problem(str(refusal), where)
+                continue
+            if given.name in self._fixed:
+                values[given.name] = self._fixed_input(given.name, dtype, dims)
                 continue
             name = identifier(given.name) or "input"
             while name in taken:
@@ -141,6 +145,41 @@ class Converter:
             if dims is not None:
                 node = self._builder.call(size_functions.checked, node, given.name, dtype, dims)
             values[given.name] = Value(node, elem, dims, given.name)
+        strange = sorted((set(self._fixed) | set(self._shapes)) - found)
+        if strange:
+            known = ", ".join(repr(each) for each in sorted(found - {""})) or "none"
+            raise ValueError(f"fixed, shapes: the file has no input and no free size '{strange[0]}'; it has {known}.")
+
+    def _fixed_dims(self, name: str, tensor_type: Any) -> Dims | None:
+        """A shape, with the sizes that the caller fixed."""
+        dims = dims_of(tensor_type)
+        if dims is None:
+            return None
+        names = [dim.dim_param for dim in tensor_type.shape.dim]
+        dims = tuple(
+            int(self._fixed[each]) if each in self._fixed else size if size is None or size >= 0 else None
+            for each, size in zip(names, dims, strict=True)
+        )
+        wanted = self._shapes.get(name)
+        if wanted is None:
+            return dims
+        if len(wanted) != len(dims) or any(None not in (a, b) and a != b for a, b in zip(wanted, dims, strict=True)):
+            raise ValueError(f"shapes: the input '{name}' has the shape {list(dims)} in the file, not {list(wanted)}.")
+        return tuple(a if b is None else b for a, b in zip(wanted, dims, strict=True))
+
+    def _fixed_input(self, name: str, dtype: torch.dtype, dims: Dims | None) -> Value:
+        data = torch.as_tensor(self._fixed[name]).detach().clone()
+        if data.is_floating_point() != dtype.is_floating_point:
+            raise ValueError(f"fixed: the input '{name}' is {dtype}, not {data.dtype}.")
+        data = data.to(dtype)
+        if dims is not None and data.dim() != len(dims) and data.numel() == 1:
+            data = data.reshape([1] * len(dims))
+        if dims is not None and (
+            data.dim() != len(dims) or any(b is not None and a != b for a, b in zip(data.shape, dims, strict=True))
+        ):
+            raise ValueError(f"fixed: the input '{name}' has the shape {list(dims)}, not {list(data.shape)}.")
+        self._name(data, name)
+        return value_of(data, name=name)
 
     def _output(self, name: str, values: dict[str, Value | None]) -> Any:
         if name not in values:
@@ -295,6 +334,3 @@ def _attribute(attribute: Any) -> Any:
     if attribute.type == onnx.AttributeProto.TENSOR:
         return from_numpy(numpy_helper.to_array(value), value.data_type)
     return value
-
-
-

@@ -12,6 +12,7 @@ from niwaki.onnx.dtypes import INT4, INT8, UINT4, UINT8
 from niwaki.onnx.values import Dims, Value
 
 _MOST_DATA = 64  # elements of an input whose values shapes may follow from
+_MOST_FLOATS = 8  # such as scales
 
 
 def type_of(value: Value) -> Any:
@@ -44,11 +45,11 @@ def infer(node: Any, schema: Any, inputs: list[Value | None], opsets: dict[str, 
             continue
         types[name] = type_of(value)
         # Four bits are eight here: they have no tensors of their own.
-        small = value.constant and not value.carried and value.elem not in (INT4, UINT4, INT8, UINT8)
-        if small and not value.dtype.is_floating_point and value.data.numel() <= _MOST_DATA:
-            data[name] = numpy_helper.from_array(value.data.numpy())
-        elif small and value.data.numel() <= 8 and value.data.dtype.itemsize >= 4:
-            data[name] = numpy_helper.from_array(value.data.numpy())
+        if value.constant and not value.carried and value.elem not in (INT4, UINT4, INT8, UINT8):
+            whole = not value.dtype.is_floating_point
+            wide = value.dtype.itemsize >= 4
+            if value.data.numel() <= (_MOST_DATA if whole else _MOST_FLOATS) and (whole or wide):
+                data[name] = numpy_helper.from_array(value.data.numpy())
     imports = [onnx.helper.make_opsetid(domain, version) for domain, version in opsets.items()]
     try:
         found = onnx.shape_inference.infer_node_outputs(schema, node, types, data, None, imports, ir)

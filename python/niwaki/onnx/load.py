@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ from torch import nn
 from niwaki.errors import NiwakiError, first_sentence
 from niwaki.onnx.registry import NEWEST
 
-_DOMAINS = ("", "com.microsoft")
-
-
-def from_onnx(model: str | os.PathLike[str] | bytes | Any) -> nn.Module:
+def from_onnx(
+    model: str | os.PathLike[str] | bytes | Any,
+    *,
+    fixed: Mapping[str, Any] | None = None,
+    shapes: Mapping[str, Sequence[int | None]] | None = None,
+) -> nn.Module:
     """Makes a module of an ONNX file, for niwaki.compress, niwaki.quantize and all else that takes modules.
 
     Layers are torch's (Conv2d, Linear, LSTM, Embedding, ...), with the file's weights as parameters, and are called
@@ -25,12 +28,17 @@ def from_onnx(model: str | os.PathLike[str] | bytes | Any) -> nn.Module:
 
     Args:
         model: the path of an .onnx file, its bytes, or an onnx.ModelProto. Weights in files beside it are read, too.
+        fixed: inputs that are to be constants, and free sizes that are to be numbers, by their names in the file:
+            fixed={"sample_rate": 16000, "height": 224}. Branches (If) that depend on them are decided by it.
+        shapes: the shapes of inputs, by their names, where the file leaves sizes free without naming them: None for
+            those that stay free.
 
     Returns:
         A torch.fx.GraphModule in eval mode; `print(module.code)` shows what it computes.
 
     Raises:
         TypeError: `model` is none of these.
+        ValueError: `fixed` or `shapes` names what the file does not have, or gives what does not fit.
         FileNotFoundError: there is no such file.
         NiwakiError: the package onnx is not installed; the file is damaged, or lacks the files of its weights; or it
             uses what is not supported (docs/onnx.md says what is): all such nodes are named at once.
@@ -46,7 +54,7 @@ def from_onnx(model: str | os.PathLike[str] | bytes | Any) -> nn.Module:
     from niwaki.onnx.convert import Converter
     from niwaki.onnx.prepare import prepared
 
-    return Converter(prepared(name, proto, opsets), opsets).convert(name)
+    return Converter(prepared(name, proto, opsets), opsets, dict(fixed or {}), dict(shapes or {})).convert(name)
 
 
 def _read(onnx: Any, model: Any) -> tuple[str, Any]:

@@ -8,7 +8,7 @@ import onnx
 import onnx.inliner
 
 from niwaki.errors import NiwakiError, first_sentence
-from niwaki.onnx import operators  # noqa: F401: fills the table
+from niwaki.onnx import operators  # noqa: F401 (fills the table)
 from niwaki.onnx.registry import find
 
 _ROUNDS = 4  # functions of ONNX are made of functions, at most so deep
@@ -26,11 +26,24 @@ def prepared(name: str, model: Any, opsets: dict[str, int]) -> Any:
             if not wanted:
                 break
             model = onnx.inliner.inline_selected_functions(
-                model, [("", each) for each in wanted], exclude=False, inline_schema_functions=True
+                _typed(model), [("", each) for each in wanted], exclude=False, inline_schema_functions=True
             )
     except Exception as error:
         raise NiwakiError(f"{name} has functions that cannot be taken apart: {first_sentence(error)}.") from error
     return model
+
+
+def _typed(model: Any) -> Any:
+    """The model with the types of all its values, on which it may depend what an operator is made of."""
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    known = {value.name for value in (*copied.graph.input, *copied.graph.value_info)}
+    for tensor in copied.graph.initializer:
+        if tensor.name not in known:
+            copied.graph.value_info.append(
+                onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+            )
+    return onnx.shape_inference.infer_shapes(copied)
 
 
 def _is_composed(node: Any, opsets: dict[str, int]) -> bool:

@@ -65,10 +65,7 @@ def tensor_scatter(
 ) -> torch.Tensor:
     """`past` with `update` written along an axis from starts[batch] on, around the end if `circular`."""
     places = torch.arange(update.shape[axis])
-    if starts is None:
-        places = places.expand(update.shape[0], -1)
-    else:
-        places = starts.unsqueeze(1) + places
+    places = places.expand(update.shape[0], -1) if starts is None else starts.unsqueeze(1) + places
     if circular:
         places = places % past.shape[axis]
     shape = [1] * update.dim()

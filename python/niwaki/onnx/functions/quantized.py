@@ -20,7 +20,8 @@ def quantize(x: torch.Tensor, scale: Any, zero: Any, low: int, high: int) -> tor
 
 def dequantize(q: torch.Tensor, scale: Any, zero: Any) -> torch.Tensor:
     """(q - zero) * scale."""
-    return q * scale if zero is None else (q - zero) * scale
+    found: torch.Tensor = q * scale if zero is None else (q - zero) * scale
+    return found
 
 
 def dynamic(x: torch.Tensor) -> list[torch.Tensor]:

@@ -32,9 +32,9 @@ def reduced(x: torch.Tensor, kind: str, axes: Sequence[int], keep: bool) -> torc
     if kind == "ReduceMean":
         if x.is_floating_point():
             return x.mean(axes, keepdim=keep)
-        return torch.div(x.sum(axes, keepdim=keep), math.prod(x.shape[axis] for axis in axes), rounding_mode="floor").to(
-            x.dtype
-        )
+        return torch.div(
+            x.sum(axes, keepdim=keep), math.prod(x.shape[axis] for axis in axes), rounding_mode="floor"
+        ).to(x.dtype)
     if kind == "ReduceL1":
         return x.abs().sum(axes, keepdim=keep, dtype=x.dtype)
     if kind == "ReduceSum":

@@ -48,7 +48,9 @@ def resize(
         outside: what is where a part reaches beyond x.
     """
     dtype = x.dtype
-    work = x if x.is_floating_point() and dtype != torch.float16 else x.to(torch.float64 if mode != "nearest" else dtype)
+    work = (
+        x if x.is_floating_point() and dtype != torch.float16 else x.to(torch.float64 if mode != "nearest" else dtype)
+    )
     common = None
     if not are_scales and policy != "stretch":
         shares = [size / x.shape[axis] for axis, size in target.items()]
@@ -59,7 +61,7 @@ def resize(
         if are_scales:
             scale, length = each, scaled(size, each)
         elif common is not None:
-            scale, length = common, int(math.floor(size * common + 0.5))
+            scale, length = common, math.floor(size * common + 0.5)
         else:
             scale, length = each / size, each
         if region is not None and not are_scales:
@@ -80,18 +82,23 @@ def resize(
 
 def _places(size: Any, length: Any, scale: Any, where: str, region: tuple[float, float] | None) -> torch.Tensor:
     """Where new elements lie among the old ones, in float32, as ONNX Runtime computes them."""
-    new = torch.arange(length, dtype=torch.float32)
+    new: torch.Tensor = torch.arange(length, dtype=torch.float32)
+    found: torch.Tensor
     if where == "asymmetric":
-        return new / scale
+        found = new / scale
+        return found
     if where == "align_corners":
-        return new * ((size - 1) / (length - 1)) if length > 1 else torch.zeros(1)
+        found = new * ((size - 1) / (length - 1)) if length > 1 else torch.zeros(1)
+        return found
     if where == "tf_half_pixel_for_nn":
-        return (new + 0.5) / scale
+        found = (new + 0.5) / scale
+        return found
     if where == "tf_crop_and_resize":
         assert region is not None
         start, end = region
         if length > 1:
-            return start * (size - 1) + new * ((end - start) * (size - 1) / (length - 1))
+            found = start * (size - 1) + new * ((end - start) * (size - 1) / (length - 1))
+            return found
         return torch.full([1], 0.5 * (start + end) * (size - 1))
     if where == "pytorch_half_pixel" and length <= 1:
         return torch.zeros(1)

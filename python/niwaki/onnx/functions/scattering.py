@@ -19,9 +19,7 @@ def scatter_elements(
     return x.scatter_reduce(axis, indices, updates, _REDUCTIONS[how])
 
 
-def scatter_nd(
-    x: torch.Tensor, indices: torch.Tensor, updates: torch.Tensor, depth: int, how: str
-) -> torch.Tensor:
+def scatter_nd(x: torch.Tensor, indices: torch.Tensor, updates: torch.Tensor, depth: int, how: str) -> torch.Tensor:
     """x with parts written, by tuples of `depth` indices, the last axis of `indices`; or added to it, and so on."""
     indices = indices.to(torch.int64)
     places = tuple(indices[..., each] for each in range(depth))

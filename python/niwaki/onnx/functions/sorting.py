@@ -69,7 +69,7 @@ def _corners(boxes: torch.Tensor, center: bool) -> list[list[float]]:
         low, high = middle - half, middle + half
     else:
         low, high = torch.minimum(boxes[:, :2], boxes[:, 2:]), torch.maximum(boxes[:, :2], boxes[:, 2:])
-    return torch.cat([low, high], 1).tolist()  # type: ignore[no-any-return]
+    return torch.cat([low, high], 1).tolist()
 
 
 def _overlap(a: list[float], b: list[float]) -> float:

@@ -15,7 +15,8 @@ def dft(x: torch.Tensor, length: Any, axis: int, inverse: bool, onesided: bool) 
     """
     if inverse and onesided:
         count = 2 * (x.shape[axis] - 1) if length is None else length
-        return torch.fft.irfft(torch.view_as_complex(x.contiguous()), count, axis).unsqueeze(-1)
+        real: torch.Tensor = torch.fft.irfft(torch.view_as_complex(x.contiguous()), count, axis)
+        return real.unsqueeze(-1)
     if x.shape[-1] == 2:
         values = torch.view_as_complex(x.contiguous())
     else:

@@ -19,7 +19,6 @@ from niwaki.onnx.operators.sizes import map_sizes
 from niwaki.onnx.registry import operator
 from niwaki.onnx.values import Value
 
-
 _SIGNS: dict[Any, Callable[..., Any]] = {
     torch.add: python.add, torch.sub: python.sub, torch.mul: python.mul, torch.div: python.truediv,
     torch.lt: python.lt, torch.le: python.le, torch.gt: python.gt, torch.ge: python.ge, torch.eq: python.eq,

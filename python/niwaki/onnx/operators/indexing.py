@@ -43,7 +43,7 @@ def _embedding(call: Call) -> Any:
     table = call.whole(0)
 
     def make() -> nn.Module:
-        layer = nn.Embedding(*table.shape, _weight=table)
+        layer = nn.Embedding(table.shape[0], table.shape[1], _weight=table)
         layer.weight.requires_grad_(True)
         return layer
 

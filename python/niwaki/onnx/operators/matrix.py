@@ -70,9 +70,7 @@ def _gemm(call: Call) -> Any:
             plain = True
     if outputs is not None and plain and alpha == 1 and not trans_a and is_float(b.elem) and not call.value(0).constant:
         return linear(call, call.x(0), b.data, transposed=trans_b, bias=bias)
-    return call.call(
-        matrix.gemm, call.x(0), call.x(1), call.optional(2), alpha, beta, trans_a, trans_b
-    )
+    return call.call(matrix.gemm, call.x(0), call.x(1), call.optional(2), alpha, beta, trans_a, trans_b)
 
 
 @operator("Einsum", since=12)
@@ -97,5 +95,3 @@ def _cumulated(call: Call, kind: str) -> Any:
     if not exclusive and not reverse and kind == "sum" and is_float(call.value(0).elem):
         return call.call(torch.cumsum, call.x(0), axis)
     return call.call(matrix.cumulated, call.x(0), axis, kind, exclusive, reverse)
-
-

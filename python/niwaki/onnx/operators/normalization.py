@@ -34,9 +34,10 @@ def _batch_norm(call: Call) -> Any:
     scale, bias, mean, var = known
 
     def make() -> nn.Module:
-        layer = kind(len(scale), eps=eps)
+        layer: nn.Module = kind(len(scale), eps=eps)
         layer.weight, layer.bias = nn.Parameter(scale.detach()), nn.Parameter(bias.detach())
-        layer.running_mean, layer.running_var = mean.clone(), var.clone()
+        layer.register_buffer("running_mean", mean.clone())
+        layer.register_buffer("running_var", var.clone())
         return layer
 
     return call.layer(("batch_norm", scale, bias, mean, var, eps), make, call.x(0))

@@ -47,7 +47,14 @@ def _pad(call: Call, pads: list[Any], axes: list[int], value: Any) -> Any:
         return call.call(F.pad, call.x(), listed, "constant", value)
     padded = [axis for axis in range(rank) if around[axis] != (0, 0)]
     plain = all(not isinstance(each, Node) and each >= 0 for pair in around for each in pair)
-    if plain and mode != "wrap" and padded and 3 <= rank <= 5 and min(padded) >= 2 and call.value(0).dtype.is_floating_point:
+    if (
+        plain
+        and mode != "wrap"
+        and padded
+        and 3 <= rank <= 5
+        and min(padded) >= 2
+        and call.value(0).dtype.is_floating_point
+    ):
         listed = [each for axis in reversed(range(2, rank)) for each in around[axis]]
         return call.call(F.pad, call.x(), listed, "reflect" if mode == "reflect" else "replicate")
     return call.call(padding.around, call.x(), around, mode)

@@ -147,7 +147,7 @@ def integer_product(call: Call, zeros: tuple[int, int] = (2, 3)) -> Any:
 
 
 def _integer_linear(weight: torch.Tensor) -> torch.nn.Module:
-    layer = torch.nn.Linear(*weight.shape, bias=False, device="meta")
+    layer = torch.nn.Linear(weight.shape[0], weight.shape[1], bias=False, device="meta")
     layer.weight = torch.nn.Parameter(weight.t().contiguous())
     return layer
 
@@ -162,7 +162,9 @@ def _conv_integer(call: Call) -> Any:
 @operator("QLinearMatMul", since=10)
 def _qlinear_matmul(call: Call) -> Any:
     rank, columns = call.rank(), call.rank(3)
-    a = dequantize(call, as_float(call, 0), along(call, 1, max(0, rank - 2), rank), along(call, 2, max(0, rank - 2), rank))
+    a = dequantize(
+        call, as_float(call, 0), along(call, 1, max(0, rank - 2), rank), along(call, 2, max(0, rank - 2), rank)
+    )
     b = dequantize(call, as_float(call, 3), along(call, 4, columns - 1, columns), along(call, 5, columns - 1, columns))
     if isinstance(b, torch.Tensor) and b.dim() == 2:
         made = linear(call, a, b, transposed=False)

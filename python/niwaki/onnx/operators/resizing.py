@@ -38,9 +38,8 @@ def _new_resize(call: Call) -> Any:
     )  # fmt: skip
     nearest = call.only("nearest_mode", "round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
     coefficient = call.number("cubic_coeff_a", -0.75)
-    if call.flag("antialias"):
-        if mode != "nearest":
-            raise Refusal("its attribute antialias = 1 is not supported")
+    if call.flag("antialias") and mode != "nearest":
+        raise Refusal("its attribute antialias = 1 is not supported")
     exclude = call.flag("exclude_outside")
     outside = call.number("extrapolation_value", 0.0)
     policy = call.only("keep_aspect_ratio_policy", "stretch", "not_larger", "not_smaller")
@@ -85,7 +84,7 @@ def _resize(
     outside: float = 0.0,
 ) -> Any:
     axes = list(axes)
-    rank = call.rank()
+    call.rank()
     own = call.dims()
     given = scales if scales is not None else sizes
     assert given is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator as python
 from typing import Any
 
@@ -156,9 +157,7 @@ def _expand(call: Call) -> Any:
     whole = max(rank, len(sizes))
     before = [1] * (whole - rank) + list(own)
     after = [1] * (whole - len(sizes)) + list(sizes)
-    dims = tuple(
-        None if isinstance(b, Node) else a if b == 1 else b for a, b in zip(before, after, strict=True)
-    )
+    dims = tuple(None if isinstance(b, Node) else a if b == 1 else b for a, b in zip(before, after, strict=True))
     # Two sizes that are both unknown may each be the 1 that is repeated.
     if any(a is None and isinstance(b, Node) for a, b in zip(before, after, strict=True)):
         return moved(call, call.call(size_functions.expand, x, sizes), dims)
@@ -221,7 +220,7 @@ def _split(call: Call, parts: list[Any] | None) -> Any:
     if call.value(0).sizes:
         ends = np.cumsum([0, *parts])
         data = call.value(0).data
-        take = [data[(slice(None),) * axis + (slice(a, b),)] for a, b in zip(ends, ends[1:], strict=False)]
+        take = [data[(slice(None),) * axis + (slice(a, b),)] for a, b in itertools.pairwise(ends)]
         return [call.result(each, call.value(0).elem) for each in take]
     made = call.call(torch.split, call.raw(0), parts, axis)
     own = list(call.value(0).dims or ())
