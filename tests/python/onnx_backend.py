@@ -41,7 +41,13 @@ class Case:
     def data(self) -> Iterator[tuple[list[Any], list[Any]]]:
         """Sets of inputs and outputs; raises NotImplementedError for those that are no tensors."""
         for given, wanted in self.sets:
-            yield _tensors(given, self.model.graph.input), _tensors(wanted, self.model.graph.output)
+            yield _tensors(given, inputs_of(self.model)), _tensors(wanted, self.model.graph.output)
+
+
+def inputs_of(model: Any) -> list[Any]:
+    """Inputs that the caller gives: in old files, weights are inputs, too."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    return [value for value in model.graph.input if value.name not in weights]
 
 
 def _tensors(arrays: Any, values: Any) -> list[Any]:
@@ -68,11 +74,18 @@ def cases(kind: str = "node") -> list[Case]:
         if case.model_dir is not None:
             model = onnx.load(Path(case.model_dir) / "model.onnx")
             sets = [
-                tuple([_read(path) for path in sorted(folder.glob(f"{what}_*.pb"))] for what in ("input", "output"))
+                tuple(
+                    [_read(path) for path in sorted(folder.glob(f"{what}_*.pb"), key=_number)]
+                    for what in ("input", "output")
+                )
                 for folder in sorted(Path(case.model_dir).glob("test_data_set_*"))
             ]
         found.append(Case(case.name.removeprefix("test_"), model, sets, case.rtol, case.atol))
     return found
+
+
+def _number(path: Path) -> int:
+    return int(path.stem.rpartition("_")[2])
 
 
 def _read(path: Path) -> Any:
@@ -83,7 +96,7 @@ def baked(model: Any, given: list[Any], names: set[str]) -> Any:
     """The model with some of its inputs as constants."""
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
-    for value, tensor in zip(model.graph.input, given, strict=True):
+    for value, tensor in zip(inputs_of(model), given, strict=True):
         if value.name in names:
             constant = copied.graph.initializer.add()
             constant.CopyFrom(tensor)
@@ -105,7 +118,7 @@ def run(case: Case, *, constant: bool = False) -> str:
         AssertionError: an answer is wrong.
     """
     for given, wanted in case.data():
-        names = [value.name for value in case.model.graph.input]
+        names = [value.name for value in inputs_of(case.model)]
         every = ("all", set(names))
         ways = [every] if constant else [("none", set[str]()), ("later", set(names[1:])), every]
         refused: Exception | None = None

@@ -106,20 +106,22 @@ class Builder:
 
     def _free_path(self, wanted: str) -> str:
         """A path that is neither taken, nor begins with a layer's, nor is the beginning of another."""
+        parts = wanted.split(".")
+        if parts[0] in _TAKEN:
+            parts[0] += "_"
+        for end in range(1, len(parts)):
+            if ".".join(parts[:end]) in self._paths:  # a layer, which has no parts
+                parts = [*parts[: end - 1], "_".join(parts[end - 1 :])]
+                break
+        wanted = ".".join(parts)
         path, count = wanted, 0
-        while not self._is_free(path):
+        while path in self._paths or path in self._prefixes:
             count += 1
             path = f"{wanted}_{count}"
         parts = path.split(".")
         self._paths |= {path}
         self._prefixes |= {".".join(parts[:end]) for end in range(1, len(parts))}
         return path
-
-    def _is_free(self, path: str) -> bool:
-        parts = path.split(".")
-        above = {".".join(parts[:end]) for end in range(1, len(parts))}
-        inner = self._prefixes
-        return path not in self._paths and path not in inner and not above & self._paths and parts[0] not in _TAKEN
 
     def _add(self, path: str, module: nn.Module) -> None:
         *above, last = path.split(".")

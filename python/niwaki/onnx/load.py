@@ -12,6 +12,7 @@ from torch import nn
 from niwaki.errors import NiwakiError, first_sentence
 from niwaki.onnx.registry import NEWEST
 
+
 def from_onnx(
     model: str | os.PathLike[str] | bytes | Any,
     *,

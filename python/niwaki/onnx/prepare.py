@@ -16,20 +16,23 @@ _ROUNDS = 4  # functions of ONNX are made of functions, at most so deep
 
 def prepared(name: str, model: Any, opsets: dict[str, int]) -> Any:
     """The model without functions of its own, and without those operators of ONNX that it defines by others."""
-    try:
-        if model.functions:
+    if model.functions:
+        try:
             model = onnx.inliner.inline_local_functions(model)
-            for each in model.opset_import:
-                opsets["" if each.domain == "ai.onnx" else each.domain] = each.version
-        for _ in range(_ROUNDS):
-            wanted = sorted({node.op_type for node in model.graph.node if _is_composed(node, opsets)})
-            if not wanted:
-                break
+        except Exception as error:
+            raise NiwakiError(f"{name} has functions that cannot be taken apart: {first_sentence(error)}.") from error
+        for each in model.opset_import:
+            opsets["" if each.domain == "ai.onnx" else each.domain] = each.version
+    for _ in range(_ROUNDS):
+        wanted = sorted({node.op_type for node in model.graph.node if _is_composed(node, opsets)})
+        if not wanted:
+            break
+        try:
             model = onnx.inliner.inline_selected_functions(
                 _typed(model), [("", each) for each in wanted], exclude=False, inline_schema_functions=True
             )
-    except Exception as error:
-        raise NiwakiError(f"{name} has functions that cannot be taken apart: {first_sentence(error)}.") from error
+        except Exception:  # it is refused by its name, then
+            break
     return model
 
 
