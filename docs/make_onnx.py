@@ -82,7 +82,7 @@ def page() -> str:
         [
             "# Operators of ONNX that niwaki.from_onnx knows",
             "",
-            "Made by `python docs/make_onnx.py`; do not edit. In brackets: the opsets in which the operator was defined",
+            "Made by `python docs/make_onnx.py`; do not edit. In brackets: opsets in which the operator was defined",
             "as it is understood here.",
             "",
             supported(),

@@ -172,6 +172,17 @@ def test_layers_are_called_after_the_modules() -> None:
     assert names == {"stem.0", "block.0", "block.2", "head"}
 
 
+@pytest.mark.parametrize("mode", ["linear", "cubic"])
+@pytest.mark.parametrize("where", ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"])
+@pytest.mark.parametrize("size", [(1, 5), (7, 1), (3, 9)])
+def test_resize_to_sizes(mode: str, where: str, size: tuple[int, int]) -> None:
+    node = helper.make_node("Resize", ["x", "", "", "s"], ["y"], mode=mode, coordinate_transformation_mode=where)
+    data = quantized([node], [1, 2, "h", "w"], {"s": np.array([1, 2, *size])})
+    x = torch.randn(1, 2, 6, 5)
+    wanted = runtime(data, {"x": x})[0]
+    torch.testing.assert_close(niwaki.from_onnx(data)(x), wanted, rtol=1e-4, atol=1e-5)
+
+
 # Quantized files.
 
 

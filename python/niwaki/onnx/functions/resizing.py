@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 
 def scaled(size: Any, scale: float) -> Any:
@@ -78,6 +79,14 @@ def resize(
         work = work.round() if mode != "nearest" else work
         work = work.clamp(torch.iinfo(dtype).min, torch.iinfo(dtype).max)
     return work.to(dtype)
+
+
+def half_pixel(x: torch.Tensor, sizes: Sequence[Any], mode: str, torch_mode: str) -> torch.Tensor:
+    """Resizes the spatial axes by "pytorch_half_pixel": a single new pixel is the first, where torch has the middle."""
+    if all(size > 1 for size in sizes):
+        return F.interpolate(x, size=list(sizes), mode=torch_mode, align_corners=False)
+    target = dict(enumerate(sizes, 2))
+    return resize(x, target, False, mode, "pytorch_half_pixel", "floor", -0.75, False, "stretch", None, 0.0)
 
 
 def _places(size: Any, length: Any, scale: Any, where: str, region: tuple[float, float] | None) -> torch.Tensor:

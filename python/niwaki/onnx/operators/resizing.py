@@ -147,6 +147,8 @@ def _interpolate(
             corners = True
         elif where == "half_pixel" or (where == "pytorch_half_pixel" and are_scales and min(listed) >= 1):
             corners = False
+        elif where == "pytorch_half_pixel" and not are_scales:
+            return call.call(resizing.half_pixel, call.x(), listed, mode, chosen)
         else:
             return None
     if not are_scales:
