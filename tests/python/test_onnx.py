@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -291,6 +292,16 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         niwaki.from_onnx(tmp_path / "none.onnx")
     with pytest.raises(TypeError, match="model must be the path"):
         niwaki.from_onnx(3)
+
+
+def test_names_that_are_no_text() -> None:
+    data = conv_model().SerializeToString().replace(b"/body/conv1/Conv", b"/body/conv1/Con\xff")
+    assert "holds names that are no text" in refusal(data)
+
+
+def test_without_the_package_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert "needs the package onnx; install it with pip install 'niwaki[onnx]'" in refusal("m.onnx")
 
 
 def test_opsets_to_come_are_refused() -> None:

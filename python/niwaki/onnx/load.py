@@ -89,6 +89,11 @@ def _parsed(onnx: Any, name: str, data: bytes) -> Any:
 def _checked(name: str, proto: Any) -> Any:
     if not proto.ir_version or not proto.HasField("graph") or not proto.graph.output:
         raise NiwakiError(f"{name} is no ONNX file, or is cut short: it holds no graph.")
+    graph = proto.graph
+    names = [each.name for kind in (graph.input, graph.output, graph.initializer, graph.node) for each in kind]
+    names += [each for node in graph.node for each in (node.op_type, *node.input, *node.output)]
+    if not all(isinstance(each, str) for each in names):  # what is no text, protobuf gives as bytes
+        raise NiwakiError(f"{name} is damaged: it holds names that are no text.")
     return proto
 
 
