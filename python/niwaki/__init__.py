@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from niwaki.optimization import optimize
     from niwaki.optimization.equalize import equalize
     from niwaki.optimization.low_rank import FactorizeConfig, factorize
+    from niwaki.prediction.predict import predict
     from niwaki.pruning import ConstantSchedule, CubicSchedule, LinearSchedule, Pruner, prune
     from niwaki.quantization.quantize import quantize
     from niwaki.quantization.training import convert, freeze_batch_norm, prepare
@@ -58,6 +59,7 @@ __all__ = [
     "load",
     "save",
     "inspect",
+    "predict",
     "Network",
     "EntryPoints",
     "Stream",
@@ -111,6 +113,7 @@ _LAZY = LazyNames(
         "niwaki.training": ("DistillationLoss", "FinetuneConfig", "JointTraining"),
     },
     plain={
+        "niwaki.prediction.predict": ("predict",),
         "niwaki.runtime.image": ("ImageConfig",),
         "niwaki.runtime.inspection": ("inspect",),
         "niwaki.runtime.load": ("load", "save"),

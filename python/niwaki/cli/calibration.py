@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from niwaki.cli.console import UsageError
+from niwaki.prediction.picture import SUFFIXES, read_picture, usual_resize
 from niwaki.runs.progress import track
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
 ARRAY_SUFFIXES = (".npz", ".npy", ".pt", ".pth", ".safetensors")
 USUAL_NAMES = ("x", "images", "inputs", "input", "data")
 
@@ -86,9 +86,9 @@ def _choose(count: int, config: CalibrationConfig) -> list[int]:
 
 
 def _read_images(folder: Path, config: CalibrationConfig) -> torch.Tensor:
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not paths:
-        raise UsageError(f"--calibration: no images ({', '.join(IMAGE_SUFFIXES)}) in '{folder}' or below.")
+        raise UsageError(f"--calibration: no images ({', '.join(SUFFIXES)}) in '{folder}' or below.")
     chosen = [paths[index] for index in _choose(len(paths), config)]
     pixels = [_read_image(path, config) for path in track(chosen, "reading images")]
     return torch.from_numpy(np.stack(pixels))
@@ -97,23 +97,9 @@ def _read_images(folder: Path, config: CalibrationConfig) -> torch.Tensor:
 def _read_image(path: Path, config: CalibrationConfig) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """uint8 [C, H, W]: the shorter side resized, then the center cut out."""
     try:
-        from PIL import Image
-    except ImportError as error:
-        raise UsageError("reading images needs Pillow; install it with: pip install 'niwaki[images]'") from error
-    height, width = config.size
-    resize = config.resize or round(max(config.size) * 256 / 224)
-    try:
-        with Image.open(path) as file:
-            image = file.convert("L" if len(config.mean) == 1 else "RGB")
-    except OSError as error:
-        raise UsageError(f"--calibration: '{path}' is not a readable image: {error}") from error
-    ratio = resize / min(image.size)
-    image = image.resize(
-        (max(width, round(image.width * ratio)), max(height, round(image.height * ratio))), Image.Resampling.BILINEAR
-    )
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    pixels = np.asarray(image.crop((left, top, left + width, top + height)), dtype=np.uint8)
-    return pixels.reshape(height, width, -1).transpose(2, 0, 1)
+        return read_picture(path, config.size, config.resize or usual_resize(config.size), len(config.mean))
+    except ValueError as error:
+        raise UsageError(f"--calibration: '{path}': {error}") from error
 
 
 def _normalize(pixels: torch.Tensor, config: CalibrationConfig) -> torch.Tensor:

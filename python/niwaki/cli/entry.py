@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from niwaki._lazy import missing
 from niwaki._version import __version__
-from niwaki.cli import bench, compress, inspect
+from niwaki.cli import bench, compress, inspect, predict
 from niwaki.cli.console import UsageError
 
 DESCRIPTION = (
@@ -22,6 +22,8 @@ examples:
   see what is in the file, then how fast it runs on this machine
     niwaki inspect resnet50.niwaki
     niwaki bench resnet50.niwaki --batch 1 --threads 2 --layers
+  the five best classes of each of a million images
+    niwaki predict resnet50.niwaki images/ -o answers.parquet --top 5
 
 'niwaki COMMAND --help' says more.
 """
@@ -33,7 +35,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="niwaki", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=raw)
     parser.add_argument("--version", action="version", version=f"niwaki {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    for command in (compress, inspect, bench):
+    for command in (compress, inspect, bench, predict):
         command.add_parser(commands)
     return parser
 
@@ -52,11 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; None for those of the process.
 
     Returns:
-        The exit code: 0, 2 for an error that was reported on stderr, 130 after Ctrl-C.
+        The exit code: 0; 1 where the command says that a part of its work went wrong (`niwaki predict`: some inputs); 2
+        for an error that was reported on stderr; 130 after Ctrl-C.
     """
     arguments = make_parser().parse_args(argv)
     try:
-        arguments.run(arguments)
+        code: int | None = arguments.run(arguments)
     except KeyboardInterrupt:
         folder = getattr(arguments, "checkpoint", None)
         kept = f"what is done lies in '{folder}', and the same command goes on" if folder else "nothing was written"
@@ -72,4 +75,4 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = " ".join(str(error).split()) or type(error).__name__
         print(f"niwaki: error: {text}", file=sys.stderr)
         return 2
-    return 0
+    return code or 0
