@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from niwaki.onnx.functions.indexing import counted
+from niwaki.onnx.functions.sizes import product
 
 _REDUCTIONS = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
 
@@ -29,7 +30,7 @@ def scatter_nd(x: torch.Tensor, indices: torch.Tensor, updates: torch.Tensor, de
     flat = torch.zeros_like(places[0])
     for index, size in zip(places, lead, strict=True):
         flat = flat * size + counted(index, size)
-    rows = x.reshape(-1, *x.shape[depth:])
-    written = updates.reshape(-1, *x.shape[depth:])
-    found = rows.index_reduce(0, flat.reshape(-1), written, _REDUCTIONS[how])
-    return found.reshape(x.shape)
+    width = product(x.shape[depth:])
+    rows, written = x.reshape(-1, width), updates.reshape(-1, width)
+    index = flat.reshape(-1, 1).expand(written.shape)
+    return rows.scatter_reduce(0, index, written, _REDUCTIONS[how]).reshape(x.shape)
