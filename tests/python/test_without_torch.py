@@ -139,16 +139,16 @@ def test_the_page_runs(folder: Path, packages: Path, tmp_path: Path) -> None:
 
 
 def test_torch_is_not_imported_where_it_is_installed(folder: Path) -> None:
-    """Neither by `import niwaki`, nor by loading, running and printing; and importing takes less than 0.1 s."""
+    """Neither by `import niwaki`, nor by loading and running; importing takes less than 0.1 s of the processor."""
     code = (
-        "import sys, time; begin = time.perf_counter(); import niwaki; took = time.perf_counter() - begin; "
+        "import sys, time; begin = time.process_time(); import niwaki; took = time.process_time() - begin; "
         "assert 'numpy' not in sys.modules; import numpy as np; net = niwaki.load(sys.argv[1]); "
         "print(net, net.plan, net(np.zeros((1, 3, 16, 12), np.float32)), niwaki.inspect(sys.argv[1]), dir(niwaki)); "
         "assert 'torch' not in sys.modules and 'rich' not in sys.modules; print(took)"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(niwaki.__file__).parents[1])}
     seconds = []
-    for _ in range(3):  # a busy machine is slow once, not always
+    for _ in range(3):
         command = [sys.executable, "-c", code, str(folder / "net.niwaki")]
         run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         assert run.returncode == 0, run.stderr
