@@ -14,10 +14,12 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import niwaki
+from niwaki._compat import import_torchvision
 from niwaki.cli import main
-from niwaki.cli.calibration import CalibrationConfig, load_calibration
+from niwaki.cli.calibration import CalibrationConfig, load_calibration, read_calibration
 from niwaki.cli.compress import MEAN, STD
 from niwaki.cli.console import UsageError
+from niwaki.cli.hubs import usual_pixels
 from niwaki.cli.model import load_model
 
 NET = """
@@ -383,3 +385,68 @@ def test_a_network_without_a_file_is_told_before_it_is_compressed(
     said = capsys.readouterr().err
     assert "linalg_qr is not native" in said and "Write these parts with other operators" in said
     assert not output.exists()
+
+
+def test_networks_by_the_names_of_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import_torchvision()
+    pytest.importorskip("torchvision")
+    assert load_model("torchvision:resnet18", '{"num_classes": 7}', None).fc.out_features == 7  # type: ignore[union-attr]
+    fetched: list[object] = []
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", lambda *a, **k: fetched.append(a))
+    load_model("torchvision:lraspp_mobilenet_v3_large", None, None)  # whose backbone is pretrained unless it is told
+    assert not fetched
+    with pytest.raises(UsageError, match=r"torchvision cannot make 'resnet19': ValueError: Unknown model"):
+        load_model("torchvision:resnet19", None, None)
+    with pytest.raises(UsageError, match=r"--pretrained is for timm:NAME"):
+        load_model("torch.nn:ReLU", None, None, pretrained=True)
+    with pytest.raises(UsageError, match=r"without --weights"):
+        load_model("torchvision:resnet18", None, str(tmp_path / "w.pt"), pretrained=True)
+
+
+def test_a_network_of_timm_brings_its_mean_and_std(tmp_path: Path) -> None:
+    import_torchvision()
+    pytest.importorskip("timm")
+    model = load_model("timm:tf_efficientnet_lite0", None, None)
+    assert usual_pixels(model) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)) and usual_pixels(torch.nn.Linear(1, 1)) is None
+    path = tmp_path / "net.niwaki"
+    images = tmp_path / "x.npy"
+    np.save(images, np.random.default_rng(0).integers(0, 256, (4, 3, 64, 64), np.uint8))
+    options = ["--calibration", str(images), "-o", str(path)]
+    assert main(["compress", "timm:tf_efficientnet_lite0", *options]) == 0
+    image = niwaki.load(path).inputs[0].image
+    assert image is not None and image.mean == (0.5, 0.5, 0.5)
+
+
+def test_an_encoder_from_a_folder_with_tokens_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import_torchvision()
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=99, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64
+    )
+    transformers.BertModel(config).eval().save_pretrained(tmp_path / "bert")
+    ids = np.random.default_rng(0).integers(0, 99, (16, 12))
+    np.savez(tmp_path / "t.npz", input_ids=ids, attention_mask=np.ones_like(ids))
+    path = tmp_path / "bert.niwaki"
+    options = ["--pretrained", "--calibration", str(tmp_path / "t.npz"), "-o", str(path)]
+    assert main(["compress", f"hf:{tmp_path / 'bert'}", *options]) == 0
+    model = transformers.BertModel.from_pretrained(tmp_path / "bert").eval()
+    inputs = {"input_ids": torch.from_numpy(ids[:3, :7]), "attention_mask": torch.ones(3, 7, dtype=torch.int64)}
+    with torch.no_grad():
+        wanted = model(**inputs).last_hidden_state
+    found = niwaki.load(path)(**inputs).last_hidden_state
+    assert float((found - wanted).norm() / wanted.norm()) < 0.05
+
+
+def test_arrays_by_the_names_of_arguments(tmp_path: Path) -> None:
+    ids = np.arange(12).reshape(4, 3)
+    names = ["ids", "scale"]
+    np.savez(tmp_path / "t.npz", ids=ids, scale=np.ones((4, 1)))
+    found, pixels = read_calibration(CalibrationConfig(str(tmp_path / "t.npz"), batch=3), names)
+    assert not pixels and [len(call["ids"]) for call in found] == [3, 1]
+    assert found[0]["ids"].dtype == torch.int64 and found[0]["scale"].dtype == torch.float32
+    np.savez(tmp_path / "u.npz", ids=ids, scale=np.ones((3, 1)))
+    with pytest.raises(UsageError, match=r"one N of at least 1, not ids 4, scale 3"):
+        read_calibration(CalibrationConfig(str(tmp_path / "u.npz")), names)
+    np.save(tmp_path / "v.npy", ids)
+    assert read_calibration(CalibrationConfig(str(tmp_path / "v.npy")), names)[0][0].dtype == torch.int64

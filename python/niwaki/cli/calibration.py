@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,17 @@ def load_calibration(config: CalibrationConfig) -> list[torch.Tensor]:
     return read_calibration(config)[0]
 
 
-def read_calibration(config: CalibrationConfig) -> tuple[list[torch.Tensor], bool]:
-    """The same, and whether they were pixels, which mean and std have made float32."""
+def read_calibration(config: CalibrationConfig, names: Sequence[str] = ()) -> tuple[list[Any], bool]:
+    """The same, and whether they were pixels, which mean and std have made float32.
+
+    Args:
+        config: how they are read.
+        names: of the network's arguments. Of a file whose arrays all have such names, batches are dicts of them.
+    """
+    named = _read_named(Path(config.source), config, names)
+    if named is not None:
+        batches = zip(*(value.split(config.batch) for value in named.values()), strict=True)
+        return [dict(zip(named, batch, strict=True)) for batch in batches], False
     if config.source == "random":
         generator = torch.Generator().manual_seed(config.seed)
         inputs = torch.randn(min(config.samples, 4 * config.batch), len(config.mean), *config.size, generator=generator)
@@ -75,7 +85,26 @@ def read_calibration(config: CalibrationConfig) -> tuple[list[torch.Tensor], boo
         else:
             raise UsageError(f"--calibration: there is no folder or file '{path}' (or write 'random').")
     pixels = inputs.dtype == torch.uint8
-    return list((_normalize(inputs, config) if pixels else inputs.float()).split(config.batch)), pixels
+    if pixels:
+        inputs = _normalize(inputs, config)
+    elif inputs.is_floating_point():
+        inputs = inputs.float()
+    return list(inputs.split(config.batch)), pixels
+
+
+def _read_named(path: Path, config: CalibrationConfig, names: Sequence[str]) -> dict[str, torch.Tensor] | None:
+    """Arrays named like arguments of the network, all of the same inputs; None where the file holds something else."""
+    if config.key is not None or not path.is_file() or path.suffix not in ARRAY_SUFFIXES:
+        return None
+    content = _read_or_refuse(path)
+    if not isinstance(content, Mapping) or len(content) < 2 or not set(content) <= set(names):
+        return None
+    lengths = {name: len(value) if value.dim() else 0 for name, value in content.items()}
+    if len(set(lengths.values())) > 1 or 0 in lengths.values():
+        said = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise UsageError(f"--calibration '{path}': arrays have to be [N, ...] with one N of at least 1, not {said}.")
+    chosen = _choose(next(iter(lengths.values())), config)
+    return {name: (x.float() if x.is_floating_point() else x)[chosen] for name, x in content.items()}
 
 
 def _choose(count: int, config: CalibrationConfig) -> list[int]:
@@ -117,17 +146,19 @@ def _normalize(pixels: torch.Tensor, config: CalibrationConfig) -> torch.Tensor:
 def _read_arrays(path: Path, config: CalibrationConfig) -> torch.Tensor:
     if path.suffix not in ARRAY_SUFFIXES:
         raise UsageError(f"--calibration '{path}': a file has to end in {', '.join(ARRAY_SUFFIXES)}.")
-    try:
-        array = _pick(_read_file(path), path, config.key)
-    except UsageError:
-        raise
-    except Exception as error:
-        raise UsageError(f"--calibration '{path}' cannot be read: {error}") from error
+    array = _pick(_read_or_refuse(path), path, config.key)
     if array.dim() < 2 or len(array) == 0:
         raise UsageError(
             f"--calibration '{path}': the array has to be [N, ...] with N of at least 1, not {tuple(array.shape)}."
         )
     return array[_choose(len(array), config)]
+
+
+def _read_or_refuse(path: Path) -> Any:
+    try:
+        return _read_file(path)
+    except Exception as error:
+        raise UsageError(f"--calibration '{path}' cannot be read: {error}") from error
 
 
 def _read_file(path: Path) -> Any:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import inspect
 import json
 import os
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +23,13 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 DESCRIPTION = """\
 Compress a network and write it into one file that runs on every CPU.
 
-The network is a Python callable that returns a torch.nn.Module, as module:callable or path/to/file.py:callable.
+The network is a Python callable that returns a torch.nn.Module, as module:callable or path/to/file.py:callable; or
+one of a package, timm:NAME, torchvision:NAME or hf:NAME (a folder, too), with its weights by --pretrained; or the path
+of an .onnx file.
 Calibration inputs show niwaki which values occur in the network; some hundred typical ones are enough:
   a folder     images, read with Pillow: shorter side resized, center cropped, pixels / 255, less --mean, over --std
-  a file       .npz, .npy, .pt or .safetensors with an array [N, ...]: float32 is taken as it is, uint8 like images
+  a file       .npz, .npy, .pt or .safetensors with an array [N, ...]: float32 and int64 are taken as they are, uint8
+               like images; several arrays are the arguments that they are named like (input_ids, attention_mask)
   random       noise, if you only want to see how fast the network would be: its answers are worth nothing then
 """
 EXAMPLES = """\
@@ -36,6 +39,8 @@ examples:
   niwaki compress torchvision.models:resnet50 --weights w.pt --calibration images/ --recipe half -o half.niwaki
   niwaki compress torchvision.models:resnet50 --weights w.pt --calibration images/ --target-size 0.1 -o tenth.niwaki
   niwaki compress net.py:make --args '{"classes": 10}' --weights net.pt --calibration train.npz -o net.niwaki
+  niwaki compress timm:efficientnet_lite0 --pretrained --calibration images/ -o lite0.niwaki
+  niwaki compress hf:my-encoder/ --pretrained --calibration tokens.npz -o encoder.niwaki
   niwaki compress torchvision.models:resnet18 --calibration random -o try.niwaki
 """
 
@@ -49,9 +54,14 @@ def add_parser(commands: Any) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(run=run)
-    parser.add_argument("model", metavar="MODEL", help="module:callable or path/to/file.py:callable")
+    parser.set_defaults(run=run, usual_mean=MEAN, usual_std=STD)
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="module:callable, path/to/file.py:callable, timm:NAME, torchvision:NAME, hf:NAME or FILE.onnx",
+    )
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the file to write, FILE.niwaki")
+    parser.add_argument("--pretrained", action="store_true", help="with the weights that timm, torchvision, hf have")
     parser.add_argument("--args", metavar="JSON", help="keyword arguments for the callable, as a JSON object")
     parser.add_argument("--weights", metavar="FILE", help="state dict: .safetensors, .pt or .pth")
 
@@ -140,14 +150,22 @@ def _check_reading(arguments: argparse.Namespace) -> None:
         raise UsageError("--resize is for a folder of images; --calibration is none.")
 
 
-def _image(arguments: argparse.Namespace, shape: Sequence[int], pixels: bool) -> ImageConfig | None:
+def _first(calls: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a call with one input, from a batch: a tensor, or a dict of them by name."""
+    if isinstance(calls, dict):
+        return (), {name: value[:1] for name, value in calls.items()}
+    return (calls[:1],), {}
+
+
+def _image(arguments: argparse.Namespace, calls: Any, pixels: bool) -> ImageConfig | None:
     """What the file says about images: mean and std, where they were given or pixels were read with them."""
     given = arguments.mean is not None or arguments.std is not None
+    shape: tuple[int, ...] = () if isinstance(calls, dict) else tuple(calls.shape)
     if len(shape) != 4 or not (given or pixels):
         return None
     from niwaki.runtime.image import ImageConfig
 
-    image = ImageConfig(mean=arguments.mean or MEAN, std=arguments.std or STD)
+    image = ImageConfig(mean=arguments.mean or arguments.usual_mean, std=arguments.std or arguments.usual_std)
     if len(image.mean) != shape[1]:
         raise UsageError(f"--mean and --std have {len(image.mean)} numbers; the images have {shape[1]} channels.")
     return image
@@ -173,6 +191,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     import niwaki
     from niwaki.cli.calibration import CalibrationConfig, read_calibration
+    from niwaki.cli.hubs import is_hub, usual_pixels
     from niwaki.cli.model import load_model
     from niwaki.network.unwritable import check_foreseen
 
@@ -181,38 +200,42 @@ def run(arguments: argparse.Namespace) -> None:
             raise UsageError(f"--threads has to be at least 1, not {arguments.threads}.")
         torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
-    model = load_model(arguments.model, arguments.args, arguments.weights)
-    if arguments.weights is None:
+    model = load_model(arguments.model, arguments.args, arguments.weights, pretrained=arguments.pretrained)
+    usual = usual_pixels(model) if is_hub(arguments.model) else None
+    if usual is not None and arguments.mean is None and arguments.std is None:
+        arguments.usual_mean, arguments.usual_std = usual
+    if arguments.weights is None and not arguments.pretrained and not arguments.model.endswith(".onnx"):
         note(f"no --weights: compressing '{arguments.model}' with the weights that it was made with.")
     calibration, pixels = read_calibration(
         CalibrationConfig(
             source=arguments.calibration,
             size=arguments.input_size,
             resize=arguments.resize,
-            mean=arguments.mean or MEAN,
-            std=arguments.std or STD,
+            mean=arguments.mean or arguments.usual_mean,
+            std=arguments.std or arguments.usual_std,
             samples=arguments.samples,
             batch=arguments.batch,
             key=arguments.key,
             seed=arguments.seed,
-        )
+        ),
+        names=list(inspect.signature(model.forward).parameters),
     )
     if arguments.calibration == "random":
         note("--calibration random: good for timing only; calibrate with real inputs before you use the answers.")
-    image = _image(arguments, calibration[0].shape, pixels)
+    image = _image(arguments, calibration[0], pixels)
     begin = time.perf_counter()
     given = model
-    example = (calibration[0][:1],)
+    args, kwargs = _first(calibration[0])
     # What has no file is told now, not after minutes; most of it, before the graph is captured.
-    check_foreseen(model, example, arguments.output)
-    niwaki.compile(niwaki.optimize(model.eval(), args=example), example).check_file(arguments.output)
+    check_foreseen(model, args, arguments.output, kwargs)
+    niwaki.compile(niwaki.optimize(model.eval(), args=args, kwargs=kwargs), args, kwargs).check_file(arguments.output)
     if arguments.factorize is not None:
         model = niwaki.factorize(model.eval(), calibration, niwaki.FactorizeConfig(error=arguments.factorize))
     options = options_of(arguments)
     if options.get("target") is not None:
         options["target"] = dataclasses.replace(options["target"], image=image)
     module, report = niwaki.compress(model, calibration, strict=arguments.strict, **options)
-    network = niwaki.compile(module, example)
+    network = niwaki.compile(module, args, kwargs)
     network.save(arguments.output, image=image)
     seconds = time.perf_counter() - begin
     size = Path(arguments.output).stat().st_size

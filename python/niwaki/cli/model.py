@@ -1,4 +1,4 @@
-"""The network that a command is given: "module:callable", "file.py:callable" or an ONNX file, and its weights."""
+"""The network that a command is given: "module:callable", "timm:NAME", an ONNX file and the like, and its weights."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ import torch
 
 from niwaki._compat import import_torchvision
 from niwaki.cli.console import UsageError
+from niwaki.cli.hubs import is_hub, load_from_hub
 from niwaki.errors import NiwakiError
 
 
-def load_model(source: str, arguments: str | None, weights: str | None) -> torch.nn.Module:
+def load_model(source: str, arguments: str | None, weights: str | None, *, pretrained: bool = False) -> torch.nn.Module:
     """Makes the network, loads its weights and puts it into eval mode.
 
     Args:
         source: "package.module:callable" or "path/to/file.py:callable". The callable returns a module (or is one). Or
-            the path of an .onnx file.
+            the path of an .onnx file. Or a name of timm, torchvision or transformers: see hubs.py.
         arguments: keyword arguments for the callable, as a JSON object; None for none. Of an .onnx file, the inputs and
             sizes that `niwaki.from_onnx` is to fix.
         weights: a .safetensors, .pt or .pth file with a state dict; None keeps what the callable made.
+        pretrained: with the weights that timm, torchvision or transformers have for it.
 
     Raises:
         UsageError: names what cannot be found, imported, called or loaded.
@@ -36,8 +38,12 @@ def load_model(source: str, arguments: str | None, weights: str | None) -> torch
         if weights is not None:
             raise UsageError(f"--weights: '{source}' has its own weights.")
         return _read_onnx(source, keywords)
-    target = _find(source)
-    if isinstance(target, torch.nn.Module):
+    if pretrained and (weights is not None or not is_hub(source)):
+        raise UsageError("--pretrained is for timm:NAME, torchvision:NAME and hf:NAME, and without --weights.")
+    target = None if is_hub(source) else _find(source)
+    if target is None:
+        model = load_from_hub(source, keywords, pretrained=pretrained)
+    elif isinstance(target, torch.nn.Module):
         if keywords:
             raise UsageError(f"--args: '{source}' is a module already and takes no arguments.")
         model = target
@@ -86,7 +92,8 @@ def _find(source: str) -> Any:
     if not colon or not place or not name:
         raise UsageError(
             f"'{source}' does not name a network; write module:callable or path/to/file.py:callable, "
-            "for example torchvision.models:resnet50; or give the path of an .onnx file."
+            "for example torchvision.models:resnet50; or timm:NAME, torchvision:NAME or hf:NAME, or the path of an "
+            ".onnx file."
         )
     module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
     target: Any = module

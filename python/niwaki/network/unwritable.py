@@ -71,13 +71,18 @@ def foreseen_reason(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[st
     return parts_in_torch(list(reasons.items())) if reasons else ""
 
 
-def check_foreseen(module: nn.Module, example: tuple[Any, ...], path: str | os.PathLike[str]) -> None:
+def check_foreseen(
+    module: nn.Module,
+    example: tuple[Any, ...],
+    path: str | os.PathLike[str],
+    kwargs: Mapping[str, Any] | None = None,
+) -> None:
     """Says within a second what has no file. What is not sure is left to `Network.check_file`.
 
     Raises:
         NiwakiError: the network has no file.
     """
-    why = foreseen_reason(module, example)
+    why = foreseen_reason(module, example, kwargs)
     if why:
         raise NiwakiError(f"{os.fspath(path)}: not written, because {why}")
 
