@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +259,26 @@ def test_refused_in_a_sentence(
     predicted.pictures(tmp_path, 1)
     assert words in refused(capsys, predicted.file(file), tmp_path / inputs, "-o", tmp_path / "y.parquet", *options)
     assert not (tmp_path / "y.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("missing", "options", "words"),
+    [
+        ("pyarrow.parquet", [], "install it with: pip install 'niwaki[predict]'"),
+        ("ray", ["--ray", "auto"], "install it with: pip install 'niwaki[ray]'"),
+    ],
+)
+def test_packages_that_are_not_there(
+    missing: str,
+    options: list[str],
+    words: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    np.save(tmp_path / "x.npy", predicted.rows(5))
+    monkeypatch.setitem(sys.modules, missing, None)
+    assert words in refused(capsys, predicted.file("rows"), tmp_path / "x.npy", "-o", tmp_path / "y", *options)
 
 
 def test_numbers_out_of_range() -> None:

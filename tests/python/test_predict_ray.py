@@ -1,0 +1,81 @@
+"""niwaki.predict over Ray Data, on a cluster of two nodes of this machine. Ray is not among the packages for tests, as
+installing it takes minutes: pip install 'niwaki[ray]'.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import predicted
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import niwaki
+
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'niwaki[ray]'")
+pytestmark = pytest.mark.filterwarnings("default")  # Ray's own
+
+STORE = 100 << 20
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A node with the driver and no CPU for actors, and two with one CPU each."""
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")  # else actors never begin where others work, too
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": STORE})
+        made.workers = [made.add_node(num_cpus=1, object_store_memory=STORE) for _ in range(2)]
+        ray.init(address=made.address, logging_level="error", log_to_driver=False)
+        yield made
+        ray.shutdown()
+        made.shutdown()
+
+
+def busy(cluster: Any) -> Any:
+    """A node whose CPU an actor has."""
+    free = ray._private.state.available_resources_per_node()
+    return next((node for node in cluster.workers if not free.get(node.node_id, {}).get("CPU")), None)
+
+
+def test_what_goes_wrong_in_an_actor(cluster: Any, tmp_path: Path) -> None:
+    folder = predicted.pictures(tmp_path)
+    (folder / "3.png").write_bytes(b"broken")
+    prediction = niwaki.predict(predicted.file("pictures"), folder, part=2, strict=True)
+    with pytest.raises(niwaki.NiwakiError, match=r"row 3 \('3.png'\): It is not a readable image"):
+        prediction.write(tmp_path / "y.parquet", ray="auto")
+    prediction = niwaki.predict(predicted.file("pictures"), folder, part=2)
+    done = prediction.write(tmp_path / "y.parquet", ray="auto")
+    assert (done.rows, done.errors) == (7, 1)
+    assert pq.read_table(tmp_path / "y.parquet").equals(pa.Table.from_batches(prediction))
+
+
+def test_a_node_is_killed_in_the_middle(cluster: Any, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", predicted.rows(30_000))
+    output = tmp_path / "y"
+    prediction = niwaki.predict(predicted.file("rows"), tmp_path / "x.npy", part=100, batch=4)
+    killed: list[int] = []
+
+    def kill() -> None:
+        while len(list(output.glob("part-*.parquet"))) < 20:
+            time.sleep(0.05)
+        killed.append(len(list(output.glob("part-*.parquet"))))
+        cluster.remove_node(busy(cluster), allow_graceful=False)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    done = prediction.write(output, processes=2, ray="auto")
+    killer.join()
+    assert 20 <= killed[0] < 300
+    assert (done.rows, done.errors, done.resumed) == (30_000, 0, 0)
+    assert sum(node["Alive"] for node in ray.nodes()) == 2
+    assert pq.read_table(output).equals(
+        pa.Table.from_batches(niwaki.predict(predicted.file("rows"), tmp_path / "x.npy"))
+    )
