@@ -40,6 +40,8 @@ void system_release(void*, void* memory, std::size_t) {
 constexpr Allocator kSystem{system_allocate, system_release, nullptr};
 thread_local constinit Allocator current = kSystem;
 
+alignas(kCacheLine) uint8_t nothing[kCacheLine];  // the memory of buffers of no bytes
+
 }  // namespace
 
 const Allocator& system_allocator() { return kSystem; }
@@ -49,7 +51,10 @@ AllocatorScope::AllocatorScope(const Allocator& allocator) : before_(current) { 
 AllocatorScope::~AllocatorScope() { current = before_; }
 
 Buffer::Buffer(std::size_t bytes) {
-  if (bytes == 0) return;
+  if (bytes == 0) {  // not null: what walks over nothing may add to its address, and hand it to memset
+    data_ = {nothing, Free{[](void*, void*, std::size_t) {}, nullptr, 0}};
+    return;
+  }
   const Allocator& from = current;
   void* data = nullptr;
   std::size_t whole_lines = 0;

@@ -107,10 +107,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with numpy and niwaki, as an environment has it where nothing else was installed."""
     folder = tmp_path_factory.mktemp("packages")
-    library = Path(np.__file__).parent
-    for path in (library, library.with_name("numpy.libs"), Path(niwaki.__file__).parent):
+    library, ours = Path(np.__file__).parent, folder / "niwaki"
+    for path in (library, library.with_name("numpy.libs")):
         if path.exists():
             (folder / path.name).symlink_to(path, target_is_directory=True)
+    ours.mkdir()
+    # Where niwaki was installed to be edited, the core lies in another folder than the rest.
+    for path in {*Path(niwaki.__file__).parent.iterdir(), Path(_core.__file__)}:
+        link = ours / path.name
+        if path.name != "__pycache__" and not link.exists():
+            link.symlink_to(path)
     return folder
 
 

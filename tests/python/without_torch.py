@@ -252,7 +252,18 @@ def what_needs_torch(folder: Path) -> None:
     verbs = {"compress", "compile", "quantize", "prune", "optimize", "Pruner", "EntryPoints", "nn", "configs"}
     assert verbs <= said.keys() and not said.keys() & set(dir(niwaki))
     assert all(re.match(rf"niwaki\.{name} {needs}", words) for name, words in said.items()), said
-    kept = {"load", "save", "inspect", "Network", "Stream", "ImageConfig", "NiwakiError", "isa", "__version__"}
+    kept = {
+        "load",
+        "predict",
+        "save",
+        "inspect",
+        "Network",
+        "Stream",
+        "ImageConfig",
+        "NiwakiError",
+        "isa",
+        "__version__",
+    }
     assert set(dir(niwaki)) == kept
     for statement in ("from niwaki import nn", "import niwaki.nn", "import niwaki.configs"):
         with raises(ModuleNotFoundError, needs):
