@@ -145,5 +145,8 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(done)
     if done.errors:
-        print(f"niwaki: {done.errors:,} inputs went wrong; the column 'error' says why.", file=sys.stderr)
+        print(
+            f"niwaki: {done.errors:,} input{'s' * (done.errors > 1)} went wrong; the column 'error' says why.",
+            file=sys.stderr,
+        )
     return 1 if done.errors else 0

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import pickle
+import platform
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -58,7 +58,7 @@ class Answerer:
             try:
                 content = part_as_bytes(self._worker, pickle.loads(share))
             except NiwakiError as failed:
-                error = f"on {os.uname().nodename}: {failed}"
+                error = f"on {platform.node()}: {failed}"
         columns = {"part": [int(part)], "content": pa.array([content], pa.large_binary()), "error": [error]}
         return pa.table(columns)
 
@@ -70,7 +70,7 @@ def local_file(path: str, network: Any, digest: str) -> Path:
     with contextlib.suppress(OSError):
         if _digest(Path(path).read_bytes()) == digest:
             return Path(path)
-    copy = Path(tempfile.gettempdir()) / f"niwaki-{os.getuid()}-{digest[:32]}.niwaki"
+    copy = Path(tempfile.gettempdir()) / f"niwaki-{digest}.niwaki"
     with contextlib.suppress(OSError):
         if _digest(copy.read_bytes()) == digest:
             return copy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,13 @@ def usual_resize(size: tuple[int, int]) -> int:
     return round(max(size) * 256 / 224)
 
 
-def read_picture(path: str | os.PathLike[str], size: tuple[int, int], resize: int, channels: int) -> NDArray[np.uint8]:
+def read_picture(
+    path: str | os.PathLike[str] | IO[bytes], size: tuple[int, int], resize: int, channels: int
+) -> NDArray[np.uint8]:
     """Pixels of a picture: the shorter side is resized (bilinear), then the center cut out.
 
     Args:
-        path: of the picture, of any kind that Pillow reads.
+        path: of the picture, of any kind that Pillow reads; or an open file.
         size: height and width of the result.
         resize: length of the shorter side before the cut.
         channels: 1 (grey) or 3 (RGB).

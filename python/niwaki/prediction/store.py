@@ -164,9 +164,7 @@ class Store:
         """Lets others have the folder."""
         if self._lock is not None:
             self._lock.close()
-            self._lock = None
-        if not self.single:
-            (self.folder / LOCK).unlink(missing_ok=True)
+            self._lock = None  # its file stays: another process may just be opening it
 
 
 def _is_part(name: str) -> bool:
