@@ -85,7 +85,7 @@ TEST(arch_includes) {
 }
 
 TEST(memory_aligned) {
-  CHECK(Buffer(0).data() == nullptr);
+  CHECK(Buffer(0).data() != nullptr && Buffer(0).size() == 0 && Buffer().data() == nullptr);
   for (size_t bytes : {1, 63, 64, 65, 100000}) {
     Buffer buffer(bytes);
     CHECK_EQ(reinterpret_cast<uintptr_t>(buffer.data()) % kCacheLine, 0u);
