@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import pickle
 import platform
 import tempfile
@@ -159,7 +160,7 @@ def _connected(address: str, threads: int) -> Iterator[Any]:
         if address == "local":
             options |= {"object_store_memory": STORE_BYTES, "include_dashboard": False}
         try:
-            ray.init(**options, logging_level="error", log_to_driver=False)
+            ray.init(**options, logging_level=logging.ERROR, log_to_driver=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise NiwakiError(f"there is no cluster of Ray at '{address}': {first_sentence(error)}.") from error
     context = ray.data.DataContext.get_current()
