@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 import venv
 import zipfile
 from pathlib import Path
@@ -140,7 +139,6 @@ def test_wheel_in_an_empty_environment(root: Path, wheel: Path, tmp_path: Path) 
 
 def test_wheel_beside_numpy_alone(root: Path, wheel: Path, tmp_path: Path) -> None:
     """Installed where there is numpy and nothing else, it loads a file and runs it; numpy is lent."""
-    begin = time.perf_counter()
     env = tmp_path / "env"
     venv.create(env, with_pip=False)
     python = env / ("Scripts" if os.name == "nt" else "bin") / "python"
@@ -164,7 +162,6 @@ def test_wheel_beside_numpy_alone(root: Path, wheel: Path, tmp_path: Path) -> No
     )
     assert check.returncode == 0, check.stderr
     assert check.stdout.splitlines()[-1] == f"niwaki {niwaki.__version__} runs here: {net(x).ravel()[:4].tolist()}"
-    assert time.perf_counter() - begin < 30
     own = [path for folder in packages.glob("niwaki*") for path in folder.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in own) < MOST_OF_NIWAKI
 
