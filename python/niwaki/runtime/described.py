@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from niwaki.runtime.plan import Plan
@@ -12,12 +13,12 @@ if TYPE_CHECKING:
     from niwaki.runtime.network import Network
 
 
-class Described:
+class Described(ABC):
     """Something that runs a network and says what that takes, gives and does."""
 
+    @abstractmethod
     def _whole(self) -> Network:
         """The network that is described."""
-        raise NotImplementedError
 
     @property
     def inputs(self) -> tuple[InputInfo, ...]:

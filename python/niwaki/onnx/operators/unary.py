@@ -61,18 +61,20 @@ def _abs(call: Call) -> Any:
 
 @operator("Floor", since=6)
 def _floor(call: Call) -> Any:
-    if call.in_sizes(0) and call.value(0).elem == FLOAT:
-        whole = map_sizes(lambda each: call.call(math.floor, each), call.array(0))
-        return call.result(map_sizes(lambda each: call.call(torch.sym_float, each), whole), FLOAT)
-    return call.call(torch.floor, call.x())
+    return _whole_number(call, math.floor, torch.floor)
 
 
 @operator("Ceil", since=6)
 def _ceil(call: Call) -> Any:
+    return _whole_number(call, math.ceil, torch.ceil)
+
+
+def _whole_number(call: Call, of_size: Callable[..., Any], of_tensor: Callable[..., Any]) -> Any:
+    """Sizes that were divided are float32 and stay sizes; all else is a tensor."""
     if call.in_sizes(0) and call.value(0).elem == FLOAT:
-        whole = map_sizes(lambda each: call.call(math.ceil, each), call.array(0))
+        whole = map_sizes(lambda each: call.call(of_size, each), call.array(0))
         return call.result(map_sizes(lambda each: call.call(torch.sym_float, each), whole), FLOAT)
-    return call.call(torch.ceil, call.x())
+    return call.call(of_tensor, call.x())
 
 
 @operator("Round", since=11)
