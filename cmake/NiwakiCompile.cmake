@@ -35,7 +35,7 @@ function(niwaki_small_code)
        source MATCHES "csrc/kernels/scatter/scatter\\.cc$" OR
        source MATCHES "csrc/runtime/(autotune|layout|model|shared_weights|steps/(copy|movement|pointwise|products|recurrent|rows|values|windows))\\.cc$" OR
        source MATCHES "csrc/kernels/conv/(choose|cost|pick_lists|select)\\.cc$" OR
-       source MATCHES "csrc/kernels/(elementwise|rows|grid_sample|interpolate|resize|float_pool|attention|recurrent)/reference\\.cc$" OR
+       source MATCHES "csrc/kernels/(elementwise|rows|grid_sample|interpolate|resize|float_pool|attention|byte_attention|recurrent)/reference\\.cc$" OR
        source MATCHES "csrc/kernels/resize/resize\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-Os")
     endif()
@@ -47,7 +47,7 @@ endfunction()
 function(niwaki_isa_flags)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
     set(flags_avx2 -mavx2 -mfma -mf16c)
-    set(flags_avxvnni -mavx2 -mavxvnni)
+    set(flags_avxvnni -mavx2 -mfma -mavxvnni)
     set(flags_avx512vnni -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mprefer-vector-width=512)
     set(flags_amx ${flags_avx512vnni} -mamx-tile -mamx-int8)
     set(architecture x86)

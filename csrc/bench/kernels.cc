@@ -9,6 +9,7 @@
 #include "bench/data.h"
 #include "kernels/add/add.h"
 #include "kernels/attention/attention.h"
+#include "kernels/byte_attention/byte_attention.h"
 #include "kernels/conv/conv.h"
 #include "kernels/conv/kernel.h"
 #include "kernels/depthwise/depthwise.h"
@@ -188,16 +189,29 @@ void add_attention() {
   auto q = std::make_shared<Floats>(12 * 128 * 32), k = std::make_shared<Floats>(12 * 128 * 32),
        v = std::make_shared<Floats>(12 * 128 * 32), out = std::make_shared<Floats>(12 * 128 * 32);
   auto pool = std::make_shared<ThreadPool>(1);
+  const auto add = [&](const std::string& name, int64_t bytes, const auto& run) {
+    auto scratch = std::make_shared<Buffer>(static_cast<size_t>(bytes));
+    add_benchmark(name + "/12x128x128x32", {.macs = 2.0 * 12 * 128 * 128 * 32}, [=] {
+      run(AttentionValues{.q = q->data(), .k = k->data(), .v = v->data(), .mask = nullptr, .out = out->data()}, scratch->data(),
+          bytes);
+    });
+  };
   for_runnable(attention_kernels(), [&](const AttentionKernel& row) {
     const MatmulKernel& products = select_matmul(row.isa);
-    const int64_t bytes = attention_scratch(products, *sizes);
-    auto scratch = std::make_shared<Buffer>(static_cast<size_t>(bytes));
-    add_benchmark(
-        std::string("attention_") + row.name + "/12x128x128x32", {.macs = 2.0 * 12 * 128 * 128 * 32}, [=, &row, &products] {
-          attention(row, products, *sizes, {.q = q->data(), .k = k->data(), .v = v->data(), .mask = nullptr, .out = out->data()},
-                    scratch->data(), bytes, *pool);
+    add(std::string("attention_") + row.name, attention_scratch(products, *sizes),
+        [=, &row, &products](const AttentionValues& values, uint8_t* scratch, int64_t bytes) {
+          attention(row, products, *sizes, values, scratch, bytes, *pool);
         });
   });
+  for_runnable(byte_attention_kernels(), [&](const ByteAttentionKernel& row) {
+    const MatmulKernel& products = select_matmul(row.isa);
+    const AttentionKernel& floats = select_attention(row.isa);
+    add(std::string("byte_attention_") + row.name, byte_attention_scratch(row, products, *sizes),
+        [=, &row, &products, &floats](const AttentionValues& values, uint8_t* scratch, int64_t bytes) {
+          byte_attention(row, floats, products, *sizes, values, scratch, bytes, *pool);
+        });
+  });
+});
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "kernels/attention/attention.h"
+#include "kernels/byte_attention/byte_attention.h"
 #include "kernels/dynamic_linear/dynamic_linear.h"
 #include "kernels/matmul/matmul.h"
 #include "runtime/steps/steps.h"
@@ -130,13 +131,11 @@ class AttentionStep : public ProductStep {
   }
   int64_t scratch_bytes(const StepSizes& sizes) const override { return attention_scratch(products_, plan(sizes).sizes); }
   void run(const StepCall& call) const override {
-    const AttentionValues values{call.in[0].as<float>(), call.in[1].as<float>(), call.in[2].as<float>(),
-                                 call.in.size() > 3 ? call.in[3].data : nullptr, call.out[0].as<float>()};
-    attention(kernel_, products_, static_cast<const AttentionSetup&>(*call.setup).sizes, values, call.scratch, call.scratch_bytes,
-              call.pool);
+    attention(kernel_, products_, static_cast<const AttentionSetup&>(*call.setup).sizes, values(call), call.scratch,
+              call.scratch_bytes, call.pool);
   }
 
- private:
+ protected:
   AttentionSetup plan(const StepSizes& s) const {
     const Sizes &q = s.in[0].dims, &k = s.in[1].dims, &v = s.in[2].dims;
     AttentionSetup setup;
@@ -161,12 +160,50 @@ class AttentionStep : public ProductStep {
     sizes.mask_offsets = matrix_offsets(leading(mask, 2), heads, rows * columns);
     return setup;
   }
+  static AttentionValues values(const StepCall& call) {
+    return {call.in[0].as<float>(), call.in[1].as<float>(), call.in[2].as<float>(),
+            call.in.size() > 3 ? call.in[3].data : nullptr, call.out[0].as<float>()};
+  }
 
   const AttentionKernel& kernel_;
   const MatmulKernel& products_;
+
+ private:
   bool causal_;
   float scale_;
 };
+
+class ByteAttentionStep : public AttentionStep {
+ public:
+  ByteAttentionStep(const ByteAttentionKernel& bytes, const AttentionKernel& kernel, const MatmulKernel& products, bool causal,
+                    float scale)
+      : AttentionStep(kernel, products, causal, scale), bytes_(bytes) {
+    info.scheme = "int8";
+    info.kernel = std::string("byte_attention_") + bytes.name;
+    info.reason = "queries, keys and values are quantized by their own ranges";
+  }
+
+  int64_t scratch_bytes(const StepSizes& sizes) const override {
+    return byte_attention_scratch(bytes_, products_, plan(sizes).sizes);
+  }
+  void run(const StepCall& call) const override {
+    byte_attention(bytes_, kernel_, products_, static_cast<const AttentionSetup&>(*call.setup).sizes, values(call), call.scratch,
+                   call.scratch_bytes, call.pool);
+  }
+
+ private:
+  const ByteAttentionKernel& bytes_;
+};
+
+std::unique_ptr<Step> make_attention(const StepMaker& maker) {
+  const Node& node = maker.node;
+  const AttentionKernel& kernel = select_attention(maker.isa);
+  const MatmulKernel& products = select_matmul(maker.isa);
+  const bool causal = node.integer("causal") != 0;
+  const auto scale = static_cast<float>(node.number("scale"));
+  if (node.word("precision") == "float32") return std::make_unique<AttentionStep>(kernel, products, causal, scale);
+  return std::make_unique<ByteAttentionStep>(select_byte_attention(maker.isa), kernel, products, causal, scale);
+}
 
 // ---- dynamic_linear ----
 
@@ -205,9 +242,7 @@ std::unique_ptr<Step> make_product(const StepMaker& maker) {
   const Node& node = maker.node;
   switch (node.op) {
     case Op::matmul: return std::make_unique<MatmulStep>(select_matmul(maker.isa), node.integer("transpose_b") != 0);
-    case Op::attention:
-      return std::make_unique<AttentionStep>(select_attention(maker.isa), select_matmul(maker.isa), node.integer("causal") != 0,
-                                             static_cast<float>(node.number("scale")));
+    case Op::attention: return make_attention(maker);
     case Op::dynamic_linear: return make_dynamic_linear(maker);
     default: throw Error(Status::internal, node.name + ": not a product.");
   }

@@ -26,6 +26,7 @@ def build_graph(
     output_names: Mapping[Node, str],
     *,
     floats: Collection[str] = (),
+    attentions: Collection[str] = (),
     graph: _core.Graph | None = None,
 ) -> _core.Graph:
     """The core graph of a native part; its inputs and outputs are plain, in the order of the part's.
@@ -36,6 +37,7 @@ def build_graph(
         ranges: what calibration saw of each value.
         output_names: names of values that the caller gets; others are named after their nodes.
         floats: names of values that stay float32; see niwaki.lower.types.
+        attentions: names of those whose products are in 8 bits.
         graph: an empty one to add to; a new one by default.
 
     Raises:
@@ -44,7 +46,7 @@ def build_graph(
     """
     graph = _core.Graph() if graph is None else graph
     sizes = SizeMap(graph, captured)
-    types = assign(part.nodes, ranges, floats)
+    types = assign(part.nodes, ranges, floats, attentions)
     builder = Builder(graph, sizes, types, _emit, emit_number)
     for node in part.inputs:
         name = str(node.target) if node.op == "placeholder" else origin(node)

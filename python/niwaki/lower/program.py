@@ -104,7 +104,7 @@ def build_program(captured: Captured, ranges: Ranges, source: str) -> Program:
 
     Args:
         captured: what `niwaki.capture` made of a module.
-        ranges: what calibration saw of each value; `floats` of it stay float32.
+        ranges: what calibration saw of each value; `floats` of it stay float32, `attentions` multiply codes of 8 bits.
         source: the name of the module's class, for messages.
 
     Raises:
@@ -120,7 +120,7 @@ def build_program(captured: Captured, ranges: Ranges, source: str) -> Program:
     parts = partition(module, _refusals(captured))
     names = _result_names(returned)
     numbers = {node: number for number, node in enumerate(inputs)}
-    floats = frozenset(getattr(ranges, "floats", ()))
+    floats, attentions = (frozenset(getattr(ranges, name, ())) for name in ("floats", "attentions"))
     stages: list[NativeStage | TorchStage] = []
     if len(parts) == 1:  # in a file, the graph's outputs are the network's, in the same order
         parts = [dataclasses.replace(part, outputs=tuple(sorted(part.outputs, key=returned.index))) for part in parts]
@@ -130,7 +130,8 @@ def build_program(captured: Captured, ranges: Ranges, source: str) -> Program:
         given = _with_inputs(part, inputs, whole=len(parts) == 1)
         ins, outs = tuple(numbers[node] for node in given.inputs), tuple(numbers[node] for node in part.outputs)
         if part.native:
-            stages.append(NativeStage(build_graph(given, captured, ranges, names, floats=floats), ins, outs))
+            graph = build_graph(given, captured, ranges, names, floats=floats, attentions=attentions)
+            stages.append(NativeStage(graph, ins, outs))
         else:
             stages.append(_torch_stage(given, module, ins, outs))
 

@@ -61,6 +61,7 @@ class Types:
             scale.
         chains: the last of several functions of one element in a row -> all of them, in order: one table.
         summed: results of layers that a sum takes in before they are rounded. Their numbers are not used.
+        attentions: those whose products are in 8 bits; what they read and make is float32.
     """
 
     quantized: Mapping[Node, QParams] = field(default_factory=dict)
@@ -68,6 +69,7 @@ class Types:
     bounded: Mapping[Node, Node] = field(default_factory=dict)
     chains: Mapping[Node, tuple[Node, ...]] = field(default_factory=dict)
     summed: frozenset[Node] = frozenset()
+    attentions: frozenset[Node] = frozenset()
 
     def qparams(self, node: Node) -> QParams:
         """Scale and zero point of a value that is read as uint8."""
@@ -84,13 +86,16 @@ class Types:
         return frozenset(step for chain in self.chains.values() for step in chain[:-1])
 
 
-def assign(nodes: Sequence[Node], ranges: Ranges, floats: Collection[str] = ()) -> Types:
+def assign(
+    nodes: Sequence[Node], ranges: Ranges, floats: Collection[str] = (), attentions: Collection[str] = ()
+) -> Types:
     """Decides for the nodes of one native part, given in the order of the graph.
 
     Args:
         nodes: of the part; what they read besides are its inputs.
         ranges: what calibration saw of each value.
         floats: names at capture of values that stay float32 but where a layer reads them.
+        attentions: names at capture of attentions whose products are in 8 bits.
 
     Raises:
         NiwakiError: the range of a value that a layer reads is not known, or no scale holds it.
@@ -116,7 +121,7 @@ def assign(nodes: Sequence[Node], ranges: Ranges, floats: Collection[str] = ()) 
         scales.join(node)
     return Types(
         {node: scales.of(node) for node in made}, {node: scales.of(node) for node in entering}, bounded, chains,
-        _summed(made, bounded),
+        _summed(made, bounded), frozenset(node for node in nodes if origin(node) in attentions),
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from niwaki.modules.copies import replace_module
 from niwaki.modules.layer import Layer
 from niwaki.nn.layers import QuantizedLayer
 from niwaki.quantization.arithmetic import Float
+from niwaki.quantization.attention import choose_attentions
 from niwaki.quantization.bias import Kept, correct_biases
 from niwaki.quantization.calibrate import Calibration
 from niwaki.quantization.choice import (
@@ -107,6 +108,7 @@ def find_numbers(
     if config.precision == "auto":
         network, reasons = _restructured(network)
         network, values = with_floats(network)
+    network = with_attentions(network, measured=config.precision == "auto")
     if config.correct_bias:
         accepted = [call for call in kept.calls if network.check.program.accepts(call)]
         _correct(network, accepted or calls, cutter, progress=progress)
@@ -236,6 +238,11 @@ def with_floats(network: Calibrated) -> tuple[Calibrated, dict[str, float]]:
     labels = {origin(node): label(node) for node in network.check.program.module.graph.nodes}
     named = {labels[name]: cost for name, cost in sorted(costs.items(), key=lambda item: -item[1])}
     return Calibrated(network.model, network.check, ranges), named
+
+
+def with_attentions(network: Calibrated, *, measured: bool = True) -> Calibrated:
+    """The network with attentions whose products are in 8 bits: see choose_attentions."""
+    return Calibrated(network.model, network.check, choose_attentions(network.check, network.ranges, measured=measured))
 
 
 def _correct(network: Calibrated, calls: Sequence[Batch], cutter: Cutter, *, progress: bool) -> None:

@@ -30,11 +30,13 @@ class Ranges:
         fingerprint: of the graph, see niwaki.capture; empty where nothing was observed.
         values: (low, high) by the name that a value's node had at capture.
         floats: names of values that stay float32, for 8 bits would cost too much.
+        attentions: names of attentions whose products are in 8 bits.
     """
 
     fingerprint: str = ""
     values: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     floats: frozenset[str] = frozenset()
+    attentions: frozenset[str] = frozenset()
 
     def get(self, name: str) -> tuple[float, float] | None:
         """(low, high) of a value; None where calibration did not see it."""
@@ -74,7 +76,10 @@ def _save(module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None
     ranges = ranges_of(module)
     with torch.inference_mode(False):
         pairs = torch.tensor([list(pair) for pair in ranges.values.values()], dtype=torch.float64).reshape(-1, 2)
-        words = {"fingerprint": ranges.fingerprint, "names": list(ranges.values), "floats": sorted(ranges.floats)}
+        words = {
+            "fingerprint": ranges.fingerprint, "names": list(ranges.values), "floats": sorted(ranges.floats),
+            "attentions": sorted(ranges.attentions),
+        }  # fmt: skip
         state[prefix + _VALUES] = pairs
         state[prefix + _WORDS] = torch.frombuffer(bytearray(json.dumps(words).encode()), dtype=torch.uint8).clone()
 
@@ -89,6 +94,6 @@ def _load(
         return
     said = json.loads(bytes(words.tolist()).decode())
     pairs = [(float(low), float(high)) for low, high in values.tolist()]
-    attach_ranges(
-        module, Ranges(said["fingerprint"], dict(zip(said["names"], pairs, strict=True)), frozenset(said["floats"]))
-    )
+    values = dict(zip(said["names"], pairs, strict=True))
+    attentions = frozenset(said.get("attentions", ()))  # files of before have none
+    attach_ranges(module, Ranges(said["fingerprint"], values, frozenset(said["floats"]), attentions))

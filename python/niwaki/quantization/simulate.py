@@ -16,6 +16,7 @@ from niwaki.lower.types import Types, assign
 from niwaki.nn.layers import QuantizedLayer
 from niwaki.quantization.affine import row_qparams
 from niwaki.quantization.arithmetic import Float, FloatRun, apply, dequantized
+from niwaki.quantization.attention_codes import as_codes
 from niwaki.quantization.programs import Program, source_of
 from niwaki.quantization.ranges import Ranges
 
@@ -26,14 +27,16 @@ def types_of(program: Program, ranges: Ranges) -> Types:
     entering: dict[Node, QParams] = {}
     bounded: dict[Node, Node] = {}
     summed: set[Node] = set()
+    attentions: set[Node] = set()
     for part in partition(program.module):
         if part.native:
-            found = assign(part.nodes, ranges, ranges.floats)
+            found = assign(part.nodes, ranges, ranges.floats, ranges.attentions)
             quantized |= found.quantized
             entering |= found.entering
             bounded |= found.bounded
             summed |= found.summed
-    return Types(quantized, entering, bounded, summed=frozenset(summed))
+            attentions |= found.attentions
+    return Types(quantized, entering, bounded, summed=frozenset(summed), attentions=frozenset(attentions))
 
 
 class _Any:
@@ -102,6 +105,10 @@ class RoundedRun(FloatRun):
         self._round_weights = weights
         self._dynamic, self._exact = dynamic, exact
         self._weights: dict[QuantizedLayer, torch.Tensor] = {}
+
+    def fetch_args_kwargs_from_env(self, n: Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        args, kwargs = super().fetch_args_kwargs_from_env(n)
+        return ((*as_codes(*args[:3]), *args[3:]), kwargs) if n in self._types.attentions else (args, kwargs)
 
     def value(self, node: Node, value: Any) -> Any:
         qparams = self._types.quantized.get(node)

@@ -34,7 +34,7 @@ from niwaki.quantization.fake import (
 )
 from niwaki.quantization.held_out import Cutter
 from niwaki.quantization.inputs import batches, check_calibration
-from niwaki.quantization.numbers import Calibrated, few_calls, with_floats
+from niwaki.quantization.numbers import Calibrated, few_calls, with_attentions, with_floats
 from niwaki.quantization.quantize import quantize, swap_layers
 from niwaki.quantization.ranges import Ranges, attach_ranges
 from niwaki.runs.progress import track
@@ -246,7 +246,7 @@ def convert(
         if program is not None and config.precision == "auto":
             calls = few_calls(program, kept.calls, Cutter(prepared))
             network, _ = with_floats(Calibrated(model, Check(program, floats, calls), ranges))
-            ranges = network.ranges
+            ranges = with_attentions(network).ranges
         attach_ranges(model, ranges)
     return model
 

@@ -85,6 +85,11 @@ _ATTENTIONS = {
 }
 
 
+def is_attention(node: Node) -> bool:
+    """Whether a node is a call of scaled_dot_product_attention in one of its forms."""
+    return node.op == "call_function" and operator_name(node).removeprefix("aten::") in _ATTENTIONS
+
+
 @register(*(f"aten::{name}" for name in _ATTENTIONS))
 class Attention(Operator):
     computes = True
@@ -100,6 +105,7 @@ class Attention(Operator):
         return "" if rank_of(given["query"]) >= 2 else "takes vectors"
 
     def emit(self, builder: Builder, node: Node) -> int | list[int]:
+        attributes: dict[str, Any]
         given = arguments(node)
         query, key, value = (given[name] for name in ("query", "key", "value"))
         name = operator_name(node).removeprefix("aten::")
@@ -115,6 +121,8 @@ class Attention(Operator):
         if mask is not None:
             inputs.append(builder.plain(mask))
         attributes = {"causal": int(bool(given.get("is_causal"))), "scale": float(scale)}
+        if node in builder.types.attentions:
+            attributes["precision"] = "int8"
         result = builder.add("attention", node, inputs, attributes)
         return result if name == "scaled_dot_product_attention" else [result]
 
