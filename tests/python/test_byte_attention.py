@@ -51,7 +51,7 @@ def error(found: torch.Tensor, wanted: torch.Tensor) -> float:
 
 def test_attention_of_a_quantized_network_multiplies_bytes(tmp_path):
     model = network(1.0, 1.0)
-    small = niwaki.quantize(model, signals(64), progress=False)
+    small = niwaki.quantize(model, [signals(32), signals(32, 3)], progress=False)
     assert len(ranges_of(small).attentions) == 2
     net = niwaki.compile(small, (signals(2),), threads=1)
     assert precisions(net) == ["byte_attention"] * 2
