@@ -84,12 +84,12 @@ OperatorRule attention() {
   return {
       .summary =
           "softmax(q k' * scale + mask) v, as torch's scaled_dot_product_attention. mask: bool (true takes part) or float32 "
-          "(added); causal: query i sees keys 0 to i; precision int8: both products multiply codes of 8 bits, made when it runs",
+          "(added); causal: query i sees keys 0 to i; a query that sees none becomes zeros, with nan_rows NaN; precision int8: both products multiply codes of 8 bits, made when it runs",
       .inputs = {{"q", kFloat, 2},
                  {"k", kFloat, 2},
                  {"v", kFloat, 2},
                  {"mask", types_of(DType::boolean, DType::f32), 0, kMaxRank, true}},
-      .attributes = {flag("causal"), number("scale"), word("precision", {"float32", "int8"}, "float32")},
+      .attributes = {flag("causal"), number("scale"), flag("nan_rows"), word("precision", {"float32", "int8"}, "float32")},
       .check = check_attention,
       .infer = infer_attention,
       .batch_local = local_attention};

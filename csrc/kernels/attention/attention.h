@@ -7,7 +7,7 @@
 //   m'      = max(m, score_j of the block), NaN where one is; with f = exp(m - m')
 //   l       = l * f + sum_j, sixteen partial sums and their tree, of p_j = exp(score_j - m')
 //   o_v     = o_v * f + p_0 * v_0v + p_1 * v_1v + ..., in the order of j
-// and in the end o_v * (1 / l). A row that sees no key becomes zeros, as in torch. Causal attention leaves keys out from the end of the 64 rows on in
+// and in the end o_v * (1 / l). A row that sees no key becomes zeros, as in torch, or NaN where it is asked for. Causal attention leaves keys out from the end of the 64 rows on in
 // which a row lies (kAttentionRows): the others are masked. exp(x) is 2^(x log2 e), and 0 where that power is below -126.
 #pragma once
 
@@ -43,6 +43,7 @@ struct AttentionSizes {
   int64_t queries, keys, width, value_width;
   bool causal;
   float scale;
+  float empty;  // what a row becomes that sees no key
   AttentionMask mask;
   int64_t mask_query_step, mask_key_step;  // in elements; 0 where the mask has one row, or one column
   std::vector<int64_t> q_offsets, k_offsets, v_offsets, mask_offsets;

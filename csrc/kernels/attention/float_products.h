@@ -77,7 +77,7 @@ class FloatProducts {
                         .add = !block.first});
   }
 
-  void finish(const AttentionRow* state, float* out, int64_t rows) { kernel_.finish({state, out, rows, sizes_.value_width}); }
+  void finish(const AttentionRow* state, float* out, int64_t rows) { kernel_.finish({state, out, rows, sizes_.value_width, sizes_.empty}); }
 
  private:
   // What a thread holds, in floats.

@@ -35,11 +35,12 @@ struct AttentionBlock {
   bool first;  // `out` and `state` hold nothing yet
 };
 
-// out = out * (1 / sum); 0 for a row without keys.
+// out = out * (1 / sum); `empty` for a row without keys.
 struct AttentionEnd {
   const AttentionRow* state;
   float* out;
   int64_t rows, width;
+  float empty;
 };
 
 }  // namespace niwaki

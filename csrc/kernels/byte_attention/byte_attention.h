@@ -9,7 +9,7 @@
 //   w_j      = trunc(p * 16383 + 0.5), 14 bits, of p = 2^(score_j * log2 e - m' * log2 e), 0 below 2^-20; both sums fused
 //   l        = l * f + float(sum over j of w_j)
 //   o_v      = o_v * f + float(sum over j of w_j * code of v_jv)
-// and in the end (o_v * (1 / l)) * scale of the channel. Sums of products are exact. A row that sees no key becomes zeros, one with a score that
+// and in the end (o_v * (1 / l)) * scale of the channel. Sums of products are exact. A row that sees no key becomes zeros, or NaN where it is asked for; one with a score that
 // or a query that is infinite or no number NaN. A head with keys of 1e37 and more or with values that are not finite is computed in float32, and so
 // are few queries.
 #pragma once

@@ -84,12 +84,13 @@ struct ValueTile {
   bool add;
 };
 
-// out = out * (1 / sum) * scale of the channel; 0 for a row without keys, NaN where a score was not a number.
+// out = out * (1 / sum) * scale of the channel; `empty` for a row without keys, NaN where a score was not a number.
 struct ByteAttentionEnd {
   const AttentionRow* state;
   float* out;
   int64_t rows, width;
   const float* scales;
+  float empty;
 };
 
 }  // namespace niwaki

@@ -88,7 +88,7 @@ class ByteProducts {
   }
 
   void finish(const AttentionRow* state, float* out, int64_t rows) {
-    kernel_.finish({state, out, rows, sizes_.value_width, floats(scratch_.value_scales)});
+    kernel_.finish({state, out, rows, sizes_.value_width, floats(scratch_.value_scales), sizes_.empty});
   }
 
  private:

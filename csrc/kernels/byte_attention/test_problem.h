@@ -51,6 +51,7 @@ struct AttentionProblem {
              c.value_width,
              c.causal,
              0.31f,
+             0.0f,
              c.mask,
              c.one_mask_row ? 0 : mask_columns,
              c.one_mask_column ? 0 : 1,

@@ -1,4 +1,5 @@
 // Products of float32 values: matmul, attention, dynamic_linear.
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -119,12 +120,13 @@ struct AttentionSetup : StepSetup {
 
 class AttentionStep : public ProductStep {
  public:
-  AttentionStep(const AttentionKernel& kernel, const MatmulKernel& products, bool causal, float scale)
+  AttentionStep(const AttentionKernel& kernel, const MatmulKernel& products, bool causal, float scale, float empty)
       : ProductStep(std::string("attention_") + kernel.name),
         kernel_(kernel),
         products_(products),
         causal_(causal),
-        scale_(scale) {}
+        scale_(scale),
+        empty_(empty) {}
 
   std::unique_ptr<StepSetup> setup(const StepSizes& sizes) const override {
     return std::make_unique<AttentionSetup>(plan(sizes));
@@ -146,6 +148,7 @@ class AttentionStep : public ProductStep {
     sizes.value_width = v.back();
     sizes.causal = causal_;
     sizes.scale = scale_;
+    sizes.empty = empty_;
     const SizeSpan heads = leading(s.out[0].dims, 2);
     sizes.q_offsets = matrix_offsets(leading(q, 2), heads, sizes.queries * sizes.width);
     sizes.k_offsets = matrix_offsets(leading(k, 2), heads, sizes.keys * sizes.width);
@@ -170,14 +173,14 @@ class AttentionStep : public ProductStep {
 
  private:
   bool causal_;
-  float scale_;
+  float scale_, empty_;
 };
 
 class ByteAttentionStep : public AttentionStep {
  public:
   ByteAttentionStep(const ByteAttentionKernel& bytes, const AttentionKernel& kernel, const MatmulKernel& products, bool causal,
-                    float scale)
-      : AttentionStep(kernel, products, causal, scale), bytes_(bytes) {
+                    float scale, float empty)
+      : AttentionStep(kernel, products, causal, scale, empty), bytes_(bytes) {
     info.scheme = "int8";
     info.kernel = std::string("byte_attention_") + bytes.name;
     info.reason = "queries, keys and values are quantized by their own ranges";
@@ -201,8 +204,9 @@ std::unique_ptr<Step> make_attention(const StepMaker& maker) {
   const MatmulKernel& products = select_matmul(maker.isa);
   const bool causal = node.integer("causal") != 0;
   const auto scale = static_cast<float>(node.number("scale"));
-  if (node.word("precision") == "float32") return std::make_unique<AttentionStep>(kernel, products, causal, scale);
-  return std::make_unique<ByteAttentionStep>(select_byte_attention(maker.isa), kernel, products, causal, scale);
+  const float empty = node.integer("nan_rows") != 0 ? std::numeric_limits<float>::quiet_NaN() : 0.0f;
+  if (node.word("precision") == "float32") return std::make_unique<AttentionStep>(kernel, products, causal, scale, empty);
+  return std::make_unique<ByteAttentionStep>(select_byte_attention(maker.isa), kernel, products, causal, scale, empty);
 }
 
 // ---- dynamic_linear ----

@@ -159,6 +159,11 @@ def label(node: Node) -> str:
     return str(node.meta.get(_LABEL, node.name))
 
 
+# Of an attention that was written out: a query that sees no key is NaN, as softmax makes it; torch's attention gives
+# zeros.
+NAN_ROWS = "niwaki_nan_rows"
+
+
 def inherit(node: Node, source: Node) -> None:
     """Makes `node`, new in the graph, stand for `source`."""
     node.meta.update(source.meta)

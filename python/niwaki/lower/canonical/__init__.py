@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch.fx import GraphModule
 
+from niwaki.lower.canonical.attentions import join_attentions
 from niwaki.lower.canonical.bounds import bounds_before_moves
 from niwaki.lower.canonical.complex_numbers import split_complex
 from niwaki.lower.canonical.expand import DECOMPOSITIONS, expand
@@ -58,6 +59,7 @@ def _rewrite(module: GraphModule, *, composed: bool) -> None:
     drop_identities(module)
     _each(module, sizes, views_reshape)
     fold_constants(module)
+    _each(module, sizes, join_attentions)
     for rewrite in (split_parts, join_reshapes, pads_within, bounds_before_moves):
         _each(module, sizes, rewrite)
     widen_inputs(module)

@@ -9,7 +9,7 @@ import torch
 from torch.fx import Node
 
 from niwaki.lower.builder import Builder
-from niwaki.lower.nodes import arguments, dtype_of, operator_name, parts_read, rank_of, shape_of
+from niwaki.lower.nodes import NAN_ROWS, arguments, dtype_of, operator_name, parts_read, rank_of, shape_of
 from niwaki.lower.operators.registry import Operator, register
 
 
@@ -123,6 +123,8 @@ class Attention(Operator):
         attributes = {"causal": int(bool(given.get("is_causal"))), "scale": float(scale)}
         if node in builder.types.attentions:
             attributes["precision"] = "int8"
+        if node.meta.get(NAN_ROWS):
+            attributes["nan_rows"] = 1
         result = builder.add("attention", node, inputs, attributes)
         return result if name == "scaled_dot_product_attention" else [result]
 
