@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 from niwaki._core import NiwakiError
 
-__all__ = ["NiwakiError", "first_sentence"]
+__all__ = ["NiwakiError", "first_sentence", "unknown_option"]
+
+
+def unknown_option(where: str, name: str, known: Iterable[str]) -> TypeError:
+    """The error for an option that does not exist: what was meant, most likely, and which there are.
+
+    Args:
+        where: what was called: "niwaki.compress".
+        name: that was given.
+        known: the options that there are.
+    """
+    options = list(known)
+    close = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
+    meant = f"; did you mean '{close[0]}'?" if close else "."
+    return TypeError(f"{where}: there is no option '{name}'{meant} There are {', '.join(options)}.")
 
 
 def first_sentence(error: BaseException, limit: int = 300) -> str:

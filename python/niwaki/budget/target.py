@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from niwaki.options import says_its_options
 from niwaki.runtime.image import ImageConfig
 
 
+@says_its_options
 @dataclass(frozen=True)
 class Target:
     """A budget for niwaki.compress. Several limits hold together.

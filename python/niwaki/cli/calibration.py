@@ -50,7 +50,7 @@ class CalibrationConfig:
         if len(self.mean) != len(self.std) or min(self.std, default=0.0) <= 0:
             raise UsageError("--mean and --std need as many numbers each as images have channels, and --std above 0.")
         if self.resize is not None and self.resize < max(self.size):
-            raise UsageError(f"--resize {self.resize} is smaller than the crop of --input-size {max(self.size)}.")
+            raise UsageError(f"--resize {self.resize} is smaller than the crop of --size {max(self.size)}.")
 
 
 def load_calibration(config: CalibrationConfig) -> list[torch.Tensor]:

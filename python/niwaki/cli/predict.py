@@ -60,7 +60,9 @@ def add_parser(commands: Any) -> None:
     answers.add_argument("--keep", metavar="NAME,...", help="columns of a .parquet file that go into the answers")
 
     images = parser.add_argument_group("images", "by default as the network's file says")
-    images.add_argument("--size", type=_size, metavar="N or HxW", help="height and width of the center crop")
+    images.add_argument(
+        "--size", "--input-size", type=_size, metavar="N or HxW", help="height and width of the center crop"
+    )
     images.add_argument("--resize", type=_count, metavar="N", help="shorter side before it (default: size * 256 / 224)")
     images.add_argument("--mean", type=float, nargs="+", metavar="M", help="of each channel, for pixels in 0..1")
     images.add_argument("--std", type=float, nargs="+", metavar="S", help="of each channel")

@@ -19,6 +19,7 @@ from niwaki.modules.layer import Layer
 from niwaki.modules.names import check_patterns, check_skips, matches
 from niwaki.modules.plain import has_hooks
 from niwaki.optimization.plain_copy import plain_copy
+from niwaki.options import says_its_options
 from niwaki.quantization.inputs import batches, check_calibration
 
 _log = logging.getLogger("niwaki")
@@ -26,6 +27,7 @@ _log = logging.getLogger("niwaki")
 _GAIN = 0.9
 
 
+@says_its_options
 @dataclass(frozen=True)
 class FactorizeConfig:
     """Which layers become two.

@@ -17,12 +17,14 @@ from niwaki.optimization.dead import try_to_remove
 from niwaki.optimization.pairs import fold_batch_norms
 from niwaki.optimization.plain_copy import call_parts
 from niwaki.optimization.rewrite import rewrite_layers
+from niwaki.options import says_its_options
 
 _log = logging.getLogger("niwaki")
 
 _DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
 
+@says_its_options
 @dataclass(frozen=True)
 class OptimizeConfig:
     """What niwaki.optimize does.

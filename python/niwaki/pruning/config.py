@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from niwaki.modules.names import check_patterns
+from niwaki.options import says_its_options
 from niwaki.pruning.select import n_of_m
 
 Pattern = Literal["block4", "unstructured", "channels"] | str
@@ -24,6 +25,7 @@ def check_sparsity(value: Any, where: str) -> None:
         )
 
 
+@says_its_options
 @dataclass(frozen=True)
 class PruneConfig:
     """Which weights become zero.

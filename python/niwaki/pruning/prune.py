@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from niwaki.errors import unknown_option
 from niwaki.modules.checks import check_model
 from niwaki.modules.copies import bake_parametrizations, copy_model
 from niwaki.modules.layer import Layer, named_layers
+from niwaki.options import PruneOptions
 from niwaki.pruning.channels import prune_channels
 from niwaki.pruning.config import PruneConfig, check_sparsity
 from niwaki.pruning.criteria import Loss, taylor_scores
@@ -26,7 +28,11 @@ from niwaki.quantization.inputs import Batch, batches, check_calibration
 from niwaki.runs.checkpoint import Checkpoint
 from niwaki.runs.progress import track
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 _log = logging.getLogger("niwaki")
+_ARGUMENTS = ("calibration", "transform", "loss", "checkpoint", "progress")
 
 
 def prune(
@@ -38,7 +44,7 @@ def prune(
     loss: Loss | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: bool = True,
-    **options: Any,
+    **options: Unpack[PruneOptions],
 ) -> nn.Module:
     """Returns a copy of the network with its weights of least importance masked to zero, or its channels cut out.
 
@@ -72,7 +78,7 @@ def prune(
         NiwakiError: the model cannot be copied, or, for second order, not captured by torch.export; or the pattern is
             'channels' and Torch-Pruning is not installed.
     """
-    checked = make_config(config, options)
+    checked = make_config(config, dict(options))
     _check_arguments(checked, calibration, transform, loss, checkpoint)
     if checked.pattern == "channels":
         example = next(batches(check_calibration(calibration, model), transform, model))
@@ -122,6 +128,10 @@ def _check_arguments(config: PruneConfig, calibration: Any, transform: Any, loss
 
 def make_config(config: PruneConfig | None, options: dict[str, Any]) -> PruneConfig:
     """The config, or one made of its fields."""
+    known = [field.name for field in fields(PruneConfig)]
+    for name in options:
+        if name not in known:
+            raise unknown_option("niwaki.prune", name, [*known, *_ARGUMENTS])
     if config is None:
         if "sparsity" not in options and n_of_m(str(options.get("pattern", ""))) is None:
             raise TypeError("niwaki.prune: give a sparsity, such as sparsity=0.75, or a PruneConfig.")

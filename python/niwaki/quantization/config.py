@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from niwaki.modules.names import check_patterns, matches
+from niwaki.options import says_its_options
 from niwaki.quantization.codebook import CodebookKind
 from niwaki.quantization.weights import WeightRange
 
@@ -16,6 +17,7 @@ Precision = Literal["auto", "int8"]
 Activations = Literal["affine", "symmetric"]
 
 
+@says_its_options
 @dataclass(frozen=True)
 class QuantizeConfig:
     """How a network is quantized.

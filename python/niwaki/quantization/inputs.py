@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils import _pytree as pytree
@@ -29,6 +30,7 @@ from niwaki.errors import first_sentence
 from niwaki.modules.entries import EntryPoints
 from niwaki.quantization.side_by_side import side_by_side
 
+_OF_NUMPY = "make it a tensor with torch.from_numpy(array).float()"
 _LABELS = ("label", "labels", "label_ids")
 
 
@@ -90,6 +92,8 @@ def check_calibration(calibration: Any, model: nn.Module | None = None) -> Itera
             return side_by_side({name: check_calibration(calibration[name]) for name in model.entries})
     elif isinstance(calibration, (torch.Tensor, Mapping)):
         return [calibration]
+    if isinstance(calibration, np.ndarray):
+        raise TypeError(f"calibration is a numpy array; {_OF_NUMPY}.")
     if isinstance(calibration, (str, bytes, nn.Module, torch.Tensor)) or not isinstance(calibration, Iterable):
         raise TypeError(f"calibration must be {wanted}, not {type(calibration).__name__}.")
     return calibration
@@ -193,6 +197,8 @@ class _Reader:
             if not item or not all(isinstance(key, str) for key in item):
                 raise ValueError(f"{where}: a dict must hold the network's arguments by name.")
             return Batch(number, (), {key: value for key, value in item.items() if whole or key not in _LABELS})
+        if isinstance(item, np.ndarray):
+            raise TypeError(f"{where} is a numpy array; {_OF_NUMPY}, or give transform=torch.from_numpy.")
         raise TypeError(
             f"{where} is {type(item).__name__}; it must be a tensor, a tuple that begins with the input, or a dict. "
             "Use transform= to convert it."

@@ -6,7 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from niwaki.options import says_its_options
 
+
+@says_its_options
 @dataclass(frozen=True)
 class FinetuneConfig:
     """How a network is trained while, and after, it is made small.
