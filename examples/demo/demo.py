@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 import torch
-from digits import DigitsNet, accuracy, load_data, train
-from results import Row, print_table, write
+from digits import DigitsNet, accuracy, answers, load_data, train
+from results import Digit, Row, print_table, some_digits, write
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from timing import measure
@@ -35,6 +35,7 @@ class Demo:
         self.folder = folder
         self.threads = threads
         self.progress = progress
+        self.pictures: list[Digit] = []
 
     def bar(self, what: str, total: int):
         """A progress bar; returns the function that moves it on."""
@@ -85,6 +86,7 @@ class Demo:
         torch.set_num_threads(self.threads)
         times = measure(networks, x, rounds=25, calls=20, after_round=self.bar("timing digits", 25))
         shares = {name: accuracy(network, held_out) for name, network in networks.items()}
+        self.pictures = some_digits(*held_out, answers(model, held_out[0]), answers(networks[form], held_out[0]))
         return rows(DIGITS, networks, shares, sizes, times)
 
     def resnet50(self) -> list[Row]:
@@ -139,8 +141,8 @@ def main() -> None:
     with Progress(*columns, console=console) as progress:
         demo = Demo(arguments.output, arguments.threads, progress)
         results = demo.digits() + demo.resnet50()
-    print_table(results, Console(width=max(console.width, 104)), arguments.threads)
-    picture, page = write(results, arguments.output, arguments.threads)
+    print_table(results, Console(width=max(console.width, 80)), arguments.threads)
+    picture, page = write(results, arguments.output, arguments.threads, demo.pictures)
     console.print(
         f"ResNet-50's weights are seeded, not trained: it is here for speed and size. Wrote {picture} and {page}."
     )

@@ -9,17 +9,61 @@ from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from timing import Times
 
 from niwaki import _core
-from niwaki.report.html import render_page, style
+from niwaki.report.html import Card, Grid, Page, style, write_page
 from niwaki.runtime.text import format_bytes
 
-HEADER = ("network", "held-out accuracy", "file", "of float32", "ms per image", "speed-up")
+# On the terminal, within 80 columns; accuracy is that on held-out pictures.
+HEADER = ("network", "accuracy", "file", "share", "ms/image", "speed-up")
 COLORS = {"torch float32": "#cfd6d1", "niwaki int8": "#7fb894"}
 PRUNED = "#1f6b42"
+
+
+@dataclass(frozen=True)
+class Digit:
+    """A held-out picture, what it is, and what two networks say.
+
+    Attributes:
+        pixels: [8, 8], -1 (paper) to 1 (ink).
+        label: the digit that it is.
+        before, now: what torch in float32 and what niwaki says.
+    """
+
+    pixels: torch.Tensor
+    label: int
+    before: int
+    now: int
+
+    def svg(self) -> str:
+        """The picture as an SVG element."""
+        squares = (
+            f'<rect x="{x}" y="{y}" width="1.02" height="1.02" fill="rgb({tone},{tone},{tone})"/>'
+            for y, line in enumerate(self.pixels.tolist())
+            for x, value in enumerate(line)
+            for tone in [round(255 * (1 - (value + 1) / 2))]
+        )
+        return f'<svg viewBox="0 0 8 8" role="img">{"".join(squares)}</svg>'
+
+    def lines(self) -> tuple[str, str]:
+        """What is written below it."""
+        return f"float32: {self.before}", f"niwaki: {self.now}"
+
+
+def some_digits(images: torch.Tensor, labels: torch.Tensor, before: torch.Tensor, now: torch.Tensor) -> list[Digit]:
+    """A dozen pictures: first those that the two networks answer in two ways, at most four.
+
+    Args:
+        images: [N, 1, 8, 8].
+        labels, before, now: [N], digits: those that they are, and those that the networks say.
+    """
+    differ = (before != now).nonzero().flatten().tolist()[:4]
+    alike = (before == now).nonzero().flatten().tolist()[: 12 - len(differ)]
+    return [Digit(images[i, 0], int(labels[i]), int(before[i]), int(now[i])) for i in differ + alike]
 
 
 @dataclass(frozen=True)
@@ -49,6 +93,20 @@ class Row:
     def milliseconds(self) -> float:
         return self.times.milliseconds
 
+    def claim(self, first: Row) -> str:
+        """What it comes to beside float32: "21x faster, 14x smaller, +0.3 points"."""
+        low, middle, high = self.times.speedup
+        if self.times.doubtful and high > 1:
+            found = [f"{low:.0f}x to {high:.0f}x faster"]
+        else:
+            found = [f"{middle:.1f}x faster" if middle < 10 else f"{middle:.0f}x faster"]
+        smaller = self.float_bytes / self.bytes
+        found.append(f"{smaller:.1f}x smaller" if smaller < 10 else f"{smaller:.0f}x smaller")
+        if self.accuracy is not None and first.accuracy is not None:
+            points = 100 * (self.accuracy - first.accuracy)
+            found.append(f"{points:+.1f} points" if round(points, 1) else "as accurate")
+        return ", ".join(found)
+
 
 def machine(rows: Sequence[Row], threads: int) -> str:
     """Sentences about where and with what the numbers came about, and what they are worth."""
@@ -65,7 +123,10 @@ def machine(rows: Sequence[Row], threads: int) -> str:
 
 
 def print_table(rows: Sequence[Row], console: Console, threads: int) -> None:
-    table = Table(title="niwaki demo", caption=machine(rows, threads), title_justify="left", caption_justify="left")
+    table = Table(
+        title="niwaki demo", caption=machine(rows, threads), title_justify="left", caption_justify="left",
+        box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False,
+    )  # fmt: skip
     for index, name in enumerate(HEADER):
         table.add_column(name, justify="right" if index else "left", no_wrap=True)
     for network, group in _groups(rows):
@@ -73,7 +134,7 @@ def print_table(rows: Sequence[Row], console: Console, threads: int) -> None:
         table.add_row(f"[bold]{network}[/bold]")
         for row in group:
             form, *cells = row.cells()
-            table.add_row("  " + form, *cells)
+            table.add_row(" " + form, *cells)
     console.print(table)
 
 
@@ -130,20 +191,35 @@ def _bars(axes, group: Sequence[Row], values: Sequence[float], labels: Sequence[
     axes.set_xlim(0, 1.42 * max(values))
 
 
-def write(rows: Sequence[Row], folder: Path, threads: int) -> tuple[Path, Path]:
-    """Writes demo.png and demo.html into the folder and returns their paths."""
+def write(rows: Sequence[Row], folder: Path, threads: int, digits: Sequence[Digit] = ()) -> tuple[Path, Path]:
+    """Writes demo.png and demo.html into the folder and returns their paths.
+
+    Args:
+        rows: the networks.
+        folder: that the files go into.
+        threads: that the networks ran on.
+        digits: pictures with the answers of two of them, for the page.
+    """
     note = machine(rows, threads)
     figure = draw(rows, note)
     picture, page = folder / "demo.png", folder / "demo.html"
     figure.savefig(picture)
-    render_page(
+    cards = []
+    for network, (first, *others) in _groups(rows):
+        detail = "" if first.accuracy is not None else "weights are not trained: for speed and size"
+        cards += [Card(f"{network}, {row.form}", row.claim(first), detail) for row in others]
+    write_page(
+        Page(
+            title="niwaki demo",
+            subtitle=note,
+            cards=cards,
+            pictures=[(digit.svg(), digit.lines(), digit.before == digit.now) for digit in digits],
+            pictures_title="Some held-out digits, and what both networks say",
+            figures=[figure],
+            table=Grid(
+                ("network", "form", *HEADER[1:]), [(row.network, *row.cells()) for row in rows], right=range(2, 7)
+            ),
+        ),
         page,
-        title="niwaki demo",
-        note=note,
-        facts=[(f"{row.network}, {row.form}", row.cells()[5]) for row in rows if row.form != "torch float32"],
-        figures=[figure],
-        header=("network", "form", *HEADER[1:]),
-        rows=[(row.network, *row.cells()) for row in rows],
-        right=range(2, 7),
     )
     return picture, page

@@ -42,19 +42,46 @@ def test_is_a_sequence_of_frozen_rows() -> None:
 
 def test_prints_an_aligned_table() -> None:
     lines = str(Report(ROWS)).splitlines()
-    assert len(lines) == 7
-    column = lines[0].index("scheme")
+    column = lines[0].index("kept as")
     assert [line[column:].split("  ")[0] for line in lines[2:5]] == ["int8", "sparse int8", "float32"]
     assert "75.0%" in lines[3] and "3.50%" in lines[3] and "33.3%" in lines[3]
-    assert lines[4].endswith("excluded by name")
-    assert lines[-1].startswith("total") and "5.4 kB" in lines[-1] and "32.9%" in lines[-1]
+    assert lines[6].startswith("3 layers") and "5.4 kB" in lines[6] and "32.9%" in lines[6]
+    assert lines[7:] == ["", "fc: excluded by name"]
     assert all(line == line.rstrip() for line in lines)
+
+
+def test_tables_fit_a_terminal() -> None:
+    """Whatever layers are called, and whatever is known of them: columns are left out, names cut in the middle."""
+    long = "encoder.layers.{}.self_attention.output.projection"
+    known = {"output_error": 0.123, "fitted_error": 0.01, "sensitivity": 12.345, "error": 0.1}
+    rows = [
+        LayerReport(
+            long.format(i),
+            "conv_transpose2d",
+            "sparse int8",
+            0.5,
+            10**8,
+            4 * 10**8,
+            reason="marker" + " long" * 30,
+            **known,
+        )
+        for i in range(12)
+    ]
+    report = Report(rows, full_report().network)
+    lines = str(report).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any(line.startswith("encoder.") and "projection" in line for line in lines)
+    assert str(report).count("marker") == 1, "a reason is said once"
+    short = [dataclasses.replace(row, name=str(i), op="linear") for i, row in enumerate(rows)]
+    lines = str(Report(short)).splitlines()
+    assert "fitted" in lines[0] and max(map(len, lines)) <= 80, "what fits is shown"
 
 
 def test_empty_report() -> None:
     report = Report([])
     assert (report.bytes, report.zeros, report.ratio) == (0, 0.0, 1.0)
     assert "0 layers" in str(report)
+    assert "1 layer " in str(Report(ROWS[2:])) and "1 layer," in repr(Report(ROWS[2:]))
 
 
 def test_json_round_trip(tmp_path: Path) -> None:
@@ -92,7 +119,7 @@ def test_html_is_one_page_with_plots(tmp_path: Path) -> None:
     assert page.fetched == [], "a self-contained page fetches nothing"
     assert page.count["svg"] == 2
     assert page.count["tr"] == 1 + 4 + 1
-    assert "script" not in page.count, "names are escaped"
+    assert page.count["script"] == 1 and "<script>alert" not in text, "names are escaped"
     assert "A &amp; B" in text and "layer1.0.conv1" in text
     assert list(tmp_path.iterdir()) == [path], "no temporary file is left"
 
@@ -150,12 +177,14 @@ def test_the_network_as_a_whole_is_said() -> None:
     assert report.network.drop == 0.5
     text = str(report)
     for part in (
-        "file 6.0 kB (1/2.7 of float32)",
-        "accuracy 90.50 % (-0.50 points)",
+        "Good to use: 2.7x smaller, and the accuracy is 90.5 %, -0.50 points.",
+        "16.4 kB",
+        "6.0 kB",
         "1.25 ms on 2 threads",
-        "recipe mine",
+        "recipe: mine",
     ):
-        assert part in text
+        assert part in text, part
+    assert text.index("Good to use") < text.index("layer1.0.conv1"), "the verdict comes first"
     assert report[1:].network == report.network and hash(report) == hash(full_report())
     assert report != Report(list(report))
 
@@ -168,7 +197,10 @@ def test_rich_prints_a_table_with_strange_names() -> None:
     Console(file=file, width=200).print(Report([strange, *full_report()], full_report().network))
     text = file.getvalue()
     assert "[red]x" in text, "a name is no markup"
-    assert "sparse int8" in text and "accuracy 90.50 %" in text and "4 layers" in text
+    assert "sparse int8" in text and "90.50 %" in text and "4 layers" in text and "Good to use" in text
+    narrow = io.StringIO()
+    Console(file=narrow, width=80).print(full_report())
+    assert max(len(line.rstrip()) for line in narrow.getvalue().splitlines()) <= 80
 
 
 def test_json_has_the_keys_that_are_documented(root: Path) -> None:
@@ -176,6 +208,7 @@ def test_json_has_the_keys_that_are_documented(root: Path) -> None:
     assert read["version"] == 1
     assert read["network"]["drop"] == 0.5 and read["network"]["tried"][1]["loss"] is None
     assert read["layers"][0]["weights"] == {"low": -1.0, "high": 1.0, "before": [3, 9, 3], "after": [2, 4, 1]}
+    assert read["network"]["origin"] is None and read["network"]["graph"] == []
     page = (root / "docs" / "compression.md").read_text(encoding="utf-8")
     table = page[page.index("| key | what |") :]
     found = [read, read["layers"][0], read["layers"][0]["weights"], read["total"], read["network"]]
@@ -194,7 +227,7 @@ def test_all_figures_are_drawn(tmp_path: Path) -> None:
         "Weights other than zero",
     ):
         assert title in text
-    assert "1/2.7 of float32" in text
+    assert "2.7x smaller" in text
 
 
 def test_the_size_is_that_of_the_file(tmp_path: Path) -> None:
@@ -204,7 +237,7 @@ def test_the_size_is_that_of_the_file(tmp_path: Path) -> None:
     small, report = niwaki.compress(net, x, sparsity=0.5, evaluate=lambda network: 50.0)
     niwaki.compile(small, (x[:1],)).save(tmp_path / "net.niwaki")
     assert report.network.file_bytes == (tmp_path / "net.niwaki").stat().st_size and not report.network.no_file
-    assert "file " in str(report)
+    assert "file " in str(report) and report.network.evaluated is None, "the function called nothing"
     report.to_html(tmp_path / "page.html")
     assert "Size against accuracy" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
@@ -214,7 +247,7 @@ def test_the_size_is_that_of_the_file(tmp_path: Path) -> None:
 
     _, report = niwaki.compress(InTorch(*net).eval(), x)
     assert report.network.file_bytes is None and "special_i1" in report.network.no_file
-    assert "file none, see report.network.no_file" in str(report)
+    assert report.verdict.light != "green" and "but it has no file" in report.verdict.sentence
 
 
 def test_the_sensitivity_analysis_is_told_and_drawn(tmp_path: Path) -> None:
@@ -244,7 +277,7 @@ def test_errors_are_those_of_the_compiled_network_on_inputs_held_out() -> None:
     seen: list[torch.Tensor] = []
     net.register_forward_pre_hook(lambda part, args: seen.append(args[0]) if part is net else None)
     small, report = niwaki.compress(net, x.split(16))
-    assert report.network.inputs == 8 and report.network.held_out and "on 8 held-out inputs" in str(report)
+    assert report.network.inputs == 8 and report.network.held_out and "8 held-out inputs" in str(report)
     # Two of each sixteen; the last calls of the caller's network are those that the error is measured with.
     held = torch.cat(seen[-4:])
     assert len(held) == 8
@@ -264,7 +297,9 @@ def test_errors_on_fitted_and_on_held_out_inputs_stand_side_by_side() -> None:
         wanted, found = net(x[:4]), small(x[:4])
     assert row.fitted_error == pytest.approx(float((found - wanted).norm() / wanted.norm()), rel=1e-3)
     assert row.output_error is not None and row.output_error != row.fitted_error
-    header, _, line, *_ = str(report).splitlines()
+    lines = str(report).splitlines()
+    place = next(index for index, each in enumerate(lines) if "kept as" in each)
+    header, line = lines[place], lines[place + 2]
     assert header.index("outputs") < header.index("fitted")
     assert f"{row.output_error:.1%}" in line and f"{row.fitted_error:.1%}" in line
     assert report.to_dict()["layers"][0]["fitted_error"] == row.fitted_error

@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from niwaki.modules.copies import copy_model
 from niwaki.runtime.network import Network
@@ -49,6 +51,8 @@ class Accuracy:
 
     Attributes:
         reference: of the float32 network, per cent.
+        inputs: how many inputs that was measured on: rows of what the network was called with; None where it was not
+            called with tensors of one length.
 
     Raises:
         TypeError, ValueError: what the function returns is no number of per cent.
@@ -58,7 +62,14 @@ class Accuracy:
         if not callable(evaluate):
             raise TypeError("niwaki.compress: evaluate must be a function of a network, which returns per cent.")
         self._evaluate = evaluate
-        self.reference = check_accuracy(evaluate(copy_model(model)))
+        copied = copy_model(model)
+        counter = _Counter()
+        hook = copied.register_forward_pre_hook(counter, with_kwargs=True)
+        try:
+            self.reference = check_accuracy(evaluate(copied))
+        finally:
+            hook.remove()
+        self.inputs = counter.inputs
         if 0 < self.reference <= 1:
             raise ValueError(
                 f"niwaki.compress: evaluate returned {self.reference:g} for the float32 network, which may be a share "
@@ -68,6 +79,24 @@ class Accuracy:
     def of(self, module: nn.Module, network: Network | None) -> float:
         """The accuracy of a compressed network: of what it was compiled to, where it could be."""
         return check_accuracy(self._evaluate(module if network is None else Compiled(network, module)))
+
+
+class _Counter:
+    """A hook that counts the inputs of calls."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._known = True
+
+    def __call__(self, _: nn.Module, args: Any, kwargs: Any) -> None:
+        lengths = {len(x) for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor) and x.dim()}
+        self._known = self._known and len(lengths) == 1
+        self._count += min(lengths, default=0)
+
+    @property
+    def inputs(self) -> int | None:
+        """How many there were; None where that cannot be said."""
+        return self._count if self._known and self._count else None
 
 
 def check_accuracy(value: Any) -> float:

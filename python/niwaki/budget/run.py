@@ -44,6 +44,7 @@ class Outcome:
         reference: accuracy of the float32 network, where it was evaluated.
         reasons: what the search did to a layer, by name.
         measured: the sensitivity analysis: what each layer costs at each share of zeros and number of bits, by name.
+        evaluated: on how many inputs the accuracy was measured; None where it was not, or they could not be counted.
     """
 
     candidate: Candidate
@@ -53,6 +54,7 @@ class Outcome:
     reference: float | None
     reasons: dict[str, str]
     measured: dict[str, tuple[Option, ...]]
+    evaluated: int | None = None
 
 
 def compress_to(
@@ -90,10 +92,11 @@ def compress_to(
         )
     example = next(Cutter(model).pieces(calls[0], 1))
     float_bytes = 4 * sum(parameter.numel() for parameter in model.parameters())
+    evaluated = None if accuracy is None else accuracy.inputs
     plain = _plain(optimized, calls, example, quantize, target, float_bytes, accuracy, progress)
     if plain is not None:
         reference = None if accuracy is None else accuracy.reference
-        return Outcome(plain, plain, (plain,), (), reference, {}, {})
+        return Outcome(plain, plain, (plain,), (), reference, {}, {}, evaluated)
     prune = PruneConfig(0.0, pattern=pattern, importance="second_order", skip=skip)
     order = None if checkpoint is None else checkpoint / "order"
     order_channels(optimized, calls, dataclasses.replace(prune, sparsity=_USUAL), checkpoint=order, progress=progress)
@@ -124,7 +127,7 @@ def compress_to(
         candidate, search.built[0], tuple(search.built), search.curve(),
         None if accuracy is None else accuracy.reference,
         _put_back(first, candidate) if target.accuracy_drop is not None else {},
-        {layer.name: layer.measured for layer in measurement.layers},
+        {layer.name: layer.measured for layer in measurement.layers}, evaluated,
     )  # fmt: skip
 
 

@@ -78,7 +78,9 @@ def add_parser(commands: Any) -> None:
     quantize.add_argument("--batch", type=int, default=8, metavar="N", help="inputs in a batch (default: 8)")
     quantize.add_argument("--key", metavar="NAME", help="which array of a file with several")
     quantize.add_argument(
+        "--size",
         "--input-size",
+        dest="input_size",
         type=_size,
         default=(224, 224),
         metavar="N or HxW",
@@ -239,7 +241,7 @@ def run(arguments: argparse.Namespace) -> None:
     network.save(arguments.output, image=image)
     seconds = time.perf_counter() - begin
     size = Path(arguments.output).stat().st_size
-    report = report.of_file(size)
+    report = report.of_file(size).made_with(seed=None if arguments.recipe else arguments.seed, name=arguments.model)
     if arguments.report:
         (report.to_html if arguments.report.endswith(".html") else report.to_json)(arguments.report)
 

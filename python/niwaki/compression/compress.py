@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import logging
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -14,13 +15,14 @@ from niwaki.budget.accuracy import Accuracy
 from niwaki.budget.run import compress_to
 from niwaki.budget.target import Target
 from niwaki.compression.pipeline import squeeze
-from niwaki.errors import NiwakiError
+from niwaki.errors import NiwakiError, unknown_option
 from niwaki.modules.checks import check_model
 from niwaki.modules.names import check_names
 from niwaki.network.unwritable import foreseen_reason
 from niwaki.optimization.equalize import equalization_calls, equalize_with
 from niwaki.optimization.optimize import OptimizeConfig
 from niwaki.optimization.optimize import optimize as run_optimize
+from niwaki.options import CompressOptions
 from niwaki.pruning.config import PruneConfig, check_sparsity
 from niwaki.pruning.order import order_channels
 from niwaki.pruning.select import n_of_m
@@ -34,8 +36,12 @@ from niwaki.report.make import report_of, report_of_target
 from niwaki.report.measures import Sample
 from niwaki.runs.checkpoint import Folder, check_folder
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 _log = logging.getLogger("niwaki")
 
+_NOT_OPTIONS = ("model", "calibration", "options")
 _PRUNE = ("pattern", "scope", "importance")
 _QUANTIZE = (
     "observer", "percentile", "per_channel", "weight_range", "weight_bits", "codebook", "codebook_entries", "rounding",
@@ -59,7 +65,7 @@ def compress(
     checkpoint: Folder | None = None,
     strict: bool = False,
     progress: bool = True,
-    **options: Any,
+    **options: Unpack[CompressOptions],
 ) -> tuple[nn.Module, Report]:
     """Makes a trained network small: folds its batch norms, prunes it if asked to, and quantizes it to int8.
 
@@ -107,18 +113,27 @@ def compress(
             message says what the nearest network takes. With `strict`, what there is to warn of.
     """
     model = check_model(model, "compress")
+    single: dict[str, Any] = {**options}
+    _check_options(single)
+    given: dict[str, Any] = {
+        "sparsity": sparsity,
+        "target": target,
+        "skip": skip or None,
+        "optimize": optimize,
+        "prune": prune,
+    }
+    given.update({"quantize": quantize, **single})
     if recipe is not None:
-        given = {"sparsity": sparsity, "target": target, "skip": skip or None, "optimize": optimize, "prune": prune}
-        _check_recipe({**given, "quantize": quantize, **options})
+        _check_recipe(given)
         found = run_recipe(
             compress, model, calibration, recipe, transform=transform, evaluate=evaluate, checkpoint=checkpoint,
             progress=progress,
         )  # fmt: skip
         return _refused(found) if strict else found
     if target is not None:
-        _check_target(target, sparsity, prune, options)
-    pattern = options.pop("pattern", "block4") if target is not None else "block4"
-    prune_config, quantize_config = _configs(sparsity, transform, skip, prune, quantize, options)
+        _check_target(target, sparsity, prune, single)
+    pattern = single.pop("pattern", "block4") if target is not None else "block4"
+    prune_config, quantize_config = _configs(sparsity, transform, skip, prune, quantize, single)
     if optimize is not None and not isinstance(optimize, OptimizeConfig):
         raise TypeError(f"niwaki.compress: optimize must be an OptimizeConfig, not {type(optimize).__name__}.")
     _check_prune(prune_config)
@@ -142,11 +157,11 @@ def compress(
     if target is not None:
         outcome = compress_to(
             model, optimized, list(stream), target=target, pattern=pattern, skip=skip, quantize=quantize_config,
-            bits_given="weight_bits" in options or quantize is not None, accuracy=accuracy, checkpoint=folder,
+            bits_given="weight_bits" in single or quantize is not None, accuracy=accuracy, checkpoint=folder,
             progress=progress,
         )  # fmt: skip
         reached = report_of_target(model, optimized, outcome, Sample.of(held, first), target)
-        found = outcome.candidate.squeezed.module, reached
+        found = outcome.candidate.squeezed.module, reached.made_with(given)
         return _refused(found) if strict else found
     # Second order walks through it twice.
     twice = prune_config is not None and prune_config.importance == "second_order"
@@ -156,7 +171,8 @@ def compress(
         order = None if folder is None else folder / "order"
         order_channels(optimized, list(walked), prune_config, checkpoint=order, progress=progress)
     squeezed = squeeze(optimized, walked, prune_config, quantize_config, checkpoint=folder, progress=progress)
-    found = squeezed.module, report_of(model, optimized, squeezed, Sample.of(held, first), accuracy)
+    report = report_of(model, optimized, squeezed, Sample.of(held, first), accuracy)
+    found = squeezed.module, report.made_with(given)
     return _refused(found) if strict else found
 
 
@@ -166,6 +182,14 @@ def _refused(found: tuple[nn.Module, Report]) -> tuple[nn.Module, Report]:
     if warnings:
         raise NiwakiError(f"niwaki.compress: strict=True refuses this network: {' '.join(warnings)}")
     return found
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    """Raises TypeError for one that does not exist."""
+    for name in options:
+        if name not in (*_PRUNE, *_QUANTIZE):
+            arguments = [each for each in inspect.signature(compress).parameters if each not in _NOT_OPTIONS]
+            raise unknown_option("niwaki.compress", name, [*arguments, *_PRUNE, *_QUANTIZE])
 
 
 def _check_recipe(others: dict[str, Any]) -> None:
@@ -247,12 +271,6 @@ def _configs(
     quantize: QuantizeConfig | None,
     options: dict[str, Any],
 ) -> tuple[PruneConfig | None, QuantizeConfig]:
-    unknown = [name for name in options if name not in (*_PRUNE, *_QUANTIZE)]
-    if unknown:
-        raise TypeError(
-            f"niwaki.compress: there is no option '{unknown[0]}'; there are sparsity, transform, skip, "
-            f"{', '.join((*_PRUNE, *_QUANTIZE))}."
-        )
     for_prune = {name: value for name, value in options.items() if name in _PRUNE}
     for_quantize = {name: value for name, value in options.items() if name in _QUANTIZE}
     for name, config, kind in (("prune", prune, PruneConfig), ("quantize", quantize, QuantizeConfig)):

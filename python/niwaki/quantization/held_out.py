@@ -113,12 +113,14 @@ class HeldOut:
 
     Attributes:
         calls: what was held out, as far as the stream was walked through; nothing, of fewer than eight inputs.
+        seen: how many inputs the stream had, as far as it was walked through.
     """
 
     def __init__(self, cutter: Cutter, seed: int = 0) -> None:
         self._cutter = cutter
         self._generator = torch.Generator().manual_seed(seed)
         self.calls: list[Batch] = []
+        self.seen = 0
 
     @property
     def inputs(self) -> int:
@@ -133,6 +135,7 @@ class HeldOut:
         for batch in stream:
             waiting.append(batch)
             count += self._cutter.inputs(batch)
+            self.seen += self._cutter.inputs(batch)
             if count >= _ONE_OF:
                 yield from self._split(waiting, first)
                 waiting, count, first = [], 0, False

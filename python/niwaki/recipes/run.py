@@ -67,7 +67,7 @@ def run_recipe(
         else:
             options = _Training(dataclasses.replace(found, quantize=quantize), evaluate, checkpoint, progress)
             module, report = _trained(model, calibration, options)
-    report = report.named(found.name)
+    report = report.named(found.name).made_with({"recipe": found.name}, seed=found.seed)
     if found.promise is not None:
         broken = found.promise.broken(found.name, report.network.output_error, report.network.drop)
         report = report.warned(broken) if broken else report

@@ -1,11 +1,13 @@
-"""One self-contained HTML page: a heading, facts, figures as inline SVG, and a table."""
+"""One self-contained HTML page: a verdict, cards, figures as inline SVG, a graph, a table that can be sorted."""
 
 from __future__ import annotations
 
 import importlib.resources
 import io
 import os
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from niwaki.report.files import write_text
@@ -13,55 +15,124 @@ from niwaki.report.files import write_text
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# Colours of figures that follow the page's, which are others where people prefer a dark screen: page.css.
+THEMED = {
+    "#1f5c3a": "leaf", "#4c9f70": "int8", "#c9a227": "gold", "#b5533c": "wood", "#d5dcd7": "before", "#8a968e": "dots",
+    "#9dbfac": "pale", "#4a554e": "soft", "#aab4ad": "axis", "#e6ebe7": "grid", "#1f2a24": "ink", "#6b776f": "soft",
+    "#cfd6d1": "before", "#7fb894": "int8", "#1f6b42": "leaf",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Card:
+    """A value that is shown large.
+
+    Attributes:
+        name: above it.
+        value: the large words.
+        detail: a line below.
+    """
+
+    name: str
+    value: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table.
+
+    Attributes:
+        header, rows: cells as text.
+        total: one more line at its end.
+        right: places of the columns that are aligned to the right.
+        values: what each cell is sorted by, as text; none, and the cells' own text is taken.
+        hints: what the columns mean.
+        anchors: an id for each row, where something leads to it.
+        notes: for each row the numbers of the notes below that hold for it.
+    """
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    total: Sequence[str] | None = None
+    right: Collection[int] = ()
+    values: Sequence[Sequence[str]] | None = None
+    hints: Sequence[str] = ()
+    anchors: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a page shows, from above.
+
+    Attributes:
+        title: the heading.
+        subtitle: a line below it.
+        light: "green", "yellow", "red", or empty for none; shown beside the sentence.
+        sentence: the verdict.
+        warnings: sentences below it.
+        compared: what was before and is now: name, before, now, words.
+        cards: values that are shown large.
+        pictures: small inline SVG elements, each with lines of text and whether these agree.
+        pictures_title: over them.
+        figures: matplotlib figures; they become inline SVG.
+        graph: an SVG element that opens on demand.
+        graph_title: what it is opened by.
+        table, table_note: the table, and a sentence above it.
+        notes: below the table, numbered from 1.
+        facts: pairs of a name and a value, at the end.
+    """
+
+    title: str
+    subtitle: str = ""
+    light: str = ""
+    sentence: str = ""
+    warnings: Sequence[str] = ()
+    compared: Sequence[tuple[str, str, str, str]] = ()
+    cards: Sequence[Card] = ()
+    pictures: Sequence[tuple[str, Sequence[str], bool]] = ()
+    pictures_title: str = ""
+    figures: Sequence[Figure] = ()
+    graph: str = ""
+    graph_title: str = ""
+    table: Grid | None = None
+    table_note: str = ""
+    notes: Sequence[str] = ()
+    facts: Sequence[tuple[str, str]] = field(default=())
+
 
 def _need(package: str) -> ImportError:
     return ImportError(f"an HTML report needs {package}; install it with: pip install 'niwaki[report]'")
 
 
-def render_page(
-    path: str | os.PathLike[str],
-    *,
-    title: str,
-    note: str,
-    facts: Sequence[tuple[str, str]],
-    figures: Sequence[Figure],
-    header: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    total: Sequence[str] | None = None,
-    right: Collection[int] = (),
-) -> None:
-    """Writes one HTML page: a heading, a few large facts, figures, and a table.
-
-    Args:
-        path: the file to write.
-        title: the heading.
-        note: a sentence below the heading.
-        facts: pairs of a name and a value, shown large.
-        figures: matplotlib figures; they become inline SVG.
-        header, rows, total, right: the table, as in `niwaki.runtime.text.align`.
+def write_page(page: Page, path: str | os.PathLike[str]) -> None:
+    """Writes a page into a file, which needs no other file and no network.
 
     Raises:
         ImportError: jinja2 or matplotlib is missing.
+        FileNotFoundError: there is no such folder.
     """
+    write_text(path, render(page))
+
+
+def render(page: Page) -> str:
+    """The page as HTML."""
     try:
         import jinja2
     except ImportError as error:
         raise _need("jinja2") from error
-    source = importlib.resources.files("niwaki.report").joinpath("page.html.j2").read_text(encoding="utf-8")
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True).from_string(
-        source
-    )
-    page = template.render(
-        title=title,
-        note=note,
-        facts=facts,
-        figures=[_svg(figure) for figure in figures],
-        header=header,
-        rows=rows,
-        total=total,
-        right=right,
-    )
-    write_text(path, page)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=jinja2.FunctionLoader(_source),
+    )  # fmt: skip
+    files: Mapping[str, str] = {name: _source(f"page.{name}") for name in ("css", "js")}
+    figures = [_svg(figure) for figure in page.figures]
+    return environment.get_template("page.html.j2").render(page=page, figures=figures, **files)
+
+
+def _source(name: str) -> str:
+    return importlib.resources.files("niwaki.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _svg(figure: Figure) -> str:
@@ -70,8 +141,13 @@ def _svg(figure: Figure) -> str:
 
     text = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "niwaki"}):
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue()[text.getvalue().index("<svg") :]
+        figure.savefig(text, format="svg", metadata={"Date": None}, transparent=True)
+    svg = text.getvalue()[text.getvalue().index("<svg") :]
+    return re.sub(r"#[0-9a-f]{6}\b", lambda found: _themed(found.group()), svg)
+
+
+def _themed(color: str) -> str:
+    return f"var(--{THEMED[color]}, {color})" if color in THEMED else color
 
 
 def new_figure(width: float, height: float) -> tuple[Figure, Any]:

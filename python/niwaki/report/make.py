@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,17 +15,22 @@ from niwaki.budget.accuracy import Accuracy
 from niwaki.budget.run import Outcome
 from niwaki.budget.search import Candidate
 from niwaki.budget.target import Target
-from niwaki.compression.pipeline import Squeezed, build, measure_file
+from niwaki.compression.pipeline import Built, Squeezed, build, measure_file
+from niwaki.modules.entries import EntryPoints
 from niwaki.modules.layer import Layer, named_layers
 from niwaki.nn.embedding import Embedding
 from niwaki.nn.layers import QuantizedLayer, quantized_layers
 from niwaki.nn.recurrent import Recurrent
+from niwaki.quantization.inputs import Batch
 from niwaki.quantization.tables import values_in_a_byte
 from niwaki.quantization.weights import relative_error
 from niwaki.report.concerns import concerns
 from niwaki.report.measures import Measures, Sample, histogram, measure
+from niwaki.report.nodes import nodes_of
+from niwaki.report.origin import Origin
 from niwaki.report.report import Report
 from niwaki.report.rows import LayerReport, NetworkReport, Point
+from niwaki.report.speed import Speed, measure_speed
 
 _log = logging.getLogger("niwaki")
 
@@ -43,14 +49,18 @@ def report_of(
     """
     example = sample.example(model)
     built = build(squeezed.module, example)
-    measures = measure(model, optimized, squeezed.module, built, sample)
+    speed = _speed(model, built, example, 1)
+    measures = measure(model, optimized, squeezed.module, built, sample, evaluated=accuracy is not None)
     # What is called the size is that of the file, so it is written.
     file = measure_file(built, example)
     network = NetworkReport(
         file_bytes=file.bytes, parameter_bytes=_parameter_bytes(model), output_error=measures.network_error,
         inputs=sample.inputs, held_out=sample.held_out, values=tuple(squeezed.values.items()), no_file=file.why,
         accuracy=None if accuracy is None else accuracy.of(squeezed.module, built.network),
-        float_accuracy=None if accuracy is None else accuracy.reference,
+        float_accuracy=None if accuracy is None else accuracy.reference, answers=measures.answers,
+        evaluated=None if accuracy is None else accuracy.inputs, graph=nodes_of(built.network),
+        origin=_origin(model, sample),
+        **_timed(speed),
     )  # fmt: skip
     return _warned(_rows(optimized, squeezed, squeezed.reasons, measures), network, optimized)
 
@@ -60,19 +70,42 @@ def report_of_target(
 ) -> Report:
     """The report of a network that was brought to a target."""
     squeezed, measured = outcome.candidate.squeezed, outcome.candidate.measured
-    built = build(squeezed.module, sample.example(model))
-    measures = measure(model, optimized, squeezed.module, built, sample)
+    example = sample.example(model)
+    built = build(squeezed.module, example, threads=target.threads)
+    speed = _speed(model, built, example, target.threads)
+    evaluated = outcome.candidate.accuracy is not None
+    measures = measure(model, optimized, squeezed.module, built, sample, evaluated=evaluated)
+    timed = _timed(speed)
+    if measured.milliseconds is not None:  # what the target was met with
+        timed = {**timed, "milliseconds": measured.milliseconds, "threads": target.threads}
     network = NetworkReport(
         inputs=sample.inputs, held_out=sample.held_out, values=tuple(squeezed.values.items()),
-        file_bytes=measured.bytes, parameter_bytes=_parameter_bytes(model), milliseconds=measured.milliseconds,
-        threads=target.threads if measured.milliseconds is not None else None, output_error=measures.network_error,
+        file_bytes=measured.bytes, parameter_bytes=_parameter_bytes(model), output_error=measures.network_error,
         accuracy=outcome.candidate.accuracy, float_accuracy=outcome.reference, target=target.words(),
         curve=tuple(Point(round(size), math.sqrt(loss)) for size, loss in outcome.curve),
-        tried=tuple(_point(candidate) for candidate in outcome.tried), no_file=measured.why,
+        tried=tuple(_point(candidate) for candidate in outcome.tried), no_file=measured.why, answers=measures.answers,
+        evaluated=outcome.evaluated, graph=nodes_of(built.network), origin=_origin(model, sample), **timed,
     )  # fmt: skip
     rows = _rows(optimized, squeezed, {**squeezed.reasons, **outcome.reasons}, measures)
     rows = [dataclasses.replace(row, options=outcome.measured.get(row.name, ())) for row in rows]
     return _warned(rows, network, optimized)
+
+
+def _origin(model: nn.Module, sample: Sample) -> Origin:
+    named = model.model if isinstance(model, EntryPoints) else model
+    return Origin.now(type(named).__name__, {}, inputs=sample.seen)
+
+
+def _speed(model: nn.Module, built: Built, example: Batch, threads: int) -> Speed | None:
+    """Before errors are measured; None where there is no compiled network."""
+    return None if built.network is None else measure_speed(model, built.network, example.copy(), threads)
+
+
+def _timed(speed: Speed | None) -> dict[str, Any]:
+    """What a NetworkReport says of it."""
+    if speed is None:
+        return {}
+    return {"speed": speed, "milliseconds": speed.milliseconds, "threads": speed.threads}
 
 
 def _warned(rows: list[LayerReport], network: NetworkReport, optimized: nn.Module) -> Report:

@@ -21,6 +21,7 @@ from niwaki.quantization.held_out import Cutter, HeldOut
 from niwaki.quantization.inputs import Batch
 from niwaki.quantization.ranges import ranges_of
 from niwaki.quantization.simulate import RoundedRun, types_of
+from niwaki.report.answers import Answers, Scores, Tally
 from niwaki.report.rows import BINS, Histogram
 
 # Inputs that single layers and sensitivities are measured on: all activations of a network are alive for them.
@@ -36,19 +37,21 @@ class Sample:
         inputs: how many inputs they hold.
         held_out: whether nothing was decided by them.
         fitted: a call that did decide, to compare with; None where nothing was held out.
+        seen: how many inputs there were in all, those held out counted in; None where that is not known.
     """
 
     calls: tuple[Batch, ...]
     inputs: int
     held_out: bool
     fitted: Batch | None = None
+    seen: int | None = None
 
     @classmethod
     def of(cls, held: HeldOut, first: Batch) -> Sample:
         """What was held out; the first call of calibration, where nothing was."""
         if held.calls:
-            return cls(tuple(held.calls), held.inputs, True, first)
-        return cls((first,), first.inputs, False)
+            return cls(tuple(held.calls), held.inputs, True, first, held.seen)
+        return cls((first,), first.inputs, False, None, held.seen)
 
     def example(self, model: nn.Module) -> Batch:
         """A call with one input, where the network takes that."""
@@ -57,15 +60,19 @@ class Sample:
 
 @dataclass(frozen=True)
 class Measures:
-    """By name of the layer: errors of the outputs and sensitivities; and the largest error of the network's outputs."""
+    """By name of the layer: errors of the outputs and sensitivities; and of the network, the largest error of its
+    outputs, and the answers that it keeps."""
 
     output_errors: dict[str, float] = field(default_factory=dict)
     fitted_errors: dict[str, float] = field(default_factory=dict)
     sensitivity: dict[str, float] = field(default_factory=dict)
     network_error: float | None = None
+    answers: Answers | None = None
 
 
-def measure(model: nn.Module, optimized: nn.Module, module: nn.Module, built: Built, sample: Sample) -> Measures:
+def measure(
+    model: nn.Module, optimized: nn.Module, module: nn.Module, built: Built, sample: Sample, *, evaluated: bool = False
+) -> Measures:
     """Compares a network as it will run with what it was.
 
     Args:
@@ -75,6 +82,7 @@ def measure(model: nn.Module, optimized: nn.Module, module: nn.Module, built: Bu
         module: compressed.
         built: what it is compiled to.
         sample: inputs.
+        evaluated: whether the caller measures an accuracy: then the outputs are scores of classes.
     """
     floats = dict(named_layers(optimized))
     modules = {name: layer.module for name, layer in floats.items()}
@@ -87,7 +95,10 @@ def measure(model: nn.Module, optimized: nn.Module, module: nn.Module, built: Bu
     errors = _errors(wanted, _rounded_outputs(module, built, part))
     network = module if built.network is None else built.network
     sensitivity = _sensitivity(optimized, floats, wanted, reference, part)
-    return Measures(errors, fitted, sensitivity, _error(model, network, sample))
+    name = next(reversed(wanted), None)  # of the layer that ran last
+    tally = Tally(Scores(None if name is None else (name, floats[name]), evaluated=evaluated))
+    error = _error(model, network, sample, tally)
+    return Measures(errors, fitted, sensitivity, error, tally.answers)
 
 
 def _errors(wanted: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> dict[str, float]:
@@ -100,8 +111,11 @@ def _errors(wanted: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor
     return errors
 
 
-def _error(model: nn.Module, network: Any, sample: Sample) -> float | None:
-    """The largest of the errors of a network's outputs; None where none is a float32 tensor, or all are zero."""
+def _error(model: nn.Module, network: Any, sample: Sample, tally: Tally) -> float | None:
+    """The largest of the errors of a network's outputs; None where none is a float32 tensor, or all are zero.
+
+    The answers are counted on the way.
+    """
     change: dict[int, float] = {}
     size: dict[int, float] = {}
     for call in sample.calls:
@@ -109,8 +123,9 @@ def _error(model: nn.Module, network: Any, sample: Sample) -> float | None:
         for each in (model, network):
             copied = call.copy()
             with evaluating(model), evaluating(network) if isinstance(network, nn.Module) else torch.no_grad():
-                answers.append(pytree.tree_leaves(each(*copied.args, **copied.kwargs)))
-        for index, (a, b) in enumerate(zip(*answers, strict=False)):
+                answers.append(each(*copied.args, **copied.kwargs))
+        tally.add(answers[0], answers[1])
+        for index, (a, b) in enumerate(zip(*map(pytree.tree_leaves, answers), strict=False)):
             if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) and a.shape == b.shape:
                 if not a.is_floating_point():
                     continue

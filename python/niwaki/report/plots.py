@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from niwaki.report.html import new_figure, new_grid
+from niwaki.report.interval import interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,15 +55,13 @@ def plot_trade(report: Report) -> Figure:
     axes[0].set_title("Size against error", loc="left", fontsize=11)
     axes[0].set_ylim(bottom=0)
     if evaluated:
-        points = sorted(evaluated, key=lambda point: point.bytes)
-        axes[1].plot(
-            [p.bytes / 1e3 for p in points], [p.accuracy for p in points], color=_LEAF, marker="o", markersize=5,
-            label="built",
-        )  # fmt: skip
+        # Not joined: what lies between two networks nobody knows, and they may differ by chance.
+        for index, point in enumerate(evaluated):
+            _accuracy(axes[1], point.bytes, point.accuracy, network.evaluated, _LEAF, "" if index else "built")
         if network.float_accuracy is not None:
             axes[1].axhline(network.float_accuracy, color=_WOOD, linewidth=1, linestyle="--", label="float32")
         axes[1].set_ylim(top=min(axes[1].get_ylim()[1], 100.5))
-        axes[1].set_ylabel("accuracy, %")
+        axes[1].set_ylabel("accuracy, %" + (f" of {network.evaluated:,} inputs" if network.evaluated else ""))
         axes[1].set_title("Size against accuracy", loc="left", fontsize=11)
     for part in axes:
         if network.file_bytes is not None:
@@ -82,13 +81,23 @@ def plot_accuracy(report: Report) -> Figure:
     ]
     for size, accuracy, label, color in points:
         if size is not None and accuracy is not None:
-            axes.scatter([size / 1e3], [accuracy], s=50, color=color, zorder=3, label=label)
+            _accuracy(axes, size, accuracy, network.evaluated, color, label)
     axes.set_xlim(left=0)
     axes.set_xlabel("kB of the file (of the parameters, in float32)")
     axes.set_ylabel("accuracy, %")
     axes.set_title("Size against accuracy", loc="left", fontsize=11)
     axes.legend(frameon=False, fontsize=9)
     return figure
+
+
+def _accuracy(axes: Any, size: int, accuracy: float | None, count: int | None, color: str, label: str) -> None:
+    """A point, with where the accuracy on all inputs lies, at 95 %, where it is known on how many it was measured."""
+    assert accuracy is not None
+    low, high = (accuracy, accuracy) if not count else (100 * end for end in interval(accuracy / 100, count))
+    axes.errorbar(
+        [size / 1e3], [accuracy], yerr=[[max(0.0, accuracy - low)], [max(0.0, high - accuracy)]], color=color, fmt="o",
+        markersize=6, capsize=3, linewidth=1, zorder=3, label=label or None,
+    )  # fmt: skip
 
 
 def plot_options(report: Report) -> Figure:

@@ -6,25 +6,24 @@ import dataclasses
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
+from niwaki.report.columns import COLUMNS
 from niwaki.report.concerns import explained
+from niwaki.report.files import write_text
+from niwaki.report.origin import Origin, in_words
+from niwaki.report.plain import text_of, totals
 from niwaki.report.rows import LayerReport, NetworkReport, finite
-from niwaki.runtime.text import align, format_bytes
+from niwaki.report.verdict import Verdict, verdict_of
+from niwaki.runtime.text import counted, format_bytes, html_table
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Console, ConsoleOptions, RenderResult
 
 _log = logging.getLogger("niwaki")
 # The version of what to_dict gives: keys may be added, but none is renamed or taken away under one version.
 JSON_VERSION = 1
-_HEADER = (
-    "layer", "op", "scheme", "bits", "zeros", "bytes", "of float32", "error", "outputs", "fitted", "sensitivity",
-    "reason",
-)  # fmt: skip
-_RIGHT = range(3, 11)
 
 
 class Report(Sequence[LayerReport]):
@@ -67,11 +66,30 @@ class Report(Sequence[LayerReport]):
         return hash((self._rows, self.network))
 
     def __repr__(self) -> str:
-        return f"<niwaki.Report: {len(self)} layers, {self.bytes} bytes, {self.zeros:.1%} zeros>"
+        return f"<niwaki.Report: {counted(len(self), 'layer')}, {self.bytes} bytes, {self.zeros:.1%} zeros>"
 
     def named(self, recipe: str) -> Report:
         """The same report, of a recipe's run."""
         return Report(self._rows, dataclasses.replace(self.network, recipe=recipe))
+
+    def made_with(
+        self, options: Mapping[str, Any] | None = None, *, seed: int | None = None, name: str | None = None
+    ) -> Report:
+        """The same report, which says with which options the network was made.
+
+        Args:
+            options: as they were given; None leaves what the report says, and so for the others.
+            seed: of what was chosen at random.
+            name: of the network.
+        """
+        origin = self.network.origin or Origin("network")
+        changes: dict[str, Any] = {
+            "options": None if options is None else in_words(options),
+            "seed": seed,
+            "name": name,
+        }
+        origin = dataclasses.replace(origin, **{key: value for key, value in changes.items() if value is not None})
+        return Report(self._rows, dataclasses.replace(self.network, origin=origin))
 
     def warned(self, what: str) -> Report:
         """The same report, with something that is wrong with the network in front of what it says already.
@@ -116,91 +134,52 @@ class Report(Sequence[LayerReport]):
             counts[row.scheme] = counts.get(row.scheme, 0) + 1
         return counts
 
-    def cells(self) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
-        """The table's rows, and its last line, as text."""
-        rows: list[tuple[str, ...]] = [
-            (
-                row.name,
-                row.op,
-                row.scheme,
-                str(row.bits),
-                f"{row.zeros:.1%}",
-                format_bytes(row.bytes),
-                f"{row.bytes / row.float_bytes:.1%}" if row.float_bytes else "",
-                "" if row.error is None else f"{row.error:.2%}",
-                "" if row.output_error is None else f"{row.output_error:.1%}",
-                "" if row.fitted_error is None else f"{row.fitted_error:.1%}",
-                "" if row.sensitivity is None else f"{row.sensitivity:.2f}",
-                row.reason,
-            )
-            for row in self._rows
-        ]
-        schemes = ", ".join(f"{count} {scheme}" for scheme, count in self.schemes.items())
-        error = self.network.output_error
-        total = (
-            "total",
-            f"{len(self)} layers",
-            "",
-            "",
-            f"{self.zeros:.1%}",
-            format_bytes(self.bytes),
-            f"{self.ratio:.1%}",
-            "",
-            "" if error is None else f"{error:.1%}",
-            "",
-            "",
-            schemes,
-        )
-        return rows, total
+    @property
+    def verdict(self) -> Verdict:
+        """What it comes to, for anyone: a light, a sentence, and what was before and is now."""
+        return verdict_of(self)
+
+    @property
+    def said_nothing(self) -> bool:
+        """Whether nothing is known but of the layers."""
+        return self.network == NetworkReport()
 
     def facts(self) -> list[tuple[str, str]]:
-        """What is known of the network as a whole: names and values."""
+        """What is known of the network besides the verdict: names and values."""
         known = self.network
-        found = [("layers", format_bytes(self.bytes)), ("in float32", format_bytes(self.float_bytes))]
-        if known.file_bytes is not None:
-            ratio = f" (1/{known.parameter_bytes / known.file_bytes:.1f} of float32)" if known.parameter_bytes else ""
-            found.append(("file", f"{format_bytes(known.file_bytes)}{ratio}"))
-        elif known.no_file:
-            found.append(("file", "none, see report.network.no_file"))
+        layers = f"{format_bytes(self.bytes)}, {self.ratio:.1%} of {format_bytes(self.float_bytes)} in float32"
+        found = [("layers", f"{layers}; {', '.join(f'{count} {scheme}' for scheme, count in self.schemes.items())}")]
         found.append(("zeros", f"{self.zeros:.1%}"))
         if known.output_error is not None:
-            where = (
-                ""
-                if known.inputs is None
-                else f" on {known.inputs} {'held-out' if known.held_out else 'of these'} inputs"
-            )
-            found.append(("error of the outputs", f"{known.output_error:.1%}{where}"))
+            kind = "held-out input" if known.held_out else "of these input"
+            where = "" if known.inputs is None else f" on {counted(known.inputs, kind)}"
+            found.append(("change of the outputs", f"{known.output_error:.1%} of their norm{where}"))
+        if known.answers is not None:
+            found.append(("classes", f"{known.answers.classes:,}"))
         if known.values:
-            found.append(
-                (
-                    "values in float32",
-                    ", ".join(name for name, _ in known.values[:3]) + ", ..." * (len(known.values) > 3),
-                )
-            )
-        if known.accuracy is not None:
-            drop = "" if known.drop is None else f" ({-known.drop:+.2f} points)"
-            found.append(("accuracy", f"{known.accuracy:.2f} %{drop}"))
-        if known.milliseconds is not None:
-            threads = "" if known.threads is None else f" on {known.threads} thread{'s' * (known.threads > 1)}"
-            found.append(("one input", f"{known.milliseconds:.2f} ms{threads}"))
+            names = ", ".join(name for name, _ in known.values[:3]) + ", ..." * (len(known.values) > 3)
+            found.append(("values in float32", names))
         if known.target:
             found.append(("target", known.target))
         if known.recipe:
             found.append(("recipe", known.recipe))
-        found += [("warning", sentence) for sentence in known.warnings]
-        return found
+        return found + ([] if known.origin is None else known.origin.facts())
 
     def __str__(self) -> str:
-        rows, total = self.cells()
-        table = align(_HEADER, rows, total, right=_RIGHT)
-        if self.network == NetworkReport():
-            return table
-        return table + "\n\n" + "; ".join(f"{name} {value}" for name, value in self.facts())
+        return text_of(self)
 
-    def __rich__(self) -> Table:
-        from niwaki.report.terminal import rich_table
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from niwaki.report.terminal import rendered
 
-        return rich_table(self, _HEADER, _RIGHT)
+        yield rendered(self, console, options)
+
+    def _repr_html_(self) -> str:
+        """As notebooks show it: the verdict and the table."""
+        shown = [column for column in COLUMNS if any(column.text(row) for row in self._rows)]
+        rows = [tuple(column.text(row) for column in shown) for row in self._rows]
+        right = [index for index, column in enumerate(shown) if column.right]
+        caption = "" if self.said_nothing else self.verdict.sentence
+        return html_table([column.name for column in shown], rows, totals(self, shown), right=right, caption=caption)
 
     def to_dict(self) -> dict[str, Any]:
         """The report in plain types; docs/compression.md has the keys. What is not finite becomes None."""
@@ -228,19 +207,20 @@ class Report(Sequence[LayerReport]):
         """The report as JSON, as `to_dict` gives it; written to `path`, too, where one is given."""
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
         if path is not None:
-            Path(path).write_text(text + "\n", encoding="utf-8")
+            write_text(path, text + "\n")
         return text
 
-    def to_html(self, path: str | os.PathLike[str], title: str = "niwaki compression report") -> None:
+    def to_html(self, path: str | os.PathLike[str], title: str | None = None) -> None:
         """Writes the report as one HTML page with plots, which needs no other file and no network.
 
         Args:
             path: the file to write; it is replaced if it exists.
-            title: the page's heading.
+            title: the page's heading; by default the network's name.
 
         Raises:
             ImportError: jinja2 or matplotlib is missing; the message says how to install them.
+            FileNotFoundError: there is no such folder.
         """
-        from niwaki.report.page import write_page
+        from niwaki.report.page import write_report
 
-        write_page(self, path, title, _HEADER)
+        write_report(self, path, title)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from niwaki.budget.options import Option
+from niwaki.report.answers import Answers
+from niwaki.report.nodes import GraphNode
+from niwaki.report.origin import Origin
+from niwaki.report.speed import Speed
 
 BINS = 41
 
@@ -74,10 +78,10 @@ class LayerReport:
             raise ValueError(
                 f"layer '{self.name}': a size in bytes cannot be negative ({self.bytes}, {self.float_bytes})."
             )
-        for field in ("error", "output_error", "fitted_error", "sensitivity"):
-            value = getattr(self, field)
+        for name in ("error", "output_error", "fitted_error", "sensitivity"):
+            value = getattr(self, name)
             if value is not None and value < 0:
-                raise ValueError(f"layer '{self.name}': {field} is a ratio of norms and cannot be {value}.")
+                raise ValueError(f"layer '{self.name}': {name} is a ratio of norms and cannot be {value}.")
         object.__setattr__(self, "shape", tuple(self.shape))
         object.__setattr__(self, "options", tuple(self.options))
 
@@ -120,12 +124,18 @@ class NetworkReport:
         curve: the best sizes and losses that were predicted, from small to large.
         tried: the networks that were built on the way.
         warnings: sentences about what is wrong with it; none where all is well.
+        answers: of the inputs that the error was measured on, those that are answered as before; None where the outputs
+            are not known to be scores of classes.
+        evaluated: on how many inputs the accuracy was measured; None where they could not be counted.
+        speed: a call beside one of the float32 network. What was timed is no part of what makes reports equal.
+        origin: name, date, options and the like; no part of what makes reports equal, either.
+        graph: the steps of the network; empty where a part of it stays in torch, or where it has several entry points.
     """
 
     file_bytes: int | None = None
     parameter_bytes: int | None = None
-    milliseconds: float | None = None
-    threads: int | None = None
+    milliseconds: float | None = field(default=None, compare=False)
+    threads: int | None = field(default=None, compare=False)
     output_error: float | None = None
     inputs: int | None = None
     held_out: bool = False
@@ -138,6 +148,11 @@ class NetworkReport:
     tried: tuple[Point, ...] = ()
     no_file: str = ""
     warnings: tuple[str, ...] = ()
+    answers: Answers | None = None
+    evaluated: int | None = None
+    speed: Speed | None = field(default=None, compare=False)
+    origin: Origin | None = field(default=None, compare=False)
+    graph: tuple[GraphNode, ...] = ()
 
     @property
     def drop(self) -> float | None:

@@ -15,6 +15,22 @@ def format_bytes(count: float) -> str:
     return f"{count / 1e9:.2f} GB"
 
 
+def counted(count: int, what: str) -> str:
+    """A number of things: "1 layer", "2 layers", "1,024 inputs"."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
+def shortened(text: str, width: int) -> str:
+    """At most `width` characters of a text, at least 3, with "..." in the middle where some are left out.
+
+    Names of layers differ at their ends, and what they belong to stands at their beginnings.
+    """
+    if len(text) <= width:
+        return text
+    left = (width - 3) // 3
+    return f"{text[:left]}...{text[len(text) - (width - 3 - left) :]}"
+
+
 def align(
     header: Sequence[str],
     rows: Sequence[Sequence[str]],
