@@ -1,6 +1,7 @@
 # make demo    train, compress, compile and time small networks; prints a table, writes a picture and a page into build/demo
 # make test    C++ and Python tests; with the tools for it, the C++ tests for Arm, too
 # make test-arm    cross-builds for 64-bit Arm and runs the C++ tests under QEMU for each instruction set; as root installs what that takes
+# make docs    the documentation as a site, in build/site; a link or name that is not there ends it
 # make lint    formatting, style and types        make bench    layers of ResNet-50        make clean    removes what was built
 # make test-sanitizers    the C++ tests under the address, leak, undefined-behaviour and thread sanitizers
 # make stress    eight sessions, 10,000 runs each, without a sanitizer and under the thread sanitizer
@@ -35,7 +36,7 @@ NATIVE := CMakeLists.txt pyproject.toml python/niwaki/_version.py $(shell find c
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
-.PHONY: all build cpp-tests demo test arm-tools test-arm test-sanitizers stress fuzz lint bench bench-kernels bench-peers clean
+.PHONY: all build cpp-tests demo test arm-tools test-arm test-sanitizers stress fuzz lint docs bench bench-kernels bench-peers clean
 .DELETE_ON_ERROR:
 
 all: build
@@ -133,6 +134,14 @@ lint: build $(STAMPS)/lint
 	ruff format --check .
 	git ls-files '*.cc' '*.h' '*.hpp' | xargs clang-format --dry-run --Werror
 	mypy
+
+$(STAMPS)/docs: requirements/docs.txt | $(STAMPS)/venv
+	@$(INSTALL) -r requirements/docs.txt
+	@touch $@
+
+docs: $(STAMPS)/docs
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet
+	@echo "build/site/index.html"
 
 bench: build
 	$(RUN) -m pytest bench --benchmark-columns=min,median,rounds --benchmark-sort=fullname $(PYTEST)

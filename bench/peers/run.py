@@ -1,10 +1,11 @@
 """niwaki beside ONNX Runtime, OpenVINO, DeepSparse and torch: makes their environments and model files, times all of
-them turn and turn about, and prints the table of README.md.
+them turn and turn about, and prints the table of docs/comparison.md.
 
     python bench/peers/run.py                                        everything: half an hour on two cores, after set-up
     python bench/peers/run.py --cases resnet50-block85 --settings 1x1 --rounds 3
     python bench/peers/run.py --add --cases resnet18-dense            measure some rows again, keep the others
-    python bench/peers/run.py --render --readme README.md             write the table of the last run into a file
+    python bench/peers/run.py --render --readme docs/comparison.md    write the table of the last run into a file;
+                                                                     docs/make_speed.py then draws README.md's picture
 
 Environments (about 3 GB, less with a CPU build of torch) and model files are kept in a folder of the user's cache;
 $NIWAKI_PEERS or --cache names another. An engine that cannot be installed here is left out, and the table says so.

@@ -1,4 +1,4 @@
-"""The comparison as a table: Markdown for the README, a rich table for the terminal."""
+"""The comparison as a table: Markdown for docs/comparison.md, a rich table for the terminal."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ class Digit:
             for x, value in enumerate(line)
             for tone in [round(255 * (1 - (value + 1) / 2))]
         )
-        return f'<svg viewBox="0 0 8 8" role="img">{"".join(squares)}</svg>'
+        return f'<svg viewBox="0 0 8 8" role="img" shape-rendering="crispEdges">{"".join(squares)}</svg>'
 
     def lines(self) -> tuple[str, str]:
         """What is written below it."""
@@ -174,7 +175,7 @@ def draw(rows: Sequence[Row], note: str) -> Figure:
         _bars(line[2], group, shares, [row.cells()[1] for row in group])
         line[2].text(0, 1.04, "accuracy on held-out digits", transform=line[2].transAxes, fontsize=9, color="#4a554e")
         line[2].set_yticklabels([])
-    figure.supxlabel(note, x=0.01, ha="left", fontsize=8.5, color="#6b776f")
+    figure.supxlabel("\n".join(textwrap.wrap(note, 170)), x=0.01, ha="left", fontsize=8.5, color="#6b776f")
     return figure
 
 
