@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -29,21 +29,13 @@ PROGRAMS = (
 )
 
 
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_page_of_operators_is_what_the_code_says() -> None:
-    page = script("make_operators").page()
+def test_the_page_of_operators_is_what_the_code_says(import_file: Callable[[Path], ModuleType]) -> None:
+    page = import_file(DOCS / "make_operators.py").page()
     assert (DOCS / "operators.md").read_text(encoding="utf-8") == page, "run python docs/make_operators.py"
 
 
-def test_the_picture_shows_the_numbers_of_the_comparison() -> None:
-    picture = script("make_speed").picture()
+def test_the_picture_shows_the_numbers_of_the_comparison(import_file: Callable[[Path], ModuleType]) -> None:
+    picture = import_file(DOCS / "make_speed.py").picture()
     assert (DOCS / "speed.svg").read_text(encoding="utf-8") == picture, "run python docs/make_speed.py"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -14,15 +14,11 @@ from niwaki._compat import import_torchvision
 
 
 @pytest.fixture(scope="module")
-def example(root: Path) -> ModuleType:
+def example(root: Path, import_file: Callable[[Path], ModuleType]) -> ModuleType:
     import_torchvision()
     pytest.importorskip("transformers")
     pytest.importorskip("accelerate")
-    spec = importlib.util.spec_from_file_location("trainer", root / "examples" / "huggingface" / "trainer.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return import_file(root / "examples" / "huggingface" / "trainer.py")
 
 
 @pytest.mark.filterwarnings("default")

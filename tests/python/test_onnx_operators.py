@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import pytest
 
@@ -54,7 +54,7 @@ def test_answers_are_onnx_s(operator: str, constant: bool) -> None:
             raise AssertionError(f"{case.name}: {error}") from error
 
 
-def test_refusals_are_those_of_the_page() -> None:
+def test_refusals_are_those_of_the_page(import_file: Callable[[Path], ModuleType]) -> None:
     """As many tests pass as the page says, so none is refused that was not before."""
     page = (DOCS / "onnx-operators.md").read_text()
     if f"of the package onnx {onnx.__version__}\n" not in page:
@@ -62,11 +62,7 @@ def test_refusals_are_those_of_the_page() -> None:
             f"docs/onnx-operators.md counts the tests of another version than onnx {onnx.__version__}: "
             "install that one, or write the page anew with python docs/make_onnx.py"
         )
-    spec = importlib.util.spec_from_file_location("make_onnx", DOCS / "make_onnx.py")
-    assert spec is not None and spec.loader is not None
-    module: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert module.page() == page, "run python docs/make_onnx.py"
+    assert import_file(DOCS / "make_onnx.py").page() == page, "run python docs/make_onnx.py"
 
 
 def test_the_page_tells_how_many_pass() -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -19,22 +19,15 @@ import niwaki
 SERVING = Path(__file__).parents[2] / "examples" / "serving"
 
 
-def imported(path: Path, name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_web_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_web_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, import_file: Callable[[Path], ModuleType]
+) -> None:
     pytest.importorskip("fastapi", reason="FastAPI is not installed: pip install fastapi httpx")
     testing = pytest.importorskip("fastapi.testclient", reason="its test client wants httpx", exc_type=Exception)
     monkeypatch.setenv("NIWAKI_FILE", predicted.file("pictures"))
     monkeypatch.setenv("NIWAKI_SIZE", "32")
-    client = testing.TestClient(imported(SERVING / "service.py", "serving_service").app)
+    client = testing.TestClient(import_file(SERVING / "service.py").app)
     assert client.get("/health").json()["file"] == predicted.file("pictures")
     folder = predicted.pictures(tmp_path, 3)
     (batch,) = niwaki.predict(predicted.file("pictures"), folder, top=3, softmax=True)
@@ -59,7 +52,7 @@ class Tensor:
         return self._array
 
 
-def test_triton(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_triton(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, import_file: Callable[[Path], ModuleType]) -> None:
     def input_of(request: list[Tensor], name: str) -> Any:
         return next((tensor for tensor in request if tensor.name == name), None)
 
@@ -71,7 +64,7 @@ def test_triton(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     repository = tmp_path / "classifier"
     shutil.copytree(SERVING / "triton" / "classifier", repository)
     shutil.copy(predicted.file("pictures"), repository / "1" / "network.niwaki")
-    model = imported(repository / "1" / "model.py", "triton_model").TritonPythonModel()
+    model = import_file(repository / "1" / "model.py").TritonPythonModel()
     model.initialize({"model_repository": str(repository), "model_version": "1"})
     x = np.random.default_rng(5).standard_normal((4, 3, 32, 32), dtype=np.float32)
     right, wrong = model.execute([[Tensor("image", x)], [Tensor("image", x[:, :2])]])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -14,14 +14,10 @@ from niwaki._compat import import_torchvision
 
 
 @pytest.fixture(scope="module")
-def rank(root: Path) -> ModuleType:
+def rank(root: Path, import_file: Callable[[Path], ModuleType]) -> ModuleType:
     import_torchvision()
     pytest.importorskip("transformers")
-    spec = importlib.util.spec_from_file_location("rank", root / "examples" / "towers" / "rank.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return import_file(root / "examples" / "towers" / "rank.py")
 
 
 def test_it_ranks_as_the_float32_model_does(
