@@ -14,7 +14,7 @@ namespace niwaki {
     void reduce_columns(const ReduceParams& params, const float* in, int64_t columns, float* out);             \
     void softmax_row(const float* in, float* out, int64_t count, bool log);                                    \
     void softmax_columns(const float* in, float* out, int64_t count, int64_t step, int64_t columns, bool log); \
-    void normalize(const NormParams& params, const float* in, float* out);                                     \
+    void normalize(const NormParams& params, int64_t rows, const float* in, float* out);                       \
   }
 #include "kernels/rows/kernels.inc"
 #undef NIWAKI_ROWS
@@ -144,7 +144,7 @@ void softmax(const RowsKernel& kernel, const AxisView& view, bool log, const flo
 
 void normalize(const RowsKernel& kernel, const NormParams& params, int64_t rows, const float* in, float* out, ThreadPool& pool) {
   for_each_part(rows, 1, params.count * int64_t{sizeof(float)}, pool, [&](int64_t begin, int64_t end, int64_t, int64_t) {
-    for (int64_t row = begin; row < end; ++row) kernel.normalize(params, in + row * params.count, out + row * params.count);
+    kernel.normalize(params, end - begin, in + begin * params.count, out + begin * params.count);
   });
 }
 
@@ -157,7 +157,7 @@ void group_norm(const RowsKernel& kernel, const NormParams& params, int64_t imag
                     NormParams own = params;
                     if (own.weight != nullptr) own.weight += first;
                     if (own.bias != nullptr) own.bias += first;
-                    kernel.normalize(own, in + row * params.count, out + row * params.count);
+                    kernel.normalize(own, 1, in + row * params.count, out + row * params.count);
                   }
                 });
 }

@@ -23,7 +23,7 @@ struct RowsKernel {
   void (*softmax_row)(const float* in, float* out, int64_t count, bool log);
   // `count` elements `step` apart, for each of `columns` columns side by side.
   void (*softmax_columns)(const float* in, float* out, int64_t count, int64_t step, int64_t columns, bool log);
-  void (*normalize)(const NormParams& params, const float* in, float* out);
+  void (*normalize)(const NormParams& params, int64_t rows, const float* in, float* out);
 };
 
 std::span<const RowsKernel> rows_kernels();  // the rows that this build has, the scalar reference first
