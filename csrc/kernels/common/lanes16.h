@@ -147,6 +147,20 @@ NIWAKI_INLINE void store_first(float* to, int64_t count, F32x16 v) { store_first
 NIWAKI_INLINE void store_first(int32_t* to, int64_t count, I32x16 v) { store_first_parts(to, count, v); }
 #endif
 
+// Sixteen bytes as numbers.
+NIWAKI_INLINE I32x16 load_bytes(const uint8_t* from) {
+#if defined(NIWAKI_LANES_AVX512)
+  return {{reinterpret_cast<IntPart>(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))))}};
+#elif defined(NIWAKI_LANES_AVX2)
+  NIWAKI_EACH_PART(
+      I32x16, reinterpret_cast<IntPart>(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from + i * 8)))));
+#else
+  int32_t lanes[kSixteen];
+  for (int i = 0; i < kSixteen; ++i) lanes[i] = from[i];
+  return load(lanes);
+#endif
+}
+
 // from[index] of each lane.
 NIWAKI_INLINE F32x16 gather(const float* from, I32x16 index) {
 #if defined(NIWAKI_LANES_AVX512)
@@ -420,6 +434,17 @@ NIWAKI_INLINE float fold(F32x16 v, const Function& function) {
 }
 NIWAKI_INLINE float sum_of(F32x16 v) {
   return fold(v, [](FloatQuad a, FloatQuad b) { return a + b; });
+}
+NIWAKI_INLINE int32_t sum_of(I32x16 v) {
+#if defined(NIWAKI_LANES_AVX512)
+  return _mm512_reduce_add_epi32(reinterpret_cast<__m512i>(v.part[0]));
+#else
+  IntPart all = v.part[0];
+  for (int i = 1; i < kParts; ++i) all += v.part[i];
+  int32_t sum = 0;
+  for (int i = 0; i < kPartLanes; ++i) sum += all[i];
+  return sum;
+#endif
 }
 // Of numbers; NaN are left to the caller.
 NIWAKI_INLINE float greatest_of(F32x16 v) {
