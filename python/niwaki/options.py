@@ -33,8 +33,8 @@ class PruneOptions(SelectOptions, total=False):
     skip: tuple[str, ...]
 
 
-class CompressOptions(SelectOptions, total=False):
-    """What niwaki.compress takes by name: options of niwaki.PruneConfig and niwaki.QuantizeConfig."""
+class _Rounding(TypedDict, total=False):
+    """What of niwaki.QuantizeConfig niwaki.compress takes by name, besides skip and transform."""
 
     observer: ObserverName
     percentile: float
@@ -49,6 +49,17 @@ class CompressOptions(SelectOptions, total=False):
     activations: Activations
     precision: Precision
     dynamic: bool | tuple[str, ...]
+
+
+class QuantizeOptions(_Rounding, total=False):
+    """All of niwaki.QuantizeConfig, by name."""
+
+    skip: tuple[str, ...]
+    transform: Callable[[Any], Any] | None
+
+
+class CompressOptions(SelectOptions, _Rounding, total=False):
+    """What niwaki.compress takes by name: options of niwaki.PruneConfig and niwaki.QuantizeConfig."""
 
 
 def says_its_options(config: type[Config]) -> type[Config]:

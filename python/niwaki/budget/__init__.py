@@ -3,3 +3,7 @@
 from niwaki.budget.target import Target
 
 __all__ = ["Target"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)  # what completion shows

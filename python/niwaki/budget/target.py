@@ -9,6 +9,9 @@ from typing import Any
 from niwaki.options import says_its_options
 from niwaki.runtime.image import ImageConfig
 
+# Bytes: less than any file has.
+_LEAST = 100
+
 
 @says_its_options
 @dataclass(frozen=True)
@@ -23,6 +26,10 @@ class Target:
         threads: that work on such a call.
         accuracy_drop: points, per cent of the answers, that may be lost against the float32 network; needs evaluate=.
         image: what Network.save will be given, which counts to the size.
+
+    Examples:
+        >>> niwaki.Target(size=0.1, latency=5.0, threads=2).words()
+        'a file of at most 10.0% of float32, at most 5 ms on 2 threads'
     """
 
     size: int | float | None = None
@@ -44,6 +51,11 @@ class Target:
                 raise ValueError(
                     "Target: size must be a whole number of bytes, or a share of float32 such as 0.1, "
                     f"not {self.size!r}."
+                )
+            if count and self.size < _LEAST:
+                raise ValueError(
+                    f"Target: size={self.size} is {self.size} bytes, which no file has; a whole number counts bytes, a "
+                    "share of float32 is a number of at most 1.0: size=0.1 for a tenth."
                 )
         if isinstance(self.threads, bool) or not isinstance(self.threads, int) or self.threads < 1:
             raise ValueError(f"Target: threads must be a whole number of at least 1, not {self.threads!r}.")

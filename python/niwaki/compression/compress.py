@@ -107,6 +107,16 @@ def compress(
         The compressed network, a module that takes and returns what `model` does, and a report, which prints as a
         table. The report's bytes are those of a file, where a layer lies in the smallest of its forms.
 
+    Examples:
+        In int8, and half of the blocks zero besides; a file of at most 15 % of float32:
+
+        >>> small, report = niwaki.compress(model, images.split(16), sparsity=0.5)
+        >>> report.verdict.light in ("green", "yellow", "red")
+        True
+        >>> small, report = niwaki.compress(model, images.split(16), target=niwaki.Target(size=0.15))
+        >>> report.network.file_bytes <= 0.15 * report.network.parameter_bytes
+        True
+
     Raises:
         TypeError, ValueError: an argument, a layer or an item of the calibration is not fit; says which and why.
         NiwakiError: the network cannot be copied, has nothing to quantize, or cannot be brought to the target; the

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from niwaki import _core
 from niwaki._version import __version__
@@ -55,6 +57,15 @@ def compile(
         A Network, called like the module. Its `plan` says what runs how; `save` writes it into a file. Of a
         niwaki.EntryPoints, net[name] is the network of an entry, and `save` writes all of them into one file.
 
+    Examples:
+        >>> small, report = niwaki.compress(model, images)
+        >>> net = niwaki.compile(small, (images[:1],), threads=2)
+        >>> net(images[:5]).shape
+        torch.Size([5, 10])
+        >>> net.inputs[0].dims
+        ('batch', 3, 'height', 'width')
+        >>> net.save("small.niwaki")
+
     Raises:
         TypeError, ValueError: an argument is of a wrong type or out of range.
         NiwakiError: the module can't be captured, is another graph than it was when it was calibrated, or the range of
@@ -65,6 +76,11 @@ def compile(
         args, kwargs = (), {**dict(args), **(kwargs or {})}
     if not isinstance(args, tuple):
         raise TypeError("niwaki.compile: args must be a tuple of example inputs; write niwaki.compile(module, (x,)).")
+    if any(isinstance(leaf, np.ndarray) for leaf in pytree.tree_leaves((args, dict(kwargs or {})))):
+        raise TypeError(
+            "niwaki.compile: an example input is a numpy array; make it a tensor with torch.from_numpy(array). The "
+            "network that comes of it takes arrays and tensors."
+        )
     if not isinstance(autotune, bool):
         raise TypeError(f"niwaki.compile: autotune must be True or False, not {type(autotune).__name__}.")
     threads = check_threads(threads)

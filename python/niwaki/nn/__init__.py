@@ -7,3 +7,7 @@ from niwaki.nn.recurrent import GRU, LSTM, RNN
 from niwaki.nn.threads import get_threads, set_threads
 
 __all__ = ["GRU", "LSTM", "RNN", "Conv2d", "Embedding", "Linear", "get_threads", "set_threads"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)  # what completion shows

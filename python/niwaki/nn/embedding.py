@@ -77,4 +77,4 @@ class Embedding(nn.Module):
         return found
 
     def extra_repr(self) -> str:
-        return f"{self.num_embeddings}, {self.embedding_dim}"
+        return f"{self.num_embeddings}, {self.embedding_dim}, int8"

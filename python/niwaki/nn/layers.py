@@ -97,6 +97,11 @@ class QuantizedLayer(nn.Module):
     def _where(self) -> str:
         return f"Layer '{self.name}' ({type(self).__name__})" if self.name else f"niwaki.nn.{type(self).__name__}"
 
+    def _held(self) -> str:
+        """What tells the layer from torch's, where a network is printed."""
+        count = self.weight.numel()
+        return f"int8, {1 - int(self.weight.count_nonzero()) / max(1, count):.0%} zeros"
+
     def _check_input(self, x: Any) -> None:
         if not isinstance(x, torch.Tensor):
             raise TypeError(f"{self._where()}: the input must be a torch.Tensor, not {type(x).__name__}.")
@@ -228,7 +233,7 @@ class Conv2d(QuantizedLayer):
             text += f", dilation={self.dilation}"
         if self.groups != 1:
             text += f", groups={self.groups}"
-        return text if self.bias is not None else f"{text}, bias=False"
+        return f"{text}{'' if self.bias is not None else ', bias=False'}, {self._held()}"
 
 
 class Linear(QuantizedLayer):
@@ -292,7 +297,7 @@ class Linear(QuantizedLayer):
 
     def extra_repr(self) -> str:
         text = f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
-        return f"{text}, dynamic=True" if self.dynamic else text
+        return f"{text}{', dynamic=True' * self.dynamic}, {self._held()}"
 
 
 def like(layer: Layer) -> QuantizedLayer:

@@ -136,7 +136,7 @@ class Recurrent(nn.Module):
     def extra_repr(self) -> str:
         return (
             f"{self.mode}, {self.input_size}, {self.hidden_size}, num_layers={self.num_layers}, "
-            f"bidirectional={self.bidirectional}, dynamic={self.dynamic}"
+            f"bidirectional={self.bidirectional}, dynamic={self.dynamic}, int8"
         )
 
 

@@ -3,3 +3,7 @@
 from niwaki.onnx.load import from_onnx
 
 __all__ = ["from_onnx"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)  # what completion shows

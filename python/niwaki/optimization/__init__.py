@@ -3,3 +3,7 @@
 from niwaki.optimization.optimize import OptimizeConfig, optimize
 
 __all__ = ["OptimizeConfig", "optimize"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)  # what completion shows

@@ -68,6 +68,11 @@ def optimize(
         args, kwargs: an example input. With one, the network's graph comes from torch.export, which sees through more
             networks than symbolic tracing, and shapes are known.
 
+    Examples:
+        >>> folded = niwaki.optimize(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)).eval())
+        >>> folded[1]
+        Identity()
+
     Raises:
         TypeError: an argument is of a wrong type.
         NiwakiError: the model cannot be copied.

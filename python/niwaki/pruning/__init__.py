@@ -16,3 +16,7 @@ __all__ = [
     "LinearSchedule",
     "prune",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)  # what completion shows

@@ -73,6 +73,12 @@ def prune(
             goes on from there. It may be deleted afterwards.
         progress: shows progress bars, if stderr is a terminal.
 
+    Examples:
+        >>> pruned = niwaki.prune(model, sparsity=0.5, pattern="unstructured")
+        >>> weights = pruned[5].weight
+        >>> int((weights == 0).sum()) > 0.4 * weights.numel()
+        True
+
     Raises:
         TypeError, ValueError: an argument or a layer is not fit; says which and why.
         NiwakiError: the model cannot be copied, or, for second order, not captured by torch.export; or the pattern is

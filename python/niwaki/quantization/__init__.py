@@ -6,3 +6,7 @@ from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.ranges import RANGES_NAME, Ranges, attach_ranges, ranges_of
 
 __all__ = ["QuantizeConfig", "RANGES_NAME", "Ranges", "attach_ranges", "qparams", "ranges_of"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)  # what completion shows

@@ -260,6 +260,8 @@ def _like_labels(part: Any, first: Any) -> bool:
 
 
 def _check(where: str, batch: Batch) -> None:
+    if any(isinstance(leaf, np.ndarray) for leaf in pytree.tree_leaves((batch.args, batch.kwargs))):
+        raise TypeError(f"{where} holds a numpy array; {_OF_NUMPY}.")
     if not batch.tensors:
         raise TypeError(f"{where} holds no tensor. Use transform= to convert it.")
     for x in batch.tensors:

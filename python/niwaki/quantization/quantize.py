@@ -6,13 +6,13 @@ import copy
 import itertools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from niwaki.errors import NiwakiError
+from niwaki.errors import NiwakiError, unknown_option
 from niwaki.layerwise.walk import first as first_inputs
 from niwaki.modules.checks import check_finite, check_model, config_or_default
 from niwaki.modules.copies import replace_module
@@ -23,6 +23,7 @@ from niwaki.nn.embedding import Embedding
 from niwaki.nn.layers import like, quantized_layers
 from niwaki.optimization.equalize import EQUALIZED, equalize_with
 from niwaki.optimization.plain_copy import plain_copy
+from niwaki.options import QuantizeOptions
 from niwaki.quantization.calls import layers_called
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.held_out import Cutter
@@ -34,12 +35,20 @@ from niwaki.quantization.weights import check_reduction
 from niwaki.runs.checkpoint import Checkpoint, Folder
 from niwaki.runs.progress import track
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 _SKIPPED = "skipped by name"
 _log = logging.getLogger("niwaki")
 
 
 def quantize(
-    model: nn.Module, calibration: Any, config: QuantizeConfig | None = None, *, progress: bool = True
+    model: nn.Module,
+    calibration: Any,
+    config: QuantizeConfig | None = None,
+    *,
+    progress: bool = True,
+    **options: Unpack[QuantizeOptions],
 ) -> nn.Module:
     """Quantizes convolutions, linear and recurrent layers to int8, and the tables of embeddings.
 
@@ -48,18 +57,36 @@ def quantize(
             become zeros, and zeros stay zeros.
         calibration: an iterable of typical inputs: tensors, tuples (the first item is the input) or dicts (arguments by
             name). One tensor is taken as one batch. Some hundred inputs are enough.
-        config: the options; QuantizeConfig() where None.
+        config: the options; QuantizeConfig() where None. Instead of one, its fields may be given by name:
+            niwaki.quantize(model, images, weight_bits=4).
         progress: shows a progress bar, if stderr is a terminal.
 
     Returns:
         A network in eval mode that takes and returns what `model` does. Its layers are niwaki.nn.Conv2d and Linear; the
         ranges of all other values are in its attribute `niwaki_ranges`, where niwaki.compile finds them.
 
+    Examples:
+        >>> small = niwaki.quantize(model, images, weight_bits={"0": 8, "*": 4})
+        >>> small[0]
+        Conv2d(3, 16, kernel_size=(3, 3), stride=(1, 1), int8, 0% zeros)
+
     Raises:
         TypeError, ValueError: an argument, a layer or an item of the calibration is not fit; says which and why.
         NiwakiError: the network cannot be copied, or has nothing to quantize.
     """
-    return quantize_with_reasons(model, calibration, config, fold_batch_norm=True, progress=progress).module
+    checked = _config_of(config, dict(options))
+    return quantize_with_reasons(model, calibration, checked, fold_batch_norm=True, progress=progress).module
+
+
+def _config_of(config: QuantizeConfig | None, options: dict[str, Any]) -> QuantizeConfig | None:
+    """The config, or one made of its fields. What is no config is refused later, as elsewhere."""
+    known = [field.name for field in fields(QuantizeConfig)]
+    for name in options:
+        if name not in known:
+            raise unknown_option("niwaki.quantize", name, [*known, "progress"])
+    if config is not None and options:
+        raise TypeError(f"niwaki.quantize: give a QuantizeConfig or {', '.join(options)}, not both.")
+    return QuantizeConfig(**options) if options else config
 
 
 @dataclass(frozen=True)

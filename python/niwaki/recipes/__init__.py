@@ -5,3 +5,7 @@ from niwaki.recipes.promise import Promise
 from niwaki.recipes.recipe import Recipe
 
 __all__ = ["Promise", "Recipe", "load_recipe", "recipe_names"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)  # what completion shows

@@ -23,3 +23,7 @@ __all__ = [
     "Speed",
     "Verdict",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)  # what completion shows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import math
 import os
 from collections.abc import Mapping
@@ -114,6 +115,10 @@ class Contents:
             lines += ["", f"entry point {name}", *each._ports(), "", each._layers()]
         return "\n".join(lines)
 
+    def _repr_html_(self) -> str:
+        """As notebooks show it."""
+        return f"<pre>{html.escape(str(self))}</pre>"
+
     def tensors(self) -> str:
         """A table of every tensor: where it lies in the file, in which form, its size and its checksum."""
         header = ("layer", "tensor", "type", "shape", "form", "offset", "bytes", "CRC-32C")
@@ -200,6 +205,11 @@ class Contents:
 
 def inspect(path: str | os.PathLike[str]) -> Contents:
     """Reads what a .niwaki file holds; every checksum in it is verified, and nothing is run.
+
+    Examples:
+        >>> contents = niwaki.inspect("small.niwaki")
+        >>> contents.inputs[0]["name"], contents.parameters
+        ('input', 25776)
 
     Raises:
         NiwakiError: the file is missing, empty, cut short, corrupt, newer than this version, or no .niwaki file.

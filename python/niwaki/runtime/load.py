@@ -23,6 +23,11 @@ def load(path: str | os.PathLike[str], threads: int | None = None) -> Network:
     Returns:
         The network. Where the file has entry points, `entries` are their names and net[name] is one of them.
 
+    Examples:
+        >>> net = niwaki.load("small.niwaki", threads=2)
+        >>> net(numpy.zeros((2, 3, 16, 16), numpy.float32)).shape
+        (2, 10)
+
     Raises:
         NiwakiError: the file is missing, empty, cut short, corrupt, newer than this version, or no .niwaki file.
     """

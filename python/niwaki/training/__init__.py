@@ -5,3 +5,7 @@ from niwaki.training.distillation import DistillationLoss
 from niwaki.training.joint import JointTraining
 
 __all__ = ["DistillationLoss", "FinetuneConfig", "JointTraining"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)  # what completion shows
