@@ -206,3 +206,33 @@ def test_a_missing_folder_is_told(tmp_path: Path) -> None:
 def test_notebooks_show_the_verdict_and_the_table() -> None:
     text = report(output_error=0.01)._repr_html_()
     assert "Good to use" in text and "conv2" in text and text.startswith("<table>")
+
+
+def test_speed_is_measured_turn_and_turn_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    from niwaki.quantization.inputs import Batch
+    from niwaki.report import speed
+
+    calls: list[str] = []
+    threads: list[int] = []
+
+    class Slow(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            calls.append("float32")
+            threads.append(torch.get_num_threads())
+            return x
+
+    def network(x: torch.Tensor) -> torch.Tensor:
+        calls.append("now")
+        return x
+
+    before = torch.get_num_threads()
+    example = Batch(0, (torch.zeros(1),), {})
+    found = speed.measure_speed(Slow(), network, example, before + 1)
+    assert calls == ["float32", "now"] * 12 and set(threads) == {before + 1} and torch.get_num_threads() == before
+    assert found.threads == before + 1 and found.speedup[0] <= found.speedup[1] <= found.speedup[2]
+    calls.clear()
+    monkeypatch.setattr(speed, "_SECONDS", 0.0)  # as if every call took long
+    found = speed.measure_speed(Slow(), network, example, 1)
+    assert calls == ["float32", "now"] and found.speedup[0] == found.speedup[2], (
+        "the first calls are all that there are"
+    )

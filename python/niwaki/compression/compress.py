@@ -37,7 +37,7 @@ from niwaki.report.measures import Sample
 from niwaki.runs.checkpoint import Folder, check_folder
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from typing import Unpack
 
 _log = logging.getLogger("niwaki")
 

@@ -29,7 +29,7 @@ from niwaki.runs.checkpoint import Checkpoint
 from niwaki.runs.progress import track
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from typing import Unpack
 
 _log = logging.getLogger("niwaki")
 _ARGUMENTS = ("calibration", "transform", "loss", "checkpoint", "progress")

@@ -36,7 +36,7 @@ from niwaki.runs.checkpoint import Checkpoint, Folder
 from niwaki.runs.progress import track
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from typing import Unpack
 
 _SKIPPED = "skipped by name"
 _log = logging.getLogger("niwaki")
