@@ -30,6 +30,18 @@ bool wants_numbers(const OperatorRule* rule, const std::string& name, const py::
   return std::any_of(items.begin(), items.end(), [](const py::handle& item) { return PyFloat_Check(item.ptr()) != 0; });
 }
 
+template <typename FromDims>
+py::dict described(const Attributes& attributes, FromDims from_dims) {
+  py::dict result;
+  for (const auto& [name, value] : attributes) {
+    const py::str key(name);
+    if (const auto* dims = std::get_if<Dims>(&value)) result[key] = from_dims(*dims);
+    else if (const auto* numbers = std::get_if<std::vector<double>>(&value)) result[key] = py::cast(*numbers);
+    else result[key] = py::str(std::get<std::string>(value));
+  }
+  return result;
+}
+
 }  // namespace
 
 Attributes to_attributes(const std::string& op, const std::string& node, const py::dict& attributes) {
@@ -112,15 +124,18 @@ py::list from_dims(const Dims& dims, const std::vector<std::string>& names) {
   return result;
 }
 
-py::dict from_attributes(const Attributes& attributes, const std::vector<std::string>& names) {
-  py::dict result;
-  for (const auto& [name, value] : attributes) {
-    const py::str key(name);
-    if (const auto* dims = std::get_if<Dims>(&value)) result[key] = from_dims(*dims, names);
-    else if (const auto* numbers = std::get_if<std::vector<double>>(&value)) result[key] = py::cast(*numbers);
-    else result[key] = py::str(std::get<std::string>(value));
-  }
+py::list trees_of(const Dims& dims) {
+  py::list result;
+  for (const Dim& dim : dims) result.append(tree_of(dim));
   return result;
+}
+
+py::dict from_attributes(const Attributes& attributes, const std::vector<std::string>& names) {
+  return described(attributes, [&](const Dims& dims) { return from_dims(dims, names); });
+}
+
+py::dict trees_of(const Attributes& attributes) {
+  return described(attributes, [](const Dims& dims) { return trees_of(dims); });
 }
 
 py::tuple from_sizes(const std::vector<int64_t>& sizes) {

@@ -31,6 +31,9 @@ std::optional<Quantization> to_quantization(const std::string& node, const py::h
 
 // Expressions become text.
 py::dict from_attributes(const Attributes& attributes, const std::vector<std::string>& names);
+// Expressions become trees: see tree_of.
+py::list trees_of(const Dims& dims);
+py::dict trees_of(const Attributes& attributes);
 py::tuple from_sizes(const std::vector<int64_t>& sizes);
 py::list from_dims(const Dims& dims, const std::vector<std::string>& names);
 

@@ -83,7 +83,19 @@ std::string hexadecimal(uint32_t checksum) {
   return text;
 }
 
-py::list describe_nodes(const Graph& graph, const FileInfo::Places* places) {
+py::list describe_values(const Graph& graph) {
+  py::list result;
+  for (const Value& value : graph.values()) {
+    py::dict entry;
+    entry["dtype"] = dtype_name(value.dtype);
+    entry["quantization"] = describe_quantization(value.quantization);
+    entry["dims"] = trees_of(value.dims);
+    result.append(entry);
+  }
+  return result;
+}
+
+py::list describe_nodes(const Graph& graph, const FileInfo::Places* places, bool trees) {
   const std::vector<std::string> names = graph.size_names();
   py::list result;
   for (size_t i = 0; i < graph.nodes().size(); ++i) {
@@ -101,7 +113,7 @@ py::list describe_nodes(const Graph& graph, const FileInfo::Places* places) {
     entry["name"] = node.name;
     entry["inputs"] = node.inputs;
     entry["outputs"] = node.outputs;
-    entry["attributes"] = from_attributes(node.attributes, names);
+    entry["attributes"] = trees ? trees_of(node.attributes) : from_attributes(node.attributes, names);
     entry["quantizations"] = quantizations;
     entry["dtypes"] = dtypes;
     entry["tensors"] = tensors;
@@ -141,16 +153,21 @@ py::list describe_guards(const Graph& graph) {
   const std::vector<std::string> names = graph.size_names();
   py::list result;
   for (const Guard& guard : graph.guards()) {
-    py::list cases;
+    py::list cases, trees;
     for (const auto& all : guard.cases) {
-      py::list comparisons;
-      for (const Guard::Comparison& one : all)
-        comparisons.append(one.left.text(names) + " " + relation_text(one.relation) + " " + one.right.text(names));
+      py::list comparisons, parts;
+      for (const Guard::Comparison& one : all) {
+        const char* relation = relation_text(one.relation);
+        comparisons.append(one.left.text(names) + " " + relation + " " + one.right.text(names));
+        parts.append(py::make_tuple(tree_of(one.left), relation, tree_of(one.right)));
+      }
       cases.append(comparisons);
+      trees.append(parts);
     }
     py::dict entry;
     entry["message"] = guard.message;
     entry["cases"] = cases;
+    entry["trees"] = trees;
     result.append(entry);
   }
   return result;

@@ -11,8 +11,9 @@ namespace niwaki::python {
 
 namespace py = pybind11;
 
-// `info`: of the file that the graph was read from, or null.
-py::list describe_nodes(const Graph& graph, const FileInfo::Places* places);
+// `places`: of the file that the graph was read from, or null. trees: expressions in attributes are trees (see tree_of), not text.
+py::list describe_nodes(const Graph& graph, const FileInfo::Places* places, bool trees = false);
+py::list describe_values(const Graph& graph);
 py::list describe_ports(const Graph& graph, const std::vector<Port>& ports);
 py::list describe_sizes(const Graph& graph);
 py::list describe_guards(const Graph& graph);

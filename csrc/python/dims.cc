@@ -55,6 +55,25 @@ py::object from_dim(const Dim& dim, const std::vector<std::string>& names) {
   return py::str(dim.text(names));
 }
 
+py::object tree_of(const Dim& dim) {
+  const auto operation = [&](const char* sign) -> py::object {
+    return py::make_tuple(sign, tree_of(dim.left()), tree_of(dim.right()));
+  };
+  switch (dim.kind()) {
+    case Dim::Kind::constant: return py::int_(dim.value());
+    case Dim::Kind::size: return py::make_tuple("size", dim.value());
+    case Dim::Kind::add: return operation("+");
+    case Dim::Kind::sub: return operation("-");
+    case Dim::Kind::mul: return operation("*");
+    case Dim::Kind::floor_div: return operation("//");
+    case Dim::Kind::mod: return operation("%");
+    case Dim::Kind::min: return operation("min");
+    case Dim::Kind::max: return operation("max");
+    case Dim::Kind::unknown: break;
+  }
+  return py::none();
+}
+
 void define_dims(py::module_& module) {
   py::class_<NamedDim> dim(module, "Dim", "A size as an expression of the free sizes of a graph's inputs.");
   define_operator(dim, "__add__", "__radd__", [](const Dim& a, const Dim& b) { return a + b; });

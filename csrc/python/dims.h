@@ -28,4 +28,7 @@ Dim to_dim(const py::handle& value);    // TypeError for what is none of them
 // An int, the text of an expression, or None where it is unknown.
 py::object from_dim(const Dim& dim, const std::vector<std::string>& names);
 
+// An int, None where it is unknown, ("size", number of the free size), or ("+", left, right) and so on, with the signs of Python.
+py::object tree_of(const Dim& dim);
+
 }  // namespace niwaki::python

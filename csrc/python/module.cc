@@ -126,6 +126,14 @@ void run(Session& session, const std::vector<std::pair<uintptr_t, Sizes>>& input
   without_gil([&] { session.run(sources, targets); });
 }
 
+py::array tensor(const Graph& graph, size_t node, const std::string& name) {
+  if (node >= graph.nodes().size())
+    throw py::value_error("The graph has " + std::to_string(graph.nodes().size()) + " nodes, no number " + std::to_string(node) + ".");
+  const Tensor* found = graph.nodes()[node].find_tensor(name.c_str());
+  if (found == nullptr) throw py::value_error(graph.nodes()[node].name + ": there is no tensor '" + name + "'.");
+  return from_tensor(*found);
+}
+
 std::vector<std::string> port_names(const std::vector<Port>& ports) {
   std::vector<std::string> names;
   for (const Port& port : ports) names.push_back(port.name);
@@ -274,7 +282,11 @@ PYBIND11_MODULE(_core, module) {
       .def("infer", &infer, py::arg("shapes"))
       .def("streamed", &streamed, py::arg("along"), py::arg("piece"), py::arg("others") = py::dict())
       .def_readwrite("metadata", &Graph::metadata)
-      .def("nodes", [](const Graph& graph) { return describe_nodes(graph, nullptr); })
+      .def(
+          "nodes", [](const Graph& graph, bool trees) { return describe_nodes(graph, nullptr, trees); }, py::kw_only(),
+          py::arg("trees") = false)
+      .def("values", &describe_values)
+      .def("tensor", &tensor, py::arg("node"), py::arg("name"))
       .def("save", &save, py::arg("path"))
       .def_static("load", &load, py::arg("path"));
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from niwaki.network.compilation import compile
     from niwaki.nn import set_threads
     from niwaki.onnx import from_onnx
+    from niwaki.onnx_file.export import to_onnx
     from niwaki.optimization import optimize
     from niwaki.optimization.equalize import equalize
     from niwaki.optimization.low_rank import FactorizeConfig, factorize
@@ -56,6 +57,7 @@ __all__ = [
     "freeze_batch_norm",
     "compile",
     "from_onnx",
+    "to_onnx",
     "load",
     "save",
     "inspect",
@@ -113,6 +115,7 @@ _LAZY = LazyNames(
         "niwaki.training": ("DistillationLoss", "FinetuneConfig", "JointTraining"),
     },
     plain={
+        "niwaki.onnx_file.export": ("to_onnx",),
         "niwaki.prediction.predict": ("predict",),
         "niwaki.runtime.image": ("ImageConfig",),
         "niwaki.runtime.inspection": ("inspect",),

@@ -104,7 +104,7 @@ class Graph:
         """Of each free size: name, low, high, hint."""
     @property
     def guards(self) -> list[dict[str, Any]]:
-        """Of each guard: message, and cases: the comparisons as text."""
+        """Of each guard: message, cases: the comparisons as text, and trees: the same as (left, relation, right)."""
     @property
     def states(self) -> list[dict[str, Any]]:
         """Of each state: name, dtype, shape."""
@@ -122,12 +122,19 @@ class Graph:
     metadata: dict[str, str]
     """Words that travel in the file: what made it, the source network, ..."""
 
-    def nodes(self) -> list[dict[str, Any]]:
+    def nodes(self, *, trees: bool = False) -> list[dict[str, Any]]:
         """What there is of each node.
 
         Keys: op, name, inputs, outputs, attributes, quantizations and dtypes of the outputs, and tensors:
-        {name: {dtype, shape, zeros, bytes, form}}. Attributes are lists, expressions in them text.
+        {name: {dtype, shape, zeros, bytes, form}}. Attributes are lists, expressions in them text. With trees they are
+        ("size", number of the free size), or ("+", left, right) with +, -, *, //, %, min or max.
         """
+
+    def values(self) -> list[dict[str, Any]]:
+        """Of each value: dtype, quantization, and dims: numbers, None where they are not known, or trees as above."""
+
+    def tensor(self, node: int, name: str) -> NDArray[Any]:
+        """A copy of a node's tensor. Raises ValueError where there is no such node or tensor."""
 
     def save(self, path: str) -> None:
         """Writes a .niwaki file; it appears complete, by rename, or not at all."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from niwaki._lazy import missing
 from niwaki._version import __version__
-from niwaki.cli import bench, compress, inspect, predict
+from niwaki.cli import bench, compress, export, inspect, predict
 from niwaki.cli.console import UsageError
 
 DESCRIPTION = (
@@ -35,7 +35,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="niwaki", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=raw)
     parser.add_argument("--version", action="version", version=f"niwaki {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    for command in (compress, inspect, bench, predict):
+    for command in (compress, inspect, bench, predict, export):
         command.add_parser(commands)
     return parser
 

@@ -17,6 +17,7 @@ from niwaki.capture import Captured
 from niwaki.errors import NiwakiError
 from niwaki.lower.canonical import canonicalize
 from niwaki.lower.dims import SizeMap
+from niwaki.lower.grids import GridRanges, is_grid
 from niwaki.lower.native import build_graph
 from niwaki.lower.nodes import (
     DTYPES,
@@ -121,6 +122,9 @@ def build_program(captured: Captured, ranges: Ranges, source: str) -> Program:
     names = _result_names(returned)
     numbers = {node: number for number, node in enumerate(inputs)}
     floats, attentions = (frozenset(getattr(ranges, name, ())) for name in ("floats", "attentions"))
+    calls = [node for node in module.graph.nodes if node.op == "call_function"]
+    if any(map(is_grid, calls)):
+        ranges = GridRanges(calls, ranges)
     stages: list[NativeStage | TorchStage] = []
     if len(parts) == 1:  # in a file, the graph's outputs are the network's, in the same order
         parts = [dataclasses.replace(part, outputs=tuple(sorted(part.outputs, key=returned.index))) for part in parts]

@@ -127,6 +127,8 @@ def assign(
 
 def _read(node: Node) -> list[Node]:
     """What a layer or a uint8 operator reads as uint8."""
+    if handler(node).rounds:
+        return []
     return [layer_input(node)] if handler(node).layer else data_inputs(node)
 
 
@@ -150,7 +152,7 @@ class _Choice:
             operator = find(node)
             if operator is None or not self._may(node):
                 continue
-            if operator.layer:
+            if operator.layer or operator.rounds:
                 natural.add(node)
             elif node not in self._small and operator.quantizable(node):
                 sources = data_inputs(node)
@@ -165,7 +167,10 @@ class _Choice:
         for node in reversed(self._nodes):
             # A float32 value is rounded early only where nobody reads it as it is.
             wanted = any if node in natural else all
-            if node in able and node.users and wanted(self._wants(user, node, chosen) for user in node.users):
+            operator = find(node)
+            if operator is not None and operator.rounds and node in natural:
+                chosen.add(node)
+            elif node in able and node.users and wanted(self._wants(user, node, chosen) for user in node.users):
                 chosen.add(node)
         return chosen
 
@@ -265,6 +270,7 @@ class _Scales:
         self._bounded = bounded
         self._parent: dict[Node, Node] = {}
         self._range: dict[Node, tuple[float, float]] = {}
+        self._fixed: set[Node] = set()  # groups whose numbers a file says
         self._narrowest: dict[Node, float] = {}  # of those in a group that others than concatenations read
 
     def add(self, node: Node) -> None:
@@ -284,6 +290,8 @@ class _Scales:
             )
         self._parent[node] = node
         self._range[node] = known
+        if bound.op == "call_function" and handler(bound).rounds:
+            self._fixed.add(node)
         joined_only = bool(node.users) and all(_joins(user) for user in node.users)
         self._narrowest[node] = math.inf if joined_only else _span(known)
 
@@ -331,10 +339,13 @@ class _Scales:
         if a is not b:
             self._parent[a] = b
             self._range[b] = self._together(a, b)
+            self._fixed |= {b} if a in self._fixed else set()
             self._narrowest[b] = min(self._narrowest[a], self._narrowest[b])
 
     def _unite_alike(self, a: Node, b: Node) -> None:
         a, b = self._find(a), self._find(b)
+        if self._fixed & {a, b} and self._range[a] != self._range[b]:
+            return
         if _ALIKE * _span(self._together(a, b)) <= min(self._narrowest[a], self._narrowest[b]):
             self._unite(a, b)
 

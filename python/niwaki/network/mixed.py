@@ -67,6 +67,9 @@ class MixedNetwork(Network):
     def stream(self, piece: int | None = None, *, along: str | None = None, **sizes: int) -> NoReturn:
         raise NiwakiError(f"the network can't be streamed, because {self._why_no_file()}")
 
+    def check_native(self, path: str | os.PathLike[str]) -> None:
+        raise NiwakiError(f"{os.fspath(path)}: not written, because {self._why_no_file('the network')}")
+
     def check_file(self, path: str | os.PathLike[str]) -> None:
         if not self._left():
             super().check_file(path)

@@ -201,6 +201,16 @@ class Network(Described):
         """
         self._signature.check_file(path)
 
+    def check_native(self, path: str | os.PathLike[str]) -> None:
+        """Says whether the graph is all of the network, for files that need no signature.
+
+        Args:
+            path: of the file, for the message.
+
+        Raises:
+            NiwakiError: a part of the network stays in torch.
+        """
+
     def __repr__(self) -> str:
         ports = f"{', '.join(map(str, self.inputs))} -> {', '.join(self.outputs)}"
         return f"<niwaki.Network {self._source}: {ports}, {self.isa}{self._left_in_words()}>"

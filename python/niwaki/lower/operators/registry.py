@@ -45,6 +45,9 @@ class Operator:
     keeps = False
     """Whether the uint8 form's result has the scale of its inputs."""
 
+    rounds = False
+    """Whether it does nothing but round to uint8, with numbers that are its own whatever it reads."""
+
     bounds = False
     """Whether a uint8 result can be bounded for nothing, so that a ReLU after it costs nothing."""
 

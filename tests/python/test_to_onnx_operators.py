@@ -1,0 +1,179 @@
+"""Each operator of the core as ONNX, beside the core's own answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx", reason="the extra niwaki[onnx] is not installed")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+
+import onnx
+import plain_graphs
+import small_graphs
+from onnx_written import core, inputs_of, rebuilt, runtime
+
+from niwaki import NiwakiError, _core
+from niwaki.onnx_file import registry
+from niwaki.onnx_file.model import to_model
+
+REFUSED = {"cumprod", "cumextreme"}
+REFUSED_CALLS = {
+    "elements": ("binary.12", "ONNX has no atan2"),
+    "values": ("linspace.4", "the number of its steps depends on free sizes"),
+    "windows": (
+        "adaptive_pool.6",
+        "its windows depend on free sizes; compile the network for one size of its inputs",
+    ),
+    "resized": ("resize.5", "it has a scale for some of its axes alone"),
+}
+GRAPHS = {**small_graphs.GRAPHS, **plain_graphs.GRAPHS}
+
+
+def sizes_of(graph: _core.Graph, more: int) -> dict[str, int]:
+    return {each["name"]: (each["hint"] or 4) + (2 if each["name"] == "batch" else 10) * more for each in graph.sizes}
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("more", [0, 1])
+def test_graph(name: str, more: int) -> None:
+    graph = rebuilt(GRAPHS[name](), {*REFUSED, *REFUSED_CALLS.get(name, ())})
+    model = to_model(graph)
+    onnx.checker.check_model(model, full_check=True)
+    given = inputs_of(graph, sizes_of(graph, more))
+    wanted, found = core(graph, given), runtime(model, given)
+    assert list(found) == list(wanted)
+    for output, value in wanted.items():
+        assert found[output].shape == value.shape, output
+        assert found[output].dtype == value.dtype, output
+        apart = difference(found[output], value)
+        assert apart <= (0.0501 if name in small_graphs.GRAPHS else 2e-5), (output, apart)  # a step, or rounding
+
+
+def difference(found: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> float:
+    """The largest difference, over what it is of where that is above 1; not-a-numbers are alike."""
+    if not wanted.size:
+        return 0.0
+    if wanted.dtype == bool:
+        return float(np.max(found != wanted))
+    same = (found == wanted) | (np.isnan(found) & np.isnan(wanted))
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(found.astype(np.float64) - wanted) / np.maximum(1, np.abs(wanted.astype(np.float64)))
+    return float(np.where(same, 0, apart).max())
+
+
+def test_every_operator_is_written_or_refused() -> None:
+    ops = {each["name"] for each in _core.operators()}
+    assert set(registry.known()) | REFUSED == ops
+    assert not set(registry.known()) & REFUSED
+    seen = {node["op"] for make in GRAPHS.values() for node in make().nodes()}
+    assert ops - seen == set()
+
+
+@pytest.mark.parametrize("op", sorted(REFUSED))
+def test_what_is_refused_is_named(op: str) -> None:
+    graph = plain_graphs.GRAPHS["axes"]()
+    with pytest.raises(NiwakiError, match=rf"a test cannot be written as an ONNX file: .*{op}\.\d+: ONNX has no"):
+        to_model(graph, "a test")
+
+
+@pytest.mark.parametrize("name", REFUSED_CALLS)
+def test_calls_that_are_refused(name: str) -> None:
+    with pytest.raises(NiwakiError, match=": ".join(REFUSED_CALLS[name])):
+        to_model(rebuilt(GRAPHS[name]()))
+
+
+def one(function: str, kind: str, dtype: str, **numbers: float) -> _core.Graph:
+    graph = _core.Graph()
+    size = graph.add_size("n", 0, 2**31 - 1, 7)
+    inputs = [graph.add_input(name, dtype, [size]) for name in ("a", "b")[: 2 if kind == "binary" else 1]]
+    (made,) = graph.add_node(kind, function, inputs, {"function": function, **numbers})
+    graph.add_output(made, "y")
+    return graph
+
+
+def words(op: str) -> list[str]:
+    (rule,) = (each for each in _core.operators() if each["name"] == op)
+    return [word for each in rule["attributes"] if each["name"] == "function" for word in each["words"]]
+
+
+NUMBERS = {
+    "leaky_relu": {"alpha": 0.1}, "elu": {"alpha": 0.7}, "celu": {"alpha": 1.3},
+    "softplus": {"alpha": 2.0, "beta": 5.0}, "hardshrink": {"alpha": 0.5}, "softshrink": {"alpha": 0.5},
+    "threshold": {"alpha": 0.3, "beta": -2.0}, "clamp": {"alpha": -1.0, "beta": 1.5},
+}  # fmt: skip
+REALS = np.array(
+    [-9.5, -3.0, -1.0, -0.75, -0.5, -0.3, -1e-4, -1e-6, 0.0, 1e-6, 1e-4, 0.25, 0.5, 0.9, 1.0, 1.5, 2.5, 3.5, 7.0, 30.0],
+    np.float32,
+)
+WHOLE = np.array([-7, -6, -3, -2, -1, 1, 2, 3, 5, 7])
+
+
+@pytest.mark.parametrize("function", sorted(set(words("unary")) - {"logical_not"}))
+def test_function_of_an_element(function: str) -> None:
+    graph = one(function, "unary", "float32", **NUMBERS.get(function, {}))
+    given = {"a": REALS}
+    wanted, found = core(graph, given)["y"], runtime(to_model(graph), given)["y"]
+    tiny = np.abs(REALS) < 1e-3  # where digits are lost that a difference over 1 does not show
+    assert difference(found, wanted) < 3e-6
+    # ONNX Runtime's own exp(x) - 1 of Selu, and x - tanh(x), which is nothing there.
+    lost = 2e-2 if function == "selu" else 1e-4
+    close = np.isclose(found.astype(float), wanted.astype(float), rtol=lost, atol=2e-11, equal_nan=True)
+    assert close[tiny].all(), (found[tiny], wanted[tiny])
+
+
+@pytest.mark.parametrize("function", ["abs", "neg", "sign", "square", "relu", "clamp"])
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_function_of_an_integer(function: str, dtype: str) -> None:
+    numbers = {"alpha": -2, "beta": 5} if function == "clamp" else {}
+    graph, given = one(function, "unary", dtype, **numbers), {"a": WHOLE.astype(dtype)}
+    np.testing.assert_array_equal(runtime(to_model(graph), given)["y"], core(graph, given)["y"])
+
+
+def there_is(function: str, dtype: str) -> bool:
+    try:
+        one(function, "binary", dtype)
+    except ValueError:
+        return False
+    return True
+
+
+TYPES = ["float32", "int64", "int32", "bool"]
+
+
+@pytest.mark.parametrize(
+    ("function", "dtype"), [(word, each) for word in words("binary") for each in TYPES if there_is(word, each)]
+)
+def test_function_of_two_elements(function: str, dtype: str) -> None:
+    graph = one(function, "binary", dtype)
+    a, b = np.meshgrid(REALS if dtype == "float32" else WHOLE, REALS if dtype == "float32" else WHOLE)
+    a, b = a.ravel(), b.ravel()
+    if function in ("floor_div", "trunc_div", "remainder", "fmod"):
+        a, b = a[np.abs(b) >= 0.25], b[np.abs(b) >= 0.25]
+    if function == "pow":
+        a, b = np.abs(a), np.abs(b) % 5
+    given = {"a": a.astype(dtype), "b": b.astype(dtype)} if dtype != "bool" else {"a": a > 1, "b": b > 0}
+    if function == "atan2":
+        with pytest.raises(NiwakiError, match="atan2: ONNX has no atan2"):
+            to_model(graph)
+        return
+    wanted, found = core(graph, given)["y"], runtime(to_model(graph), given)["y"]
+    assert difference(found, wanted) < 3e-6
+
+
+def test_sizes_that_the_core_refuses_are_refused_by_name() -> None:
+    graph = _core.Graph()
+    size = graph.add_size("n", 2, 5)
+    x = graph.add_input("x", "float32", [3, size])
+    graph.add_guard([[(size % 2, "==", 0)], [(size, "<", 4), (size, "!=", 2)]], "Input 'x': n must be even, or 3.")
+    (made,) = graph.add_node("unary", "square", [x], {"function": "square"})
+    graph.add_output(made, "y")
+    model = to_model(graph)
+    for n in (2, 3, 4):
+        given = {"x": np.ones((3, n), np.float32)}
+        np.testing.assert_array_equal(runtime(model, given)["y"], core(graph, given)["y"])
+    for n, sentence in ((1, "n must be at least 2"), (5, "n must be even, or 3"), (6, "n must be at most 5")):
+        with pytest.raises(Exception, match=sentence):
+            runtime(model, {"x": np.ones((3, n), np.float32)})
