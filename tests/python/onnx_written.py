@@ -28,7 +28,7 @@ def evaluated(tree: Any, sizes: Sequence[Any], *, extremes: Any = None) -> Any:
 
 
 def rebuilt(graph: _core.Graph, left_out: Collection[str] = ()) -> _core.Graph:
-    """The graph without nodes of some operators or names and what follows from them; states are inputs, ends are outputs."""
+    """The graph without nodes of some operators or names and what follows; states are inputs, ends are outputs."""
     made = _core.Graph()
     sizes = [made.add_size(each["name"], each["low"], each["high"], each["hint"]) for each in graph.sizes]
     values = graph.values()
@@ -44,7 +44,9 @@ def rebuilt(graph: _core.Graph, left_out: Collection[str] = ()) -> _core.Graph:
         numbers[number] = made.add_input(state["name"], state["dtype"], list(state["shape"]))
     unread: dict[int, tuple[str, bool]] = {}  # name, and whether it is uint8
     for place, node in enumerate(graph.nodes(trees=True)):
-        if {node["op"], node["name"]} & set(left_out) or not all(value in numbers or value < 0 for value in node["inputs"]):
+        if {node["op"], node["name"]} & set(left_out) or not all(
+            value in numbers or value < 0 for value in node["inputs"]
+        ):
             continue
         attributes = {
             name: value if isinstance(value, str) else [evaluated(each, sizes, extremes=_core.Dim) for each in value]

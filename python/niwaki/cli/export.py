@@ -28,6 +28,10 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("file", metavar="FILE", help="a .niwaki file")
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the ONNX file to write")
     parser.add_argument("--entry", metavar="NAME", help="which of the file's entry points to write")
+    parser.add_argument(
+        "--runtime", choices=("onnxruntime", "openvino"), default="onnxruntime",
+        help="what is to run it, where there is a choice (default: onnxruntime)",
+    )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -40,5 +44,5 @@ def run(arguments: argparse.Namespace) -> None:
             there = ", ".join(f"'{name}'" for name in network.entries) or "none"
             raise UsageError(f"'{arguments.file}' has no entry point '{arguments.entry}'; there is {there}.")
         network = network[arguments.entry]
-    niwaki.to_onnx(network, arguments.output)
+    niwaki.to_onnx(network, arguments.output, runtime=arguments.runtime)
     print(f"{arguments.output} written")

@@ -167,10 +167,9 @@ class _Choice:
         for node in reversed(self._nodes):
             # A float32 value is rounded early only where nobody reads it as it is.
             wanted = any if node in natural else all
-            operator = find(node)
-            if operator is not None and operator.rounds and node in natural:
-                chosen.add(node)
-            elif node in able and node.users and wanted(self._wants(user, node, chosen) for user in node.users):
+            if node not in able or not node.users:
+                continue
+            if handler(node).rounds or wanted(self._wants(user, node, chosen) for user in node.users):
                 chosen.add(node)
         return chosen
 

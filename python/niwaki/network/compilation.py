@@ -17,6 +17,7 @@ from niwaki.modules.checks import check_module
 from niwaki.modules.entries import EntryPoints
 from niwaki.network.mixed import MixedNetwork
 from niwaki.network.signature import signature_of
+from niwaki.onnx.own_scales import with_own_scales
 from niwaki.quantization import Ranges, ranges_of
 from niwaki.quantization.observation import observe_values
 from niwaki.runtime.entries import EntryNetwork
@@ -71,7 +72,7 @@ def compile(
         NiwakiError: the module can't be captured, is another graph than it was when it was calibrated, or the range of
             a value is not known.
     """
-    module = check_module(module, "compile")
+    module = with_own_scales(check_module(module, "compile"))
     if isinstance(args, Mapping):
         args, kwargs = (), {**dict(args), **(kwargs or {})}
     if not isinstance(args, tuple):

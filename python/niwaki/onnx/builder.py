@@ -18,6 +18,7 @@ class Builder:
 
     Attributes:
         names: of the file's tensors, by the ids of their copies here: what a parameter is called after.
+        scales: of weights that the file holds as integers, by the ids of the tensors that they were made into here.
         nonnegative: sizes that are never below 0.
     """
 
@@ -25,6 +26,7 @@ class Builder:
         self.graph = fx.Graph()
         self.root = nn.Module()
         self.names: dict[int, str] = {}
+        self.scales: dict[int, torch.Tensor] = {}
         self.nonnegative: set[Node] = set()
         self._attributes: dict[int, str] = {}
         self._kept: list[torch.Tensor] = []  # ids are those of living objects

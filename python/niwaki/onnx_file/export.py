@@ -6,12 +6,13 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from niwaki.errors import NiwakiError
 from niwaki.runtime.entries import EntryNetwork
 from niwaki.runtime.network import Network
 
+RUNTIMES = ("onnxruntime", "openvino")
 _MOST = 2**31 - 2**20
 """Bytes that a file of protobuf holds, with some left; larger tensors lie beside it."""
 
@@ -21,6 +22,8 @@ def to_onnx(
     path: str | os.PathLike[str],
     args: tuple[Any, ...] | Mapping[str, Any] | None = None,
     kwargs: Mapping[str, Any] | None = None,
+    *,
+    runtime: Literal["onnxruntime", "openvino"] = "onnxruntime",
 ) -> None:
     """Writes a compressed network as an ONNX file, for ONNX Runtime, OpenVINO and other runtimes.
 
@@ -36,10 +39,14 @@ def to_onnx(
         path: of the file, which appears complete or not at all. Tensors of a network beyond 2 GB are written into
             PATH.data beside it.
         args, kwargs: example inputs of a module, as for niwaki.compile. Sizes that are free stay free.
+        runtime: what is to run it, where there is a choice. Both run both files. ONNX Runtime computes convolutions
+            without a grid for their results, and layers whose rows have ranges of their own, with integers only if
+            they are written as such, and refuses sizes that the network refuses. OpenVINO has kernels of its own for
+            these layers, and no way to refuse sizes.
 
     Raises:
         TypeError: `model` is neither, or a network comes with example inputs.
-        ValueError: as of niwaki.compile.
+        ValueError: as of niwaki.compile; or there is no such runtime.
         NiwakiError: the package onnx is not installed; or a layer stays in torch, or is one that ONNX does not have:
             the message names it.
     """
@@ -51,6 +58,8 @@ def to_onnx(
         ) from error
     from niwaki.onnx_file.model import to_model
 
+    if runtime not in RUNTIMES:
+        raise ValueError(f"niwaki.to_onnx: runtime must be {' or '.join(map(repr, RUNTIMES))}, not {runtime!r}.")
     network = _network(model, args, kwargs)
     if isinstance(network, EntryNetwork):
         name = network.entries[0]
@@ -58,7 +67,7 @@ def to_onnx(
             f"an ONNX file holds one network, and this one has several entry points; write each: net['{name}']."
         )
     network.check_native(path)
-    made = to_model(network.graph, network.graph.metadata.get("source", "network"))
+    made = to_model(network.graph, network.graph.metadata.get("source", "network"), runtime=runtime)
     _write(onnx, made, Path(path))
 
 

@@ -19,8 +19,8 @@ OPSET = 20
 _IR_VERSION = 9
 
 
-def to_model(graph: _core.Graph, source: str = "network") -> Any:
-    """The onnx.ModelProto of a core graph.
+def to_model(graph: _core.Graph, source: str = "network", *, runtime: str = "onnxruntime") -> Any:
+    """The onnx.ModelProto of a core graph, for "onnxruntime" or "openvino"; see niwaki.to_onnx.
 
     Raises:
         NiwakiError: a layer cannot be written; names all that cannot.
@@ -30,14 +30,15 @@ def to_model(graph: _core.Graph, source: str = "network") -> Any:
             f"{source} keeps states from call to call, which an ONNX file has no place for; write the network itself, "
             "not its stream."
         )
-    writer = Writer(graph)
+    writer = Writer(graph, with_integers=runtime == "onnxruntime")
     inputs = [port(writer, each["name"], writer.values[each["value"]]) for each in graph.input_ports]
     for each in (*graph.input_ports, *graph.output_ports):
         writer.reserve(each["name"])
     for each in graph.input_ports:
         writer.set(each["value"], each["name"])
     writer.begin("inputs")
-    checked_inputs(writer)
+    if runtime == "onnxruntime":
+        checked_inputs(writer)
     _write_nodes(writer, graph, source)
     outputs = [port(writer, each["name"], writer.values[each["value"]]) for each in graph.output_ports]
     nodes = _named_outputs(writer, graph)

@@ -69,10 +69,14 @@ class Writer:
 
     Args:
         graph: of the core.
+        with_integers: whether what has no form between DequantizeLinear and QuantizeLinear is written with operators
+            of integers, which ONNX Runtime has kernels for, and not as float32 with weights of int8, which OpenVINO
+            prefers.
     """
 
-    def __init__(self, graph: _core.Graph) -> None:
+    def __init__(self, graph: _core.Graph, *, with_integers: bool = True) -> None:
         self.graph = graph
+        self.with_integers = with_integers
         self.values = [_value(each) for each in graph.values()]
         self.nodes: list[Any] = []
         self.initializers: list[Any] = []

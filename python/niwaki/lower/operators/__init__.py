@@ -26,6 +26,6 @@ from niwaki.lower.operators.registry import Operator, find, handler, known_opera
 __all__ = ["Operator", "find", "handler", "known_operators", "refusal", "register"]
 
 _FAMILIES = (
-    affine, arithmetic, convolution, creation, diagonals, folding, grid, indexing, layers, normalization, padding, pooling,
-    products, recurrent, reductions, resizing, scattering, shapes, unary,
+    affine, arithmetic, convolution, creation, diagonals, folding, grid, indexing, layers, normalization, padding,
+    pooling, products, recurrent, reductions, resizing, scattering, shapes, unary,
 )  # fmt: skip

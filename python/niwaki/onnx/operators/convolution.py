@@ -12,6 +12,7 @@ from niwaki.onnx.call import Call
 from niwaki.onnx.errors import Refusal
 from niwaki.onnx.functions import windows
 from niwaki.onnx.operators.windows import Windows, windows_of
+from niwaki.onnx.own_scales import FILE_SCALE
 from niwaki.onnx.registry import operator
 
 _LAYERS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -57,14 +58,18 @@ def convolve(call: Call, x: Any, known: Any, weight: Any, bias: Any, key: tuple[
             inputs, outputs, kernel, shape.stride, padding, shape.dilation, groups, bias=bias is not None,
             device="meta",
         )  # fmt: skip
-        return with_weights(layer, weight, bias)
+        return with_weights(layer, weight, bias, call.builder.scales.get(id(weight)))
 
     settings = (tuple(shape.stride), tuple(padding), tuple(shape.dilation), groups)
     return call.layer(("conv", *key, bias, settings), make, x)
 
 
-def with_weights(layer: nn.Module, weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Module:
-    """The layer with the file's tensors as its parameters."""
+def with_weights(
+    layer: nn.Module, weight: torch.Tensor, bias: torch.Tensor | None, scale: torch.Tensor | None = None
+) -> nn.Module:
+    """The layer with the file's tensors as its parameters; `scale` of integers that the weight was made of."""
+    if scale is not None:
+        setattr(layer, FILE_SCALE, scale)
     layer.weight = nn.Parameter(weight.detach())
     if bias is not None:
         layer.bias = nn.Parameter(bias.detach())

@@ -40,7 +40,10 @@ def linear(call: Call, x: Any, weight: torch.Tensor, *, transposed: bool, bias: 
 
     def make() -> nn.Module:
         layer = nn.Linear(inputs, outputs, bias is not None, device="meta")
-        return with_weights(layer, weight if transposed else weight.t().contiguous(), bias)
+        scale = call.builder.scales.get(id(weight))
+        if transposed:
+            return with_weights(layer, weight, bias, scale)
+        return with_weights(layer, weight.t().contiguous(), bias, scale.t() if scale is not None else None)
 
     return call.layer(("linear", weight, transposed, bias), make, x)
 

@@ -12,6 +12,7 @@ from niwaki.onnx.dtypes import FLOAT, UINT8, is_float
 from niwaki.onnx.errors import Refusal
 from niwaki.onnx.functions import matrix, quantized, recurrent, windows
 from niwaki.onnx.operators.arithmetic import both
+from niwaki.onnx.operators.matrix import linear
 from niwaki.onnx.operators.normalization import layer_norm
 from niwaki.onnx.operators.quantized import along, as_float, dequantize, integer_product, quantize
 from niwaki.onnx.operators.windows import windows_of
@@ -120,10 +121,16 @@ def _gemm(call: Call) -> Any:
     axis = 0 if trans_b else 1
     scale = along(call, 4, axis, 2)
     b = dequantize(call, as_float(call, 3), scale, along(call, 5, axis, 2))
-    made = call.call(matrix.gemm, a, b, None, alpha, 1.0, trans_a, trans_b)
+    bias = None
     if call.given(6):
         unit = call.call(torch.mul, call.method("reshape", scale, -1), call.call(torch.mul, call.x(1), alpha))
-        made = call.call(torch.add, made, call.call(torch.mul, as_float(call, 6), unit))
+        bias = call.call(torch.mul, as_float(call, 6), unit)
+    if alpha == 1 and not trans_a and isinstance(b, torch.Tensor) and isinstance(bias, torch.Tensor):
+        rows = torch.broadcast_to(bias.reshape(-1), (b.shape[0 if trans_b else 1],)).contiguous()
+        made = linear(call, a, b, transposed=trans_b, bias=rows)
+    else:
+        made = call.call(matrix.gemm, a, b, None, alpha, 1.0, trans_a, trans_b)
+        made = made if bias is None else call.call(torch.add, made, bias)
     sizes = call.value(0).dims, call.value(3).dims
     dims = (sizes[0] or (None, None))[1 if trans_a else 0], (sizes[1] or (None, None))[axis]
     if call.given(7):

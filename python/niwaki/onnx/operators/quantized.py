@@ -60,7 +60,11 @@ def quantize(call: Call, x: Any, scale: Any, zero: Any, elem: int, dims: Dims | 
 
 def dequantize(call: Call, q: Any, scale: Any, zero: Any) -> Any:
     """What integers stand for."""
-    return call.call(quantized.dequantize, q, number_of(scale), None if zero is None else number_of(zero))
+    made = call.call(quantized.dequantize, q, number_of(scale), None if zero is None else number_of(zero))
+    if isinstance(made, torch.Tensor):
+        call.builder.scales[id(made)] = torch.as_tensor(scale)
+        call.builder.keep(made)
+    return made
 
 
 @operator("QuantizeLinear", since=10)

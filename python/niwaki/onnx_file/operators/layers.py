@@ -2,7 +2,8 @@
 
 A layer of uint8 results is Conv or Gemm between DequantizeLinear and QuantizeLinear, its bias int32 in units of the
 input's scale times the weight's. Without a grid for the result, ONNX Runtime would compute a convolution in float32: it
-is ConvInteger then, and its sum is scaled; Gemm needs no such thing.
+is ConvInteger then, and its sum is scaled; Gemm needs no such thing. OpenVINO knows what to do with the first form, and
+computes ConvInteger and MatMulInteger in float32.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def _conv2d(writer: Writer, node: Node) -> None:
         bytes_read = writer.quantize(padded, writer.values[read])
         pads = [0, 0, 0, 0]
     window["pads"] = pads
-    if not writer.made(node).quantized:
+    if writer.with_integers and not writer.made(node).quantized:
         writer.finish(node, _integer_convolution(writer, node, bytes_read or writer.quantized(read), window))
         return
     x = writer.dequantize(bytes_read, writer.values[read]) if bytes_read else writer.plain(read)
@@ -116,6 +117,10 @@ def _dynamic_linear(writer: Writer, node: Node) -> None:
     instead and what that leaves out is added: docs/architecture.md, "Numbers".
     """
     x = writer.read(node)
+    if not writer.with_integers:
+        y = writer.op("MatMul", x, _weight(writer, node, 1))
+        writer.finish(node, writer.op("Add", y, writer.constant(writer.tensor(node, "bias"), "bias")))
+        return
     weight = writer.tensor(node, "weight")
     zero, half, step = writer.floats(0.0), writer.floats(510.0), writer.floats(1e-30)
     axes = writer.integers([-1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,10 @@ _REDUCE = {
 
 
 def _product(dims: list[Any]) -> Any:
-    return reduce(lambda a, b: a * b if isinstance(a, int) and isinstance(b, int) else ("*", a, b), dims, 1)
+    made: Any = 1
+    for dim in dims:
+        made = made * dim if isinstance(made, int) and isinstance(dim, int) else ("*", made, dim)
+    return made
 
 
 @writes("reduce")
