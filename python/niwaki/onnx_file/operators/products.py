@@ -24,7 +24,7 @@ def _matmul(writer: Writer, node: Node) -> None:
 
 @writes("attention")
 def _attention(writer: Writer, node: Node) -> None:
-    """A row that sees no key is zeros, where a softmax of nothing is not a number."""
+    """In float32, whatever its precision. A row that sees no key is zeros, where a softmax of nothing is not a number."""
     q, k, v = (writer.read(node, index) for index in range(3))
     q = writer.op("Mul", q, writer.floats(node.number_of("scale")))
     scores = writer.op("MatMul", q, _transposed(writer, k, writer.value(node, 1).rank))
@@ -38,7 +38,8 @@ def _attention(writer: Writer, node: Node) -> None:
         seen.append(writer.read(node, 3))
     elif node.given(3):
         scores = writer.op("Add", scores, writer.read(node, 3))
-        seen.append(writer.op("Greater", scores, writer.floats(-np.inf)))
+        if not node.integer("nan_rows"):
+            seen.append(writer.op("Greater", scores, writer.floats(-np.inf)))
     if not seen:
         writer.finish(node, writer.op("MatMul", writer.op("Softmax", scores, axis=-1), v))
         return
