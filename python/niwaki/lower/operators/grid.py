@@ -6,7 +6,7 @@ from torch.fx import Node
 
 from niwaki.lower.builder import Builder
 from niwaki.lower.nodes import data_inputs
-from niwaki.lower.operators.registry import Operator, register
+from niwaki.lower.operators.registry import Operator, handler, register
 
 
 @register("niwaki::grid")
@@ -22,5 +22,7 @@ class Grid(Operator):
     def emit_u8(self, builder: Builder, node: Node) -> int:
         source, own = data_inputs(node)[0], builder.types.qparams(node)
         if source in builder.types.quantized:
-            return builder.quantized(source, own)
+            value = builder.quantized(source, own)
+            # It says that the layer's result is cut off here, also before a sum that could be fused: csrc/graph/fuse.cc.
+            return builder.add("clamp", node, [value], qparams=own) if handler(source).layer else value
         return builder.add("quantize", node, [builder.plain(source)], qparams=own)
