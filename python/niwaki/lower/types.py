@@ -289,7 +289,8 @@ class _Scales:
             )
         self._parent[node] = node
         self._range[node] = known
-        if bound.op == "call_function" and handler(bound).rounds:
+        operator = find(bound) if bound.op == "call_function" else None  # a part of a result has none
+        if operator is not None and operator.rounds:
             self._fixed.add(node)
         joined_only = bool(node.users) and all(_joins(user) for user in node.users)
         self._narrowest[node] = math.inf if joined_only else _span(known)
