@@ -140,7 +140,7 @@ $(STAMPS)/docs: requirements/docs.txt | $(STAMPS)/venv
 	@touch $@
 
 docs: $(STAMPS)/docs
-	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build
 	@echo "build/site/index.html"
 
 bench: build

@@ -45,6 +45,7 @@ def report(**known: object) -> Report:
         ({"answers": Answers(64, 64, 10), "warnings": ("something.",)}, "yellow", "64 of 64"),
         ({"answers": Answers(8, 8, 10), "output_error": 0.05}, "green", "8 of 8"),
         ({"answers": Answers(8, 8, 10), "output_error": 0.15}, "yellow", "8 of 8"),
+        ({"answers": Answers(8, 8, 10), "output_error": 0.4}, "red", "8 of 8"),
         ({"answers": Answers(64, 64, 10), "output_error": 0.15}, "green", "64 of 64"),
         ({"output_error": 0.02}, "green", "the outputs change by 2.0% of their norm"),
         ({"output_error": 0.2}, "yellow", "20.0%"),

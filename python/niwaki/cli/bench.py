@@ -179,7 +179,7 @@ def layer_table(steps: Sequence[PlanStep], limit: float) -> str:
         limit: multiply-accumulates a second that all threads together can do densely. A sparse layer may pass it, since
             zeros count as done.
     """
-    from niwaki.runtime.text import align
+    from niwaki.runtime.narrow import narrow_table, said_once
 
     total = sum(step.milliseconds or 0.0 for step in steps)
     macs = sum(step.macs for step in steps)
@@ -211,7 +211,10 @@ def layer_table(steps: Sequence[PlanStep], limit: float) -> str:
         for step in steps
     ]
     header = ("layer", "op", "kernel", "zeros", "ms", "share", "GMAC/s", "of limit", "reason")
-    return align(header, rows, line("total", "", "", "", total, macs, ""), right=range(3, 8))
+    footer = line("total", "", "", "", total, macs, "")
+    table = narrow_table(header, rows, footer, always=(2, 4, 5, 6, 7), more=(3, 1), right=range(3, 8))
+    reasons = said_once((step.name, step.reason) for step in steps)
+    return "\n".join([table, *([""] if reasons else []), *reasons])
 
 
 def run(arguments: argparse.Namespace) -> None:

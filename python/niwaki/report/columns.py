@@ -1,20 +1,13 @@
-"""The table of layers: its columns, and which of them fit into a terminal."""
+"""The table of layers: its columns, and in which order they join it where there is room."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from niwaki.report.rows import LayerReport
-from niwaki.runtime.text import format_bytes, shortened
-
-WIDTH = 80
-# Names of layers are cut to this where the table would be wider than the terminal.
-_NARROWEST = 16
-_NAMED = 3
-_GAP = 2
-_COUNT = len("999 layers")
+from niwaki.runtime.narrow import by_reason
+from niwaki.runtime.text import format_bytes
 
 
 @dataclass(frozen=True)
@@ -62,64 +55,15 @@ COLUMNS = (
            hint="change of the weights over their norm"),
 )  # fmt: skip
 # In this order columns join the table, as long as it fits; the first ones are always there.
-_ALWAYS = ("layer", "kept as", "bits", "zeros", "in file")
-_IF_THEY_FIT = ("outputs", "op", "fitted", "of float32", "sensitivity", "weights")
+ALWAYS = ("layer", "kept as", "bits", "zeros", "in file")
+IF_THEY_FIT = ("outputs", "op", "fitted", "of float32", "sensitivity", "weights")
 
 
-def fitting(rows: Sequence[LayerReport], width: int = WIDTH) -> tuple[Column, ...]:
-    """The columns that say something and fit side by side, in their order."""
-    chosen = {column.name: column for column in COLUMNS if column.name in _ALWAYS}
-    others = {column.name: column for column in COLUMNS}
-    for name in _IF_THEY_FIT:
-        column = others[name]
-        if not any(column.text(row) for row in rows):
-            continue
-        wider = {**chosen, name: column}
-        least = min(_NARROWEST, max((len(row.name) for row in rows), default=0)) if name in ("outputs", "op") else None
-        if _width(rows, list(wider.values()), least) <= width:
-            chosen = wider
-    return tuple(column for column in COLUMNS if column.name in chosen)
-
-
-def _width(rows: Sequence[LayerReport], columns: Sequence[Column], name_width: int | None) -> int:
-    total = _GAP * (len(columns) - 1)
-    for column in columns:
-        widest = max([len(column.name), *(len(column.text(row)) for row in rows)])
-        if column.name == "layer":  # below the names, the last line says how many there are
-            widest = max(widest if name_width is None else name_width, _COUNT)
-        total += widest
-    return total
-
-
-def cells(
-    rows: Sequence[LayerReport], columns: Sequence[Column], width: int = WIDTH
-) -> tuple[list[tuple[str, ...]], int]:
-    """The cells of all layers, and the width of the column of names, which are cut so that all fits."""
-    names = [row.name for row in rows]
-    room = width - _width(rows, columns, 0) + _COUNT
-    widest = max(_NARROWEST, room)
-    shown = [shortened(name, widest) for name in names]
-    lines = [
-        tuple(shown[index] if column.name == "layer" else column.text(row) for column in columns)
-        for index, row in enumerate(rows)
-    ]
-    return lines, widest
+def places(names: Sequence[str]) -> list[int]:
+    """Where columns stand, by their names."""
+    return [next(i for i, column in enumerate(COLUMNS) if column.name == name) for name in names]
 
 
 def reasons(rows: Sequence[LayerReport]) -> list[tuple[str, list[str]]]:
     """Why layers are as they are: each reason once, with the names of those that it holds for, in their order."""
-    found: dict[str, list[str]] = {}
-    for row in rows:
-        if row.reason:
-            found.setdefault(row.reason, []).append(row.name)
-    return list(found.items())
-
-
-def reasons_in_words(rows: Sequence[LayerReport], width: int = WIDTH) -> list[str]:
-    """The same as lines of text."""
-    lines = []
-    for reason, names in reasons(rows):
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        text = f"{', '.join(names[:_NAMED])}{more}: {reason}"
-        lines += textwrap.wrap(text, width, subsequent_indent="  ", break_on_hyphens=False) or [text]
-    return lines
+    return by_reason((row.name, row.reason) for row in rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from niwaki.report.rows import LayerReport, NetworkReport
+from niwaki.runtime.text import counted
 
 # Of the outputs' norm. On classifiers, a tenth costs nothing that can be measured, and from a half on they fail.
 _MUCH = 0.3
@@ -49,7 +50,7 @@ def _changed(network: NetworkReport) -> str:
         return f"the accuracy fell by {network.drop:.1f} points, from {before:.1f} to {now:.1f} %"
     if network.output_error is None or network.output_error <= _MUCH:
         return ""
-    where = "" if network.inputs is None else f" on {network.inputs} {'held-out ' * network.held_out}inputs"
+    where = "" if network.inputs is None else f" on {counted(network.inputs, 'held-out ' * network.held_out + 'input')}"
     return f"the outputs change by {network.output_error:.0%} of their norm{where}, which most networks do not bear"
 
 

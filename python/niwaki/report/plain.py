@@ -6,7 +6,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from niwaki.report.columns import WIDTH, Column, cells, fitting, reasons_in_words
+from niwaki.report.columns import ALWAYS, COLUMNS, IF_THEY_FIT, Column, places
+from niwaki.runtime.narrow import WIDTH, narrow_table, said_once
 from niwaki.runtime.text import align, counted, format_bytes
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def text_of(report: Report, width: int = WIDTH) -> str:
     """The whole report in lines of at most `width` characters, where no single word is longer."""
     parts = [] if report.said_nothing else [heading(report, width)]
     parts.append(table(report, width))
-    why = reasons_in_words(tuple(report), width)
+    why = said_once(((row.name, row.reason) for row in report), width)
     if why:
         parts.append("\n".join(why))
     if not report.said_nothing:
@@ -52,10 +53,15 @@ def comparison(report: Report, width: int = WIDTH) -> str:
 
 def table(report: Report, width: int = WIDTH) -> str:
     """The layers, with their sum below."""
-    columns = fitting(report, width)
-    rows, _ = cells(report, columns, width)
-    right = [index for index, column in enumerate(columns) if column.right]
-    return align([column.name for column in columns], rows, totals(report, columns), right=right)
+    return narrow_table(
+        [column.name for column in COLUMNS],
+        [[column.text(row) for column in COLUMNS] for row in report],
+        totals(report, COLUMNS),
+        always=places(ALWAYS),
+        more=places(IF_THEY_FIT),
+        right=[index for index, column in enumerate(COLUMNS) if column.right],
+        width=width,
+    )
 
 
 def totals(report: Report, columns: Sequence[Column]) -> tuple[str, ...]:

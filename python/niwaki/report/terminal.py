@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from niwaki.report.columns import WIDTH, fitting, reasons_in_words
-from niwaki.report.plain import comparison, totals, wrapped
+from niwaki.report.plain import comparison, table, wrapped
+from niwaki.runtime.narrow import said_once
 
 if TYPE_CHECKING:
     from niwaki.report.report import Report
@@ -31,22 +30,24 @@ def rendered(report: Report, console: Console, options: ConsoleOptions) -> Rende
         parts += [Text(wrapped(f"Warning: {each}", width), "yellow") for each in report.network.warnings]
         parts += [Text(""), Text(comparison(report, width)), Text("")]
     parts.append(_table(report, width))
-    parts += [Text(line, "dim") for line in reasons_in_words(tuple(report), width)]
+    reasons = said_once(((row.name, row.reason) for row in report), width)
+    parts += [Text(line, "dim") for line in ["", *reasons, ""]]
     if not report.said_nothing:
         parts += [Text(wrapped(f"{name}: {value}", width), "dim") for name, value in report.facts()]
     return Group(*parts)
 
 
-def _table(report: Report, width: int) -> Table:
+def _table(report: Report, width: int) -> Text:
     """The layers, schemes in colours, their sum below."""
-    columns = fitting(report, max(WIDTH, width) - 4)
-    table = Table(show_footer=True, header_style="bold", footer_style="bold", row_styles=("", "dim"), box=None)
-    for column, footer in zip(columns, totals(report, columns), strict=True):
-        justify: Literal["left", "right"] = "right" if column.right else "left"
-        table.add_column(column.name, footer=footer, justify=justify, no_wrap=column.name != "layer", overflow="fold")
-    for row in report:
-        texts = [Text(column.text(row)) for column in columns]
-        names = [column.name for column in columns]
-        texts[names.index("kept as")].stylize(_COLORS.get(row.scheme, ""))
-        table.add_row(*texts)
-    return table
+    lines = table(report, width).splitlines()
+    text = Text()
+    for index, line in enumerate(lines):
+        bold = index == 0 or index == len(lines) - 1
+        text.append(line + "\n" * (index < len(lines) - 1), "bold" if bold else "")
+    start = lines[0].index("kept as") if "kept as" in lines[0] else 0
+    # Where a line begins in the text, its layer's scheme is so many characters on.
+    place = len(lines[0]) + len(lines[1]) + 2
+    for row, line in zip(report, lines[2:], strict=False):
+        text.stylize(_COLORS.get(row.scheme, ""), place + start, place + start + len(row.scheme))
+        place += len(line) + 1
+    return text

@@ -81,9 +81,11 @@ def _judged(known: NetworkReport) -> tuple[str, str]:
     elif known.answers is not None:
         answers = known.answers
         light = _light(1 - answers.share, (1 - _KEPT[0], 1 - _KEPT[1]))
-        if known.output_error is not None and light == GREEN:
-            most = _ERROR[0] if answers.count < _FEW else _ERROR[1]
-            light = YELLOW if known.output_error > most else GREEN
+        if known.output_error is not None:
+            change = _light(known.output_error, _ERROR)
+            if answers.count >= _FEW:
+                change = YELLOW if change == RED else GREEN
+            light = max(light, change, key=[GREEN, YELLOW, RED].index)
         cost = f"{answers.kept} of {counted(answers.count, _kind(known) + 'input')} " + (
             "is answered as before" if answers.kept == 1 else "are answered as before"
         )

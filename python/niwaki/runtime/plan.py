@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
 from niwaki import _core
-from niwaki.runtime.text import align, format_bytes, html_table
+from niwaki.runtime.narrow import narrow_table, said_once
+from niwaki.runtime.text import format_bytes, html_table
 
 SCHEMES = ("int8", "sparse int8", "float32", "torch")
 _HEADER = ("layer", "op", "scheme", "kernel", "zeros", "bytes", "ms", "GMAC/s", "reason")
 _NUMBERS = (4, 5, 6, 7)
-_WIDEST = 60
+# Of the columns that are printed: layer, scheme, kernel, zeros, bytes and ms, the others if there is room.
+_ALWAYS, _IF_THEY_FIT = (0, 2, 3, 4, 5, 6), (7, 1)
 _WIDEST_REASON = 110  # the whole reason is in the step
 
 
@@ -99,25 +101,31 @@ class Plan(Sequence[PlanStep]):
         return f"{len(self)} steps" + (f" ({', '.join(words)})" if words else "")
 
     def __str__(self) -> str:
-        table = align(_HEADER, self._rows(_cut), self._total(), right=_NUMBERS)
-        return f"{self._heading}\n{table}" if self._heading else table
+        """Within 80 columns: kernels without the instruction set that the heading names, reasons below, each once."""
+        isa = self._heading.partition(" on ")[2].partition(",")[0]
+        rows = [(*row[:3], row[3].removesuffix(f"_{isa}"), *row[4:]) for row in self._rows()]
+        total = ("total", "", *self._total()[2:])
+        table = narrow_table(_HEADER, rows, total, always=_ALWAYS, more=_IF_THEY_FIT, right=_NUMBERS)
+        reasons = said_once((step.name, _cut(step.reason, _WIDEST_REASON)) for step in self)
+        parts = [self._heading, table, self._summary()] if self._heading else [table, self._summary()]
+        return "\n".join([*parts, *([""] if reasons else []), *reasons])
 
     def _repr_html_(self) -> str:
         """The table as notebooks show it, nothing cut off."""
         return html_table(_HEADER, self._rows(), self._total(), right=_NUMBERS, caption=self._heading)
 
-    def _rows(self, shown: Callable[[str, int], str] = lambda text, _: text) -> list[tuple[str, ...]]:
+    def _rows(self) -> list[tuple[str, ...]]:
         return [
             (
-                shown(step.name, _WIDEST),
-                shown(step.op, _WIDEST),
+                step.name,
+                step.op,
                 step.scheme,
                 step.kernel,
                 f"{step.zeros:.1%}" if step.bytes and step.scheme != "torch" else "",
                 format_bytes(step.bytes) if step.bytes else "",
                 "" if step.milliseconds is None else f"{step.milliseconds:.3f}",
                 "" if step.gmacs_per_second is None else f"{step.gmacs_per_second:.1f}",
-                shown(step.reason, _WIDEST_REASON),
+                step.reason,
             )
             for step in self
         ]
