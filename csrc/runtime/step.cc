@@ -80,6 +80,7 @@ std::unique_ptr<Step> make(const StepMaker& maker) {
     case Op::attention:
     case Op::dynamic_linear: return make_product(maker);
     case Op::recurrent: return make_recurrent(maker);
+    case Op::sequence_lengths: return make_sequence_lengths(maker);
     case Op::convolution:
     case Op::pool:
     case Op::adaptive_pool:

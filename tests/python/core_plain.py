@@ -421,8 +421,34 @@ def _grid_sample(x: Values, a: Attributes, t: Any) -> torch.Tensor:
     return F.grid_sample(x[0], x[1], a["mode"], a["padding_mode"], bool(a["align_corners"]))
 
 
+@_operator("sequence_lengths")
+def _sequence_lengths(x: Values, a: Attributes, t: Any) -> torch.Tensor:
+    given = x[0].tolist()
+    assert all(1 <= length <= a["steps"] for length in given), given
+    assert not a.get("falling") or given == sorted(given, reverse=True), given
+    assert not a.get("full") or max(given, default=a["steps"]) == a["steps"], given
+    return x[0].clone()
+
+
+def _by_sequence(x: Values, a: Attributes, t: Any) -> tuple[torch.Tensor, ...]:
+    """Recurrent layers of sequences of different lengths: one after the other."""
+    rows, axis = x[0], 0 if a["batch_first"] else 1
+    made: list[list[torch.Tensor]] = []
+    for row, length in enumerate(x[3].tolist()):
+        one = rows.narrow(axis, row, 1).narrow(1 - axis, 0, length)
+        states = [None if state is None else state[:, row : row + 1] for state in x[1:3]]
+        y, *last = _recurrent([one, *states], a, t)
+        after = [0, 0] * (2 - (1 - axis)) + [0, rows.shape[1 - axis] - length]
+        made.append([F.pad(y, after), *last])
+    y, *last = (list(each) for each in zip(*made, strict=True))
+    return torch.cat(y, axis), *(torch.cat(state, 1) for state in last)
+
+
 @_operator("recurrent")
 def _recurrent(x: Values, a: Attributes, t: Any) -> tuple[torch.Tensor, ...]:
+    if len(x) > 3 and x[3] is not None:
+        return _by_sequence(x, a, t)
+    x = [each for each in x if each is not None]
     kind, layers, both = a["kind"], a["layers"], bool(a["bidirectional"])
     batch = x[0].shape[0 if a["batch_first"] else 1]
     count = layers * (2 if both else 1)

@@ -175,7 +175,7 @@ class Graph:
         for node in self.nodes:
             made = core_operators.compute(
                 node.op,
-                [values[value] for value in node.inputs],
+                [None if value < 0 else values[value] for value in node.inputs],
                 {key: number(value, sizes) for key, value in node.attributes.items()},
                 node.tensors,
                 [quantized.get(value) for value in node.inputs],

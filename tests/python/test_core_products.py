@@ -167,6 +167,8 @@ def test_recurrent(kind: str) -> None:
             inputs.append(torch.randn(states, batch, sizes["projection"] or sizes["hidden"]))
             if kind == "lstm":
                 inputs.append(torch.randn(states, batch, sizes["hidden"]))
+            if kind == "lstm" and steps and batch and random.random() < 0.5:
+                inputs.append(torch.randint(1, steps + 1, (batch,)))
         check("recurrent", inputs, attributes, layers(kind, sizes, random.random() < 0.7), tolerance=1e-4)
 
 

@@ -68,6 +68,13 @@ def test_it_takes_and_returns_what_the_layer_does(kind: type[nn.RNNBase]) -> Non
         packed = pack_padded_sequence(x, lengths, enforce_sorted=False)
         alike(small(packed), layer(packed))
         alike(small(packed, states), layer(packed, states))
+        rows, inside = pad_packed_sequence(small(packed)[0])[0], torch.arange(7)[:, None] < lengths
+        assert torch.equal(
+            rows[inside],
+            torch.cat([small(x[:n, i : i + 1])[0] for i, n in enumerate(lengths)], 0)[
+                torch.argsort(torch.cat([torch.arange(n) * 3 + i for i, n in enumerate(lengths)]))
+            ][:, 0],
+        )
         assert pad_packed_sequence(small(packed)[0])[0].shape == (7, 3, 10)
 
 
@@ -152,19 +159,3 @@ def test_a_layer_that_rounded_inputs_cost_too_much_keeps_them() -> None:
     assert float((compiled(x) - wanted).norm() / wanted.norm()) < 0.03
     forced, _ = niwaki.compress(net, x, precision="int8")
     assert forced.layer.dynamic and float((forced(x) - wanted).norm() / wanted.norm()) > 0.1
-
-
-def test_packed_sequences_are_refused_in_words() -> None:
-    class Packed(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.lstm = nn.LSTM(4, 8, batch_first=True)
-
-        def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-            packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-            return pad_packed_sequence(self.lstm(packed)[0], batch_first=True)[0]
-
-    example = {"x": torch.randn(3, 6, 4), "lengths": torch.tensor([6, 2, 4])}
-    small = niwaki.quantize(Packed().eval(), [example], progress=False)
-    with pytest.raises(niwaki.NiwakiError, match="packs sequences of different lengths"):
-        niwaki.compile(small, example)

@@ -76,7 +76,15 @@ void check_recurrent(const Inference& inference) {
       expect(name("b_hh"), biased, {rows});
       if (is_lstm(node)) expect_weight(name("w_hr"), projected, {out, hidden});
     }
-  if (inference.given(2) && !is_lstm(node)) refuse(node, "has no cell state, so it takes 2 inputs.");
+  if (inference.given(2) && !is_lstm(node)) refuse(node, "has no cell state, so it takes no c0.");
+}
+
+// The length of each of `batch` sequences.
+void expect_each(const Inference& inference, size_t input, const Dim& batch) {
+  const Dims& lengths = inference.input(input).dims;
+  if (differ(lengths[0], batch))
+    refuse(inference.node, "its lengths are " + text(inference, lengths) + "; one for each sequence, " +
+                               text(inference, Dims{batch}) + ", is expected.");
 }
 
 std::vector<Operand> infer_recurrent(const Inference& inference) {
@@ -88,7 +96,8 @@ std::vector<Operand> infer_recurrent(const Inference& inference) {
   if (is_zero(steps)) refuse(node, "its input has no steps.");
   const int64_t states = node.integer("layers") * directions(node);
   const Dims hidden = {states, batch, width(node)}, cell = {states, batch, node.integer("hidden")};
-  for (size_t i = 1; i < inference.in.size(); ++i) {
+  if (inference.given(3)) expect_each(inference, 3, batch);
+  for (size_t i = 1; i < 3; ++i) {
     if (!inference.given(i)) continue;
     const Dims &given = inference.input(i).dims, &wanted = i == 1 ? hidden : cell;
     for (size_t k = 0; k < 3; ++k)
@@ -103,23 +112,38 @@ std::vector<Operand> infer_recurrent(const Inference& inference) {
   return out;
 }
 
+std::vector<Operand> infer_lengths(const Inference& inference) { return one(DType::i64, inference.input(0).dims); }
+
 }  // namespace
 
-OperatorRule recurrent() {
+OperatorRule sequence_lengths() {
   return {.summary =
-              "LSTM, GRU or RNN over the steps of [T, N, I], or [N, T, I] with batch_first; makes y, h_n and, for an LSTM, c_n. "
-              "The width of a projection is that of w_hr",
-          .inputs = {{"x", kFloat, 3, 3}, {"h0", kFloat, 3, 3, true}, {"c0", kFloat, 3, 3, true}},
-          .attributes = {word("kind", {"lstm", "gru", "rnn_tanh", "rnn_relu"}), integers("hidden", 1, 1, kFar * 64),
-                         integers("layers", 1, 1, 64, Dims{1}), flag("bidirectional"), flag("batch_first"), flag("dynamic")},
-          .more_tensors = tensors_of,
-          .more_tensors_text =
-              "w_ih_l0 [gates * hidden, inputs], w_hh_l0, b_ih_l0, b_hh_l0 (none or all), w_hr_l0 [projection, hidden] (LSTM; "
-              "none or all), and so on for each layer, ..._reverse for the other direction; float32, or weights in int8 with a "
-              "scale for "
-              "each row (w_ih_l0_scale [gates * hidden], ...)",
-          .check = check_recurrent,
-          .infer = infer_recurrent};
+              "the lengths of sequences, looked at: each is 1 to steps; falling: none is longer than the one before; full: the "
+              "longest "
+              "is steps long. Others are errors when it runs",
+          .inputs = {{"lengths", kInt64, 1, 1}},
+          .attributes = {expressions("steps", 1, 0, kInt32), flag("falling"), flag("full")},
+          .infer = infer_lengths};
+}
+
+OperatorRule recurrent() {
+  return {
+      .summary =
+          "LSTM, GRU or RNN over the steps of [T, N, I], or [N, T, I] with batch_first; makes y, h_n and, for an LSTM, c_n. "
+          "The width of a projection is that of w_hr. lengths, one for each sequence, 1 to T: it ends there, and begins there in "
+          "the "
+          "other direction; behind it y is 0. Others are errors when it runs",
+      .inputs = {{"x", kFloat, 3, 3}, {"h0", kFloat, 3, 3, true}, {"c0", kFloat, 3, 3, true}, {"lengths", kInt64, 1, 1, true}},
+      .attributes = {word("kind", {"lstm", "gru", "rnn_tanh", "rnn_relu"}), integers("hidden", 1, 1, kFar * 64),
+                     integers("layers", 1, 1, 64, Dims{1}), flag("bidirectional"), flag("batch_first"), flag("dynamic")},
+      .more_tensors = tensors_of,
+      .more_tensors_text =
+          "w_ih_l0 [gates * hidden, inputs], w_hh_l0, b_ih_l0, b_hh_l0 (none or all), w_hr_l0 [projection, hidden] (LSTM; "
+          "none or all), and so on for each layer, ..._reverse for the other direction; float32, or weights in int8 with a "
+          "scale for "
+          "each row (w_ih_l0_scale [gates * hidden], ...)",
+      .check = check_recurrent,
+      .infer = infer_recurrent};
 }
 
 }  // namespace niwaki::rules

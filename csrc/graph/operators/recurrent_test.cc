@@ -26,6 +26,16 @@ TEST(recurrent_shapes) {
            "float32: 7 0 5 | float32: 1 0 5");
 }
 
+TEST(recurrent_lengths) {
+  CHECK_EQ(made("recurrent", {f32({7, 2, 3}), f32({1, 2, 5}), f32({1, 2, 5}), i64({2})}, kind("lstm", 5),
+                recurrent_tensors(4, 3, 5, 1, 1)),
+           "float32: 7 2 5 | float32: 1 2 5 | float32: 1 2 5");
+  CHECK_THROWS(made("recurrent", {f32({7, 2, 3}), f32({1, 2, 5}), f32({1, 2, 5}), i64({3})}, kind("lstm", 5),
+                    recurrent_tensors(4, 3, 5, 1, 1)),
+               "its lengths are [3]; one for each sequence, [2], is expected");
+  CHECK_EQ(made("sequence_lengths", {i64({4})}, {{"steps", Dims{9}}, {"falling", Dims{1}}}), "int64: 4");
+}
+
 TEST(recurrent_refusals) {
   const auto attempt = [](std::vector<Input> inputs, const char* name, const Tensors& tensors, int64_t layers = 1) {
     return made("recurrent", inputs, kind(name, 5, layers), tensors);

@@ -87,6 +87,8 @@ void Streamer::slide(const Node& node, const TimeWindow& window, size_t out_axis
 
 void Streamer::recurrent(const Node& node) {
   const size_t steps = integer(node, "batch_first") != 0 ? 1 : 0;
+  if (node.inputs.size() > 3 && node.inputs[3] >= 0)
+    refuse(node, "takes sequences of different lengths (pack_padded_sequence), and a stream has no end; leave the lengths out.");
   for (size_t i = 1; i < node.inputs.size(); ++i)
     if (node.inputs[i] >= 0 && flow(node.inputs[i]).flows()) refuse(node, "begins with a state that the signal gives.");
   if (!flow(node.inputs[0]).flows() || flow(node.inputs[0]).axis != steps) refuse(node, "does not step along time.");

@@ -57,6 +57,9 @@ struct RecurrentValues {
   const float *h0, *c0;  // [layers * directions, batch, width], [..., hidden]; null: zeros
   float *y, *h_n, *c_n;  // y [steps, batch, directions * width], or [batch, steps, ...]; c_n of an LSTM alone
   int64_t steps, batch;  // at least 1
+  // [batch], each 1 to steps: sequences end there, backwards they begin there. Behind it y is 0; h_n and c_n are those of the end. Each sequence
+  // gets to the bit what it would get alone. Null: all are `steps` long.
+  const int64_t* lengths = nullptr;
 };
 
 // The layers, packed. Immutable: sessions and threads share it.
@@ -70,8 +73,8 @@ class Recurrent {
   bool sparse() const;  // whether the zeros of some weights of hidden states cost nothing
   int64_t bytes() const;
 
-  // Bytes for each thread.
-  int64_t scratch_bytes(int64_t steps, int64_t batch, int threads) const;
+  // Bytes for each thread. lengths: whether these are given.
+  int64_t scratch_bytes(int64_t steps, int64_t batch, int threads, bool lengths = false) const;
 
   // scratch: pool.threads() times scratch_bytes, 64-byte aligned.
   void run(const RecurrentValues& values, uint8_t* scratch, ThreadPool& pool) const;

@@ -45,6 +45,7 @@ struct Problem {
   Case c;
   std::vector<Tensors> tensors;
   std::vector<float> x, h0, c0;
+  std::vector<int64_t> lengths{};  // empty: all as long as there are steps
 
   Problem(const Case& given, Random& random) : c(given) {
     const RecurrentParams& p = c.params;
@@ -108,12 +109,40 @@ struct Problem {
     if (kind != ConvKind::automatic) CHECK_EQ(layers.sparse(), kind == ConvKind::sparse);
     Result result = empty();
     ThreadPool pool(threads);
-    Buffer scratch(at(layers.scratch_bytes(c.steps, c.batch, threads) * threads));
+    Buffer scratch(at(layers.scratch_bytes(c.steps, c.batch, threads, !lengths.empty()) * threads));
     std::memset(scratch.data(), 0xff, scratch.size());
     layers.run({x.data(), c.states ? h0.data() : nullptr, c.states ? c0.data() : nullptr, result.y.data(), result.h_n.data(),
-                result.c_n.data(), c.steps, c.batch},
+                result.c_n.data(), c.steps, c.batch, lengths.empty() ? nullptr : lengths.data()},
                scratch.data(), pool);
     return result;
+  }
+
+  // Where a row of `width` elements of x or y begins.
+  int64_t place(int64_t time, int64_t n, int64_t width) const {
+    return (c.params.batch_first ? n * c.steps + time : time * c.batch + n) * width;
+  }
+
+  // Of [states][batch][width], those of one sequence.
+  std::vector<float> of_sequence(const std::vector<float>& all, int64_t n, int64_t width) const {
+    std::vector<float> found;
+    for (int64_t state = 0; state < c.params.layers * c.params.directions; ++state)
+      for (int64_t i = 0; i < width; ++i) found.push_back(all[at((state * c.batch + n) * width + i)]);
+    return found;
+  }
+
+  // One sequence up to its end, by itself.
+  Problem alone(int64_t n) const {
+    Problem one = *this;
+    one.c.batch = 1;
+    one.c.steps = lengths[at(n)];
+    one.lengths.clear();
+    one.x.clear();
+    const int64_t inputs = c.params.inputs;
+    for (int64_t time = 0; time < one.c.steps; ++time)
+      for (int64_t i = 0; i < inputs; ++i) one.x.push_back(x[at(place(time, n, inputs) + i)]);
+    one.h0 = of_sequence(h0, n, c.params.width());
+    one.c0 = of_sequence(c0, n, c.params.hidden);
+    return one;
   }
 
   // One direction of a layer over a sequence of [steps][batch][inputs].
@@ -172,9 +201,6 @@ struct Problem {
   Result expected() const {
     const RecurrentParams& p = c.params;
     Result result = empty();
-    const auto place = [&](int64_t time, int64_t n, int64_t width) {
-      return (p.batch_first ? n * c.steps + time : time * c.batch + n) * width;
-    };
     std::vector<double> in;
     for (int64_t i = 0; i < c.steps * c.batch; ++i)
       for (int64_t k = 0; k < p.inputs; ++k) in.push_back(x[at(place(i / c.batch, i % c.batch, p.inputs) + k)]);
@@ -244,6 +270,39 @@ TEST(recurrent_layers_with_sparse_weights) {
         for (const ConvKind products : {ConvKind::automatic, ConvKind::dense, ConvKind::sparse})
           for (const int threads : {1, 3}) CHECK(problem.run(isa, threads, products) == first);
     }
+}
+
+// Sequences of different lengths, in whatever order: each is, to the bit, what it is alone.
+void check_lengths(const Case& c, const std::vector<int64_t>& lengths, Random& random) {
+  Problem problem(c, random);
+  problem.lengths = lengths;
+  const int64_t width = c.params.directions * c.params.width(), hidden = c.params.hidden;
+  const bool cells = c.params.kind == RecurrentKind::lstm;
+  const Result all = problem.run(Isa::scalar, 1);
+  for (int64_t n = 0; n < c.batch; ++n) {
+    const Result one = problem.alone(n).run(Isa::scalar, 1);
+    for (int64_t time = 0; time < c.steps; ++time)
+      for (int64_t i = 0; i < width; ++i)
+        CHECK_EQ(all.y[at(problem.place(time, n, width) + i)], time < lengths[at(n)] ? one.y[at(time * width + i)] : 0.0f);
+    CHECK(problem.of_sequence(all.h_n, n, c.params.width()) == one.h_n);
+    if (cells) CHECK(problem.of_sequence(all.c_n, n, hidden) == one.c_n);
+  }
+  for (const Isa isa : swept_isas())
+    for (const int threads : {1, 3}) CHECK(problem.run(isa, threads) == all);
+}
+
+TEST(recurrent_sequences_of_different_lengths) {
+  Random random(5);
+  using enum RecurrentKind;
+  for (const bool dynamic : {false, true})
+    for (const RecurrentKind kind : {lstm, gru, rnn_tanh, rnn_relu}) {
+      check_lengths({{kind, 5, 18, 0, 1, 1, false, dynamic}, 6, 4}, {6, 5, 5, 1}, random);
+      check_lengths({{kind, 7, 33, 0, 3, 2, true, dynamic}, 9, 5, true, false}, {2, 7, 7, 1, 3}, random);
+      check_lengths({{kind, 4, 16, 0, 2, 2, false, dynamic}, 70, 3}, {70, 66, 68}, random);
+      check_lengths({{kind, 3, 7, 0, 1, 2, true, dynamic}, 5, 1, false, false}, {3}, random);
+    }
+  check_lengths({{lstm, 6, 21, 9, 2, 2, true, true}, 5, 3}, {4, 2, 5}, random);
+  check_lengths({{lstm, 6, 21, 9, 2, 2, false, false}, 5, 80}, std::vector<int64_t>(80, 3), random);
 }
 
 // Large sums saturate, and what is not a number stays that and in its row.

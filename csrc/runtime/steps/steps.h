@@ -27,6 +27,7 @@ std::unique_ptr<Step> make_elementwise(const StepMaker& maker);  // unary, binar
 std::unique_ptr<Step> make_rows(const StepMaker& maker);
 std::unique_ptr<Step> make_product(const StepMaker& maker);  // matmul, attention, dynamic_linear
 std::unique_ptr<Step> make_recurrent(const StepMaker& maker);
+std::unique_ptr<Step> make_sequence_lengths(const StepMaker& maker);
 std::unique_ptr<Step> make_windows(const StepMaker& maker);  // convolution, pool, adaptive_pool, interpolate, resize, grid_sample
 
 inline const Quantization& quantization(const Graph& graph, int value) { return *graph.value(value).quantization; }

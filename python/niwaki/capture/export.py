@@ -18,6 +18,7 @@ from niwaki.capture.evaluating import evaluating
 from niwaki.capture.fingerprint import fingerprint
 from niwaki.capture.keywords import as_parameters, keywords_of
 from niwaki.capture.overrides import FreeSizes
+from niwaki.capture.packed import free_batches, rows_are_read
 from niwaki.capture.pinned import make_numbers, pinned
 from niwaki.capture.questions import Questions, squeezed
 from niwaki.capture.settings import quiet, settings
@@ -192,13 +193,18 @@ def _export(
         tries = [*((shapes, True) for shapes in (*levels, None)), *((shapes, False) for shapes in levels)]
         for shapes, any_size in tries:
             try:
-                with evaluating(module), quiet(), settings(any_size), Questions() as own, FreeSizes():
+                with (
+                    evaluating(module), quiet(), settings(any_size), free_batches(), Questions() as own, FreeSizes(),
+                ):  # fmt: skip
                     exported = torch.export.export(module, args, dict(kwargs), dynamic_shapes=shapes, strict=False)
-                return _Traced(exported, own, whole=first is None)
             except Exception as error:
                 first = first or error
                 if isinstance(error, GuardOnDataDependentSymNode):
                     break  # it is values that it depends on
+                continue
+            if rows_are_read(exported.graph):
+                raise NiwakiError(f"{type(module).__name__} cannot be captured as a graph. {_PACKED}")
+            return _Traced(exported, own, whole=first is None)
     assert first is not None
     raise NiwakiError(
         f"torch.export cannot capture {type(module).__name__} as a graph: {first_sentence(first)}. "
@@ -211,9 +217,9 @@ def _export(
 
 
 _PACKED = (
-    "It packs sequences of different lengths (pack_padded_sequence), which compiled networks do not take yet: give "
-    "recurrent layers the padded batch, and use what they return within each length; in one direction, what comes "
-    "before a sequence's end does not depend on the padding behind it."
+    "It does more with a packed sequence (pack_padded_sequence) than a graph can follow: recurrent and linear layers, "
+    "embeddings, activations, layer norms, sums and products of its rows and pad_packed_sequence may read it; pad it "
+    "before anything else does."
 )
 
 # Files whose functions with "pack" in their names take lengths.

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from niwaki.capture import composed, recurrent
+from niwaki.capture.packed import Packed
 
 _AVERAGE = {F.avg_pool1d: 1, F.avg_pool2d: 2, F.avg_pool3d: 3}
 _LARGEST = {F.max_pool1d: 1, F.max_pool2d: 2, F.max_pool3d: 3}
@@ -26,13 +27,20 @@ class FreeSizes(TorchFunctionMode):
 
     A pool over whole rows or columns, whose window is the image's size there, is a mean or a maximum over them: pools
     take numbers alone. So do linspace and take_along_dim. Recurrent layers are operators of their own (recurrent.py):
-    torch.export would write them out step by step.
+    torch.export would write them out step by step. Packed sequences become padded batches with lengths (packed.py).
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._packed = Packed()
 
     def __torch_function__(
         self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
+        of_packed = self._packed.replacement(func, args, kwargs)
+        if of_packed is not None:
+            return of_packed(*args, **kwargs)
         if func is torch.Tensor.contiguous and not kwargs and len(args) == 1:
             # Whether the tensor lies in memory row by row already is asked of its sizes; a copy asks nothing.
             return args[0].clone(memory_format=torch.contiguous_format)

@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 from torch.nn import functional as F
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-_KINDS = {"lstm": torch.lstm, "gru": torch.gru, "rnn_tanh": torch.rnn_tanh, "rnn_relu": torch.rnn_relu}
+KINDS = {"lstm": torch.lstm, "gru": torch.gru, "rnn_tanh": torch.rnn_tanh, "rnn_relu": torch.rnn_relu}
 _SCHEMA = (
     "(Tensor x, Tensor[] states, Tensor[] weights, str kind, bool biases, int layers, bool bidirectional, "
-    "bool batch_first) -> Tensor[]"
+    "bool batch_first, Tensor? lengths=None) -> Tensor[]"
 )
 
 
@@ -24,10 +25,23 @@ def _run(
     layers: int,
     bidirectional: bool,
     batch_first: bool,
+    lengths: torch.Tensor | None = None,
 ) -> list[torch.Tensor]:
-    initial = list(states) if kind == "lstm" else states[0]
-    function: Any = _KINDS[kind]
-    return list(function(x, initial, list(weights), biases, layers, 0.0, False, bidirectional, batch_first))
+    function: Any = KINDS[kind]
+
+    def initial(given: Sequence[torch.Tensor]) -> Any:
+        return list(given) if kind == "lstm" else given[0]
+
+    options = (list(weights), biases, layers, 0.0, False, bidirectional)
+    if lengths is None:
+        return list(function(x, initial(states), *options, batch_first))
+    packed = pack_padded_sequence(x, lengths, batch_first, enforce_sorted=False)
+    data, batch_sizes, order, back = packed
+    assert order is not None and back is not None
+    data, *last = function(data, batch_sizes, initial([state.index_select(1, order) for state in states]), *options)
+    packed = PackedSequence(data, batch_sizes, order, back)
+    y, _ = pad_packed_sequence(packed, batch_first, total_length=x.shape[1 if batch_first else 0])
+    return [y, *(state.index_select(1, back) for state in last)]
 
 
 @torch.library.custom_op("niwaki::recurrent", mutates_args=(), schema=_SCHEMA)
@@ -40,6 +54,7 @@ def recurrent(
     layers: int,
     bidirectional: bool,
     batch_first: bool,
+    lengths: torch.Tensor | None = None,
 ) -> list[torch.Tensor]:
     """torch.lstm, torch.gru, torch.rnn_tanh and torch.rnn_relu, as one operator of a graph.
 
@@ -50,15 +65,17 @@ def recurrent(
         kind: "lstm", "gru", "rnn_tanh" or "rnn_relu".
         biases: whether there are any among the weights.
         layers, bidirectional, batch_first: as in torch.nn.LSTM.
+        lengths: int64 [N]: sequences end there; all of them at the last step where it is not given.
 
     Returns:
-        The outputs of all steps, the last h, and the last c of an LSTM.
+        The outputs of all steps, 0 behind a sequence's end, the last h, and the last c of an LSTM.
     """
-    return [part.clone() for part in _run(x, states, weights, kind, biases, layers, bidirectional, batch_first)]
+    options = (kind, biases, layers, bidirectional, batch_first, lengths)
+    return [part.clone() for part in _run(x, states, weights, *options)]
 
 
 @recurrent.register_fake
-def _(x, states, weights, kind, biases, layers, bidirectional, batch_first):  # type: ignore[no-untyped-def]
+def _(x, states, weights, kind, biases, layers, bidirectional, batch_first, lengths=None):  # type: ignore[no-untyped-def]
     features = states[0].shape[2] * (2 if bidirectional else 1)
     return [x.new_empty([x.shape[0], x.shape[1], features]), *(state.new_empty(state.shape) for state in states)]
 
@@ -119,7 +136,7 @@ def _rnn_cell(activation: Callable[[torch.Tensor], torch.Tensor]) -> Callable[..
 
 
 _REPLACEMENTS: dict[Any, Callable[..., Any]] = {
-    **{function: _layer(kind) for kind, function in _KINDS.items()},
+    **{function: _layer(kind) for kind, function in KINDS.items()},
     torch.lstm_cell: _lstm_cell,
     torch.gru_cell: _gru_cell,
     torch.rnn_tanh_cell: _rnn_cell(torch.tanh),
@@ -127,12 +144,17 @@ _REPLACEMENTS: dict[Any, Callable[..., Any]] = {
 }
 
 
+def is_packed(function: Any, args: Sequence[Any]) -> bool:
+    """Whether this is a recurrent layer of a packed sequence: batch sizes come before its states and weights."""
+    return function in KINDS.values() and isinstance(args[3], (list, tuple))
+
+
 def replacement(function: Any, args: Sequence[Any]) -> Callable[..., Any] | None:
     """What computes the same as a call of torch's in operators that keep sizes free; None where nothing has to.
 
-    Sequences that are packed (`pack_padded_sequence`) are left to torch: their arguments are others.
+    Sequences that are packed (`pack_padded_sequence`) have other arguments: see packed.py.
     """
     found = _REPLACEMENTS.get(function)
-    if found is None or (function in _KINDS.values() and isinstance(args[2], torch.Tensor)):
+    if found is None or is_packed(function, args):
         return None
     return found

@@ -9,7 +9,7 @@ import torch
 from torch import _VF, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from niwaki.nn.recurrent_op import dynamic_recurrent
+from niwaki.nn.recurrent_op import dynamic_packed, dynamic_recurrent
 from niwaki.quantization.weights import quantize_weight
 
 _SCALE = "_scale"
@@ -33,8 +33,8 @@ class Recurrent(nn.Module):
     """A torch.nn.LSTM, GRU or RNN with int8 weights, a scale for each row of each gate; takes and returns the same.
 
     Inputs and hidden states are rounded to uint8 when it runs, each row with its own range; gates and cells are
-    float32. Packed sequences, and layers that this would cost too much, are multiplied in float32, with the numbers
-    that the int8 weights stand for.
+    float32. Layers that this would cost too much are multiplied in float32, with the numbers that the int8 weights
+    stand for.
 
     Args:
         layer: float32, on the CPU. It is not changed.
@@ -85,14 +85,17 @@ class Recurrent(nn.Module):
         """As `forward`, without rounding inputs and states."""
         return self._run(x, hx, dynamic=False)
 
-    def _dynamic(self, x: torch.Tensor, states: Any) -> Any:
+    def _dynamic_options(self, states: Any) -> tuple[Any, ...]:
         weights = self.weights()
-        return dynamic_recurrent(
-            x, list(states) if self.mode == "LSTM" else [states], list(weights.values()),
+        return (
+            list(states) if self.mode == "LSTM" else [states], list(weights.values()),
             [getattr(self, key + _SCALE) for key in weights],
             [getattr(self, key) for key in self._names if key.startswith("bias")],
-            self.mode.lower(), self.num_layers, self.bidirectional, self.batch_first,
+            self.mode.lower(), self.num_layers, self.bidirectional,
         )  # fmt: skip
+
+    def _dynamic(self, x: torch.Tensor, states: Any) -> Any:
+        return dynamic_recurrent(x, *self._dynamic_options(states), self.batch_first)
 
     def _floating(self, x: torch.Tensor, states: Any) -> Any:
         return _FUNCTIONS[self.mode](
@@ -101,7 +104,7 @@ class Recurrent(nn.Module):
 
     def _run(self, x: Any, hx: Any, dynamic: bool) -> Any:
         if isinstance(x, PackedSequence):
-            return self._packed(x, hx)
+            return self._packed(x, hx, dynamic)
         single, axis = x.dim() == 2, 0 if self.batch_first else 1
         if single:
             x = x.unsqueeze(axis)
@@ -112,14 +115,19 @@ class Recurrent(nn.Module):
             y, last = y.squeeze(axis), [state.squeeze(1) for state in last]
         return y, tuple(last) if self.mode == "LSTM" else last[0]
 
-    def _packed(self, x: PackedSequence, hx: Any) -> Any:
-        states = self._zeros(int(x.batch_sizes[0])) if hx is None else hx
+    def _packed(self, x: PackedSequence, hx: Any, dynamic: bool) -> Any:
+        states = self._zeros(x.batch_sizes[0]) if hx is None else hx
         order = x.sorted_indices
         if hx is not None and order is not None:
             states = self._each(hx, lambda state: state.index_select(1, order))
-        y, *last = _FUNCTIONS[self.mode](
-            x.data, x.batch_sizes, states, self._floats(), self.bias, self.num_layers, 0.0, False, self.bidirectional
-        )
+        y, *last = (
+            dynamic_packed(x.data, x.batch_sizes, *self._dynamic_options(states))
+            if dynamic
+            else _FUNCTIONS[self.mode](
+                x.data, x.batch_sizes, states, self._floats(), self.bias, self.num_layers, 0.0, False,
+                self.bidirectional,
+            )
+        )  # fmt: skip
         if x.unsorted_indices is not None:
             last = [state.index_select(1, x.unsorted_indices) for state in last]
         packed = PackedSequence(y, x.batch_sizes, x.sorted_indices, x.unsorted_indices)
@@ -128,7 +136,7 @@ class Recurrent(nn.Module):
     def _each(self, states: Any, function: Callable[[torch.Tensor], torch.Tensor]) -> Any:
         return tuple(map(function, states)) if self.mode == "LSTM" else function(states)
 
-    def _zeros(self, batch: int) -> Any:
+    def _zeros(self, batch: Any) -> Any:
         layers = self.num_layers * (2 if self.bidirectional else 1)
         h = torch.zeros(layers, batch, self.proj_size or self.hidden_size)
         return (h, torch.zeros(layers, batch, self.hidden_size)) if self.mode == "LSTM" else h

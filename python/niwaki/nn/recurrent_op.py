@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import _VF
+from torch.overrides import handle_torch_function, has_torch_function
 
 from niwaki._core import Dim, Graph
 from niwaki.nn.sessions import session_for
 
 _SCHEMA = (
     "(Tensor x, Tensor[] states, Tensor[] weights, Tensor[] scales, Tensor[] biases, str kind, int layers, "
-    "bool bidirectional, bool batch_first) -> Tensor[]"
+    "bool bidirectional, bool batch_first, Tensor? lengths=None) -> Tensor[]"
 )
 
 
@@ -34,7 +36,11 @@ def named_tensors(
 
 
 def _graph(
-    x: torch.Tensor, states: Sequence[torch.Tensor], tensors: dict[str, torch.Tensor], attributes: dict[str, int | str]
+    x: torch.Tensor,
+    states: Sequence[torch.Tensor],
+    lengths: torch.Tensor | None,
+    tensors: dict[str, torch.Tensor],
+    attributes: dict[str, int | str],
 ) -> Graph:
     graph = Graph()
     batch, steps = graph.add_size("batch"), graph.add_size("steps", 1)
@@ -42,6 +48,8 @@ def _graph(
     inputs = [graph.add_input("x", "float32", dims)]
     for name, state in zip(("h0", "c0"), states, strict=False):
         inputs.append(graph.add_input(name, "float32", [state.shape[0], batch, state.shape[2]]))
+    if lengths is not None:
+        inputs += [-1] * (3 - len(inputs)) + [graph.add_input("lengths", "int64", [batch])]
     with torch.inference_mode(False), torch.no_grad():
         arrays = {name: tensor.detach().contiguous().numpy() for name, tensor in tensors.items()}
     outputs = graph.add_node("recurrent", "recurrent", inputs, attributes, arrays)
@@ -61,6 +69,7 @@ def dynamic_recurrent(
     layers: int,
     bidirectional: bool,
     batch_first: bool,
+    lengths: torch.Tensor | None = None,
 ) -> list[torch.Tensor]:
     """Recurrent layers whose inputs and hidden states are rounded to uint8, each row with its own range.
 
@@ -72,12 +81,13 @@ def dynamic_recurrent(
         biases: float32: of each layer and direction b_ih and b_hh; or none at all.
         kind: "lstm", "gru", "rnn_tanh" or "rnn_relu".
         layers, bidirectional, batch_first: as in torch.nn.LSTM.
+        lengths: int64 [N], each 1 to T: sequences end there; all of them at the last step where it is not given.
 
     Returns:
-        float32: the outputs of all steps, the last h, and the last c of an LSTM.
+        float32: the outputs of all steps, 0 behind a sequence's end, the last h, and the last c of an LSTM.
 
     Raises:
-        TypeError, ValueError: a dtype, device or shape does not fit.
+        TypeError, ValueError: a dtype, device or shape, or a length, does not fit.
     """
     for name, tensor in (("x", x), *(("a state", state) for state in states)):
         if tensor.device.type != "cpu":
@@ -103,9 +113,9 @@ def dynamic_recurrent(
     }  # fmt: skip
     tensors, attributes["hidden"] = named_tensors(weights, scales, biases, layers, bidirectional)
     others = (*weights[1:], *scales, *biases)
-    constants = (int(batch_first), int(bidirectional), layers)
-    session = session_for(weights[0], others, constants, lambda: _graph(x, states, tensors, attributes))
-    given = [tensor.detach().contiguous() for tensor in (x, *states)]
+    constants = (int(batch_first), int(bidirectional), layers, int(lengths is not None))
+    session = session_for(weights[0], others, constants, lambda: _graph(x, states, lengths, tensors, attributes))
+    given = [tensor.detach().contiguous() for tensor in (x, *states, *(() if lengths is None else (lengths,)))]
     session.run([(tensor.data_ptr(), tuple(tensor.shape)) for tensor in given], [out.data_ptr() for out in made])
     return made
 
@@ -124,6 +134,32 @@ def _shapes(x: torch.Tensor, states: Sequence[torch.Tensor], bidirectional: bool
 
 
 @dynamic_recurrent.register_fake
-def _(x, states, weights, scales, biases, kind, layers, bidirectional, batch_first):  # type: ignore[no-untyped-def]
+def _(x, states, weights, scales, biases, kind, layers, bidirectional, batch_first, lengths=None):  # type: ignore[no-untyped-def]
     _check(x, weights)
     return [x.new_empty(shape) for shape in _shapes(x, states, bidirectional)]
+
+
+def dynamic_packed(
+    data: torch.Tensor,
+    batch_sizes: torch.Tensor,
+    states: Sequence[torch.Tensor],
+    weights: Sequence[torch.Tensor],
+    scales: Sequence[torch.Tensor],
+    biases: Sequence[torch.Tensor],
+    kind: str,
+    layers: int,
+    bidirectional: bool,
+) -> list[torch.Tensor]:
+    """`dynamic_recurrent` of a packed sequence, whose data and states are in the order of its sequences' lengths.
+
+    Returns its data, and the last states in that order.
+    """
+    options = (states, weights, scales, biases, kind, layers, bidirectional)
+    if has_torch_function((data, batch_sizes)):  # while it is captured: niwaki/capture/packed.py
+        made: list[torch.Tensor] = handle_torch_function(
+            dynamic_packed, (data, batch_sizes), data, batch_sizes, *options
+        )
+        return made
+    padded, lengths = _VF._pad_packed_sequence(data, batch_sizes, False, 0.0, -1)
+    y, *last = dynamic_recurrent(padded, *options, False, lengths)
+    return [_VF._pack_padded_sequence(y, lengths, False)[0], *last]

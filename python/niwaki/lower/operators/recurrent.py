@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch.fx import Node
@@ -68,10 +70,7 @@ class Recurrent(Operator):
             "bidirectional": int(both),
             "hidden": hidden,
         }
-        states = self._states(node)
-        inputs = [builder.plain(self._x(node))]
-        if not all(map(_is_zero, states)):
-            inputs += [builder.plain(state) for state in states]
+        inputs = _inputs(builder, self._x(node), self._states(node), given.get("lengths"))
         return builder.add_several("recurrent", node, inputs, attributes, tensors)
 
 
@@ -101,11 +100,22 @@ class DynamicRecurrent(Operator):
             "dynamic": 1,
         }
         arrays = {name: np.ascontiguousarray(tensor.numpy()) for name, tensor in tensors.items()}
-        states = list(given["states"])
-        inputs = [builder.plain(given["x"])]
-        if not all(map(_is_zero, states)):
-            inputs += [builder.plain(state) for state in states]
+        inputs = _inputs(builder, given["x"], given["states"], given.get("lengths"))
         return builder.add_several("recurrent", node, inputs, attributes, arrays)
+
+
+@register("niwaki::sequence_lengths")
+class SequenceLengths(Operator):
+    """The lengths of packed sequences, which are looked at when it runs."""
+
+    def emit(self, builder: Builder, node: Node) -> list[int]:
+        given = arguments(node)
+        attributes = {
+            "steps": builder.dim(given["steps"]),
+            "falling": int(given["falling"]),
+            "full": int(given["full"]),
+        }
+        return [builder.add("sequence_lengths", node, [builder.plain(given["lengths"])], attributes)]
 
 
 @register("niwaki::scaled_rows")
@@ -118,6 +128,15 @@ class ScaledRows(Operator):
 
     def emit(self, builder: Builder, node: Node) -> list[int]:
         return []
+
+
+def _inputs(builder: Builder, x: Node, states: Sequence[Node], lengths: Node | None) -> list[int]:
+    """Those of the core's operator, without states that it begins with by itself."""
+    zero = all(map(_is_zero, states))
+    inputs = [builder.plain(x), *([] if zero else [builder.plain(state) for state in states])]
+    if lengths is not None:
+        inputs += [-1] * (3 - len(inputs)) + [builder.plain(lengths)]
+    return inputs
 
 
 def _named(weights: list[Node], layers: int, both: bool, biases: bool) -> tuple[dict[str, np.ndarray], int]:
