@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from niwaki.optimization.equalize import equalize
     from niwaki.optimization.low_rank import FactorizeConfig, factorize
     from niwaki.prediction.predict import predict
-    from niwaki.pruning import ConstantSchedule, CubicSchedule, LinearSchedule, Pruner, prune
+    from niwaki.pruning import ConstantSchedule, CubicSchedule, LinearSchedule, Pruner
+    from niwaki.pruning.prune import prune
     from niwaki.quantization.quantize import quantize
     from niwaki.quantization.training import convert, freeze_batch_norm, prepare
     from niwaki.recipes import Promise, Recipe, load_recipe, recipe_names
@@ -107,7 +108,8 @@ _LAZY = LazyNames(
         "niwaki.optimization": ("optimize",),
         "niwaki.optimization.equalize": ("equalize",),
         "niwaki.optimization.low_rank": ("FactorizeConfig", "factorize"),
-        "niwaki.pruning": ("ConstantSchedule", "CubicSchedule", "LinearSchedule", "Pruner", "prune"),
+        "niwaki.pruning": ("ConstantSchedule", "CubicSchedule", "LinearSchedule", "Pruner"),
+        "niwaki.pruning.prune": ("prune",),
         "niwaki.quantization.quantize": ("quantize",),
         "niwaki.quantization.training": ("convert", "freeze_batch_norm", "prepare"),
         "niwaki.recipes": ("Promise", "Recipe", "load_recipe", "recipe_names"),

@@ -153,12 +153,27 @@ def shuffled(x: torch.Tensor) -> torch.Tensor:
     ],
     ids=["group norm", "instance norm", "shuffle", "slices", "layer norm", "softmax", "position table"],
 )
-def test_what_cannot_be_cut_out_is_refused_by_the_layers_name(between: nn.Module) -> None:
+def test_what_cannot_be_cut_out_stays_and_is_named(between: nn.Module, caplog: pytest.LogCaptureFixture) -> None:
     torch.manual_seed(0)
+    x = torch.randn(2, 3, 16, 16)
+    net = Between(between).eval()
+    small = niwaki.prune(net, sparsity=0.4, pattern="channels", scope="local", calibration=x)
+    assert small.first.weight.shape == net.first.weight.shape
+    assert len(small.second.weight) < len(net.second.weight)
+    assert "layer 'first' stay" in caplog.text
+
+
+def test_where_nothing_can_be_cut_out_a_layer_is_named() -> None:
+    class Shuffled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 8, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(shuffled(self.first(x)))
+
     with pytest.raises(niwaki.NiwakiError, match=r"Layer 'first'.*skip="):
-        niwaki.prune(
-            Between(between), sparsity=0.4, pattern="channels", scope="local", calibration=torch.randn(2, 3, 16, 16)
-        )
+        niwaki.prune(Shuffled(), sparsity=0.5, pattern="channels", calibration=torch.randn(2, 3, 16, 16))
 
 
 def test_the_answer_is_that_of_a_network_that_ignores_the_channels() -> None:
@@ -172,3 +187,66 @@ def test_the_answer_is_that_of_a_network_that_ignores_the_channels() -> None:
         net.second.weight[:, [c for c in range(16) if c not in kept]] = 0
         net.head.weight[:, [c for c in range(8) if c not in outputs]] = 0
     torch.testing.assert_close(small.eval()(x), net(x))
+
+
+class Block(nn.Module):
+    """Attention of four heads of 8 and a feed-forward layer, both with residuals, float32 [N, T, 32]."""
+
+    def __init__(self, *, joint: bool, told: bool = True) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(32), nn.LayerNorm(32)
+        if joint:
+            self.qkv = nn.Linear(32, 96)
+        else:
+            self.q, self.k, self.v = nn.Linear(32, 32), nn.Linear(32, 32), nn.Linear(32, 32)
+        self.proj, self.fc1, self.fc2 = nn.Linear(32, 32), nn.Linear(32, 64), nn.Linear(64, 32)
+        self.joint, self.told, self.num_heads, self.attn_dim = joint, told, 4, 32
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y, heads = self.norm1(x), self.num_heads if self.told else 4
+        if self.joint:
+            q, k, v = self.qkv(y).reshape(*y.shape[:2], 3, heads, 8).permute(2, 0, 3, 1, 4).unbind(0)
+        else:
+            q, k, v = (part(y).view(*y.shape[:2], heads, 8).transpose(1, 2) for part in (self.q, self.k, self.v))
+        y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+        x = x + self.proj(y.reshape(*x.shape[:2], self.attn_dim))
+        return x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
+
+
+def transformer(**options: bool) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(Block(**options), Block(**options), nn.Linear(32, 5)).eval()
+
+
+@pytest.mark.parametrize("joint", [True, False])
+def test_whole_heads_and_channels_of_feed_forward_layers_go(joint: bool) -> None:
+    net, x = transformer(joint=joint), torch.randn(2, 7, 32)
+    weak = net[0].proj.weight[:, 8:24]
+    with torch.no_grad():
+        weak *= 1e-3
+    small = niwaki.prune(net, sparsity=0.5, pattern="channels", scope="local", calibration=x)
+    for block in small[:2]:
+        assert block.num_heads == 2 and block.attn_dim == 16
+        assert block.proj.weight.shape == (32, 16) and block.fc1.weight.shape == (32, 32)
+        assert block.fc2.weight.shape == (32, 32)
+    assert torch.equal(small[0].proj.weight, net[0].proj.weight[:, [*range(8), *range(24, 32)]])
+    net_compiled = niwaki.compile(niwaki.quantize(small, x, progress=False), (x,), threads=1)
+    assert net_compiled(torch.randn(3, 9, 32)).shape == (3, 9, 5)
+
+
+def test_heads_that_the_code_counts_itself_stay_and_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    small = niwaki.prune(
+        transformer(joint=True, told=False), sparsity=0.5, pattern="channels", scope="local",
+        calibration=torch.randn(2, 7, 32),
+    )  # fmt: skip
+    assert small[0].qkv.weight.shape == (96, 32) and small[0].num_heads == 4 and small[0].attn_dim == 32
+    assert small[0].fc1.weight.shape == (32, 32)
+    assert "'0.proj' and 1 like it stay" in caplog.text
+
+
+def test_skipped_heads_stay() -> None:
+    small = niwaki.prune(
+        transformer(joint=False), sparsity=0.5, pattern="channels", scope="local", skip=("0.v",),
+        calibration=torch.randn(2, 7, 32),
+    )  # fmt: skip
+    assert small[0].num_heads == 4 and small[1].num_heads == 2

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import logging
+import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from types import ModuleType
 from typing import Any
 
@@ -23,9 +25,13 @@ from niwaki.modules.names import check_skips, matches
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.criteria import Loss, taylor_scores
 from niwaki.pruning.groups import Group, choose_channels
+from niwaki.pruning.heads import find_heads, prune_heads
 from niwaki.quantization.inputs import Batch
 
 _REMEDY = "Leave out the layers concerned with skip=, or choose the pattern 'block4'."
+
+_NUMBERS = re.compile(r"(^|(?<=\.))\d+(?=\.)")  # of blocks: parts of a name but the last
+_log = logging.getLogger("niwaki")
 
 # Sums of fewer terms are rounded differently.
 _TOLERANCE = 1e-3
@@ -54,23 +60,69 @@ def prune_channels(
         example: a call of the network, to find out how its layers hang together.
         items, loss: for 'taylor', see niwaki.prune.
 
+    Of attention, whole heads go, those whose values and reader have the least weights, whatever `importance` says (see
+    niwaki.pruning.heads). Channels that something else reads stay, with a warning that names their layers: those of a
+    transformer's tokens, say, which norms and tables read.
+
     Raises:
-        NiwakiError: Torch-Pruning is missing, or the channels of a layer, which is named, cannot be followed.
+        NiwakiError: Torch-Pruning is missing, or there is no layer whose channels can be followed; one is named.
     """
     pruning = _torch_pruning()
     model = check_model(model, "prune")
     check_skips(model, config.skip, "prune")
     for name, layer in named_layers(model):
         check_finite(name, layer.module)
-    try:
-        return _cut(pruning, model, config, example, items, loss, each=False)
-    except _AnotherAnswerError:
-        # Once more, with a look at each layer: which one it is, is worth the time now.
-        return _cut(pruning, model, config, example, items, loss, each=True)
+    left: dict[str, str] = {}
+    heads = find_heads(model, config, example)
+    whole = {name for found in heads for name in found.writers}
+    each = False
+    while True:
+        try:
+            pruned = _cut(pruning, model, config, example, items, loss, left=whole | left.keys(), each=each)
+            break
+        except _AnotherAnswerError as error:
+            # Once more, with a look at each layer: which one it is, is worth the time now.
+            if each:
+                left |= dict.fromkeys(_alike(error.layer, model), error.reason)
+            each = True
+    left |= prune_heads(pruned, heads, config, lambda net, other, layer: _check_answer(net, other, example, layer))
+    if left:
+        if all(a.shape == b.shape for a, b in zip(_weights(model), _weights(pruned), strict=True)):
+            name, reason = next(iter(left.items()))
+            raise NiwakiError(f"Layer '{name}': {reason}. {_REMEDY}")
+        _warn(left)
+    return pruned
 
 
 class _AnotherAnswerError(NiwakiError):
-    """The network without its channels does not answer as it has to."""
+    """The network without its channels does not answer as it has to.
+
+    Attributes:
+        layer: whose channels these are; empty where it was not looked for.
+        reason: what is wrong, without a full stop.
+    """
+
+    def __init__(self, layer: str, reason: str) -> None:
+        super().__init__(f"Layer '{layer}': {reason}. {_REMEDY}")
+        self.layer, self.reason = layer, reason
+
+
+def _alike(name: str, model: nn.Module) -> list[str]:
+    """The layers whose names differ from this one in their numbers alone: those of other blocks."""
+    return [other for other, _ in named_layers(model) if _NUMBERS.sub("#", other) == _NUMBERS.sub("#", name)]
+
+
+def _weights(model: nn.Module) -> list[torch.Tensor]:
+    return [layer.weight for _, layer in named_layers(model)]
+
+
+def _warn(left: dict[str, str]) -> None:
+    kinds: dict[str, list[str]] = {}
+    for name in left:
+        kinds.setdefault(_NUMBERS.sub("#", name), []).append(name)
+    for names in kinds.values():
+        more = f" and {len(names) - 1} like it" if len(names) > 1 else ""
+        _log.warning("the channels of layer '%s'%s stay: %s", names[0], more, left[names[0]])
 
 
 def _cut(
@@ -81,13 +133,17 @@ def _cut(
     items: Iterable[Any] | None,
     loss: Loss | None,
     *,
+    left: Collection[str],
     each: bool,
 ) -> nn.Module:
-    """Cuts channels out of a copy. `each`: its answer is compared after each group of channels, else at the end."""
+    """Cuts channels out of a copy.
+
+    Those of the layers in `left` stay. `each`: its answer is compared after each group of channels, else at the end.
+    """
     copied = copy_model(model)
     bake_parametrizations(copied)
     kept = _output_layers(copied, example)
-    kept += [layer.module for name, layer in named_layers(copied) if matches(name, config.skip)]
+    kept += [layer.module for name, layer in named_layers(copied) if matches(name, config.skip) or name in left]
     modes = {name: module.training for name, module in copied.named_modules()}
     wanted = {name: parameter.requires_grad for name, parameter in copied.named_parameters()}
     saliency = _saliency(copied, config, items, loss)
@@ -110,9 +166,9 @@ def _cut(
                 group.ignore(chosen, twins)
                 group.cut(chosen)
                 if each and chosen:
-                    _check_answer(copied, ignoring, example, f"Layer '{names[group.layer]}'")
+                    _check_answer(copied, ignoring, example, names[group.layer])
             if not each:
-                _check_answer(copied, ignoring, example, type(model).__name__)
+                _check_answer(copied, ignoring, example, "")
     except NiwakiError:
         raise
     except Exception as error:
@@ -134,20 +190,20 @@ def _answer(model: nn.Module, example: Batch) -> list[torch.Tensor]:
     return [leaf.double() for leaf in leaves if isinstance(leaf, torch.Tensor)]
 
 
-def _check_answer(model: nn.Module, ignoring: nn.Module, example: Batch, where: str) -> None:
+def _check_answer(model: nn.Module, ignoring: nn.Module, example: Batch, layer: str) -> None:
     """Raises _AnotherAnswerError unless `model` answers as the whole network does that ignores the channels cut out."""
     try:
         found = _answer(model, example)
     except Exception as error:
         raise _AnotherAnswerError(
-            f"{where}: without the channels that were chosen the network cannot run ({first_sentence(error)}). "
-            f"{_REMEDY}"
+            layer, f"without the channels that were chosen the network cannot run ({first_sentence(error)})"
         ) from error
     for a, b in zip(_answer(ignoring, example), found, strict=True):
         if a.shape != b.shape or float((a - b).norm()) > _TOLERANCE * float(a.norm()) + 1e-6:
             raise _AnotherAnswerError(
-                f"{where}: channels cannot be cut out there, because something besides the layers that follow reads "
-                f"them (a shuffle, a view, a norm over channels, a table). {_REMEDY}"
+                layer,
+                "channels cannot be cut out there, because something besides the layers that follow reads them (a "
+                "shuffle, a view, a norm over channels, a table)",
             )
 
 

@@ -23,6 +23,6 @@ class Grid(Operator):
         source, own = data_inputs(node)[0], builder.types.qparams(node)
         if source in builder.types.quantized:
             value = builder.quantized(source, own)
-            # It says that the layer's result is cut off here, also before a sum that could be fused: csrc/graph/fuse.cc.
+            # The layer's result is cut off here, also before a sum that could be fused: csrc/graph/fuse.cc.
             return builder.add("clamp", node, [value], qparams=own) if handler(source).layer else value
         return builder.add("quantize", node, [builder.plain(source)], qparams=own)

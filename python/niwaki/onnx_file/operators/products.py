@@ -24,7 +24,7 @@ def _matmul(writer: Writer, node: Node) -> None:
 
 @writes("attention")
 def _attention(writer: Writer, node: Node) -> None:
-    """In float32, whatever its precision. A row that sees no key is zeros, where a softmax of nothing is not a number."""
+    """In float32, whatever its precision. A row that sees no key is zeros; a softmax of nothing is not a number."""
     q, k, v = (writer.read(node, index) for index in range(3))
     q = writer.op("Mul", q, writer.floats(node.number_of("scale")))
     scores = writer.op("MatMul", q, _transposed(writer, k, writer.value(node, 1).rank))

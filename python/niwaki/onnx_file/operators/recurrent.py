@@ -18,6 +18,8 @@ def _recurrent(writer: Writer, node: Node) -> None:
     kind, layers = node.word("kind"), node.integer("layers")
     if "w_hr_l0" in node.tensors:
         raise Refusal("it is an LSTM with a projection, which ONNX does not have")
+    if node.given(3):
+        raise Refusal("its sequences have lengths of their own (pack_padded_sequence)")
     suffixes = ["", "_reverse"] if node.integer("bidirectional") else [""]
     x = writer.read(node)
     if node.integer("batch_first"):
