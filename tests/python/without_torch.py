@@ -257,6 +257,7 @@ def what_needs_torch(folder: Path) -> None:
         "predict",
         "save",
         "inspect",
+        "to_onnx",
         "Network",
         "Stream",
         "ImageConfig",

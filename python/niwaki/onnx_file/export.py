@@ -53,9 +53,7 @@ def to_onnx(
     try:
         import onnx
     except ImportError as error:
-        raise NiwakiError(
-            "niwaki.to_onnx needs the package onnx; install it with pip install 'niwaki[onnx]'."
-        ) from error
+        raise NiwakiError("niwaki.to_onnx needs the package onnx; install it with pip install onnx.") from error
     from niwaki.onnx_file.model import to_model
 
     if runtime not in RUNTIMES:
