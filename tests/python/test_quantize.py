@@ -382,7 +382,7 @@ NAN[0, 0, 0, 0], INFINITY[0, 0, 0, 0] = math.nan, math.inf
         ("images", TypeError, "calibration must be an iterable.*not str"),
         (nn.Linear(1, 1), TypeError, "not Linear"),
         ([3], TypeError, "calibration item 0 is int.*transform="),
-        ([IMAGE.numpy()], TypeError, "item 0 is ndarray.*transform="),
+        ([IMAGE.numpy()], TypeError, "item 0 is a numpy array.*transform="),
         ([()], ValueError, "item 0 is an empty tuple"),
         ([{}], ValueError, "arguments by name"),
         ([{"x": 3}], TypeError, "holds no tensor"),
