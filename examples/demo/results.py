@@ -87,7 +87,7 @@ class Row:
             format_bytes(self.bytes),
             f"{self.bytes / self.float_bytes:.1%}",
             f"{self.milliseconds:.3f}" if self.milliseconds < 1 else f"{self.milliseconds:.1f}",
-            f"{low:.0f}x to {high:.0f}x" if self.times.doubtful and high > 1 else f"{middle:.1f}x",
+            _range(low, high) if self.times.doubtful and high > 1 else f"{middle:.1f}x",
         )
 
     @property
@@ -98,7 +98,7 @@ class Row:
         """What it comes to beside float32: "21x faster, 14x smaller, +0.3 points"."""
         low, middle, high = self.times.speedup
         if self.times.doubtful and high > 1:
-            found = [f"{low:.0f}x to {high:.0f}x faster"]
+            found = [f"{_range(low, high)} faster"]
         else:
             found = [f"{middle:.1f}x faster" if middle < 10 else f"{middle:.0f}x faster"]
         smaller = self.float_bytes / self.bytes
@@ -107,6 +107,12 @@ class Row:
             points = 100 * (self.accuracy - first.accuracy)
             found.append(f"{points:+.1f} points" if round(points, 1) else "as accurate")
         return ", ".join(found)
+
+
+def _range(low: float, high: float) -> str:
+    """Speed-ups between which half of the rounds lie: "10x to 12x"."""
+    ends = dict.fromkeys(f"{value:.0f}x" for value in (low, high))
+    return " to ".join(ends)
 
 
 def machine(rows: Sequence[Row], threads: int) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from digits import DigitsNet, accuracy, load_data, train
-from results import Row, draw, machine, print_table, write
+from results import Row, draw, machine, print_table, some_digits, write
 from rich.console import Console
 from timing import Times, measure
 
@@ -97,3 +97,25 @@ def test_table_picture_and_page_show_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize("group", [ROWS[:1], ROWS[2:]])
 def test_picture_of_one_network(group: list[Row]) -> None:
     assert len(draw(group, "note").axes) == 3
+
+
+def test_cards_say_it_in_a_line() -> None:
+    assert ROWS[1].claim(ROWS[0]) == "10x faster, 4.0x smaller, -1.0 points"
+    assert ROWS[3].claim(ROWS[2]) == "12x faster, 17x smaller", "of a network that is not trained, no accuracy"
+    busy = Row("digits", "niwaki int8", 0.98, 700_000, 2_800_000, times(0.12, 10.0, waited=0.4))
+    assert busy.claim(ROWS[0]) == "10x to 11x faster, 4.0x smaller, as accurate"
+    alike = Row("digits", "niwaki int8", 0.98, 700_000, 2_800_000, Times(0.1, (10.1, 10.2, 10.3), 0.4))
+    assert alike.cells()[5] == "10x"
+
+
+def test_digits_that_two_networks_answer_in_two_ways_come_first(tmp_path: Path) -> None:
+    images, labels = torch.rand(20, 1, 8, 8) * 2 - 1, torch.arange(20) % 10
+    now = labels.clone()
+    now[[7, 13]] = 0
+    digits = some_digits(images, labels, labels, now)
+    assert [(digit.before, digit.now) for digit in digits[:2]] == [(7, 0), (3, 0)] and len(digits) == 12
+    assert all(digit.before == digit.now == digit.label for digit in digits[2:])
+    _, page = write(ROWS, tmp_path, 1, digits)
+    html = page.read_text(encoding="utf-8")
+    assert html.count('class="differs"') == 4 and "niwaki: 0" in html and html.count("<rect") >= 12 * 64
+    assert "10x faster, 4.0x smaller, -1.0 points" in html

@@ -19,6 +19,7 @@ PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
 PROGRAMS = (
     "quickstart.md",
     "choosing.md",
+    "compression.md",
     "troubleshooting.md",
     "settings.md",
     "guides/image-classifier.md",
