@@ -343,3 +343,45 @@ def test_what_a_compression_measures() -> None:
     assert first.weights is not None and sum(first.weights.before) == 16 * 36
     assert sum(first.weights.after) == int(small[0].weight.count_nonzero())
     assert first.shape == (16, 4, 3, 3) and first.bits == 8
+
+
+class Everything(nn.Module):
+    """A bare parameter, a table, a convolution along time, a recurrent layer, a norm; the head may share the table."""
+
+    def __init__(self, *, tied: bool) -> None:
+        super().__init__()
+        self.start = nn.Parameter(torch.randn(1, 1, 16))
+        self.table, self.conv = nn.Embedding(40, 16), nn.Conv1d(16, 24, 3, padding=1)
+        self.gru, self.norm = nn.GRU(24, 16, batch_first=True), nn.LayerNorm(16)
+        self.head = nn.Linear(16, 40, bias=False)
+        if tied:
+            self.head.weight = self.table.weight
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        x = torch.cat([self.start.expand(len(ids), -1, -1), self.table(ids)], 1)
+        x = self.gru(self.conv(x.transpose(1, 2)).transpose(1, 2))[0]
+        return self.head(self.norm(x[:, -1]))
+
+
+@pytest.mark.parametrize("skip", [(), ("table", "gru", "conv*")])
+@pytest.mark.parametrize("tied", [False, True])
+def test_totals_are_those_of_the_network(tmp_path: Path, tied: bool, skip: tuple[str, ...]) -> None:
+    torch.manual_seed(0)
+    net = Everything(tied=tied).eval()
+    ids = torch.randint(40, (16, 12))
+    small, report = niwaki.compress(net, ids, skip=skip, progress=False)
+    rows = {row.name: row for row in report}
+    assert list(rows) == ["start", "table", "conv.conv", "gru", "norm", "head"]
+    assert report.float_bytes == report.network.parameter_bytes == 4 * sum(p.numel() for p in net.parameters())
+    assert {"start", "norm"} <= {name for name, row in rows.items() if row.scheme == "float32"}
+    assert all(row.reason for row in report if row.scheme == "float32")
+    assert rows["norm"].op == "layernorm" and rows["start"].op == "parameter" and rows["start"].shape == (1, 1, 16)
+    if skip:
+        assert {rows[name].reason for name in ("table", "conv.conv", "gru")} == {"skipped by name"}
+        assert {rows[name].scheme for name in ("table", "conv.conv", "gru")} == {"float32"}
+    if tied:
+        assert rows["head"].float_bytes == 0 and "are those of 'table'" in rows["head"].reason
+    # What the file holds besides: its header, its graph, and padding.
+    niwaki.compile(small, (ids[:1],)).save(tmp_path / "net.niwaki")
+    size = (tmp_path / "net.niwaki").stat().st_size
+    assert report.bytes < size < report.bytes + 12_000

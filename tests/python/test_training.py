@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import datetime
 import os
 import subprocess
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 
 import niwaki
 from niwaki import NiwakiError, QuantizeConfig
+from niwaki.pruning.mask import mask_of
 from niwaki.quantization.fake import InputQuantizer, WeightQuantizer, round_through
 
 
@@ -293,3 +295,26 @@ def test_processes_agree_and_none_waits_for_ever(tmp_path: Path) -> None:
 
 if __name__ == "__main__":
     _rank(int(sys.argv[1]), sys.argv[2])
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.5])
+def test_few_bits_begin_where_second_order_leaves_them(x: torch.Tensor, sparsity: float) -> None:
+    net = make_net()
+    if sparsity:
+        net = niwaki.prune(net, sparsity=sparsity, pattern="unstructured")
+    config = QuantizeConfig(weight_bits=3)
+    prepared = niwaki.prepare(net, x, config, progress=False)
+    begun = niwaki.convert(prepared)
+    wanted = niwaki.quantize(net, x, dataclasses.replace(config, correct_bias=False), progress=False)
+    nearest = niwaki.quantize(net, x, dataclasses.replace(config, rounding="nearest"), progress=False)
+    moved = 0
+    for part in wanted.modules():
+        if isinstance(part, (niwaki.nn.Conv2d, niwaki.nn.Linear)):
+            layer = begun.get_submodule(part.name)
+            assert torch.equal(layer.weight, part.weight) and torch.equal(layer.bias, part.bias)
+            torch.testing.assert_close(layer.weight_scale, part.weight_scale)
+            moved += int((nearest.get_submodule(part.name).weight != part.weight).sum())
+            # A zero that rounding made is not masked: training may undo it.
+            masked = mask_of(prepared.get_submodule(part.name))
+            assert torch.equal(masked, net.get_submodule(part.name).weight != 0)
+    assert moved > 20

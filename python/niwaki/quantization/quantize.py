@@ -161,6 +161,7 @@ def quantize_with_reasons(
     }
     if not swapped and not recurrent and not tables:
         _check_rest(copied, reasons)
+    reasons |= _why_others(copied, {**recurrent, **tables}, config, called, read)
     scales = dict(scales or {})
     open_layers = {name: layer for name, layer in swapped.items() if name not in scales}
     if any(config.rounds_by_layer(name) for name in open_layers):
@@ -213,6 +214,29 @@ def _why_not(name: str, layer: Layer, config: QuantizeConfig, called: set[int], 
     if id(layer.module) not in called:
         return "not called as a layer when the network ran"
     return "other parts of the network read its weight or bias" if id(layer.module) in read else ""
+
+
+def _why_others(
+    model: nn.Module, taken: Mapping[str, nn.Module], config: QuantizeConfig, called: set[int], read: set[int]
+) -> dict[str, str]:
+    """Why recurrent layers and tables stay in float32, by their names."""
+    reasons = {}
+    for name, part in model.named_modules():
+        if name in taken or not isinstance(part, (*RECURRENT, nn.Embedding)):
+            continue
+        if matches(name, config.skip):
+            reasons[name] = _SKIPPED
+        elif has_hooks(part):
+            reasons[name] = "it has forward hooks, or a forward of its own"
+        elif isinstance(part, nn.Embedding) and part.max_norm is not None:
+            reasons[name] = "it changes its table while it runs (max_norm)"
+        elif isinstance(part, nn.Embedding) and id(part) not in called:
+            reasons[name] = "not called as a layer when the network ran"
+        elif isinstance(part, nn.Embedding) and id(part) in read:
+            reasons[name] = "other parts of the network read its weight"
+        else:
+            reasons[name] = f"{type(part).__name__} computes something of its own"
+    return reasons
 
 
 def swap_layers(model: nn.Module, layers: dict[str, Layer], dynamic: Sequence[str] = ()) -> nn.Module:

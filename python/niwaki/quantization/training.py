@@ -60,7 +60,9 @@ def prepare(
     Args:
         model: a float32 network on the CPU, trained. It is not changed.
         calibration: as in niwaki.quantize: scales begin with what it shows.
-        config: bits, observer and so on. Codebooks cannot be trained; rounding is to the nearest.
+        config: bits, observer and so on. Codebooks cannot be trained. Weights begin as `rounding` leaves them, of fewer
+            than 8 bits by second order, and are rounded to the nearest from there; with batch norms that stay they
+            begin as they are.
         learned_steps: scales are parameters that train along (LSQ); else those of weights follow the largest weight of
             each channel, and those of inputs the range of the batches.
         momentum: how fast ranges of inputs follow the batches, 0 to 1; 0 keeps those of calibration. Not for
@@ -98,7 +100,8 @@ def prepare(
     folded = optimize(model, OptimizeConfig(remove_dropout=False), args=first.args, kwargs=first.kwargs)
     if config.equalize:
         folded = equalize_with(folded, equalization_calls(items, config, model), config, progress=progress)
-    quantized = quantize(folded, items, _nearest(config), progress=progress)
+    start = _start(config, folded=fold_batch_norm)
+    quantized = quantize(folded, items, start, progress=progress)
     found = {part.name: part for part in quantized_layers(quantized)}
     prepared, norms = folded, {}
     if not fold_batch_norm:
@@ -109,13 +112,28 @@ def prepare(
     keep_frozen(prepared, model)
     for name, layer in list(named_layers(prepared)):
         if name in found and found[name].weight.shape == layer.weight.shape:
+            keep = layer.weight.detach() != 0  # as it is before few bits make further zeros
+            if start.rounds_by_layer(name):
+                _begin_at(layer, found[name])
+            if not bool(keep.all()):
+                set_mask(layer.module, keep)
             _attach(layer.module, found[name], norms.get(id(layer.module)), config, learned_steps, float(momentum))
     prepared.register_forward_hook(follow_together)
     return prepared
 
 
-def _nearest(config: QuantizeConfig) -> QuantizeConfig:
-    return dataclasses.replace(config, rounding="nearest", correct_bias=False, equalize=False)
+def _start(config: QuantizeConfig, *, folded: bool) -> QuantizeConfig:
+    """How the network is rounded with which training begins."""
+    rounding = config.rounding if folded else "nearest"
+    return dataclasses.replace(config, rounding=rounding, correct_bias=False, equalize=False)
+
+
+def _begin_at(layer: Layer, seen: QuantizedLayer) -> None:
+    """Sets a layer to what was rounded: to the nearest, its weights stay there."""
+    with torch.no_grad():
+        layer.weight.copy_(seen.weight * seen.weight_scale.reshape(-1, *[1] * (seen.weight.dim() - 1)))
+        if layer.bias is not None and seen.bias is not None:
+            layer.bias.copy_(seen.bias)
 
 
 def _attach(
@@ -127,8 +145,6 @@ def _attach(
     momentum: float,
 ) -> None:
     weight = layer.weight.detach()  # type: ignore[operator]
-    if bool((weight == 0).any()):
-        set_mask(layer, weight != 0)
     largest = Uniform.of_bits(config.bits_of(seen.name)).largest
     if norm is None:
         quantizer = WeightQuantizer(weight, seen.weight_scale, largest, learned=learned)

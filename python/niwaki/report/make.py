@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ from niwaki.report.measures import Measures, Sample, histogram, measure
 from niwaki.report.nodes import nodes_of
 from niwaki.report.origin import Origin
 from niwaki.report.report import Report
+from niwaki.report.rest import with_rest
 from niwaki.report.rows import LayerReport, NetworkReport, Point
 from niwaki.report.speed import Speed, measure_speed
 
@@ -141,8 +143,16 @@ def _rows(optimized: nn.Module, squeezed: Squeezed, reasons: dict[str, str], mea
     rows += [_recurrent_row(part, originals[part.name]) for part in recurrent]
     tables = [part for part in squeezed.module.modules() if isinstance(part, Embedding)]
     rows += [_table_row(part, originals[part.name]) for part in tables]
-    order = {name: index for index, name in enumerate(originals)}
+    rows = with_rest(rows, optimized, reasons)
+    order = {name: index for index, name in enumerate(_names(optimized))}
     return sorted(rows, key=lambda row: order.get(row.name, len(order)))
+
+
+def _names(model: nn.Module) -> Iterator[str]:
+    """Names of modules, and of the parameters beside their parts, in the order of the network."""
+    for name, part in model.named_modules():
+        yield name
+        yield from (f"{name}.{key}".removeprefix(".") for key, _ in part.named_parameters(recurse=False))
 
 
 def _recurrent_row(now: Recurrent, original: nn.Module) -> LayerReport:
