@@ -185,7 +185,9 @@ void add_attention() {
   auto sizes = std::make_shared<AttentionSizes>();
   sizes->queries = sizes->keys = 128, sizes->width = sizes->value_width = 32, sizes->scale = 0.17f;
   for (int64_t head = 0; head < 12; ++head)
-    for (auto* offsets : {&sizes->q_offsets, &sizes->k_offsets, &sizes->v_offsets}) offsets->push_back(head * 128 * 32);
+    for (auto* offsets : {&sizes->q_offsets, &sizes->k_offsets, &sizes->v_offsets, &sizes->out_offsets})
+      offsets->push_back(head * 128 * 32);
+  for (int64_t* stride : {&sizes->q_stride, &sizes->k_stride, &sizes->v_stride, &sizes->out_stride}) *stride = 32;
   auto q = std::make_shared<Floats>(12 * 128 * 32), k = std::make_shared<Floats>(12 * 128 * 32),
        v = std::make_shared<Floats>(12 * 128 * 32), out = std::make_shared<Floats>(12 * 128 * 32);
   auto pool = std::make_shared<ThreadPool>(1);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "graph/heads.h"
 #include "graph/operators.h"
 #include "graph/phases.h"
 
@@ -36,6 +37,10 @@ class Fuser {
       if (!gone_[i] && node(i).op == Op::add) fuse_add(i);
     for (size_t i = 0; i < graph_.nodes_.size(); ++i)
       if (!gone_[i] && node(i).op == Op::conv2d) split_phases(i);
+    for (size_t i = 0; i < graph_.nodes_.size(); ++i)
+      if (!gone_[i] && node(i).op == Op::attention) fuse_heads(i);
+    for (size_t i = 0; i < graph_.nodes_.size(); ++i)
+      if (!gone_[i] && node(i).op == Op::permute) fuse_tokens(i);
     return collect();
   }
 
@@ -210,6 +215,80 @@ class Fuser {
     if (!split_into_phases(*quantize, node(index))) return;
     Dims& dims = graph_.values_[static_cast<size_t>(input)].dims;
     dims = {dims[0], node(index).tensor("weight").shape()[1], floor_div(dims[2] + 1, 2), floor_div(dims[3] + 1, 2)};
+  }
+
+  // Axes that swap heads and tokens, the last two but one, of values with images in front of them.
+  static bool swaps_heads(const Node& permute) {
+    const auto axes = permute.integers("axes");
+    const auto rank = static_cast<int64_t>(axes.size());
+    for (int64_t i = 0; i < rank; ++i)
+      if (axes[static_cast<size_t>(i)] != (i == rank - 3 ? rank - 2 : i == rank - 2 ? rank - 3 : i)) return false;
+    return rank >= 4;
+  }
+
+  // What queries, keys or values are where their layer has them, and their form there.
+  std::pair<int, HeadForm> heads_behind(int input) {
+    if (const Node* permute = made_by(Op::permute, input); permute != nullptr && swaps_heads(*permute))
+      return {permute->inputs[0], HeadForm::tokens_first};
+    const std::pair<int, HeadForm> none{input, HeadForm::heads_first};
+    // [images, tokens, 3, heads, width] -> [3, images, heads, tokens, width] -> one of the three
+    const Node* reshape = made_by(Op::reshape, input);
+    const Node* slice = reshape == nullptr ? nullptr : made_by(Op::slice, reshape->inputs[0]);
+    const Node* permute = slice == nullptr ? nullptr : made_by(Op::permute, slice->inputs[0]);
+    if (permute == nullptr || permute->integers("axes") != std::vector<int64_t>{2, 0, 3, 1, 4}) return none;
+    const Dims &all = value(permute->inputs[0]).dims, &part = value(slice->outputs[0]).dims, &found = value(input).dims;
+    const Dim &start = slice->dims("start")[0], &end = slice->dims("end")[0];
+    if (all[2] != Dim(3) || slice->integer("axis") != 0 || !start.is_constant() || !end.is_constant()) return none;
+    if (slice->integer("step") != 1 || start.value() < 0 || start.value() > 2) return none;
+    if (end.value() != start.value() + 1 && (start.value() < 2 || end.value() < 3)) return none;
+    if (found != Dims(part.begin() + 1, part.end())) return none;
+    return {permute->inputs[0], static_cast<HeadForm>(static_cast<int64_t>(HeadForm::part_0) + start.value())};
+  }
+
+  // Nobody reads a value any more for `keeper`; what then makes nothing goes away.
+  void release(int value, size_t keeper) {
+    const int from = maker(value);
+    if (--uses(value) > 0 || from < 0) return;
+    const auto index = static_cast<size_t>(from);
+    gone_[index] = true;
+    remember(keeper, index);
+    for (const int input : node(index).inputs)
+      if (input >= 0) release(input, keeper);
+  }
+
+  void set_form(Node& attention, size_t operand, HeadForm form) {
+    auto& forms = attention.attributes.try_emplace(kHeadForms, Dims{0, 0, 0, 0}).first->second;
+    std::get<Dims>(forms)[operand] = Dim(static_cast<int64_t>(form));
+  }
+
+  void fuse_heads(size_t index) {
+    for (size_t i = 0; i < 3; ++i) {
+      const int input = node(index).inputs[i];
+      const auto [source, form] = heads_behind(input);
+      if (form == HeadForm::heads_first) continue;
+      set_form(node(index), i, form);
+      node(index).inputs[i] = source;
+      ++uses(source);
+      release(input, index);
+    }
+  }
+
+  // A permutation that brings tokens in front again, of what an attention makes or of what is quantized of it.
+  void fuse_tokens(size_t index) {
+    if (!swaps_heads(node(index))) return;
+    int input = node(index).inputs[0], from = maker(input);
+    if (from < 0 || uses(input) != 1) return;
+    const auto last = static_cast<size_t>(from);
+    if (node(last).op == Op::quantize) {
+      input = node(last).inputs[0], from = maker(input);
+      if (from < 0 || uses(input) != 1) return;
+    }
+    Node& attention = node(static_cast<size_t>(from));
+    if (attention.op != Op::attention) return;
+    set_form(attention, 3, HeadForm::tokens_first);
+    const Dims dims = value(node(index).outputs[0]).dims;
+    absorb(last, index);
+    if (last != static_cast<size_t>(from)) graph_.values_[static_cast<size_t>(input)].dims = dims;
   }
 
   FusedGraph collect() {

@@ -7,6 +7,8 @@
 //   add           goes into the conv2d (not depthwise) or linear that makes the later of its inputs, if nothing else reads that
 //                 and it has no bounds of its own; the other input becomes the residual
 //   phases        a first conv2d with stride 2 works on the four phases of the image, which its quantize writes (phases.h)
+//   heads         permutations that bring heads in front of tokens, and back, go into the attention between them (heads.h), also where queries, keys
+//                 and values are parts of one value, and where the result is quantized before it is moved back
 //   unused        what no output and no state depends on goes away
 #pragma once
 

@@ -1,6 +1,7 @@
 // Fusion.
 #include <functional>
 
+#include "graph/heads.h"
 #include "graph/test_tools.h"
 
 namespace niwaki {
@@ -250,6 +251,78 @@ TEST(fuse_phases_of_a_first_convolution) {
     const std::vector<Sizes> inputs = {in};
     CHECK(infer_shapes(f.graph, inputs).shapes[static_cast<size_t>(conv)] ==
           infer_shapes(net.graph, inputs).shapes[static_cast<size_t>(conv)]);
+  }
+}
+
+// [images, tokens, heads, width] with the heads in front.
+int turned(Net& net, int value) { return net.add("permute", {value}, {{"axes", Dims{0, 2, 1, 3}}}); }
+
+TEST(fuse_heads_of_three_layers) {
+  Net net;
+  const int q = net.input("q", DType::f32, {"batch", "tokens", "4", "8"}),
+            k = net.input("k", DType::f32, {"batch", "keys", "4", "8"}),
+            v = net.input("v", DType::f32, {"batch", "keys", "4", "6"});
+  int y = net.add("attention", {turned(net, q), turned(net, k), turned(net, v)}, {{"scale", numbers({0.5})}});
+  y = turned(net, y);
+  net.graph.add_output(y, "y");
+  const FusedGraph f = fuse(net.graph);
+  REQUIRE(f.graph.nodes().size() == 1);
+  const Node& attention = f.graph.nodes()[0];
+  CHECK(attention.inputs == (std::vector<int>{q, k, v}));
+  CHECK_EQ(attention.outputs[0], y);
+  CHECK_EQ(f.fused[0].size(), size_t{4});
+  const HeadForms forms = head_forms(attention);
+  CHECK(std::all_of(forms.begin(), forms.end(), [](HeadForm form) { return form == HeadForm::tokens_first; }));
+  const std::vector<Sizes> sizes = {{2, 5, 4, 8}, {2, 7, 4, 8}, {2, 7, 4, 6}};
+  CHECK(infer_shapes(f.graph, sizes).shapes[static_cast<size_t>(y)] == (Sizes{2, 5, 4, 6}));
+  CHECK(is_batch_local(f.graph, infer_shapes(f.graph, sizes)));
+}
+
+TEST(fuse_heads_that_are_parts_of_one_value) {
+  Net net;
+  const int x = net.input("x", DType::f32, {"batch", "tokens", "3", "4", "8"});
+  const int all = net.add("permute", {x}, {{"axes", Dims{2, 0, 3, 1, 4}}});
+  const auto part = [&](int64_t i, int64_t end) {
+    const int slice = net.add("slice", {all}, {{"axis", Dims{0}}, {"start", Dims{i}}, {"end", Dims{end}}});
+    return net.add("reshape", {slice}, {{"shape", Dims{net.size("batch"), 4, net.size("tokens"), 8}}});
+  };
+  const int values = part(2, INT64_MAX);
+  const int y = net.add("attention", {part(0, 1), part(1, 2), values}, {{"scale", numbers({0.5})}});
+  net.graph.add_output(y, "y");
+  const FusedGraph f = fuse(net.graph);
+  REQUIRE(f.graph.nodes().size() == 1);
+  CHECK(f.graph.nodes()[0].inputs == (std::vector<int>{x, x, x}));
+  CHECK(head_forms(f.graph.nodes()[0]) ==
+        (HeadForms{HeadForm::part_0, HeadForm::part_1, HeadForm::part_2, HeadForm::heads_first}));
+  const Inferred inferred = infer_shapes(f.graph, std::vector<Sizes>{{2, 5, 3, 4, 8}});
+  CHECK(inferred.shapes[static_cast<size_t>(y)] == (Sizes{2, 4, 5, 8}));
+  CHECK(is_batch_local(f.graph, inferred));
+  net.graph.add_output(values, "values");  // has a reader outside: they stay for it, and are read where they were
+  const FusedGraph read = fuse(net.graph);
+  REQUIRE(read.graph.nodes().size() == 4);
+  CHECK(read.graph.nodes()[3].inputs == (std::vector<int>{x, x, x}));
+}
+
+TEST(fuse_tokens_behind_a_quantize) {
+  Net net;
+  const int q = net.input("q", DType::f32, {"batch", "4", "tokens", "8"});
+  const int heads = net.add("attention", {q, q, q}, {{"scale", numbers({0.5})}});
+  const int y = net.add_u8("permute", {net.add_u8("quantize", {heads})}, {{"axes", Dims{0, 2, 1, 3}}});
+  net.graph.add_output(net.add("dequantize", {y}), "y");
+  const FusedGraph f = fuse(net.graph);
+  REQUIRE(f.graph.nodes().size() == 3);
+  CHECK(head_forms(f.graph.nodes()[0])[3] == HeadForm::tokens_first);
+  CHECK_EQ(f.graph.nodes()[1].outputs[0], y);
+  CHECK(infer_shapes(f.graph, std::vector<Sizes>{{2, 4, 5, 8}}).shapes[static_cast<size_t>(heads)] == (Sizes{2, 5, 4, 8}));
+}
+
+TEST(fuse_heads_not_of_other_axes) {
+  for (const Dims& axes : {Dims{0, 1, 3, 2}, Dims{1, 0, 2, 3}, Dims{0, 3, 1, 2}}) {
+    Net net;
+    const int q = net.input("q", DType::f32, {"4", "4", "4", "4"});
+    const int moved = net.add("permute", {q}, {{"axes", axes}});
+    net.graph.add_output(net.add("attention", {moved, moved, moved}, {{"scale", numbers({0.5})}}), "y");
+    CHECK_EQ(fuse(net.graph).graph.nodes().size(), size_t{2});
   }
 }
 

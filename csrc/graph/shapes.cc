@@ -6,6 +6,7 @@
 
 #include "base/status.h"
 #include "graph/check_node.h"
+#include "graph/heads.h"
 #include "graph/operators.h"
 #include "graph/phases.h"
 
@@ -336,8 +337,10 @@ int64_t product(std::initializer_list<int64_t> factors) {
   return all;
 }
 
-int64_t count_attention(std::span<const Sizes> in, std::span<const Sizes> out) {
-  const Sizes &q = in[0], &k = in[1], &y = out[0];
+int64_t count_attention(const Node& node, std::span<const Sizes> in, std::span<const Sizes> out) {
+  const HeadForms forms = head_forms(node);
+  const Sizes q = heads_first(in[0], forms[0]), k = heads_first(in[1], forms[1]);
+  const Sizes& y = out[0];
   const int64_t width = q.back() + y.back(), keys = k[k.size() - 2];
   return y.back() == 0 ? 0 : product({elements_of(y) / y.back(), keys, width});
 }
@@ -362,7 +365,7 @@ int64_t count_macs(const Node& node, std::span<const Sizes> in, std::span<const 
     case Op::linear:
     case Op::dynamic_linear: return product({elements_of(out[0]), node.tensor("weight").shape()[1]});
     case Op::matmul: return product({elements_of(out[0]), in[0].back()});
-    case Op::attention: return count_attention(in, out);
+    case Op::attention: return count_attention(node, in, out);
     case Op::recurrent: return count_recurrent(node, in[0]);
     default: return 0;
   }

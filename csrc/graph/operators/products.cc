@@ -1,6 +1,7 @@
 // Products of float32 values.
 #include <cmath>
 
+#include "graph/heads.h"
 #include "graph/operators/rules.h"
 
 namespace niwaki::rules {
@@ -40,7 +41,9 @@ bool local_matmul(const BatchInference& node) {
 }
 
 std::vector<Operand> infer_attention(const Inference& node) {
-  const Dims &q = node.input(0).dims, &k = node.input(1).dims, &v = node.input(2).dims;
+  const HeadForms forms = head_forms(node.node);
+  const Dims q = heads_first(node.input(0).dims, forms[0]), k = heads_first(node.input(1).dims, forms[1]),
+             v = heads_first(node.input(2).dims, forms[2]);
   const auto refuse_shapes = [&] {
     refuse(node.node, "its inputs are " + text(node, q) + ", " + text(node, k) + " and " + text(node, v) +
                           "; [..., L, E], [..., S, E] and [..., S, Ev] are expected.");
@@ -60,10 +63,19 @@ std::vector<Operand> infer_attention(const Inference& node) {
     if (!fits) refuse(node.node, "its mask " + text(node, mask) + " does not broadcast to " + text(node, scores) + ".");
   }
   out.push_back(v.back());
-  return one(DType::f32, std::move(out));
+  return one(DType::f32, heads_first(std::move(out), forms[3]));  // the same swap, from heads first
 }
 
-bool local_attention(const BatchInference& node) { return node.out[0].rank() > 2 && elementwise(node); }
+bool local_attention(const BatchInference& node) {
+  const HeadForms forms = head_forms(node.node.node);
+  const int rank = node.out[0].rank();
+  if (rank <= 2) return false;
+  for (size_t i = 0; i < node.node.in.size(); ++i) {
+    const int wanted = i < 3 && is_part(forms[i]) ? rank + 1 : rank;
+    if (node.batched[i] ? node.input(i).rank() != wanted : !shares(node, i, rank)) return false;
+  }
+  return true;
+}
 
 void check_attention(const Inference& node) {
   if (!std::isfinite(node.node.number("scale")))
@@ -81,18 +93,18 @@ OperatorRule matmul() {
 }
 
 OperatorRule attention() {
-  return {
-      .summary =
-          "softmax(q k' * scale + mask) v, as torch's scaled_dot_product_attention. mask: bool (true takes part) or float32 "
-          "(added); causal: query i sees keys 0 to i; a query that sees none becomes zeros, with nan_rows NaN; precision int8: both products multiply codes of 8 bits, made when it runs",
-      .inputs = {{"q", kFloat, 2},
-                 {"k", kFloat, 2},
-                 {"v", kFloat, 2},
-                 {"mask", types_of(DType::boolean, DType::f32), 0, kMaxRank, true}},
-      .attributes = {flag("causal"), number("scale"), flag("nan_rows"), word("precision", {"float32", "int8"}, "float32")},
-      .check = check_attention,
-      .infer = infer_attention,
-      .batch_local = local_attention};
+  return {.summary =
+              "softmax(q k' * scale + mask) v, as torch's scaled_dot_product_attention. mask: bool (true takes part) or float32 "
+              "(added); causal: query i sees keys 0 to i; a query that sees none becomes zeros, with nan_rows NaN; precision "
+              "int8: both products multiply codes of 8 bits, made when it runs",
+          .inputs = {{"q", kFloat, 2},
+                     {"k", kFloat, 2},
+                     {"v", kFloat, 2},
+                     {"mask", types_of(DType::boolean, DType::f32), 0, kMaxRank, true}},
+          .attributes = {flag("causal"), number("scale"), flag("nan_rows"), word("precision", {"float32", "int8"}, "float32")},
+          .check = check_attention,
+          .infer = infer_attention,
+          .batch_local = local_attention};
 }
 
 }  // namespace niwaki::rules

@@ -37,8 +37,8 @@ inline constexpr int64_t kAttentionKeys = 512, kAttentionRows = 64;
 
 enum class AttentionMask : uint8_t { none, boolean, added };
 
-// q [queries, width], k [keys, width], v [keys, value_width] of each head; results follow one another. The offsets say where the matrices of
-// each head begin, in elements; `mask` only where there is one.
+// q [queries, width], k [keys, width], v [keys, value_width] and the result of each head: rows that begin so many elements apart, in matrices that
+// begin at the offsets; `mask` only where there is one.
 struct AttentionSizes {
   int64_t queries, keys, width, value_width;
   bool causal;
@@ -46,7 +46,8 @@ struct AttentionSizes {
   float empty;  // what a row becomes that sees no key
   AttentionMask mask;
   int64_t mask_query_step, mask_key_step;  // in elements; 0 where the mask has one row, or one column
-  std::vector<int64_t> q_offsets, k_offsets, v_offsets, mask_offsets;
+  int64_t q_stride, k_stride, v_stride, out_stride;
+  std::vector<int64_t> q_offsets, k_offsets, v_offsets, out_offsets, mask_offsets;
 };
 
 struct AttentionValues {

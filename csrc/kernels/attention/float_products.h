@@ -22,18 +22,18 @@ class FloatProducts {
   // Keys in blocks of columns, [block][width][columns], and values that don't fill vectors.
   bool pack(std::size_t head, int64_t key, int64_t keys) {
     packed_keys_ = keys;
-    const float* k = values_.k + sizes_.k_offsets[head] + key * sizes_.width;
+    const float* k = values_.k + sizes_.k_offsets[head] + key * sizes_.k_stride;
     for (int64_t c = 0; c < keys; c += products_.columns) {
       const int64_t columns = std::min(products_.columns, keys - c);
-      products_.pack_transposed({.from = k + c * sizes_.width,
-                                 .stride = sizes_.width,
+      products_.pack_transposed({.from = k + c * sizes_.k_stride,
+                                 .stride = sizes_.k_stride,
                                  .panel = memory_ + scratch_.keys + c * sizes_.width,
                                  .panel_stride = round_up(columns, 16),
                                  .depth = sizes_.width,
                                  .columns = columns});
     }
-    value_rows_ = values_.v + sizes_.v_offsets[head] + key * sizes_.value_width;
-    value_stride_ = sizes_.value_width;
+    value_rows_ = values_.v + sizes_.v_offsets[head] + key * sizes_.v_stride;
+    value_stride_ = sizes_.v_stride;
     if (scratch_.value_pitch == 0) return true;
     float* const packed = memory_ + scratch_.values;
     products_.pack_rows({value_rows_, value_stride_, packed, scratch_.value_pitch, keys, sizes_.value_width});
@@ -45,10 +45,12 @@ class FloatProducts {
   void weigh(std::size_t head, int64_t query, AttentionBlock& block) {
     block.scores = memory_;
     block.scores_stride = scratch_.pitch;
-    kernel_.scale({.from = values_.q + sizes_.q_offsets[head] + query * sizes_.width,
-                   .to = memory_ + scratch_.queries,
-                   .count = block.rows * sizes_.width,
-                   .factor = sizes_.scale});
+    for (int64_t row = 0; row < block.rows; ++row) {
+      kernel_.scale({.from = values_.q + sizes_.q_offsets[head] + (query + row) * sizes_.q_stride,
+                     .to = memory_ + scratch_.queries + row * sizes_.width,
+                     .count = sizes_.width,
+                     .factor = sizes_.scale});
+    }
     for (int64_t c = 0; c < block.keys; c += products_.columns) {
       products_.multiply({.a = memory_ + scratch_.queries,
                           .b = memory_ + scratch_.keys + c * sizes_.width,
@@ -70,14 +72,16 @@ class FloatProducts {
                         .out = block.out,
                         .a_stride = scratch_.pitch,
                         .b_stride = value_stride_,
-                        .out_stride = sizes_.value_width,
+                        .out_stride = block.out_stride,
                         .rows = block.rows,
                         .depth = block.keys,
                         .columns = sizes_.value_width,
                         .add = !block.first});
   }
 
-  void finish(const AttentionRow* state, float* out, int64_t rows) { kernel_.finish({state, out, rows, sizes_.value_width, sizes_.empty}); }
+  void finish(const AttentionRow* state, float* out, int64_t rows) {
+    kernel_.finish({state, out, rows, sizes_.value_width, sizes_.out_stride, sizes_.empty});
+  }
 
  private:
   // What a thread holds, in floats.

@@ -30,8 +30,8 @@ struct AttentionBlock {
   int64_t mask_row_step, mask_key_step;  // key_step: 0 or 1
   int64_t visible;                       // keys that row 0 sees, row 1 one more and so on
   AttentionRow* state;                   // [rows]
-  float* out;                            // [rows][width]: sums of weights * values, scaled to the new greatest
-  int64_t width;
+  float* out;                            // [rows][out_stride]: sums of weights * values, scaled to the new greatest
+  int64_t width, out_stride;
   bool first;  // `out` and `state` hold nothing yet
 };
 
@@ -39,7 +39,7 @@ struct AttentionBlock {
 struct AttentionEnd {
   const AttentionRow* state;
   float* out;
-  int64_t rows, width;
+  int64_t rows, width, stride;
   float empty;
 };
 

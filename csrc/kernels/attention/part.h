@@ -32,7 +32,7 @@ class AttentionPart {
         head_(static_cast<std::size_t>(head)),
         begin_(begin),
         rows_(end - begin),
-        out_(values.out + (head * sizes.queries + begin) * sizes.value_width) {}
+        out_(values.out + sizes.out_offsets[static_cast<std::size_t>(head)] + begin * sizes.out_stride) {}
 
   bool run() {
     for (int64_t row = 0; row < rows_; ++row) state_[row] = {-std::numeric_limits<float>::infinity(), 0.0f};
@@ -77,8 +77,9 @@ class AttentionPart {
     block.mask_key_step = sizes_.mask_key_step;
     block.visible = sizes_.causal ? begin_ + row + 1 - key : keys;
     block.state = state_ + row;
-    block.out = out_ + row * sizes_.value_width;
+    block.out = out_ + row * sizes_.out_stride;
     block.width = sizes_.value_width;
+    block.out_stride = sizes_.out_stride;
     block.first = key == 0;
     return block;
   }

@@ -26,6 +26,8 @@ TEST(attention_equals_the_formula_and_the_same_bits_everywhere) {
                                  {1, 5, 513, 4, 20, false, boolean, true},
                                  {1, 600, 600, 4, 4, true},
                                  {1, 2, 6, 256, 200},
+                                 {3, 20, 40, 16, 16, false, none, false, false, 5},
+                                 {2, 70, 600, 8, 20, true, added, false, false, 3},
                                  {2, 3, 0, 4, 5},
                                  {2, 3, 4, 0, 5},
                                  {0, 3, 4, 4, 5},

@@ -9,8 +9,8 @@ namespace niwaki {
 
 // means[e] = (k[0][e] + k[1][e] + ...) * (1 / keys), in the order of the keys.
 struct KeyMeans {
-  const float* k;  // [keys][width]
-  int64_t keys, width;
+  const float* k;  // [keys][stride]
+  int64_t keys, width, stride;
   float* means;  // a multiple of 16
 };
 
@@ -26,15 +26,15 @@ struct KeyCodes {
 
 // The scale of each channel of the values and 1 / scale, 0 where all is 0.
 struct ValueScales {
-  const float* v;  // [keys][width]
-  int64_t keys, width;
+  const float* v;  // [keys][stride]
+  int64_t keys, width, stride;
   float *scales, *inverses;  // a multiple of 16
 };
 
 // A block of values; 0 behind the last key up to whole groups.
 struct ValueCodes {
-  const float* v;  // [keys][width]
-  int64_t keys, width;
+  const float* v;  // [keys][stride]
+  int64_t keys, width, stride;
   const float* inverses;
   void* groups;         // [ceil(keys / kCodes)][pitch]
   int64_t group_pitch;  // a multiple of 16
@@ -42,8 +42,8 @@ struct ValueCodes {
 
 // Rows of queries times `factor`, each divided by a scale of its own.
 struct QueryCodes {
-  const float* q;  // [rows][width]
-  int64_t rows, width;
+  const float* q;  // [rows][stride]
+  int64_t rows, width, stride;
   float factor;
   void* codes;    // [rows][pitch]
   int64_t pitch;  // in codes: a multiple of 16
@@ -88,7 +88,7 @@ struct ValueTile {
 struct ByteAttentionEnd {
   const AttentionRow* state;
   float* out;
-  int64_t rows, width;
+  int64_t rows, width, stride;
   const float* scales;
   float empty;
 };

@@ -24,18 +24,18 @@ class ByteProducts {
     const float* const k = values_.k + sizes_.k_offsets[head];
     const float* const v = values_.v + sizes_.v_offsets[head];
     if (key == 0) {
-      if (!kernel_.find_means({k, sizes_.keys, sizes_.width, floats(scratch_.means)})) return false;
-      if (!kernel_.find_value_scales(
-              {v, sizes_.keys, sizes_.value_width, floats(scratch_.value_scales), floats(scratch_.value_inverses)}))
+      if (!kernel_.find_means({k, sizes_.keys, sizes_.width, sizes_.k_stride, floats(scratch_.means)})) return false;
+      if (!kernel_.find_value_scales({v, sizes_.keys, sizes_.value_width, sizes_.v_stride, floats(scratch_.value_scales),
+                                      floats(scratch_.value_inverses)}))
         return false;
     }
-    floats_.pack_transposed({.from = k + key * sizes_.width,
-                             .stride = sizes_.width,
+    floats_.pack_transposed({.from = k + key * sizes_.k_stride,
+                             .stride = sizes_.k_stride,
                              .panel = floats(scratch_.panel),
                              .panel_stride = scratch_.pitch,
                              .depth = sizes_.width,
                              .columns = keys});
-    kernel_.encode_values({v + key * sizes_.value_width, keys, sizes_.value_width, floats(scratch_.value_inverses),
+    kernel_.encode_values({v + key * sizes_.v_stride, keys, sizes_.value_width, sizes_.v_stride, floats(scratch_.value_inverses),
                            at(scratch_.values), scratch_.value_pitch});
     kernel_.encode_keys({.panel = floats(scratch_.panel),
                          .pitch = scratch_.pitch,
@@ -51,9 +51,10 @@ class ByteProducts {
   void weigh(std::size_t head, int64_t query, AttentionBlock& block) {
     block.scores = floats(0);
     block.scores_stride = scratch_.pitch;
-    kernel_.encode_queries({.q = values_.q + sizes_.q_offsets[head] + query * sizes_.width,
+    kernel_.encode_queries({.q = values_.q + sizes_.q_offsets[head] + query * sizes_.q_stride,
                             .rows = block.rows,
                             .width = sizes_.width,
+                            .stride = sizes_.q_stride,
                             .factor = sizes_.scale,
                             .codes = at(scratch_.queries),
                             .pitch = scratch_.query_pitch,
@@ -80,7 +81,7 @@ class ByteProducts {
                         .groups = at(scratch_.values),
                         .group_pitch = scratch_.value_pitch,
                         .out = block.out,
-                        .out_stride = sizes_.value_width,
+                        .out_stride = block.out_stride,
                         .rows = block.rows,
                         .depth = div_up(block.keys, kernel_.codes()),
                         .columns = sizes_.value_width,
@@ -88,7 +89,7 @@ class ByteProducts {
   }
 
   void finish(const AttentionRow* state, float* out, int64_t rows) {
-    kernel_.finish({state, out, rows, sizes_.value_width, floats(scratch_.value_scales), sizes_.empty});
+    kernel_.finish({state, out, rows, sizes_.value_width, sizes_.out_stride, floats(scratch_.value_scales), sizes_.empty});
   }
 
  private:

@@ -99,6 +99,8 @@ TEST(byte_attention_is_near_the_formula_and_the_same_bits_everywhere) {
                                  {1, 600, 600, 4, 4, true},
                                  {1, 21, 1500, 3, 65},
                                  {1, 16, 6, 256, 200},
+                                 {3, 20, 40, 16, 16, false, none, false, false, 5},
+                                 {2, 70, 600, 8, 20, true, added, false, false, 3},
                                  {2, 16, 0, 4, 5},
                                  {2, 16, 4, 0, 5},
                                  {2, 3, 50, 4, 5},  // few queries: in float32

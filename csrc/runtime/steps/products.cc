@@ -6,6 +6,7 @@
 
 #include "base/memory.h"
 #include "base/status.h"
+#include "graph/heads.h"
 #include "kernels/attention/attention.h"
 #include "kernels/byte_attention/byte_attention.h"
 #include "kernels/dynamic_linear/dynamic_linear.h"
@@ -35,6 +36,31 @@ std::vector<int64_t> matrix_offsets(SizeSpan axes, SizeSpan out, int64_t matrix)
   }
   return offsets;
 }
+
+// How the matrices of heads lie in a value of these sizes: the sizes of their rows and columns, and where they begin for each head of the result.
+struct HeadMatrices {
+  int64_t rows, columns, stride;  // between rows, in elements
+  std::vector<int64_t> offsets;
+
+  // heads: the axes of the result before its matrices.
+  HeadMatrices(const Sizes& sizes, HeadForm form, SizeSpan heads) {
+    const Sizes first = heads_first(sizes, form);
+    rows = first[first.size() - 2], columns = first.back();
+    stride = columns;
+    const SizeSpan axes = SizeSpan(first).first(first.size() - 2);
+    if (form == HeadForm::heads_first) {
+      offsets = matrix_offsets(axes, heads, rows * columns);
+      return;
+    }
+    // All heads of a token beside one another: one matrix of each image, in which heads begin a width apart.
+    const int64_t count = axes.back(), parts = is_part(form) ? 3 : 1;
+    stride = parts * count * columns;
+    const int64_t part = is_part(form) ? static_cast<int64_t>(form) - static_cast<int64_t>(HeadForm::part_0) : 0;
+    for (const int64_t image : matrix_offsets(axes.first(axes.size() - 1), heads.first(heads.size() - 1), rows * stride))
+      for (int64_t head = 0; head < heads.back(); ++head)
+        offsets.push_back(image + (part * count + (count == 1 ? 0 : head)) * columns);
+  }
+};
 
 SizeSpan leading(SizeSpan dims, std::size_t matrix_axes) { return dims.first(dims.size() - matrix_axes); }
 
@@ -114,19 +140,21 @@ class MatmulStep : public ProductStep {
 struct AttentionSetup : StepSetup {
   AttentionSizes sizes{};
   int64_t bytes() const override {
-    return bytes_of(sizes.q_offsets) + bytes_of(sizes.k_offsets) + bytes_of(sizes.v_offsets) + bytes_of(sizes.mask_offsets);
+    return bytes_of(sizes.q_offsets) + bytes_of(sizes.k_offsets) + bytes_of(sizes.v_offsets) + bytes_of(sizes.out_offsets) +
+           bytes_of(sizes.mask_offsets);
   }
 };
 
 class AttentionStep : public ProductStep {
  public:
-  AttentionStep(const AttentionKernel& kernel, const MatmulKernel& products, bool causal, float scale, float empty)
+  AttentionStep(const AttentionKernel& kernel, const MatmulKernel& products, const Node& node)
       : ProductStep(std::string("attention_") + kernel.name),
         kernel_(kernel),
         products_(products),
-        causal_(causal),
-        scale_(scale),
-        empty_(empty) {}
+        forms_(head_forms(node)),
+        causal_(node.integer("causal") != 0),
+        scale_(static_cast<float>(node.number("scale"))),
+        empty_(node.integer("nan_rows") != 0 ? std::numeric_limits<float>::quiet_NaN() : 0.0f) {}
 
   std::unique_ptr<StepSetup> setup(const StepSizes& sizes) const override {
     return std::make_unique<AttentionSetup>(plan(sizes));
@@ -139,20 +167,24 @@ class AttentionStep : public ProductStep {
 
  protected:
   AttentionSetup plan(const StepSizes& s) const {
-    const Sizes &q = s.in[0].dims, &k = s.in[1].dims, &v = s.in[2].dims;
+    const Sizes result = heads_first(s.out[0].dims, forms_[3]);
+    const SizeSpan heads = leading(result, 2);
+    HeadMatrices q(s.in[0].dims, forms_[0], heads), k(s.in[1].dims, forms_[1], heads), v(s.in[2].dims, forms_[2], heads),
+        out(s.out[0].dims, forms_[3], heads);
     AttentionSetup setup;
     AttentionSizes& sizes = setup.sizes;
-    sizes.queries = q[q.size() - 2];
-    sizes.keys = k[k.size() - 2];
-    sizes.width = q.back();
-    sizes.value_width = v.back();
+    sizes.queries = q.rows;
+    sizes.keys = k.rows;
+    sizes.width = q.columns;
+    sizes.value_width = v.columns;
     sizes.causal = causal_;
     sizes.scale = scale_;
     sizes.empty = empty_;
-    const SizeSpan heads = leading(s.out[0].dims, 2);
-    sizes.q_offsets = matrix_offsets(leading(q, 2), heads, sizes.queries * sizes.width);
-    sizes.k_offsets = matrix_offsets(leading(k, 2), heads, sizes.keys * sizes.width);
-    sizes.v_offsets = matrix_offsets(leading(v, 2), heads, sizes.keys * sizes.value_width);
+    sizes.q_stride = q.stride, sizes.k_stride = k.stride, sizes.v_stride = v.stride, sizes.out_stride = out.stride;
+    sizes.q_offsets = std::move(q.offsets);
+    sizes.k_offsets = std::move(k.offsets);
+    sizes.v_offsets = std::move(v.offsets);
+    sizes.out_offsets = std::move(out.offsets);
     if (s.in.size() <= 3 || !s.in[3].given) return setup;
     Sizes mask = s.in[3].dims;
     while (mask.size() < 2) mask.insert(mask.begin(), 1);
@@ -172,15 +204,16 @@ class AttentionStep : public ProductStep {
   const MatmulKernel& products_;
 
  private:
+  HeadForms forms_;
   bool causal_;
   float scale_, empty_;
 };
 
 class ByteAttentionStep : public AttentionStep {
  public:
-  ByteAttentionStep(const ByteAttentionKernel& bytes, const AttentionKernel& kernel, const MatmulKernel& products, bool causal,
-                    float scale, float empty)
-      : AttentionStep(kernel, products, causal, scale, empty), bytes_(bytes) {
+  ByteAttentionStep(const ByteAttentionKernel& bytes, const AttentionKernel& kernel, const MatmulKernel& products,
+                    const Node& node)
+      : AttentionStep(kernel, products, node), bytes_(bytes) {
     info.scheme = "int8";
     info.kernel = std::string("byte_attention_") + bytes.name;
     info.reason = "queries, keys and values are quantized by their own ranges";
@@ -202,11 +235,8 @@ std::unique_ptr<Step> make_attention(const StepMaker& maker) {
   const Node& node = maker.node;
   const AttentionKernel& kernel = select_attention(maker.isa);
   const MatmulKernel& products = select_matmul(maker.isa);
-  const bool causal = node.integer("causal") != 0;
-  const auto scale = static_cast<float>(node.number("scale"));
-  const float empty = node.integer("nan_rows") != 0 ? std::numeric_limits<float>::quiet_NaN() : 0.0f;
-  if (node.word("precision") == "float32") return std::make_unique<AttentionStep>(kernel, products, causal, scale, empty);
-  return std::make_unique<ByteAttentionStep>(select_byte_attention(maker.isa), kernel, products, causal, scale, empty);
+  if (node.word("precision") == "float32") return std::make_unique<AttentionStep>(kernel, products, node);
+  return std::make_unique<ByteAttentionStep>(select_byte_attention(maker.isa), kernel, products, node);
 }
 
 // ---- dynamic_linear ----
