@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from niwaki._compat import import_torchvision
+from whole import own
 
 
 @dataclass
@@ -215,6 +216,26 @@ _TORCH: dict[str, tuple[Callable[[], nn.Module], Any, tuple[Any, ...]]] = {
     "nn.TransformerEncoder, padding": (Encoder, words, (12, 30, 5, 1)),
 }
 
+
+def sentences(batch: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids, and how long each sentence is."""
+    return torch.randint(0, 100, (batch, size)), torch.randint(1, size + 1, (batch,))
+
+
+def sound(batch: int, size: int) -> tuple[torch.Tensor]:
+    return (torch.randn(batch, size) / 8,)
+
+
+_OWN: dict[str, tuple[Callable[[], nn.Module], Any, tuple[Any, ...]]] = {
+    "U-Net": (own.UNet, images, (64, (96, 64), 128)),
+    "U-Net, resized": (lambda: own.UNet(resize=True), images, (64, (96, 64), 128)),
+    "YOLO": (own.Yolo, images, (64, (96, 64), 128)),
+    "Conformer": (own.Conformer, sound, (8000, 16000, 5000)),
+    "WaveNet": (own.WaveNet, lambda batch, size: (torch.randn(batch, 1, size),), (1000, 16000, 1)),
+    "HiFi-GAN": (own.Vocoder, lambda batch, size: (torch.randn(batch, 80, size),), (8, 63, 1)),
+    "LSTM tagger, lengths": (own.Lengths, sentences, (12, 30, 5, 1)),
+}
+
 _SQUARE = (64, (96, 64), 128)
 _FILMS = ((4, 64, 64), (8, 64, 48), (5, 112, 112))
 # Sizes, and how it is made of what torchvision gives.
@@ -292,6 +313,7 @@ GROUPS: dict[str, tuple[Callable[[str], Model], tuple[str, ...]]] = {
     "torchvision": (_torchvision, tuple(_TORCHVISION)),
     "timm": (_timm, tuple(_TIMM)),
     "torch": (lambda name: Model(_TORCH[name][0](), *_TORCH[name][1:]), tuple(_TORCH)),
+    "own": (lambda name: Model(_OWN[name][0](), *_OWN[name][1:]), tuple(_OWN)),
 }
 
 

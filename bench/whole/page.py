@@ -31,6 +31,10 @@ of all results; of films, the float32 graph is compiled. It says little about tr
 takes another way than for its example, such as windows that are as large as the image; compiled with an example of that
 size, it answers.
 
+Detectors give boxes and scores for all of their places; a YOLO's decoding is native. Which boxes are the same object
+(non-maximum suppression) is outside: how many are left depends on values, which no size of a graph follows. Do it to
+what the network returns, with `torchvision.ops.nms` or some lines of C.
+
 """
 FAMILIES = """
 ## Families of timm
@@ -66,7 +70,8 @@ def verdict(row: Row) -> str:
 def write(rows: dict[str, Row], path: Path) -> None:
     """Writes the page."""
     text = INTRODUCTION
-    groups = {"torch": "torch", "transformers": "transformers", "torchvision": "torchvision", "timm": "timm"}
+    groups = {name: name for name in ("torch", "transformers", "torchvision", "timm")}
+    groups["own"] = "Networks of niwaki's own (bench/whole/own.py)"
     for group, heading in groups.items():
         text += f"## {heading}\n\n| network | whole | free | error | refused |\n|---|---|---|---|---|\n"
         text += "".join(_line(row) for name, row in rows.items() if name.startswith(f"{group}/")) + "\n"
