@@ -15,15 +15,12 @@ from niwaki.onnx_file.registry import Node, writes
 from niwaki.onnx_file.writer import Writer
 
 
-def _weight(writer: Writer, node: Node, axis: int) -> str:
-    """The weight as float32, of int8 with a scale for each index of an axis."""
-    weight = writer.tensor(node, "weight")
-    if weight.ndim == 2:
-        weight = weight.T  # so that Gemm and MatMul take it as it is, with a scale for each column
-    stored = writer.constant(weight, "weight")
+def _weight(writer: Writer, node: Node) -> str:
+    """The weight [outputs, ...] as float32, of int8 with a scale for each output."""
+    stored = writer.constant(writer.tensor(node, "weight"), "weight")
     scale = writer.constant(writer.tensor(node, "weight_scale"), "weight_scale")
     zero = writer.constant(np.zeros(scale_count(writer, node), np.int8), "weight_zero_point")
-    return writer.op("DequantizeLinear", stored, scale, zero, axis=axis)
+    return writer.op("DequantizeLinear", stored, scale, zero, axis=0)
 
 
 def scale_count(writer: Writer, node: Node) -> int:
@@ -68,7 +65,7 @@ def _conv2d(writer: Writer, node: Node) -> None:
         return
     x = writer.dequantize(bytes_read, writer.values[read]) if bytes_read else writer.plain(read)
     bias = _bias(writer, node)
-    made = writer.op("Conv", x, _weight(writer, node, 0), *([bias] if bias else []), **window)
+    made = writer.op("Conv", x, _weight(writer, node), *([bias] if bias else []), **window)
     _finish(writer, node, made)
 
 
@@ -103,7 +100,8 @@ def _linear(writer: Writer, node: Node) -> None:
         columns = value.dims[-1] if isinstance(value.dims[-1], int) else writer.tensor(node, "weight").shape[1]
         x = writer.rounded(writer.op("Reshape", x, writer.integers([-1, columns])), value)
     bias = _bias(writer, node)
-    y = writer.op("Gemm", x, _weight(writer, node, 1), *([bias] if bias else []))
+    # Not the transposed weight, which OpenVINO would transpose back whenever it runs.
+    y = writer.op("Gemm", x, _weight(writer, node), *([bias] if bias else []), transB=1)
     if made.rank != 2:
         if made.quantized:
             y = writer.rounded(y, made)
@@ -118,7 +116,7 @@ def _dynamic_linear(writer: Writer, node: Node) -> None:
     """
     x = writer.read(node)
     if not writer.with_integers:
-        y = writer.op("MatMul", x, _weight(writer, node, 1))
+        y = writer.op("MatMul", x, writer.op("Transpose", _weight(writer, node), perm=[1, 0]))
         writer.finish(node, writer.op("Add", y, writer.constant(writer.tensor(node, "bias"), "bias")))
         return
     weight = writer.tensor(node, "weight")
