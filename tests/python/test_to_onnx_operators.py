@@ -163,6 +163,21 @@ def test_function_of_two_elements(function: str, dtype: str) -> None:
     assert difference(found, wanted) < 3e-6
 
 
+@pytest.mark.parametrize("mode", ["nearest", "nearest-exact"])
+@pytest.mark.parametrize("free", [False, True])
+@pytest.mark.parametrize("scale", [0.0, 1.7, 3.0])
+def test_the_nearest_pixel_is_the_same(mode: str, free: bool, scale: float) -> None:
+    for before, after in ((34, 16), (36, 16), (35, 16), (7, 20), (5, 5), (30, 25), (13, 26)):
+        after = int(before * scale) if scale else after
+        graph = _core.Graph()
+        size: Any = graph.add_size("n", 0, 2**31 - 1, before) if free else before
+        x = graph.add_input("x", "float32", [1, 1, size])
+        (made,) = graph.add_node("interpolate", mode, [x], {"mode": mode, "size": [after], "scales": [scale]})
+        graph.add_output(made, "y")
+        given = {"x": np.arange(before, dtype=np.float32).reshape(1, 1, -1)}
+        np.testing.assert_array_equal(runtime(to_model(graph), given)["y"], core(graph, given)["y"], str(before))
+
+
 def test_sizes_that_the_core_refuses_are_refused_by_name() -> None:
     graph = _core.Graph()
     size = graph.add_size("n", 2, 5)

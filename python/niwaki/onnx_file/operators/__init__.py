@@ -9,6 +9,7 @@ from niwaki.onnx_file.operators import (  # noqa: F401 (they fill the table)
     quantized,
     recurrent,
     reductions,
+    resizing,
     unary,
     values,
     windows,

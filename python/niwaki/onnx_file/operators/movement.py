@@ -55,13 +55,3 @@ def _tile(writer: Writer, node: Node) -> None:
     if more:
         x = writer.op("Unsqueeze", x, writer.integers(range(more)))
     writer.finish(node, writer.op("Tile", x, writer.shape(repeats)))
-
-
-@writes("upsample_nearest2d")
-def _upsample(writer: Writer, node: Node) -> None:
-    scales = writer.floats(1, 1, *node.sizes("scale", 2))
-    made = writer.op(
-        "Resize", writer.read(node), "", scales, mode="nearest", nearest_mode="floor",
-        coordinate_transformation_mode="asymmetric",
-    )  # fmt: skip
-    writer.finish(node, made)

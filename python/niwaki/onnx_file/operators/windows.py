@@ -1,4 +1,4 @@
-"""Convolutions of float32, pools, resizing."""
+"""Convolutions of float32, and pools."""
 
 from __future__ import annotations
 
@@ -121,36 +121,3 @@ def _adaptive_avg_pool2d(writer: Writer, node: Node) -> None:
 @writes("adaptive_pool")
 def _adaptive_pool(writer: Writer, node: Node) -> None:
     writer.finish(node, _adapted(writer, node, node.word("function")))
-
-
-@writes("interpolate", "resize")
-def _interpolate(writer: Writer, node: Node) -> None:
-    axes = writer.value(node).rank - 2
-    mode = node.word("mode")
-    places = {"nearest": "asymmetric"}.get(mode, "half_pixel")
-    options: dict[str, Any] = {"mode": {"nearest-exact": "nearest"}.get(mode, mode)}
-    options["coordinate_transformation_mode"] = "align_corners" if node.integer("align_corners") else places
-    if mode.startswith("nearest"):
-        options["nearest_mode"] = "floor" if mode == "nearest" else "round_prefer_ceil"
-    if mode == "cubic":
-        options["cubic_coeff_a"] = -0.75
-    scales = [float(scale) for scale in node.sizes("scales", axes)]
-    if all(scales) and not node.integer("align_corners"):
-        given = ["", writer.floats(1.0, 1.0, *scales)]
-    elif any(scales) and not node.integer("align_corners"):
-        raise Refusal("it has a scale for some of its axes alone")
-    else:
-        sizes = writer.shape(node.sizes("size", axes))
-        front = writer.op("Shape", writer.read(node), end=2)
-        given = ["", "", writer.op("Concat", front, sizes, axis=0)]
-    writer.finish(node, writer.op("Resize", writer.read(node), *given, **options))
-
-
-@writes("grid_sample")
-def _grid_sample(writer: Writer, node: Node) -> None:
-    mode = {"bilinear": "linear", "bicubic": "cubic"}.get(node.word("mode"), "nearest")
-    made = writer.op(
-        "GridSample", writer.read(node), writer.read(node, 1), mode=mode, padding_mode=node.word("padding_mode"),
-        align_corners=node.integer("align_corners"),
-    )  # fmt: skip
-    writer.finish(node, made)
