@@ -35,9 +35,11 @@ function(niwaki_small_code)
        source MATCHES "csrc/kernels/scatter/scatter\\.cc$" OR
        source MATCHES "csrc/runtime/(autotune|layout|model|shared_weights|steps/(copy|movement|pointwise|products|recurrent|rows|values|windows))\\.cc$" OR
        source MATCHES "csrc/kernels/conv/(choose|cost|pick_lists|select)\\.cc$" OR
-       source MATCHES "csrc/kernels/(elementwise|rows|grid_sample|interpolate|resize|float_pool|attention|byte_attention|recurrent)/reference\\.cc$" OR
+       source MATCHES "csrc/kernels/(resize|attention|byte_attention|recurrent)/reference\\.cc$" OR
        source MATCHES "csrc/kernels/resize/resize\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-Os")
+    elseif(source MATCHES "csrc/kernels/(elementwise|rows|grid_sample|interpolate|float_pool)/reference\\.cc$")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-Os" COMPILE_DEFINITIONS "NIWAKI_SMALL_CODE")
     endif()
   endforeach()
 endfunction()

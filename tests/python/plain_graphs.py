@@ -168,6 +168,30 @@ def products() -> _core.Graph:
     return plain.finish()
 
 
+def heads() -> _core.Graph:
+    """Attention between permutations: of one value, of three, and of a result that is quantized before it is moved."""
+    plain = Plain(18)
+    length = plain.graph.add_size("length", 1, 2**31 - 1, 20)
+    x, mask = plain.input("x", length, 3, 2, 4), plain.input("mask", 1, 1, length)
+    parts = plain.add("permute", [x], axes=[2, 0, 3, 1, 4])
+    q, k, v = (
+        plain.add(
+            "reshape",
+            [plain.add("slice", [parts], axis=0, start=i, end=i + 1)],
+            shape=[plain.batch, 2, length, 4],
+        )
+        for i in range(3)
+    )
+    y = plain.add("attention", [q, k, v], scale=0.5, precision="int8")
+    y = plain.add("permute", [y], axes=[0, 2, 1, 3])
+    turned = plain.add("permute", [y], axes=[0, 2, 1, 3])
+    y = plain.add("attention", [turned, k, turned, mask], scale=0.5, precision="int8", nan_rows=1)
+    y = plain.add("quantize", [y], outputs=[(0.02, 128)])
+    plain.add("dequantize", [plain.add("permute", [y], axes=[0, 2, 1, 3], outputs=[(0.02, 128)])])
+    plain.add("attention", [turned, q, v], scale=0.5, precision="int8", causal=1)
+    return plain.finish()
+
+
 def windows() -> _core.Graph:
     plain = Plain(17)
     height, width = (plain.graph.add_size(name, 1, 2**31 - 1, 6) for name in ("height", "width"))
@@ -210,5 +234,5 @@ def recurrent() -> _core.Graph:
 
 
 GRAPHS: dict[str, Callable[[], _core.Graph]] = {
-    make.__name__: make for make in (tokens, moves, values, elements, axes, products, windows, recurrent)
+    make.__name__: make for make in (tokens, moves, values, elements, axes, products, heads, windows, recurrent)
 }

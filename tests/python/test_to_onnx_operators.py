@@ -19,7 +19,7 @@ from niwaki import NiwakiError, _core
 from niwaki.onnx_file import registry
 from niwaki.onnx_file.model import to_model
 
-REFUSED = {"cumprod", "cumextreme"}
+REFUSED = {"cumprod": "axes", "cumextreme": "axes", "sequence_lengths": "recurrent"}  # and a graph that has it
 REFUSED_CALLS = {
     "elements": ("binary.12", "ONNX has no atan2"),
     "values": ("linspace.4", "the number of its steps depends on free sizes"),
@@ -49,7 +49,9 @@ def test_graph(name: str, more: int) -> None:
         assert found[output].shape == value.shape, output
         assert found[output].dtype == value.dtype, output
         apart = difference(found[output], value)
-        assert apart <= (0.0501 if name in small_graphs.GRAPHS else 2e-5), (output, apart)  # a step, or rounding
+        # A step, what attention in 8 bits is off by (ONNX's is in float32), or rounding.
+        most = 0.0501 if name in small_graphs.GRAPHS else 0.0201 if name == "heads" else 2e-5
+        assert apart <= most, (output, apart)
 
 
 def difference(found: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> float:
@@ -66,15 +68,15 @@ def difference(found: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> flo
 
 def test_every_operator_is_written_or_refused() -> None:
     ops = {each["name"] for each in _core.operators()}
-    assert set(registry.known()) | REFUSED == ops
-    assert not set(registry.known()) & REFUSED
+    assert set(registry.known()) | REFUSED.keys() == ops
+    assert not set(registry.known()) & REFUSED.keys()
     seen = {node["op"] for make in GRAPHS.values() for node in make().nodes()}
     assert ops - seen == set()
 
 
 @pytest.mark.parametrize("op", sorted(REFUSED))
 def test_what_is_refused_is_named(op: str) -> None:
-    graph = plain_graphs.GRAPHS["axes"]()
+    graph = plain_graphs.GRAPHS[REFUSED[op]]()
     with pytest.raises(NiwakiError, match=rf"a test cannot be written as an ONNX file: .*{op}\.\d+: ONNX has no"):
         to_model(graph, "a test")
 

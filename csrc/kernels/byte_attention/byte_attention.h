@@ -45,8 +45,6 @@ struct ByteAttentionKernel {
 std::span<const ByteAttentionKernel> byte_attention_kernels();
 const ByteAttentionKernel& select_byte_attention(Isa isa);
 
-inline constexpr int64_t kByteAttentionRows = 6;  // of a tile
-
 // Below so many queries, coding keys and values costs more than it saves.
 inline constexpr int64_t kLeastByteQueries = 16;
 // Wider queries are left to float32: their scores' sums would not be exact as floats.

@@ -7,6 +7,9 @@
 
 namespace niwaki {
 
+// Of a tile of queries. Codes, scales and scores have room for so many, however few there are.
+constexpr int64_t kByteAttentionRows = 6;
+
 // means[e] = (k[0][e] + k[1][e] + ...) * (1 / keys), in the order of the keys.
 struct KeyMeans {
   const float* k;  // [keys][stride]
@@ -61,7 +64,7 @@ struct ScoreTile {
   const float* key_scales;
   float* scores;
   int64_t scores_stride;
-  int64_t rows, depth, columns;  // depth: in groups; columns: a multiple of 16
+  int64_t depth, columns;  // depth: in groups; columns: a multiple of 16
 };
 
 // A block of keys whose weights become codes of 14 bits: what is above 7 of them in `high`, the others in `low`, or all of them in `high` where

@@ -68,7 +68,6 @@ class ByteProducts {
                          .key_scales = floats(scratch_.key_scales),
                          .scores = block.scores,
                          .scores_stride = block.scores_stride,
-                         .rows = block.rows,
                          .depth = div_up(sizes_.width, kernel_.codes()),
                          .columns = round_up(block.keys, 16)});
     kernel_.encode_weights({block, at(scratch_.high), at(scratch_.low), scratch_.pitch});
