@@ -15,6 +15,11 @@ CASES = (
     "resnet18-dense",
     "resnet18-block85",
     "mobilenet_v2-dense",
+    "mobilenet_v3_large-dense",
+    "efficientnet_b0-dense",
+    "resnext50_32x4d-dense",
+    "deeplabv3_mobilenet_v3_large-dense",
+    "unet-dense",
 )
 
 ENGINES = {
@@ -37,7 +42,7 @@ class Case:
     """A network and its zeros, written `<model>-<pattern><percent>`.
 
     Attributes:
-        model: the name of a torchvision classification network.
+        model: the name of a torchvision network that classifies images or their pixels, or "unet", bench/whole's own.
         block: how many consecutive input channels of one output at one tap are zero together: 4, 1, or 0 for dense.
         zeros: the share of blocks that are zero in every layer that is pruned, 0 to 1.
     """

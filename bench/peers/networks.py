@@ -1,4 +1,7 @@
-"""The networks: torchvision's definitions with seeded weights, pruned by magnitude. Only their speed means anything."""
+"""The networks: torchvision's definitions, and a U-Net, with seeded weights, pruned by magnitude.
+
+Only their speed means anything.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import torch
 from torch import nn
 
 from peers.cases import Case
+from whole.own import UNet
 
 
 def _torchvision():
@@ -20,14 +24,33 @@ def _torchvision():
     return module.import_torchvision()
 
 
+class Mask(nn.Module):
+    """A segmentation network of torchvision: the logits of pixels alone, of what it returns by name."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.network(x)["out"]
+
+
+def _defined(name: str) -> nn.Module:
+    models = _torchvision().models
+    if name == "unet":
+        return UNet(classes=21, width=32)
+    if hasattr(models.segmentation, name):
+        return Mask(getattr(models.segmentation, name)(weights_backbone=None))
+    if not hasattr(models, name):
+        raise ValueError(f"torchvision has no network '{name}'.")
+    return getattr(models, name)()
+
+
 def build(name: str) -> nn.Module:
     """The network of a case in eval mode. Batch norms have statistics that cost precision, as trained ones do."""
     case = Case.parse(name)
-    models = _torchvision().models
-    if not hasattr(models, case.model):
-        raise ValueError(f"torchvision has no network '{case.model}'.")
     torch.manual_seed(0)
-    network = getattr(models, case.model)().eval()
+    network = _defined(case.model).eval()
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.running_mean.normal_(0.0, 0.1)

@@ -91,6 +91,7 @@ def prepare(engines: list[str], cases: list[str], size: int, cache: Path) -> tup
             except environments.MissingError as error:
                 failed[home] = str(error)
     sources = [environments.HERE / name for name in ("export.py", "networks.py", "cases.py")]
+    sources.append(environments.HERE.parent / "whole" / "own.py")
     pinned = environments.requirement_files(environments.REQUIREMENTS / "torch.txt")
     models = cache / f"models-{size}-{environments.digest(*sources, *pinned)}"
     models.mkdir(parents=True, exist_ok=True)

@@ -51,6 +51,12 @@ def test_names_of_cases_and_settings() -> None:
             Setting.parse(text)
 
 
+@pytest.mark.parametrize("name", ["unet-dense", "deeplabv3_mobilenet_v3_large-dense"])
+def test_networks_with_a_result_for_each_pixel(name: str) -> None:
+    with torch.no_grad():
+        assert networks.build(name)(torch.zeros(1, 3, 64, 64)).shape == (1, 21, 64, 64)
+
+
 @pytest.mark.parametrize(("name", "block", "zeros"), [("resnet18-block85", 4, 0.85), ("resnet18-free90", 1, 0.90)])
 def test_networks_are_pruned_layer_by_layer_to_the_share(name: str, block: int, zeros: float) -> None:
     pruned, dense = networks.build(name), networks.build(name.rpartition("-")[0] + "-dense")
