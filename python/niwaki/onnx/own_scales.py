@@ -18,6 +18,7 @@ from niwaki.nn import Conv2d, Linear
 from niwaki.nn import grid as _grid_operator  # noqa: F401 (registers niwaki::grid)
 from niwaki.nn.layers import QuantizedLayer
 from niwaki.onnx.functions import quantized
+from niwaki.onnx.own_ranges import make_dynamic
 from niwaki.quantization.ranges import ranges_of
 
 FILE_SCALE = "file_scale"
@@ -46,7 +47,9 @@ def with_own_scales(module: nn.Module) -> nn.Module:
 
 
 def _is_quantized(module: nn.Module) -> bool:
-    return isinstance(module, fx.GraphModule) and any(node.target is quantized.quantize for node in module.graph.nodes)
+    return isinstance(module, fx.GraphModule) and any(
+        node.target in (quantized.quantize, quantized.dynamic) for node in module.graph.nodes
+    )
 
 
 class _Rewriter:
@@ -65,6 +68,7 @@ class _Rewriter:
                 calls.setdefault(str(node.target), []).append(node)
         for path, nodes in calls.items():
             self._quantize_layer(path, nodes)
+        make_dynamic(self._module)
         self._graph.eliminate_dead_code()
         self._graph.lint()
         self._module.recompile()
