@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from whole.own import UNet
 
 from peers.cases import Case
-from whole.own import UNet
 
 
 def _torchvision():
