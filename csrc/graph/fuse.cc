@@ -284,7 +284,7 @@ class Fuser {
       if (from < 0 || uses(input) != 1) return;
     }
     Node& attention = node(static_cast<size_t>(from));
-    if (attention.op != Op::attention) return;
+    if (attention.op != Op::attention || head_forms(attention)[3] != HeadForm::heads_first) return;
     set_form(attention, 3, HeadForm::tokens_first);
     const Dims dims = value(node(index).outputs[0]).dims;
     absorb(last, index);

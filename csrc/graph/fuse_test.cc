@@ -316,6 +316,17 @@ TEST(fuse_tokens_behind_a_quantize) {
   CHECK(infer_shapes(f.graph, std::vector<Sizes>{{2, 4, 5, 8}}).shapes[static_cast<size_t>(heads)] == (Sizes{2, 5, 4, 8}));
 }
 
+TEST(fuse_tokens_once) {
+  Net net;
+  const int q = net.input("q", DType::f32, {"batch", "4", "tokens", "8"});
+  const int heads = turned(net, net.add("attention", {q, q, q}, {{"scale", numbers({0.5})}}));
+  const int y = net.add_u8("permute", {net.add_u8("quantize", {heads})}, {{"axes", Dims{0, 2, 1, 3}}});
+  net.graph.add_output(net.add("dequantize", {y}), "y");
+  const FusedGraph f = fuse(net.graph);
+  REQUIRE(f.graph.nodes().size() == 4);  // there and back again: the second way is a permutation
+  CHECK(infer_shapes(f.graph, std::vector<Sizes>{{2, 4, 5, 8}}).shapes[static_cast<size_t>(y)] == (Sizes{2, 4, 5, 8}));
+}
+
 TEST(fuse_heads_not_of_other_axes) {
   for (const Dims& axes : {Dims{0, 1, 3, 2}, Dims{1, 0, 2, 3}, Dims{0, 3, 1, 2}}) {
     Net net;
