@@ -128,7 +128,8 @@ void run(Session& session, const std::vector<std::pair<uintptr_t, Sizes>>& input
 
 py::array tensor(const Graph& graph, size_t node, const std::string& name) {
   if (node >= graph.nodes().size())
-    throw py::value_error("The graph has " + std::to_string(graph.nodes().size()) + " nodes, no number " + std::to_string(node) + ".");
+    throw py::value_error("The graph has " + std::to_string(graph.nodes().size()) + " nodes, no number " + std::to_string(node) +
+                          ".");
   const Tensor* found = graph.nodes()[node].find_tensor(name.c_str());
   if (found == nullptr) throw py::value_error(graph.nodes()[node].name + ": there is no tensor '" + name + "'.");
   return from_tensor(*found);

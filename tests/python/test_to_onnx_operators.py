@@ -74,6 +74,22 @@ def test_every_operator_is_written_or_refused() -> None:
     assert ops - seen == set()
 
 
+def test_what_the_core_shows_of_a_graph() -> None:
+    graph = plain_graphs.GRAPHS["tokens"]()
+    (tokens,) = (value for value in graph.values() if value["dtype"] == "int32" and len(value["dims"]) == 2 and 0 not in
+                 value["dims"])  # fmt: skip
+    assert tokens == {"dtype": "int32", "quantization": None, "dims": [("size", 0), ("size", 1)]}
+    shapes = [node["attributes"]["shape"] for node in graph.nodes(trees=True) if node["op"] == "reshape"]
+    assert shapes == [[("size", 0), ("size", 1), 1]]
+    assert graph.guards[0]["trees"][0] == [(("%", ("size", 1), 2), "==", 0)]
+    places = {node["name"]: place for place, node in enumerate(graph.nodes())}
+    assert graph.tensor(places["constant.0"], "value").shape == (9, 4)
+    with pytest.raises(ValueError, match=r"constant\.0: there is no tensor 'weight'"):
+        graph.tensor(places["constant.0"], "weight")
+    with pytest.raises(ValueError, match="no number 99"):
+        graph.tensor(99, "weight")
+
+
 @pytest.mark.parametrize("op", sorted(REFUSED))
 def test_what_is_refused_is_named(op: str) -> None:
     graph = rebuilt(plain_graphs.GRAPHS[REFUSED[op]]())
