@@ -1,4 +1,5 @@
-"""Trains, compresses, compiles, saves, loads and times small networks, in a few minutes and from nothing.
+"""Trains, compresses, compiles, saves, loads and times small networks, in a few minutes and from nothing: a ResNet
+and a vision transformer that learn handwritten digits, and ResNet-50.
 
     python examples/demo/demo.py --output build/demo
 
@@ -11,21 +12,56 @@ import argparse
 import copy
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from digits import DigitsNet, accuracy, answers, load_data, train
+from digits import DigitsNet, Training, accuracy, adamw, answers, load_data, train
 from results import Digit, Row, print_table, some_digits, write
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from timing import measure
 from torch import nn
+from vit import DigitsViT
 
 import niwaki
 from niwaki._compat import import_torchvision
 
-DIGITS, RESNET = "ResNet on digits, 8 x 8", "ResNet-50, 224 x 224"
+RESNET = "ResNet-50, 224 x 224"
 FLOAT, INT8 = "torch float32", "niwaki int8"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network that learns the digits.
+
+    Attributes:
+        title: in the table.
+        name: in the names of files, and in the progress bars.
+        model: what makes it.
+        training, tuning: how it learns, and how once more after it is pruned.
+        sparsity, scope: what `niwaki.prune` takes.
+    """
+
+    title: str
+    name: str
+    model: type[nn.Module]
+    training: Training
+    tuning: Training
+    sparsity: float
+    scope: str
+
+
+TRAINED = (
+    Trained("ResNet on digits, 8 x 8", "digits", DigitsNet, Training(12, 0.05), Training(12, 0.02), 0.75, "global"),
+    # 1,200 pictures are few for a transformer: patches of moved pictures would be too many to learn. By magnitude over
+    # all layers, second layers of feed-forward parts would be empty.
+    Trained(
+        "ViT on digits, 8 x 8", "digits-vit", DigitsViT,
+        Training(10, 2e-3, 32, 0, adamw), Training(8, 1e-3, 32, 0, adamw), 0.5, "local",
+    ),
+)  # fmt: skip
 
 
 class Demo:
@@ -56,38 +92,39 @@ class Demo:
         path.unlink()
         return size
 
-    def digits(self) -> list[Row]:
-        """Trains, compresses and times the small network."""
+    def digits(self, what: Trained) -> list[Row]:
+        """Trains, compresses and times a small network."""
         data, held_out = load_data()
         calibration = data[0][:512].split(64)
         x = held_out[0][:1]
 
         torch.set_num_threads(1)  # batches this small train no faster on two
         torch.manual_seed(0)
-        model = DigitsNet()
-        train(model, data, 12, 0.05, self.bar("training on digits", 12))
+        model = what.model()
+        train(model, data, what.training, self.bar(f"training {what.name}", what.training.epochs))
 
         after_step = self.bar("compressing", 4)
         int8, _ = niwaki.compress(model, calibration, progress=False)
         after_step()
-        networks = {FLOAT: model}
-        sizes = {FLOAT: self.float_file(model, "digits")}
-        networks[INT8], sizes[INT8] = self.through_a_file(int8, x, "digits-int8")
+        networks: dict[str, Any] = {FLOAT: model}
+        sizes = {FLOAT: self.float_file(model, what.name)}
+        networks[INT8], sizes[INT8] = self.through_a_file(int8, x, f"{what.name}-int8")
         after_step()
 
-        form = f"{INT8}, 75 % pruned"
-        pruned = niwaki.prune(model, sparsity=0.75, pattern="block4", scope="global")
-        train(pruned, data, 12, 0.02, self.bar("fine-tuning what is left", 12))
+        form = f"{INT8}, {what.sparsity:.0%} pruned".replace("%", " %")
+        pruned = niwaki.prune(model, sparsity=what.sparsity, pattern="block4", scope=what.scope)
+        train(pruned, data, what.tuning, self.bar("fine-tuning what is left", what.tuning.epochs))
         sparse, _ = niwaki.compress(pruned, calibration, progress=False)
         after_step()
-        networks[form], sizes[form] = self.through_a_file(sparse, x, "digits-int8-pruned")
+        networks[form], sizes[form] = self.through_a_file(sparse, x, f"{what.name}-int8-pruned")
         after_step()
 
         torch.set_num_threads(self.threads)
-        times = measure(networks, x, rounds=25, calls=20, after_round=self.bar("timing digits", 25))
+        times = measure(networks, x, rounds=25, calls=20, after_round=self.bar(f"timing {what.name}", 25))
         shares = {name: accuracy(network, held_out) for name, network in networks.items()}
-        self.pictures = some_digits(*held_out, answers(model, held_out[0]), answers(networks[form], held_out[0]))
-        return rows(DIGITS, networks, shares, sizes, times)
+        if not self.pictures:
+            self.pictures = some_digits(*held_out, answers(model, held_out[0]), answers(networks[form], held_out[0]))
+        return rows(what.title, networks, shares, sizes, times)
 
     def resnet50(self) -> list[Row]:
         """Compresses and times ResNet-50. Its weights are seeded, not trained, so there is no accuracy to speak of, and
@@ -140,7 +177,7 @@ def main() -> None:
     )
     with Progress(*columns, console=console) as progress:
         demo = Demo(arguments.output, arguments.threads, progress)
-        results = demo.digits() + demo.resnet50()
+        results = [row for what in TRAINED for row in demo.digits(what)] + demo.resnet50()
     print_table(results, Console(width=max(console.width, 80)), arguments.threads)
     picture, page = write(results, arguments.output, arguments.threads, demo.pictures)
     console.print(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import torch
 from sklearn.datasets import load_digits
@@ -57,17 +58,47 @@ def load_data(held_out: int = 597) -> tuple[Tensors, Tensors]:
     return (images[train], labels[train]), (images[test], labels[test])
 
 
-def train(model: nn.Module, data: Tensors, epochs: int, rate: float, after_epoch: Callable[[], None]) -> None:
-    """Trains in place: SGD with momentum, the rate falling along a cosine, pictures moved by up to a pixel."""
+def sgd(parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+    """What convolutions learn well with."""
+    return torch.optim.SGD(parameters, lr=rate, momentum=0.9, weight_decay=5e-4, nesterov=True)
+
+
+def adamw(parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+    """What transformers learn well with."""
+    return torch.optim.AdamW(parameters, lr=rate, weight_decay=0.05)
+
+
+@dataclass(frozen=True)
+class Training:
+    """How to train.
+
+    Attributes:
+        epochs: how often each picture is seen.
+        rate: the learning rate at first; it falls along a cosine.
+        batch: pictures in a step.
+        shift: by how many pixels pictures are moved at most, up, down and sideways, 0 or 1.
+        optimizer: makes one of the parameters and the rate.
+    """
+
+    epochs: int
+    rate: float
+    batch: int = 64
+    shift: int = 1
+    optimizer: Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer] = sgd
+
+
+def train(model: nn.Module, data: Tensors, training: Training, after_epoch: Callable[[], None]) -> None:
+    """Trains in place; the model is in eval mode afterwards."""
     images, labels = data
     generator = torch.Generator().manual_seed(1)
-    optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9, weight_decay=5e-4, nesterov=True)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-    padded = nn.functional.pad(images, (1, 1, 1, 1), value=-1.0)
+    optimizer = training.optimizer(model.parameters(), training.rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.epochs)
+    shift = training.shift
+    padded = nn.functional.pad(images, (shift, shift, shift, shift), value=-1.0)
     model.train()
-    for _ in range(epochs):
-        for batch in torch.randperm(len(images), generator=generator).split(64):
-            top, left = torch.randint(0, 3, (2,), generator=generator).tolist()
+    for _ in range(training.epochs):
+        for batch in torch.randperm(len(images), generator=generator).split(training.batch):
+            top, left = torch.randint(0, 2 * shift + 1, (2,), generator=generator).tolist()
             loss = nn.functional.cross_entropy(model(padded[batch, :, top : top + 8, left : left + 8]), labels[batch])
             optimizer.zero_grad()
             loss.backward()

@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from digits import DigitsNet, accuracy, load_data, train
+from demo import TRAINED
+from digits import DigitsNet, Training, accuracy, adamw, load_data, train
 from results import Row, draw, machine, print_table, some_digits, write
 from rich.console import Console
 from timing import Times, measure
+from vit import DigitsViT
+
+import niwaki
 
 
 def times(milliseconds: float, speedup: float, waited: float = 0.0) -> Times:
@@ -40,9 +44,29 @@ def test_training_learns() -> None:
     model = DigitsNet(width=8).eval()
     before = accuracy(model, held_out)
     epochs: list[int] = []
-    train(model, data, 4, 0.05, lambda: epochs.append(len(epochs)))
+    train(model, data, Training(4, 0.05), lambda: epochs.append(len(epochs)))
     assert len(epochs) == 4 and not model.training
     assert accuracy(model, held_out) > max(0.7, before), "guessing gives 0.1"
+
+
+def test_transformer_learns_and_runs_whole() -> None:
+    data, held_out = load_data()
+    torch.manual_seed(0)
+    model = DigitsViT(width=32, depth=1).eval()
+    before = accuracy(model, held_out)
+    train(model, data, Training(5, 4e-3, 32, 0, adamw), lambda: None)
+    learned = accuracy(model, held_out)
+    assert learned > max(0.7, before), "guessing gives 0.1"
+    small = niwaki.quantize(model, data[0][:256].split(64), progress=False)
+    network = niwaki.compile(small, (held_out[0][:1],), threads=1)
+    assert isinstance(network, niwaki.Network), "no part of it stays in torch"
+    assert abs(accuracy(network, held_out) - learned) < 0.02
+
+
+def test_trained_networks_differ_in_name_and_title() -> None:
+    assert len({what.name for what in TRAINED}) == len({what.title for what in TRAINED}) == len(TRAINED)
+    weights = sum(parameter.numel() for parameter in DigitsViT().parameters())
+    assert 200_000 <= weights < 400_000, "a few hundred thousand"
 
 
 def test_networks_take_turns() -> None:
