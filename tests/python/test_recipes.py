@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.resources
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,38 @@ def test_a_kept_promise_is_not_spoken_of(x: torch.Tensor) -> None:
     recipe = Recipe("mine", promise=niwaki.Promise(output_error=0.5, accuracy_drop=0.0))
     _, report = niwaki.compress(make_net(), x, recipe=recipe, strict=True, progress=False)
     assert report.network.warnings == ()
+
+
+class Recurrent(nn.Module):
+    """Nothing but a recurrent layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(16, 16, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.gru(x)[0]
+
+
+def test_recurrent_networks_are_pruned_and_promised_less() -> None:
+    torch.manual_seed(0)
+    net, x = Recurrent().eval(), torch.randn(16, 12, 16)
+    _, report = niwaki.compress(net, x, recipe="half", progress=False)
+    (row,) = report
+    found = report.network.output_error
+    assert row.op == "gru" and row.zeros >= 0.5 and found is not None and found > 0.03
+    said = "recipe 'half' promises that outputs of a network with recurrent layers change by at most 3 % of their norm"
+    assert report.network.warnings[0].startswith(said)
+    # What was measured of the accuracy decides, and a recipe of one's own may promise more.
+    _, report = niwaki.compress(net, x, recipe="half", evaluate=lambda _: 50.0, progress=False)
+    assert report.network.warnings == ()
+    recipe = dataclasses.replace(
+        load_recipe("half"), promise=niwaki.Promise(output_error=0.9, accuracy_drop=1.0, recurrent_error=0.9)
+    )
+    _, report = niwaki.compress(net, x, recipe=recipe, progress=False)
+    assert not any(sentence.startswith("recipe") for sentence in report.network.warnings)
+    with pytest.raises(ValueError, match=r"no layer can be pruned in the pattern 'block4'"):
+        niwaki.prune(net, sparsity=0.5)
 
 
 @pytest.mark.parametrize("text", ["{output_error: 0, accuracy_drop: 1}", "{output_error: 0.1, accuracy_drop: much}"])

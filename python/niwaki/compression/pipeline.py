@@ -18,7 +18,7 @@ from niwaki.modules.layer import Layer
 from niwaki.network.compilation import compile_captured
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.prune import prune_with_reasons
-from niwaki.pruning.recurrent import prune_recurrent
+from niwaki.pruning.recurrent import prune_recurrent, recurrent_targets
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.grid import Grid
 from niwaki.quantization.inputs import Batch, batches
@@ -76,6 +76,7 @@ def squeeze(
         stream = batches(items, quantize.transform, optimized) if second_order else None
         optimized, reasons = prune_with_reasons(
             optimized, prune, stream, finish=grid, counts=counts, progress=progress,
+            needed=counts is not None or not recurrent_targets(optimized, prune),
             checkpoint=checkpoint / "pruning" if checkpoint is not None and second_order else None,
         )  # fmt: skip
         if counts is None:

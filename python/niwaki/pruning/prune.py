@@ -161,6 +161,7 @@ def prune_with_reasons(
     finish: Finish | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     counts: Mapping[str, int] | None = None,
+    needed: bool = True,
     progress: bool = True,
 ) -> tuple[nn.Module, dict[str, str]]:
     """As `prune`. Returns also why a layer stayed as it was, by its name.
@@ -172,10 +173,13 @@ def prune_with_reasons(
         checkpoint: for second order, as in `prune`.
         counts: for second order, how many weights or blocks of each layer to prune, by its name, instead of config's
             sparsity.
+        needed: whether a network without a layer to prune is refused.
     """
     model = check_model(model, "prune")
     copied = copy_model(model)
-    layers, reasons = find_targets(copied, config)
+    layers, reasons = find_targets(copied, config, needed=needed)
+    if not layers:
+        return copied, reasons
     if config.importance == "magnitude":
         scores = {name: scores_of(layer.weight, config.pattern) for name, layer in layers.items()}
         _by_scores(layers, scores, config)

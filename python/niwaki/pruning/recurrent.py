@@ -10,6 +10,12 @@ from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.select import BLOCK, expand, keep_largest, scores_of
 
 
+def recurrent_targets(model: nn.Module, config: PruneConfig) -> list[nn.RNNBase]:
+    """The recurrent layers to prune."""
+    parts = model.named_modules()
+    return [part for name, part in parts if isinstance(part, RECURRENT) and not matches(name, config.skip)]
+
+
 def prune_recurrent(model: nn.Module, config: PruneConfig) -> None:
     """Sets `config.sparsity` of each weight matrix of each nn.LSTM, GRU and RNN of a copy to zero.
 
@@ -17,9 +23,7 @@ def prune_recurrent(model: nn.Module, config: PruneConfig) -> None:
     share holds for each matrix, whatever the scope.
     """
     with torch.no_grad():
-        for name, module in model.named_modules():
-            if not isinstance(module, RECURRENT) or matches(name, config.skip):
-                continue
+        for module in recurrent_targets(model, config):
             for key in module._flat_weights_names:
                 if key.startswith("weight"):
                     weight = getattr(module, key)

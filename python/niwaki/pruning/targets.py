@@ -17,11 +17,14 @@ from niwaki.pruning.select import BLOCK, n_of_m
 _log = logging.getLogger("niwaki")
 
 
-def find_targets(model: nn.Module, config: PruneConfig) -> tuple[dict[str, Layer], dict[str, str]]:
+def find_targets(
+    model: nn.Module, config: PruneConfig, *, needed: bool = True
+) -> tuple[dict[str, Layer], dict[str, str]]:
     """The layers to prune by name, and for the others why not.
 
     Raises:
-        ValueError: a skip pattern matches nothing, a weight is not finite, or there is no layer that can be pruned.
+        ValueError: a skip pattern matches nothing, a weight is not finite, or there is no layer that can be pruned,
+            though one is `needed`.
     """
     check_skips(model, config.skip, "prune")
     shared = Counter(id(parameter) for module in model.modules() for parameter in module._parameters.values())
@@ -34,7 +37,7 @@ def find_targets(model: nn.Module, config: PruneConfig) -> tuple[dict[str, Layer
             leave(name, reason, reasons)
         else:
             layers[name] = layer
-    if not layers and config.share > 0:
+    if not layers and config.share > 0 and needed:
         details = "; ".join(f"'{name}': {reason}" for name, reason in list(reasons.items())[:3])
         raise ValueError(
             f"niwaki.prune: no layer can be pruned in the pattern '{config.pattern}' "

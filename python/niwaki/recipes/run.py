@@ -33,6 +33,7 @@ from niwaki.training.loop import distillation, train
 
 # Inputs that are pruned and calibrated on, where there are more to train on.
 _CALIBRATION, _PIECE = 512, 64
+_RECURRENT = ("gru", "lstm", "rnn")
 Compress = Callable[..., tuple[nn.Module, Report]]
 
 
@@ -69,7 +70,8 @@ def run_recipe(
             module, report = _trained(model, calibration, options)
     report = report.named(found.name).made_with({"recipe": found.name}, seed=found.seed)
     if found.promise is not None:
-        broken = found.promise.broken(found.name, report.network.output_error, report.network.drop)
+        recurrent = any(row.op in _RECURRENT for row in report)
+        broken = found.promise.broken(found.name, report.network.output_error, report.network.drop, recurrent=recurrent)
         report = report.warned(broken) if broken else report
     return module, report
 
