@@ -97,6 +97,18 @@ def test_what_is_refused_is_named(op: str) -> None:
         to_model(graph, "a test")
 
 
+def test_what_nobody_asked_for_is_refused() -> None:
+    """Else a new attribute or input of an operator would be left out in silence."""
+    entry = next(node for node in plain_graphs.GRAPHS["products"]().nodes(trees=True) if len(node["inputs"]) == 4)
+    attributes = registry.Attributes({**entry["attributes"], "causal": [1]})
+    node = registry.Node(0, "attention", "a", registry.Inputs(entry["inputs"]), (9,), attributes, frozenset())
+    assert node.leftover() == "its causal and scale cannot be written"
+    assert (node.integer("causal"), node.number_of("scale")) == (1, 0.35)
+    assert [node.given(index) for index in (0, 1, 2, 4)] == [True] * 3 + [False]
+    assert node.leftover() == "its input 3 cannot be written"
+    assert node.inputs[3] >= 0 and not node.leftover()
+
+
 @pytest.mark.parametrize("name", REFUSED_CALLS)
 def test_calls_that_are_refused(name: str) -> None:
     with pytest.raises(NiwakiError, match=": ".join(REFUSED_CALLS[name])):

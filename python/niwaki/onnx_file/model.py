@@ -12,7 +12,7 @@ from niwaki._version import __version__
 from niwaki.errors import NiwakiError
 from niwaki.onnx_file import operators  # noqa: F401 (fills the table)
 from niwaki.onnx_file.checks import checked_inputs
-from niwaki.onnx_file.registry import Node, Refusal, find
+from niwaki.onnx_file.registry import Attributes, Inputs, Node, Refusal, find
 from niwaki.onnx_file.writer import Writer, port
 
 OPSET = 20
@@ -57,8 +57,8 @@ def _write_nodes(writer: Writer, graph: _core.Graph, source: str) -> None:
     problems: dict[str, list[str]] = {}
     for number, entry in enumerate(graph.nodes(trees=True)):
         node = Node(
-            number, entry["op"], entry["name"], tuple(entry["inputs"]), tuple(entry["outputs"]), entry["attributes"],
-            frozenset(entry["tensors"]),
+            number, entry["op"], entry["name"], Inputs(entry["inputs"]), tuple(entry["outputs"]),
+            Attributes(entry["attributes"]), frozenset(entry["tensors"]),
         )  # fmt: skip
         function = find(node.op)
         writer.begin(node.name)
@@ -66,6 +66,8 @@ def _write_nodes(writer: Writer, graph: _core.Graph, source: str) -> None:
             if function is None:
                 raise Refusal(f"ONNX has no operator like {node.op}")
             function(writer, node)
+            if node.leftover():
+                raise Refusal(node.leftover())
         except Refusal as refusal:
             problems.setdefault(str(refusal), []).append(node.name)
             for output in node.outputs:  # so that what comes after is looked at, too

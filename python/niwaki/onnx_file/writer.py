@@ -156,7 +156,8 @@ class Writer:
 
     def value(self, node: Node, index: int = 0) -> Value:
         """What is known of an input of a node."""
-        return self.values[node.inputs[index]]
+        number: int = node.inputs[index]
+        return self.values[number]
 
     def made(self, node: Node, index: int = 0) -> Value:
         """What is known of an output of a node."""

@@ -44,6 +44,7 @@ def _pad(writer: Writer, node: Node) -> None:
 def _take(writer: Writer, node: Node) -> None:
     """Rows of a table of uint8 are bytes until they are taken."""
     axis = node.integer("axis")
+    node.integer("wrap")  # ONNX counts negative indices from the end, always
     if writer.value(node).quantized:
         made = writer.op("Gather", writer.quantized(node.inputs[0]), writer.read(node, 1), axis=axis)
         writer.set_bytes(node.outputs[0], made)

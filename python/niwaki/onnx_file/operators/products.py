@@ -24,7 +24,13 @@ def _matmul(writer: Writer, node: Node) -> None:
 
 @writes("attention")
 def _attention(writer: Writer, node: Node) -> None:
-    """In float32, whatever its precision. A row that sees no key is zeros; a softmax of nothing is not a number."""
+    """A row that sees no key is zeros, where a softmax of nothing is not a number, unless that is what is wanted.
+
+    Where niwaki multiplies codes of 8 bits, which it makes when it runs, this is in float32: nothing in the file says
+    what they are.
+    """
+    node.word("precision")
+    nan_rows = bool(node.integer("nan_rows"))
     q, k, v = (writer.read(node, index) for index in range(3))
     q = writer.op("Mul", q, writer.floats(node.number_of("scale")))
     scores = writer.op("MatMul", q, _transposed(writer, k, writer.value(node, 1).rank))
@@ -38,12 +44,15 @@ def _attention(writer: Writer, node: Node) -> None:
         seen.append(writer.read(node, 3))
     elif node.given(3):
         scores = writer.op("Add", scores, writer.read(node, 3))
-        if not node.integer("nan_rows"):
+        if not nan_rows:
             seen.append(writer.op("Greater", scores, writer.floats(-np.inf)))
     if not seen:
         writer.finish(node, writer.op("MatMul", writer.op("Softmax", scores, axis=-1), v))
         return
     visible = seen[0] if len(seen) == 1 else writer.op("And", *seen)
-    scores = writer.op("Where", visible, scores, writer.floats(_LOWEST))
+    scores = writer.op("Where", visible, scores, writer.floats(-np.inf if nan_rows else _LOWEST))
+    if nan_rows:
+        writer.finish(node, writer.op("MatMul", writer.op("Softmax", scores, axis=-1), v))
+        return
     chances = writer.op("Where", visible, writer.op("Softmax", scores, axis=-1), writer.floats(0.0))
     writer.finish(node, writer.op("MatMul", chances, v))

@@ -20,6 +20,7 @@ def _recurrent(writer: Writer, node: Node) -> None:
         raise Refusal("it is an LSTM with a projection, which ONNX does not have")
     if node.given(3):
         raise Refusal("its sequences have lengths of their own (pack_padded_sequence)")
+    node.integer("dynamic")  # float32 there, whatever it is here
     suffixes = ["", "_reverse"] if node.integer("bidirectional") else [""]
     x = writer.read(node)
     if node.integer("batch_first"):
