@@ -34,6 +34,7 @@ struct V {
   static NIWAKI_MEMBER int32x4_t dot_wide(int32x4_t acc, Weights w, Activations a) {
     return vsudotq_laneq_s32(acc, w, a, kLane);
   }
+  static NIWAKI_MEMBER int32x4_t dot_picked(int32x4_t acc, uint8x16_t bytes, Weights w) { return vusdotq_s32(acc, bytes, w); }
 };
 
 #include "kernels/conv/arm_rows.inc"
@@ -107,6 +108,7 @@ NIWAKI_INLINE void dense_sums(const DenseTile& tile, const uint8_t* panel, int32
 }
 
 #include "kernels/conv/arm_body.inc"
+#include "kernels/conv/arm_pick.inc"
 #include "kernels/conv/arm_fill.inc"
 
 }  // namespace
@@ -114,6 +116,7 @@ NIWAKI_INLINE void dense_sums(const DenseTile& tile, const uint8_t* panel, int32
 void dense(const DenseTile& tile) { dense_parts<kDenseVectors>(tile); }
 void sparse(const SparseTile& tile) { sparse_tiles<kSparseVectors>(tile); }
 void wide(const WideTile& tile) { wide_tiles<kWidePixels>(tile); }
+void pick(const PickTile& tile) { pick_tile(tile); }
 void fill(const PanelFill& fill) { fill_panel(fill); }
 
 }  // namespace niwaki::conv_i8mm

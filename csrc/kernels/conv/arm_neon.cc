@@ -170,7 +170,17 @@ NIWAKI_INLINE void wide_sums(const WideTile& tile, int32x4_t (&acc)[kPixels][kWi
   }
 }
 
+using Picked = Pairs;
+NIWAKI_INLINE Picked no_picks() { return no_pairs(); }
+NIWAKI_INLINE int32x4_t sums_of_picks(const Picked& picked) { return sums_of(picked); }
+NIWAKI_INLINE void pick_two(Picked& picked, uint8x16_t bytes, const uint8_t* weights, uint8x16_t next_bytes,
+                            const uint8_t* next_weights) {
+  multiply_two(picked, load_signed(weights), vreinterpretq_s8_u8(bytes), load_signed(next_weights),
+               vreinterpretq_s8_u8(next_bytes));
+}
+
 #include "kernels/conv/arm_body.inc"
+#include "kernels/conv/arm_pick.inc"
 #include "kernels/conv/arm_fill.inc"
 
 }  // namespace
@@ -178,6 +188,7 @@ NIWAKI_INLINE void wide_sums(const WideTile& tile, int32x4_t (&acc)[kPixels][kWi
 void dense(const DenseTile& tile) { dense_parts<kDenseVectors>(tile); }
 void sparse(const SparseTile& tile) { sparse_tiles<kSparseVectors>(tile); }
 void wide(const WideTile& tile) { wide_tiles<kWidePixels>(tile); }
+void pick(const PickTile& tile) { pick_tile(tile); }
 void fill(const PanelFill& fill) { fill_panel(fill); }
 
 }  // namespace niwaki::conv_neon

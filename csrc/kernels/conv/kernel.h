@@ -104,16 +104,18 @@ struct WideTile {
 };
 
 // One pixel, outputs along the vector, each with a list of its blocks: for linear layers of one row. In a step, each of the `lanes` outputs of
-// a set picks the input of one of its blocks from a window, 2 * lanes groups that follow each other, by a permutation. Lists of a tile are
-// sorted by their lengths, so that those of a set are alike.
+// a set picks the input of one of its blocks from a window, 2 * lanes groups that follow each other, by a permutation: of lanes, or, where
+// ConvKernels::pick_bytes is 4, of bytes. Lists of a tile are sorted by their lengths, so that those of a set are alike.
 inline constexpr int32_t kPickSets = 4;
 
 struct PickTile {
-  const uint8_t* in;        // the pixel's groups of four channels, one after the other, and then a window that may be read
+  const uint8_t*
+      in;  // the pixel's groups of four channels, flipped (ConvKernels::flip), one after the other, and then a window to read
   const uint16_t* counts;   // [kPickSets]: pairs of steps
   const uint16_t* windows;  // [steps of all sets]: the first group
-  const uint8_t*
-      lanes;  // of each pair of steps, [lanes] x 2 bytes: which group of the window, in the first step and in the second
+  // Of each pair of steps, [lanes] x 2 bytes: which group of the window, in the first step and in the second. Or of each step, [lanes] x 4
+  // bytes: which bytes of the window.
+  const uint8_t* lanes;
   const uint8_t* weights;   // [steps of all sets][lanes] x 4 channels, zeros where a list has ended
   const uint8_t* places;    // [outputs]: which of the tile's lists is that of output i
   int32_t valid;            // outputs of this tile that exist, 1 .. kPickSets * lanes
@@ -172,6 +174,7 @@ struct ConvKernels {
   const MatrixUnit* matrix;              // or null
   void (*sparse)(const SparseTile& tile);
   void (*wide)(const WideTile& tile);
+  int32_t pick_bytes;                  // of PickTile::lanes for a lane and a step: 1 or 4; 0 where there is no such kernel
   void (*pick)(const PickTile& tile);  // or null
   void (*fill)(const PanelFill& fill);
   void (*fill_band)(const BandFill& fill);  // null where dense kernels read panels only

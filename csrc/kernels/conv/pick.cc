@@ -57,11 +57,13 @@ void PickConv::run(const Planes& in, const ConvPadding&, const Planes& out, floa
         for (int32_t group = 0; group < in_groups(); ++group)
           std::memcpy(row + int64_t{group} * 4, in.group(group) + pixel * 4, 4);
       std::memset(row + int64_t{in_groups()} * 4, 0, static_cast<std::size_t>(row_bytes() - int64_t{in_groups()} * 4));
+      if (kernels_.flip != 0)
+        for (int64_t i = 0; i < int64_t{in_groups()} * 4; ++i) row[i] = static_cast<uint8_t>(row[i] ^ kernels_.flip);
       for (int64_t tile = begin; tile < end; ++tile) {
         const int64_t o = tile * width(), start = starts_[static_cast<std::size_t>(tile)];
         job.counts = counts_.as<uint16_t>() + tile * kPickSets;
         job.windows = windows_.as<uint16_t>() + start;
-        job.lanes = lanes_.data() + start * kernels_.lanes;
+        job.lanes = lanes_.data() + start * kernels_.lanes * kernels_.pick_bytes;
         job.weights = weights_.data() + start * kernels_.lanes * kRowBytes;
         job.places = places_.data() + o;
         job.valid = static_cast<int32_t>(std::min<int64_t>(width(), params_.out_channels - o));

@@ -16,7 +16,8 @@ double count_picks(const ConvParams& params, const int8_t* weight, const ConvKer
 
 class PickLists {
  public:
-  explicit PickLists(const ConvKernels& kernels) : lanes_of_set_(static_cast<std::size_t>(kernels.lanes)) {}
+  explicit PickLists(const ConvKernels& kernels)
+      : lanes_of_set_(static_cast<std::size_t>(kernels.lanes)), by_bytes_(kernels.pick_bytes == 4) {}
 
   // Appends a tile: kPickSets * lanes lists, whose offsets are groups.
   void append(std::span<const SparseLists::List> lists);
@@ -28,8 +29,10 @@ class PickLists {
 
  private:
   void append_set(std::span<const SparseLists::List* const> lists);
+  void set_lane(std::size_t lane, bool odd, uint32_t group);  // of the last step, or of the last pair's first or second one
 
   std::size_t lanes_of_set_;
+  bool by_bytes_;
 };
 
 }  // namespace niwaki

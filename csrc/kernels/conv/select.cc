@@ -22,6 +22,7 @@ namespace niwaki {
 #define NIWAKI_DENSE_1(name) nullptr, &conv_##name::matrix
 #define NIWAKI_PICK_0(name) nullptr
 #define NIWAKI_PICK_1(name) conv_##name::pick
+#define NIWAKI_PICK_4(name) conv_##name::pick
 
 static const ConvKernels kRows[] = {
 #define NIWAKI_CONV(name, lanes, bytes, dense_vectors, dense_outputs, sparse_vectors, sparse_lists, wide_pixels, wide_outputs, \
@@ -41,6 +42,7 @@ static const ConvKernels kRows[] = {
    NIWAKI_DENSE_##matrix(name),                                                                                                \
    conv_##name::sparse,                                                                                                        \
    conv_##name::wide,                                                                                                          \
+   picks,                                                                                                                      \
    NIWAKI_PICK_##picks(name),                                                                                                  \
    conv_##name::fill,                                                                                                          \
    NIWAKI_FILL_BAND_##bands(name)},

@@ -36,10 +36,14 @@ struct V {
   }
   static NIWAKI_MEMBER OneActivation one_activation(const uint8_t* p) { return widen_unsigned(set_lanes(p)); }
   static NIWAKI_MEMBER void mac_wide(Ints& acc, const Pairs& a, const Pairs& w) { mac(acc, a, w); }
+  static NIWAKI_MEMBER void mac_picked(Ints& acc, Ints bytes, const uint8_t* weights) {
+    mac(acc, widen_unsigned(bytes), wide_weight(weights));
+  }
 };
 
 #include "kernels/conv/x86_body.inc"
 #include "kernels/conv/x86_wide.inc"
+#include "kernels/conv/x86_pick.inc"
 #include "kernels/conv/x86_lists.inc"
 #include "kernels/conv/x86_ymm_fill.inc"
 
@@ -96,6 +100,8 @@ void wide(const WideTile& tile) {
     default: return wide_tile<2, 2>(tile);
   }
 }
+
+void pick(const PickTile& tile) { pick_tile(tile); }
 
 void fill(const PanelFill& fill) {
   fill_lanes<kPanelBytes>(fill, [](uint8_t* to, __m256i lanes) {
