@@ -1,18 +1,25 @@
-"""What bench/roofline.py and bench/scaling.py compute from their measurements, and that their pictures are drawn."""
+"""What roofline.py, scaling.py, tokens.py and opening.py of bench compute, and that their pictures are drawn."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import opening
 import pytest
 import roofline
 import scaling
+import tokens
 import torch
+from encoder import DEPTH, build, inputs
 
 import niwaki
 from niwaki.runtime.plan import PlanStep
 
+MEMORY = {"imported": 1e6, "opened": 3e6, "answered": 4e6}
 MACHINE = roofline.Machine(macs=100e9, bytes=10e9)
 
 
@@ -59,12 +66,67 @@ def test_worst_jump_is_per_pixel() -> None:
     assert rise == pytest.approx(0.1) and at is points[1]
 
 
+def test_worst_rise_counts_whole_vectors() -> None:
+    points = {16: 1.0, 17: 2.0, 32: 2.0, 48: 3.6, 64: 4.0}
+    rise, tokens_ = tokens.worst_rise(points)
+    assert rise == pytest.approx(0.2) and tokens_ == 48, "17 tokens are two vectors, and no cliff"
+
+
+def test_lengths_of_networks_take_turns() -> None:
+    calls: list[tuple[str, int]] = []
+
+    def network(name: str):
+        return lambda ids, mask: calls.append((name, ids.shape[1]))
+
+    found = tokens.measure({"a": network("a"), "b": network("b")}, (8, 17), 2)
+    assert calls == 2 * [(name, length) for length in (8, 17) for name in ("a", "a", "b", "b")]
+    assert set(found) == {"a", "b"} and set(found["a"]) == {8, 17}
+    assert all(0 <= taken < 1000 for points in found.values() for taken in points.values())
+
+
+def test_encoder_has_the_sizes_of_minilm_and_does_not_see_padding() -> None:
+    encoder = build(0.85)
+    assert sum(parameter.numel() for parameter in encoder.layers.parameters()) == DEPTH * 1_774_464
+    zeros = (encoder.layers[0].up.weight.view(-1, 4) == 0).all(1).float().mean().item()
+    assert zeros == pytest.approx(0.85, abs=1e-3)
+    ids, mask = inputs(7)
+    padded = torch.cat([ids, ids.flip(1)], 1), torch.cat([mask, torch.zeros_like(mask)], 1)
+    with torch.inference_mode():
+        assert torch.allclose(encoder(*padded), encoder(ids, mask), atol=1e-6)
+
+
+def test_opening_is_timed_in_a_process_without_torch(tmp_path: Path) -> None:
+    class Words(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.linear = torch.nn.Embedding(512, 64), torch.nn.Linear(64, 4)
+
+        def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            return self.linear((self.table(ids) * mask[..., None]).sum(1))
+
+    example = torch.arange(6)[None], torch.ones(1, 6, dtype=torch.int64)
+    path = tmp_path / "words.niwaki"
+    niwaki.compile(Words().eval(), example, threads=1).save(path)
+    command = [sys.executable, opening.__file__, str(path), "--tokens", "5", "--rounds", "2"]
+    environment = dict(os.environ, PYTHONPATH=str(Path(niwaki.__file__).resolve().parents[1]))
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=True)
+    for name in (*opening.TIMES, "open and first answer", "memory after opening"):
+        assert f"\n{name} " in done.stdout
+    found = dict.fromkeys(opening.TIMES, 0.5) | {"open": 0.25, "cpu": 0.1} | MEMORY
+    assert set(MEMORY) == set(opening.MEMORY)
+    lines = opening.summary(path, [found]).splitlines()
+    assert [line.split()[-4:] for line in lines if line.startswith("open and")] == [["750.0", "ms", "750.0", "ms"]]
+    assert lines[-2].split()[-2:] == ["2.0", "MB"] and lines[-1].split()[-2:] == ["1.0", "MB"]
+
+
 def test_pictures(tmp_path: Path) -> None:
     layers = roofline.bounds([step("a", 1000, 10), step("b", 10, 1000)], [0.1, 0.1], MACHINE)
     roofline.draw(layers, MACHINE, "a heading", tmp_path / "roof.png")
     points = [scaling.Point(1, 64, 1.0), scaling.Point(2, 64, 2.0)]
     scaling.draw({"dense": (points, points)}, "a heading", tmp_path / "scaling.png")
-    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in ("roof.png", "scaling.png"))
+    tokens.draw({"int8": {8: 1.0, 16: 1.5}}, "a heading", tmp_path / "tokens.png")
+    names = ("roof.png", "scaling.png", "tokens.png")
+    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in names)
 
 
 def test_all_shapes_are_timed(tmp_path: Path) -> None:
