@@ -159,3 +159,43 @@ def test_a_layer_that_rounded_inputs_cost_too_much_keeps_them() -> None:
     assert float((compiled(x) - wanted).norm() / wanted.norm()) < 0.03
     forced, _ = niwaki.compress(net, x, precision="int8")
     assert forced.layer.dynamic and float((forced(x) - wanted).norm() / wanted.norm()) > 0.1
+
+
+class Step(nn.Module):
+    """One step of a cell, whose states the caller keeps; or as many as there are, in a loop."""
+
+    def __init__(self, kind: type[nn.RNNCellBase], steps: int = 1) -> None:
+        super().__init__()
+        self.cell, self.head, self.steps = kind(16, 48), nn.Linear(48, 5), steps
+
+    def forward(self, x: torch.Tensor, *states: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        for _ in range(self.steps):
+            given = self.cell(x, states if len(states) == 2 else states[0])
+            states = given if isinstance(given, tuple) else (given,)
+        return self.head(states[0]), *states
+
+
+@pytest.mark.parametrize("kind", [nn.LSTMCell, nn.GRUCell, nn.RNNCell])
+def test_cells(kind: type[nn.RNNCellBase], tmp_path: Path) -> None:
+    count = 2 if kind is nn.LSTMCell else 1
+
+    def given(batch: int) -> tuple[torch.Tensor, ...]:
+        return tuple(torch.randn(batch, width) for width in (16, *[48] * count))
+
+    net = Step(kind).eval()
+    small, report = niwaki.compress(net, [given(16) for _ in range(2)], progress=False)
+    assert next(row for row in report if row.name == "cell").scheme == "int8"
+    compiled = niwaki.compile(small, given(1))
+    assert not compiled.plan.torch and any(step.op == "recurrent" for step in compiled.plan)
+    compiled.save(tmp_path / "step.niwaki")
+    x = given(3)
+    with torch.no_grad():
+        for found, module, wanted in zip(niwaki.load(tmp_path / "step.niwaki")(*x), small(*x), net(*x), strict=True):
+            assert found.shape == module.shape and torch.allclose(found, module, rtol=0.02, atol=0.02)
+            assert float((found - wanted).norm() / wanted.norm()) < 0.05
+        torch.testing.assert_close(
+            small.cell(x[0][0]), small.cell(x[0])[0] if count == 1 else tuple(part[0] for part in small.cell(x[0]))
+        )
+    loop, report = niwaki.compress(Step(kind, 3).eval(), [given(16)], progress=False)
+    assert isinstance(loop.cell, kind) and all(row.name != "cell" for row in report)
+    assert not niwaki.compile(loop, given(2)).plan.torch

@@ -12,6 +12,14 @@ from torch import nn
 from niwaki.modules.layer import named_layers
 
 RECURRENT = (nn.LSTM, nn.GRU, nn.RNN)
+CELLS = (nn.LSTMCell, nn.GRUCell, nn.RNNCell)
+
+
+def recurrent_names(layer: nn.RNNBase | nn.RNNCellBase) -> list[str]:
+    """The names of the weights and biases of a recurrent layer, or of a cell, in torch's order."""
+    if isinstance(layer, nn.RNNBase):
+        return list(layer._flat_weights_names)
+    return ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if layer.bias else [])]
 
 
 def named_tables(model: nn.Module) -> Iterator[tuple[str, nn.Embedding]]:
@@ -50,7 +58,7 @@ def check_skips(model: nn.Module, patterns: tuple[str, ...], what: str) -> None:
 def check_names(model: nn.Module, patterns: Mapping[str, Iterable[str]], where: str) -> None:
     """As `check_skips`, for the patterns of several options; `dynamic` is about linear layers alone."""
     names = [name for name, _ in named_layers(model)]
-    names += [name for name, module in model.named_modules() if isinstance(module, (*RECURRENT, nn.Embedding))]
+    names += [name for name, module in model.named_modules() if isinstance(module, (*RECURRENT, *CELLS, nn.Embedding))]
     linear = [name for name, layer in named_layers(model) if layer.may_be_dynamic]
     for option, listed in patterns.items():
         known, kind = (linear, "linear layer") if option == "dynamic" else (names, "convolution or linear layer")

@@ -9,6 +9,7 @@ import torch
 from torch import _VF, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from niwaki.modules.names import recurrent_names
 from niwaki.nn.recurrent_op import dynamic_packed, dynamic_recurrent
 from niwaki.quantization.weights import quantize_weight
 
@@ -47,14 +48,16 @@ class Recurrent(nn.Module):
         reason: why not.
     """
 
-    def __init__(self, layer: nn.RNNBase, *, bits: int = 8, name: str = "") -> None:
+    def __init__(self, layer: nn.RNNBase | nn.RNNCellBase, *, bits: int = 8, name: str = "") -> None:
         super().__init__()
-        self.name, self.mode = name, layer.mode
+        self.name, self.mode = name, _mode(layer)
         self.dynamic, self.reason = True, ""
-        self._names: list[str] = list(layer._flat_weights_names)
-        self.input_size, self.hidden_size, self.proj_size = layer.input_size, layer.hidden_size, layer.proj_size
-        self.num_layers, self.bidirectional = layer.num_layers, layer.bidirectional
-        self.batch_first, self.bias = layer.batch_first, layer.bias
+        self._names = recurrent_names(layer)
+        self.input_size, self.hidden_size, self.bias = layer.input_size, layer.hidden_size, layer.bias
+        self.proj_size, self.num_layers, self.bidirectional, self.batch_first = 0, 1, False, False
+        if isinstance(layer, nn.RNNBase):
+            self.proj_size, self.num_layers = layer.proj_size, layer.num_layers
+            self.bidirectional, self.batch_first = layer.bidirectional, layer.batch_first
         with torch.inference_mode(False):
             for key in self._names:
                 value = getattr(layer, key).detach()
@@ -160,7 +163,45 @@ class RNN(Recurrent):
     """torch.nn.RNN with int8 weights; see Recurrent."""
 
 
-def quantized_recurrent(layer: nn.RNNBase, *, bits: int = 8, name: str = "") -> Recurrent:
-    """What stands for one of torch's recurrent layers."""
-    kinds: dict[type[nn.Module], type[Recurrent]] = {nn.LSTM: LSTM, nn.GRU: GRU, nn.RNN: RNN}
+class RecurrentCell(Recurrent):
+    """A torch.nn.LSTMCell, GRUCell or RNNCell with int8 weights: one step of a `Recurrent` layer.
+
+    It takes and returns the same as the cell.
+    """
+
+    def _run(self, x: Any, hx: Any, dynamic: bool) -> Any:
+        single = x.dim() == 1
+        if single:
+            x, hx = x[None], None if hx is None else self._each(hx, lambda state: state[None])
+        states = self._zeros(x.shape[0]) if hx is None else self._each(hx, lambda state: state[None])
+        _, *last = self._dynamic(x[None], states) if dynamic else self._floating(x[None], states)
+        last = [state[0, 0] if single else state[0] for state in last]
+        return tuple(last) if self.mode == "LSTM" else last[0]
+
+
+class LSTMCell(RecurrentCell):
+    """torch.nn.LSTMCell with int8 weights; see RecurrentCell."""
+
+
+class GRUCell(RecurrentCell):
+    """torch.nn.GRUCell with int8 weights; see RecurrentCell."""
+
+
+class RNNCell(RecurrentCell):
+    """torch.nn.RNNCell with int8 weights; see RecurrentCell."""
+
+
+def _mode(layer: nn.RNNBase | nn.RNNCellBase) -> str:
+    if isinstance(layer, nn.RNNBase):
+        return layer.mode
+    if isinstance(layer, nn.RNNCell):
+        return f"RNN_{layer.nonlinearity.upper()}"
+    return "LSTM" if isinstance(layer, nn.LSTMCell) else "GRU"
+
+
+def quantized_recurrent(layer: nn.RNNBase | nn.RNNCellBase, *, bits: int = 8, name: str = "") -> Recurrent:
+    """What stands for one of torch's recurrent layers, or cells."""
+    kinds: dict[type[nn.Module], type[Recurrent]] = {
+        nn.LSTM: LSTM, nn.GRU: GRU, nn.RNN: RNN, nn.LSTMCell: LSTMCell, nn.GRUCell: GRUCell, nn.RNNCell: RNNCell,
+    }  # fmt: skip
     return kinds[type(layer)](layer, bits=bits, name=name)

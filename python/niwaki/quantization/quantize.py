@@ -17,7 +17,7 @@ from niwaki.layerwise.walk import first as first_inputs
 from niwaki.modules.checks import check_finite, check_model, config_or_default
 from niwaki.modules.copies import replace_module
 from niwaki.modules.layer import Layer, named_layers
-from niwaki.modules.names import RECURRENT, check_names, matches, named_tables
+from niwaki.modules.names import CELLS, RECURRENT, check_names, matches, named_tables
 from niwaki.modules.plain import has_hooks
 from niwaki.nn.embedding import Embedding
 from niwaki.nn.layers import like, quantized_layers
@@ -152,7 +152,7 @@ def quantize_with_reasons(
     recurrent = {
         name: part
         for name, part in copied.named_modules()
-        if type(part) in RECURRENT and not matches(name, config.skip) and not has_hooks(part)
+        if type(part) in (*RECURRENT, *CELLS) and not matches(name, config.skip) and not has_hooks(part)
     }
     tables = {
         name: part

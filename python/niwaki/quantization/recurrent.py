@@ -22,18 +22,22 @@ _CALLS = 8  # of each layer, the most that are looked at
 
 
 def quantize_recurrent(
-    model: nn.Module, layers: Mapping[str, nn.RNNBase], batch: Batch, config: QuantizeConfig
+    model: nn.Module, layers: Mapping[str, nn.RNNBase | nn.RNNCellBase], batch: Batch, config: QuantizeConfig
 ) -> dict[str, Recurrent]:
     """What stands for each of a network's recurrent layers, by its name.
 
-    With the precision 'auto', a layer that loses too much by rounding its inputs and states keeps them in float32.
+    With the precision 'auto', a layer that loses too much by rounding its inputs and states keeps them in float32. So
+    do cells that the network calls more than once, in a loop of its own: a graph has a node with int8 weights for each
+    call, and a file would have the weights as often, where it has those of float32 products once.
     """
+    calls = _calls(model, layers, batch) if layers else {}
     made = {
-        name: quantized_recurrent(layer, bits=config.bits_of(name), name=name).eval() for name, layer in layers.items()
+        name: quantized_recurrent(layer, bits=config.bits_of(name), name=name).eval()
+        for name, layer in layers.items()
+        if isinstance(layer, nn.RNNBase) or len(calls[name]) == 1
     }
-    if not layers or config.precision != "auto":
+    if config.precision != "auto":
         return made
-    calls = _calls(model, layers, batch)
     for name, small in made.items():
         error = max((_error(small, args, kwargs) for args, kwargs in calls[name]), default=0.0)
         if not error <= _MOST_ERROR:
@@ -42,7 +46,7 @@ def quantize_recurrent(
 
 
 def _calls(
-    model: nn.Module, layers: Mapping[str, nn.RNNBase], batch: Batch
+    model: nn.Module, layers: Mapping[str, nn.RNNBase | nn.RNNCellBase], batch: Batch
 ) -> dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]]:
     """What each layer is called with, when the network takes a batch."""
     calls: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = defaultdict(list)
@@ -70,5 +74,5 @@ def _error(small: Recurrent, args: tuple[Any, ...], kwargs: dict[str, Any]) -> f
 
 
 def _first(results: Any) -> torch.Tensor:
-    y = results[0]
+    y = results if isinstance(results, torch.Tensor) else results[0]
     return y.data if isinstance(y, PackedSequence) else y
