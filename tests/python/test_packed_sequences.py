@@ -145,10 +145,14 @@ def test_rows_between_layers() -> None:
     net = Between().eval()
     compiled = niwaki.compile(net, (torch.randint(20, (5, 3)), torch.tensor([2, 5, 3])))
     assert not compiled.plan.torch, compiled.plan
+    small, _ = niwaki.compress(net, [(torch.randint(20, (5, 3)), torch.tensor([2, 5, 3]))], progress=False)
+    bytes_ = niwaki.compile(small, (torch.randint(20, (5, 3)), torch.tensor([2, 5, 3])))
+    assert not bytes_.plan.torch, bytes_.plan
     for steps, lengths in ((5, [2, 5, 3]), (4, [4, 1, 1, 4, 2])):
         given = torch.randint(20, (steps, len(lengths))), torch.tensor(lengths)
         with torch.no_grad():
             close(compiled(*given), net(*given))
+            close(bytes_(*given), net(*given), 0.05)
 
 
 def test_lengths_of_other_kinds() -> None:

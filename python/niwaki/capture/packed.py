@@ -130,6 +130,8 @@ _OF_ROWS = frozenset({
     torch.relu, torch.tanh, torch.sigmoid, torch.dropout, torch.Tensor.relu, torch.Tensor.tanh, torch.Tensor.sigmoid,
     torch.Tensor.float,
 })  # fmt: skip
+# niwaki's own, wherever its rows are among its arguments.
+_OWN_OF_ROWS = frozenset({"niwaki::linear", "niwaki::dynamic_linear", "niwaki::embedding"})
 # Sums and products of rows, with each other or with a number.
 _OF_ELEMENTS = frozenset({
     torch.add, torch.sub, torch.mul, torch.Tensor.add, torch.Tensor.sub, torch.Tensor.mul, torch.Tensor.__add__,
@@ -164,6 +166,8 @@ class Packed:
             return lambda *_: found.batch if func is torch.Tensor.__getitem__ else _longest(found.steps)
         if func in _OF_ROWS and self._of(args[0]):
             return lambda *given, **named: self._each(func, given, named)
+        if isinstance(func, torch._ops.OpOverload) and func.name().removesuffix(".default") in _OWN_OF_ROWS:
+            return (lambda *given: self._each(func, given, {})) if any(map(self._of, args)) else None
         if func in _OF_ELEMENTS and self._alike(args) and not kwargs:
             return lambda *given: self._each(func, given, {})
         return None
