@@ -47,7 +47,8 @@ std::unique_ptr<PackedConv> pack_conv(const ConvParams& params, const ConvWeight
       if (cost.pick < cost.sparse) return std::make_unique<PickConv>(params, weights, kernels, reason);
       return std::make_unique<SparseConv>(params, weights, kernels, reason);
     }
-    std::snprintf(text, sizeof text, "%.0f %% of the blocks are zero: too few for the sparse kernel", 100 * (1 - cost.filled));
+    std::snprintf(text, sizeof text, "%.0f %% of the blocks are zero: the sparse kernel is estimated to be no faster",
+                  100 * (1 - cost.filled));
   } else {
     std::snprintf(text, sizeof text, "%s",
                   can_be_sparse ? "dense kernels were asked for" : "grouped convolutions and very large kernels are dense");
