@@ -92,7 +92,8 @@ def _backward(ctx: Any, gradients: Sequence[torch.Tensor | None]) -> tuple[Any, 
         outputs = _run(leaves[0], leaves[1:between], leaves[between:], *rest)
         wanted = [(out, gradient) for out, gradient in zip(outputs, gradients, strict=True) if gradient is not None]
         found = torch.autograd.grad([out for out, _ in wanted], leaves, [g for _, g in wanted], allow_unused=True)
-    return (found[0], list(found[1:between]), list(found[between:]), *[None] * len(rest))
+    others = len(ctx.needs_input_grad) - 3  # those that the call gave: `rest` has what it left out, too
+    return (found[0], list(found[1:between]), list(found[between:]), *[None] * others)
 
 
 recurrent.register_autograd(_backward, setup_context=_keep)
