@@ -106,6 +106,13 @@ int64_t DynamicLinear::scratch_bytes(int64_t rows, int threads) const {
   return round_up(product_scratch(rows, threads) + div_up(shared, threads), 64);
 }
 
+int64_t DynamicLinear::most_scratch_bytes(int64_t rows, int threads) const {
+  int64_t most = 0;
+  for (int64_t count = 1; count <= std::min(rows, 2 * rows_together(threads)); ++count)
+    most = std::max(most, scratch_bytes(count, threads));
+  return most;
+}
+
 void DynamicLinear::run(const float* in, float* out, int64_t rows, uint8_t* scratch, ThreadPool& pool) const {
   const int64_t most = std::min(rows, rows_together(pool.threads()));
   uint8_t* const shared = scratch + pool.threads() * product_scratch(rows, pool.threads());

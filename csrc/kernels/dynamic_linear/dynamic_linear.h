@@ -46,6 +46,9 @@ class DynamicLinear {
 
   // Bytes for each thread.
   int64_t scratch_bytes(int64_t rows, int threads) const;
+  // The most for any number of rows from 1 to `rows`, in a time that has an end: beyond two times the rows that are taken together, numbers of rows
+  // need what smaller ones do.
+  int64_t most_scratch_bytes(int64_t rows, int threads) const;
 
   // in: [rows, inputs], out: [rows, outputs]. scratch: pool.threads() * scratch_bytes, 64-byte aligned.
   void run(const float* in, float* out, int64_t rows, uint8_t* scratch, ThreadPool& pool) const;

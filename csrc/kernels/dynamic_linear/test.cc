@@ -97,6 +97,22 @@ TEST(dynamic_linear_equals_its_formula) {
   }
 }
 
+// For any number of rows, found without a look at each of a thousand million.
+TEST(dynamic_linear_scratch_for_any_number_of_rows) {
+  const std::vector<int8_t> weight(40 * 72, 1);
+  const std::vector<float> ones(40, 1.0f);
+  for (const Isa isa : supported_isas()) {
+    for (const ConvKind kind : {ConvKind::automatic, ConvKind::dense, ConvKind::sparse}) {
+      const DynamicLinear layer({weight.data(), ones.data(), ones.data(), 40, 72}, isa, kind, 8);
+      for (const int threads : {1, 3}) {
+        const int64_t most = layer.most_scratch_bytes(int64_t{1} << 30, threads);
+        for (int64_t rows = 1; rows < 3000; ++rows) CHECK(layer.scratch_bytes(rows, threads) <= most);
+        CHECK_EQ(layer.most_scratch_bytes(1, threads), layer.scratch_bytes(1, threads));
+      }
+    }
+  }
+}
+
 TEST(dynamic_linear_is_near_the_product) {
   Random random(2);
   const Layer layer(256, 32, 0.0f, random);

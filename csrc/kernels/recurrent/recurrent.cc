@@ -40,13 +40,13 @@ class RecurrentRun {
     for (const Recurrent::Packed& packed : layers.packed_) {
       inputs = std::max(inputs, packed.inputs->inputs());
       // With lengths, steps have any number of rows.
-      for (int64_t rows = lengths ? 1 : ahead_ * batch; rows <= ahead_ * batch; ++rows)
-        product = std::max(product, packed.inputs->scratch_bytes(rows, threads));
+      const auto bytes = [&](const RowProduct& part, int64_t rows) {
+        return lengths ? part.most_scratch_bytes(rows, threads) : part.scratch_bytes(rows, threads);
+      };
+      product = std::max(product, bytes(*packed.inputs, ahead_ * batch));
       product = std::max(product, packed.inputs->scratch_bytes(steps % ahead_ * batch, threads));
-      for (int64_t rows = lengths ? 1 : batch; rows <= batch; ++rows) {
-        product = std::max(product, packed.hidden->scratch_bytes(rows, threads));
-        if (packed.projection) product = std::max(product, packed.projection->scratch_bytes(rows, threads));
-      }
+      product = std::max(product, bytes(*packed.hidden, batch));
+      if (packed.projection) product = std::max(product, bytes(*packed.projection, batch));
     }
     take(product_at_, div_up(product * threads, static_cast<int64_t>(sizeof(float))));
     take(rows_at_, ahead_ * batch * inputs);

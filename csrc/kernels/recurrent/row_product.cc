@@ -36,6 +36,7 @@ class FloatProduct : public RowProduct {
   int64_t outputs() const override { return outputs_; }
   int64_t bytes() const override { return static_cast<int64_t>(weight_.size() + bias_.size() * sizeof(float)); }
   int64_t scratch_bytes(int64_t, int) const override { return 0; }
+  int64_t most_scratch_bytes(int64_t, int) const override { return 0; }
 
   void run(const float* in, float* out, int64_t rows, uint8_t*, ThreadPool& pool) const override {
     const int64_t blocks = div_up(outputs_, products_.columns);
@@ -76,6 +77,7 @@ class DynamicProduct : public RowProduct {
   int64_t bytes() const override { return layer_.bytes(); }
   bool sparse() const override { return layer_.product().sparse(); }
   int64_t scratch_bytes(int64_t rows, int threads) const override { return layer_.scratch_bytes(rows, threads); }
+  int64_t most_scratch_bytes(int64_t rows, int threads) const override { return layer_.most_scratch_bytes(rows, threads); }
   void run(const float* in, float* out, int64_t rows, uint8_t* scratch, ThreadPool& pool) const override {
     layer_.run(in, out, rows, scratch, pool);
   }

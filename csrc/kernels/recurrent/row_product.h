@@ -24,6 +24,7 @@ class RowProduct {
 
   // Bytes for each thread.
   virtual int64_t scratch_bytes(int64_t rows, int threads) const = 0;
+  virtual int64_t most_scratch_bytes(int64_t rows, int threads) const = 0;  // for any number of rows up to it
 
   // in: [rows, inputs], out: [rows, outputs]. scratch: pool.threads() * scratch_bytes, 64-byte aligned.
   virtual void run(const float* in, float* out, int64_t rows, uint8_t* scratch, ThreadPool& pool) const = 0;
