@@ -252,6 +252,8 @@ class BatchCheck {
                        [&](const Port& port) { return is_batched(port.value); });
   }
 
+  const std::vector<bool>& batched() const { return batched_; }
+
  private:
   bool is_batched(int value) const { return value >= 0 && batched_[static_cast<size_t>(value)]; }
 
@@ -355,6 +357,12 @@ int64_t count_recurrent(const Node& node, const Sizes& x) {
 }  // namespace
 
 bool is_batch_local(const Graph& graph, const Inferred& inferred) { return BatchCheck(graph, inferred).holds(); }
+
+std::optional<std::vector<bool>> batched_values(const Graph& graph, const Inferred& inferred) {
+  BatchCheck check(graph, inferred);
+  if (!check.holds()) return std::nullopt;
+  return check.batched();
+}
 
 int64_t count_macs(const Node& node, std::span<const Sizes> in, std::span<const Sizes> out) {
   const auto positions = [](const Sizes& shape) { return shape[1] == 0 ? 0 : elements_of(shape) / shape[1]; };

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -34,6 +35,10 @@ bool holds(const Guard& guard, std::span<const int64_t> sizes);
 // Whether the images (axis 0) of a run with these shapes may go through the network some at a time: every input and output has the same
 // number of them, and every operator is batch_local.
 bool is_batch_local(const Graph& graph, const Inferred& inferred);
+
+// Of each value, whether its axis 0 are the images: those that follow from the inputs, and what is repeated for each of them, as a class
+// token is. Nothing for a run that is not batch-local.
+std::optional<std::vector<bool>> batched_values(const Graph& graph, const Inferred& inferred);
 
 int64_t elements_of(const Sizes& shape);
 

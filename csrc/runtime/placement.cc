@@ -79,7 +79,7 @@ void Placement::place_view(size_t k) {
   if (step.in[0].grouped() != step.out[0].grouped()) return;
   const int in = node(k).inputs[0], out = node(k).outputs[0];
   // What passes between segments holds all images and a view some of them.
-  if (step.in[0].grouped() && (whole_[static_cast<size_t>(in)] || whole_[static_cast<size_t>(out)])) return;
+  if (whole_[static_cast<size_t>(in)] || whole_[static_cast<size_t>(out)]) return;
   const auto offset = model_.steps()[k]->view(sizes_of(step, threads_));
   if (!offset) return;
   const auto [root, before] = find(in);

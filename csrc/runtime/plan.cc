@@ -29,7 +29,7 @@ class Planner {
     const Inferred& all = plan_.shapes.of(plan_.images);
     for (const Node& node : nodes) plan_.macs.push_back(macs_of(node, all));
     find_kept(all);
-    const Batch batch{model_, all, plan_.macs, kept_, plan_.images};
+    const Batch batch{model_, all, plan_.shapes.batched(), plan_.macs, kept_, plan_.images};
     const std::vector<Segment> segments =
         plan_.images > 1 ? choose(batch, threads_) : std::vector<Segment>{{0, nodes.size(), plan_.images}};
     find_whole(segments);
@@ -85,11 +85,15 @@ class Planner {
     plan_.whole.assign(values, false);
     lives_.assign(values, {-1, -1});
     for (size_t v = 0; v < values; ++v) {
-      if (made[v] == nullptr || needed[v] == nullptr || needed[v] == made[v] || model_.axes()[v] < 0 || kept_[v]) continue;
+      if (made[v] == nullptr || needed[v] == nullptr || needed[v] == made[v] || kept_[v]) continue;
+      if (model_.constant(static_cast<int>(v)) != nullptr) continue;
       plan_.whole[v] = true;
       lives_[v] = {static_cast<int>(made[v]->begin), static_cast<int>(needed[v]->end) - 1};
     }
   }
+
+  // Made for all images: what passes between segments, and what is kept.
+  bool holds_all(int value) const { return plan_.whole[at(value)] || kept_[at(value)]; }
 
   // A step for some images; values that hold all of them have their groups as far apart as these take.
   SizedStep size_for(size_t k, int64_t images) {
@@ -102,7 +106,7 @@ class Planner {
 
   void set_stride(int value, Array& array) {
     if (!array.grouped()) return;
-    if (plan_.whole[at(value)]) {
+    if (holds_all(value)) {
       array.planes.group_stride =
           planes_of(plan_.shapes.of(plan_.images).shapes[at(value)], model_.axes()[at(value)]).group_stride;
     } else if (stride_.empty() || stride_[at(value)] == 0) {
@@ -181,7 +185,7 @@ class Planner {
     const Node& node = model_.graph().nodes()[at(model_.graph().value(value).node)];
     const SizedStep& step = steps_[at(model_.graph().value(value).node)];
     Array array = step.out[at(model_.graph().value(value).index)];
-    if (plan_.whole[v]) array = size_value(model_, value, plan_.shapes.of(plan_.images));
+    if (holds_all(value)) array = size_value(model_, value, plan_.shapes.of(plan_.images));
     const int64_t bytes = bytes_of(array);
     if (bytes > kMaxBlock)
       throw Error(Status::out_of_memory, describe(node) + ": its output needs " + std::to_string(bytes) + " bytes.");

@@ -28,26 +28,30 @@ double cache_bytes() {
   return 0.75 * static_cast<double>(bytes > 0 ? bytes : 1 << 20);
 }
 
-// How a grouped value lies for one image.
+// What a value has of one image; nothing where it is the same for all of them.
 struct Image {
-  int64_t pixels = 0;
-  double bytes = 0.0;  // of all groups; 0 for a value that is not grouped
+  int64_t pixels = 0;  // what vectors are filled with: pixels, tokens
+  double bytes = 0.0;
 };
 
 bool is_grouped(const Model& model, int value) { return model.axes()[static_cast<std::size_t>(value)] >= 0; }
 
 Image image_of(const Batch& batch, int value) {
-  if (!is_grouped(batch.model, value)) return {};
   const auto v = static_cast<std::size_t>(value);
-  const Planes planes = planes_of(batch.inferred.shapes[v], batch.model.axes()[v]);
-  const int64_t pixels = planes.pixels() / std::max<int64_t>(1, batch.images);
-  return {pixels, static_cast<double>(int64_t{planes.groups()} * 4 * pixels)};
-}
-
-std::vector<Image> images_of(const Batch& batch) {
-  std::vector<Image> images;
-  for (std::size_t v = 0; v < batch.inferred.shapes.size(); ++v) images.push_back(image_of(batch, static_cast<int>(v)));
-  return images;
+  const Sizes& shape = batch.inferred.shapes[v];
+  const int64_t images = std::max<int64_t>(1, batch.images);
+  if (is_grouped(batch.model, value)) {
+    const Planes planes = planes_of(shape, batch.model.axes()[v]);
+    const int64_t pixels = planes.pixels() / images;
+    return {pixels, static_cast<double>(int64_t{planes.groups()} * 4 * pixels)};
+  }
+  if (!batch.batched[v]) return {};
+  const int64_t elements = elements_of(shape) / images;
+  const Value& known = batch.model.graph().value(value);
+  // A step in time of a recurrent layer has one row of each image.
+  const bool in_time = known.node >= 0 && batch.model.graph().nodes()[static_cast<std::size_t>(known.node)].op == Op::recurrent;
+  const int64_t channels = std::max<int64_t>(1, shape.back());
+  return {in_time ? 1 : elements / channels, static_cast<double>(elements * dtype_bytes(known.dtype))};
 }
 
 struct Lifetime {
@@ -71,6 +75,19 @@ bool shares_memory(const Batch& batch, std::size_t step) {
   const SizedStep sized = size_step(batch.model, step, batch.inferred);
   const StepSizes sizes{sized.in, sized.out, *sized.attributes, 1};
   return batch.model.steps()[step]->view(sizes).has_value() || !batch.model.steps()[step]->places(sizes).empty();
+}
+
+// Of all values. What lies inside of another takes no bytes.
+std::vector<Image> images_of(const Batch& batch) {
+  std::vector<Image> images;
+  for (std::size_t v = 0; v < batch.inferred.shapes.size(); ++v) images.push_back(image_of(batch, static_cast<int>(v)));
+  const auto& nodes = batch.model.graph().nodes();
+  for (std::size_t k = 0; k < nodes.size(); ++k) {
+    const SizedStep sized = size_step(batch.model, k, batch.inferred);
+    if (!batch.model.steps()[k]->view({sized.in, sized.out, *sized.attributes, 1})) continue;
+    images[static_cast<std::size_t>(nodes[k].outputs[0])].bytes = 0.0;
+  }
+  return images;
 }
 
 // Nanoseconds for one image in each step, when `images` go through it together.
@@ -107,7 +124,6 @@ std::vector<Cut> possible_cuts(const Batch& batch) {
   const Model& model = batch.model;
   const auto& nodes = model.graph().nodes();
   const std::vector<Lifetime> lives = lifetimes(model);
-  const std::vector<bool> batched = follows_inputs(model.graph());
   std::vector<bool> shares(nodes.size());
   for (std::size_t k = 0; k < nodes.size(); ++k) shares[k] = shares_memory(batch, k);
   std::vector<Cut> cuts;
@@ -120,7 +136,7 @@ std::vector<Cut> possible_cuts(const Batch& batch) {
       passing = static_cast<int>(v);
       ++count;
     }
-    if (count != 1 || !is_grouped(model, passing) || !batched[static_cast<std::size_t>(passing)]) continue;
+    if (count != 1 || !batch.batched[static_cast<std::size_t>(passing)]) continue;
     bool clean = !shares[static_cast<std::size_t>(lives[static_cast<std::size_t>(passing)].first)];
     for (std::size_t k = 0; k < nodes.size() && clean; ++k)
       for (const int input : nodes[k].inputs) clean = clean && !(input == passing && shares[k]);
@@ -130,7 +146,7 @@ std::vector<Cut> possible_cuts(const Batch& batch) {
 }
 
 bool can_be_made_in_parts(const Batch& batch, int value, int64_t images) {
-  return images >= batch.images || images * image_of(batch, value).pixels % 16 == 0;
+  return images >= batch.images || !is_grouped(batch.model, value) || images * image_of(batch, value).pixels % 16 == 0;
 }
 
 std::vector<Segment> choose_segments(const Batch& batch, int threads) {

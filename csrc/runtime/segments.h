@@ -1,6 +1,6 @@
 // How many images at a time go through each part of a network. The first layers of a convolutional network have large activations and
 // few weights: there one image per thread stays in the cache. The last ones have small activations, whose pixels fill vectors only
-// together, and many weights, which are then read once for all of them.
+// together, and many weights, which are then read once for all of them. The blocks of a transformer have as much of both all along.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,7 @@ struct Segment {
   int64_t images;
 };
 
-// A network can be cut before `step`: of what is made before, only `value`, which is grouped, is needed there or later.
+// A network can be cut before `step`: of what is made before, only `value`, which has the images as axis 0, is needed there or later.
 struct Cut {
   std::size_t step;
   int value;
@@ -28,6 +28,7 @@ struct Cut {
 struct Batch {
   const Model& model;
   const Inferred& inferred;
+  const std::vector<bool>& batched;  // of each value, whether its axis 0 are the images
   const std::vector<int64_t>& macs;  // of each step
   const std::vector<bool>& kept;     // of each value, whether it is there before a run
   int64_t images;
@@ -36,8 +37,8 @@ struct Batch {
 // In rising order.
 std::vector<Cut> possible_cuts(const Batch& batch);
 
-// Whether a segment that ends with `value` may make it for `images` images at a time: kernels write whole vectors, so every time must
-// begin where a vector does.
+// Whether a segment that ends with `value` may make it for `images` images at a time: kernels write whole vectors of what is grouped, so
+// every time must begin where a vector does.
 bool can_be_made_in_parts(const Batch& batch, int value, int64_t images);
 
 // The segments that should take least time for all the images, which go through the network together.

@@ -21,7 +21,7 @@ std::vector<bool> follows_inputs(const Graph& graph) {
 }
 
 Shapes::Shapes(const Graph& graph, std::vector<Sizes> inputs, std::shared_ptr<const Inferred> inferred)
-    : graph_(&graph), inputs_(std::move(inputs)), batched_(follows_inputs(graph)) {
+    : graph_(&graph), inputs_(std::move(inputs)) {
   if (!inferred) inferred = std::make_shared<const Inferred>(infer_shapes(graph, inputs_));
   const int64_t images = count_images(*inferred);
   known_[images > 1 ? images : 1] = std::move(inferred);
@@ -42,17 +42,21 @@ Shapes Shapes::whole() const {
 }
 
 // The size that axis 0 of all inputs is, whatever it is; 0 where there is none.
-int64_t Shapes::count_images(const Inferred& inferred) const {
+int64_t Shapes::count_images(const Inferred& inferred) {
   if (inputs_.empty() || !graph_->states().empty()) return 0;
   for (const Port& port : graph_->inputs()) {
     const Dims &dims = graph_->value(port.value).dims, &first = graph_->value(graph_->inputs()[0].value).dims;
     if (dims.empty() || dims[0].kind() != Dim::Kind::size || !(dims[0] == first[0])) return 0;
   }
   const int64_t images = inputs_[0][0];
-  return images > 1 && scales(inferred, images) && is_batch_local(*graph_, inferred) ? images : 0;
+  if (images < 2) return 0;
+  auto batched = batched_values(*graph_, inferred);
+  if (!batched) return 0;
+  batched_ = *std::move(batched);
+  return scales(inferred, images) ? images : 0;
 }
 
-// Whether all values that follow from the inputs have so many images, and all others are the same for any number of them.
+// Whether all batched values have so many images, and all others are the same for any number of them.
 bool Shapes::scales(const Inferred& inferred, int64_t images) const {
   const Inferred& all = known_.empty() ? inferred : *known_.rbegin()->second;
   for (const Node& node : graph_->nodes()) {

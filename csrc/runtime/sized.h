@@ -22,19 +22,21 @@ class Shapes {
   // Throws Error where the network does not take inputs of these sizes. inferred: what infer_shapes gives for them, where it is known.
   Shapes(const Graph& graph, std::vector<Sizes> inputs, std::shared_ptr<const Inferred> inferred = nullptr);
 
-  // How many images go through the network one by one: axis 0 of all values that follow from the inputs. 1 for a network that only runs as
-  // a whole.
+  // How many images go through the network one by one: axis 0 of all values that are batched. 1 for a network that only runs as a whole.
   int64_t images() const { return images_; }
 
   // The shapes for so many images; throws Error where the network does not take just as many.
   const Inferred& of(int64_t images);
   const Inferred& all() { return of(images_); }
 
+  // Of each value, whether its axis 0 are the images; where there is one alone, nothing is said.
+  const std::vector<bool>& batched() const { return batched_; }
+
   // The same sizes, taken as a whole.
   Shapes whole() const;
 
  private:
-  int64_t count_images(const Inferred& inferred) const;
+  int64_t count_images(const Inferred& inferred);
   bool scales(const Inferred& inferred, int64_t images) const;
 
   const Graph* graph_;

@@ -126,6 +126,52 @@ TEST(runtime_random_networks) {
   for (const Op op : {Op::resize, Op::extreme, Op::prelu}) CHECK(used.contains(op));
 }
 
+// A class token before other tokens, and two residual blocks, as in a vision transformer.
+testing::Net tokens_net() {
+  testing::Net net;
+  const int x = net.input("x", DType::f32, {"batch", "5", "8"});
+  const int token = net.add("constant", {}, {}, {{"value", testing::floats({1, 1, 8}, 0.5f)}});
+  const int repeated = net.add("expand", {token}, {{"shape", Dims{net.size("batch"), 1, 8}}});
+  int value = net.add("concat", {repeated, x}, {{"axis", Dims{1}}});
+  for (int block = 0; block < 2; ++block) {
+    const int normed = net.add("layer_norm", {value}, {{"eps", std::vector<double>{1e-5}}});
+    const int codes = net.add_u8("quantize", {normed});
+    const int made = net.add("linear", {codes}, {}, testing::layer({8, 8}));
+    value = net.add("binary", {value, made}, {{"function", std::string("add")}});
+  }
+  net.graph.add_output(value, "y");
+  return net;
+}
+
+TEST(runtime_tokens_go_through_in_parts) {
+  const testing::Net net = tokens_net();
+  Random random(3);
+  Values values{{6, 5, 8}, std::vector<double>(240)};
+  for (double& value : values.data) value = random.real(-20.0f, 20.0f);
+  for (const Isa isa : testing::swept_isas()) {
+    const auto model = std::make_shared<const Model>(net.graph, isa);
+    CHECK_EQ(Shapes(model->graph(), {{6, 5, 8}}).images(), int64_t{6});  // the class token is one of each image
+    std::vector<Segment> chosen;
+    const auto run_in = [&](int64_t images) {
+      Session session(model, 2, Session::kPassBytes, [&](const Batch& batch, int) {
+        chosen.clear();
+        size_t begin = 0;
+        for (const Cut& cut : possible_cuts(batch)) {
+          if (!can_be_made_in_parts(batch, cut.value, images)) continue;
+          chosen.push_back({begin, cut.step, images});
+          begin = cut.step;
+        }
+        chosen.push_back({begin, batch.model.steps().size(), images});
+        return chosen;
+      });
+      return testing::run(session, {values})[0].data;
+    };
+    const std::vector<double> whole = run_in(6);
+    for (const int64_t images : {1, 4, 5}) CHECK(run_in(images) == whole);
+    CHECK_EQ(chosen.size(), size_t{3});  // cut before each block: the stream of tokens passes
+  }
+}
+
 Plan plan_for(const Model& model, std::vector<Sizes> sizes, int threads) {
   Shapes shapes(model.graph(), std::move(sizes));
   const int64_t images = shapes.images();
