@@ -17,6 +17,14 @@ bool one_tap(const ConvParams& params) {
   return params.kernel_h == 1 && params.kernel_w == 1 && params.stride_h == 1 && params.stride_w == 1 && !params.padded;
 }
 
+// Every other time true, of each thread. Where the same layer runs again and again, as a recurrent one does in each step, and its weights are
+// about as large as the cache, the cache has always just lost what a run from the front begins with. Back and forth, it has most of them.
+bool turned() {
+  thread_local bool turn = false;
+  turn = !turn;
+  return turn;
+}
+
 }  // namespace
 
 bool WideConv::possible(const ConvParams& params, const ConvKernels& kernels) {
@@ -75,7 +83,10 @@ void WideConv::run(const Planes& in, const ConvPadding& padding, const Planes& o
         panel = memory;
       }
       job.row_bytes = in_place ? in.group_stride : kTilePixels * 4;
-      for (int64_t block = begin; block < end; ++block) {
+      const bool once = pixels <= kernels_.wide_pixels;  // weights are then used once
+      const bool backwards = once && turned();
+      for (int64_t next = begin; next < end; ++next) {
+        const int64_t block = backwards ? begin + end - 1 - next : next;
         const int64_t o = block * width;
         job.valid = static_cast<int32_t>(std::min<int64_t>(width, params_.out_channels - o));
         // Images that are single pixels are rows of float32: whole blocks of outputs are written where they belong.
@@ -84,8 +95,7 @@ void WideConv::run(const Planes& in, const ConvPadding& padding, const Planes& o
         float* const results = out_float && rows_in_place ? out_float + first * params_.out_channels + o : floats;
         job.bias = bias() + o;
         job.multiplier = multiplier() + o;
-        // One pixel needs no chunks: its weights are used once.
-        const int64_t step = pixels <= kernels_.wide_pixels ? rows() : chunk;
+        const int64_t step = once ? rows() : chunk;
         for (int64_t row = 0; row < rows(); row += step) {
           job.rows = std::min(step, rows() - row);
           job.weights = weights_.data() + (block * rows() + row) * width * 4;
