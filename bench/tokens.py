@@ -2,7 +2,7 @@
 
 A text encoder of MiniLM-L6's sizes (bench/encoder.py), int8, dense and with 85 % of its blocks zero, batch 1, one
 thread. Each network is compiled once, for all lengths. Writes docs/cost-per-token.png and .json and names the largest
-rise from one length to the next, where a length counts as the next multiple of 16, as vectors are 16 tokens.
+rise from one length to the next.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ from niwaki.runs.progress import track
 from niwaki.runtime.text import align
 
 FORMS = {"int8": 0.0, "int8, 85 % of blocks zero": 0.85}
-VECTOR = 16  # tokens in a 512-bit vector of sums
-# Multiples of the vector, half of one, and lengths that are a token longer.
+# Multiples of 16, the tokens in a 512-bit vector of sums, half of that, and lengths that are a token longer.
 LENGTHS = (8, 16, 17, 24, 32, 33, 48, 64, 65, *range(80, 129, 16), 129, *range(144, 257, 16), 257, *range(272, 513, 16))
 Points = dict[int, float]
 
@@ -55,11 +54,8 @@ def measure(networks: Mapping[str, niwaki.Network], lengths: Sequence[int], roun
 
 
 def worst_rise(points: Points) -> tuple[float, int]:
-    """The largest rise of the time per token from a length to the next longer one, as a share, and the longer one.
-
-    Tokens are those of whole vectors: a last vector costs the same however many of its lanes are tokens.
-    """
-    costs = [(points[tokens] / (-(-tokens // VECTOR) * VECTOR), tokens) for tokens in sorted(points)]
+    """The largest rise of the time per token from a length to the next longer one, as a share, and the longer one."""
+    costs = [(points[tokens] / tokens, tokens) for tokens in sorted(points)]
     rises = [(after / before - 1, tokens) for (before, _), (after, tokens) in itertools.pairwise(costs)]
     return max(rises, key=lambda rise: rise[0])
 
@@ -123,7 +119,7 @@ def main() -> None:
     print(align(header, rows, right=range(len(header))), end="\n\n")
     for name, points in found.items():
         rise, tokens = worst_rise(points)
-        print(f"{name}: the largest rise per token, lengths as multiples of {VECTOR}, is {rise:+.1%}, to {tokens}")
+        print(f"{name}: the largest rise per token from a length to the next is {rise:+.1%}, to {tokens}")
 
 
 if __name__ == "__main__":
