@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from whole.models import SHALLOW
-
-Row = dict[str, Any]
+from whole.results import Row
 
 INTRODUCTION = """\
 # Networks
 
-Written by `python bench/whole/run.py`, which says how each network was checked.
+Written by `python bench/whole/run.py`, which says how each network was checked, from bench/whole/results.jsonl. The
+column **checked** is the day of it: an older row was not run with what has changed since.
 
 Networks as torch, torchvision, timm and transformers define them, with seeded weights, small where they can be, on
 noise. Each is compressed with the default options, calibrated on twelve inputs, compiled, saved and loaded. Then it
@@ -47,12 +45,6 @@ Of some that are large at any size, two layers of each kind are left ({shallow})
 """
 
 
-def read(path: Path) -> dict[str, Row]:
-    """The rows of a file, by network; the last one counts."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    return {row["name"]: row for row in map(json.loads, lines)}
-
-
 def is_whole(row: Row) -> bool:
     """Whether a network has a file."""
     return not row.get("failed") and not row["reasons"]
@@ -73,24 +65,37 @@ def write(rows: dict[str, Row], path: Path) -> None:
     groups = {name: name for name in ("torch", "transformers", "torchvision", "timm")}
     groups["own"] = "Networks of niwaki's own (bench/whole/own.py)"
     for group, heading in groups.items():
-        text += f"## {heading}\n\n| network | whole | free | error | refused |\n|---|---|---|---|---|\n"
+        text += f"## {heading}\n\n| network | whole | free | error | refused | checked |\n|---|---|---|---|---|---|\n"
         text += "".join(_line(row) for name, row in rows.items() if name.startswith(f"{group}/")) + "\n"
     members = [row for name, row in rows.items() if name.startswith("family/")]
     whole = sum(map(is_whole, members))
     percent = 100 * whole // max(1, len(members))
     text = text.rstrip("\n") + "\n"
     text += FAMILIES.format(whole=whole, all=len(members), percent=percent, shallow=", ".join(SHALLOW))
-    text += "| network | million parameters | whole | free | refused |\n|---|---|---|---|---|\n"
+    text += "| network | million parameters | whole | free | refused | checked |\n|---|---|---|---|---|---|\n"
     for row in members:
         millions = f"{row.get('parameters', 0) / 1e6:.1f}"
-        text += f"| {_name(row)} | {millions} | {verdict(row)} | {_free(row)} | {_refused(row)} |\n"
+        text += f"| {_name(row)} | {millions} | {verdict(row)} | {_free(row)} | {_refused(row)} | {_day(row)} |\n"
     path.write_text(text)
 
 
 def _line(row: Row) -> str:
+    return f"| {_name(row)} | {verdict(row)} | {_free(row)} | {_error(row)} | {_refused(row)} | {_day(row)} |\n"
+
+
+def summary(row: Row) -> str:
+    """What the page says of a network, in a line."""
+    parts = {"free": _free(row), "error": _error(row), "refused": _refused(row)}
+    return "; ".join([verdict(row), *(f"{name} {text}" for name, text in parts.items() if text)])
+
+
+def _day(row: Row) -> str:
+    return str(row.get("checked", ""))
+
+
+def _error(row: Row) -> str:
     errors = [far for where, far, _ in row.get("errors", []) if not isinstance(far, str)][:2]
-    most = f"{max(errors):.1%}" if errors else ""
-    return f"| {_name(row)} | {verdict(row)} | {_free(row)} | {most} | {_refused(row)} |\n"
+    return f"{max(errors):.1%}" if errors else ""
 
 
 def _refused(row: Row) -> str:
