@@ -489,6 +489,35 @@ def test_a_size_of_one_that_is_broadcast_stays_one() -> None:
         net(x, x)
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("shape", ["mask", "gate", "map", "column"])
+def test_other_sizes_stay_free_beside_one_that_is_broadcast(shape: str, batch: int) -> None:
+    class Attending(nn.Module):
+        def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            q = x.unflatten(-1, (2, 4)).transpose(1, 2)
+            return F.scaled_dot_product_attention(q, q, q, attn_mask=mask)
+
+    class Gated(nn.Module):
+        def forward(self, x: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
+            return x * gate.sigmoid()
+
+    def inputs(batch: int, a: int, b: int) -> tuple[torch.Tensor, torch.Tensor]:
+        if shape == "mask":
+            return torch.randn(batch, a, 8), torch.randn(batch, 1, a, a)
+        other = {"gate": (batch, a, 1, 1), "map": (batch, 1, a, b), "column": (batch, 1, a, 1)}[shape]
+        return torch.randn(batch, 3 if shape != "gate" else a, a, b), torch.randn(other)
+
+    module = Attending() if shape == "mask" else Gated()
+    net = niwaki.compile(module, inputs(batch, 5, 6), threads=1)
+    assert not net.plan.torch
+    for sizes in ((3, 7, 4), (1, 1, 9)):
+        x, other = inputs(*sizes)
+        torch.testing.assert_close(net(x, other), module(x, other))
+    x, other = inputs(2, 5, 6)
+    with pytest.raises(ValueError, match="dim 1 must be 1" if shape != "gate" else "dim 2 must be 1"):
+        net(x, torch.cat([other, other], 2 if shape == "gate" else 1))
+
+
 def test_what_torch_prints_of_a_graph_is_not_shown(capfd: pytest.CaptureFixture[str]) -> None:
     class Deciding(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -174,6 +174,13 @@ def _all_free(value: Any) -> Any:
     return dict.fromkeys(range(value.dim()), Dim.AUTO) if isinstance(value, torch.Tensor) else None
 
 
+def _free_but_ones(value: Any) -> Any:
+    """All but sizes of 1 behind the first: those of a mask [N, 1, T, T] are there to be broadcast."""
+    if not isinstance(value, torch.Tensor):
+        return None
+    return {axis: Dim.AUTO for axis, size in enumerate(value.shape) if axis == 0 or size != 1}
+
+
 def _first_free(value: Any) -> Any:
     return {0: Dim.AUTO} if isinstance(value, torch.Tensor) and value.dim() > 0 else None
 
@@ -183,13 +190,15 @@ def _export(
 ) -> _Traced:
     """Calls torch.export.
 
-    `named`: the arguments whose sizes are free; None where none is. Where torch.export cannot follow all of them, first
-    dims alone are free, then none: a size that is not free is a number among the inputs' dims, and others are refused.
-    Where not even that is followed, sizes of 1 are the number: it may be that the network's sizes broadcast.
+    `named`: the arguments whose sizes are free; None where none is. Where torch.export cannot follow all of them, all
+    but those of 1 are free, which may broadcast, then first dims alone, then none: a size that is not free is a number
+    among the inputs' dims, and others are refused. Where not even that is followed, first sizes of 1 are numbers, too.
     """
     first: Exception | None = None
     with as_parameters(module, named or {}) as arguments:
-        levels = [] if named is None else [pytree.tree_map(free, arguments) for free in (_all_free, _first_free)]
+        frees = (_all_free, _free_but_ones, _first_free)
+        levels = [] if named is None else [pytree.tree_map(free, arguments) for free in frees]
+        levels = [shapes for number, shapes in enumerate(levels) if shapes not in levels[:number]]
         tries = [*((shapes, True) for shapes in (*levels, None)), *((shapes, False) for shapes in levels)]
         for shapes, any_size in tries:
             try:
