@@ -12,32 +12,37 @@ namespace {
 
 constexpr int kDenseVectors = 3, kDenseOutputs = 8, kSparseVectors = 16, kWidePixels = 6, kWideOutputs = 16;
 
+#include "kernels/conv/arm_rows.inc"
+
 // USDOT and SUDOT multiply unsigned by signed bytes: activations stay as they are.
+// In assembly, because GCC puts loads right before what waits for them: see dense_row.
 struct V {
   using Activations = uint8x16_t;
   using Weights = int8x16_t;
   using TwoWeights = int8x8_t;
-  static NIWAKI_MEMBER Activations activations(const uint8_t* p) { return vld1q_u8(p); }
+  static NIWAKI_MEMBER Activations activations(const uint8_t* p) { return vreinterpretq_u8_s8(load_in_order(p)); }
   static NIWAKI_MEMBER Activations as_activations(int8x16_t a) { return vreinterpretq_u8_s8(a); }
-  static NIWAKI_MEMBER Activations wide_activations(const uint8_t* p) { return vld1q_u8(p); }
-  static NIWAKI_MEMBER Weights weights(const uint8_t* p) { return vreinterpretq_s8_u8(vld1q_u8(p)); }
+  static NIWAKI_MEMBER Activations wide(Activations a) { return a; }
+  static NIWAKI_MEMBER Weights weights(const uint8_t* p) { return load_in_order(p); }
   static NIWAKI_MEMBER TwoWeights two_weights(const uint8_t* p) { return vreinterpret_s8_u8(vld1_u8(p)); }
   template <int kLane>
   static NIWAKI_MEMBER int32x4_t dot_of_two(int32x4_t acc, Activations a, TwoWeights w) {
-    return vusdotq_lane_s32(acc, a, w, kLane);
+    __asm__ volatile("usdot %0.4s, %1.16b, %2.4b[%3]" : "+w"(acc) : "w"(a), "w"(w), "i"(kLane));
+    return acc;
   }
   template <int kLane>
   static NIWAKI_MEMBER int32x4_t dot(int32x4_t acc, Activations a, Weights w) {
-    return vusdotq_laneq_s32(acc, a, w, kLane);
+    __asm__ volatile("usdot %0.4s, %1.16b, %2.4b[%3]" : "+w"(acc) : "w"(a), "w"(w), "i"(kLane));
+    return acc;
   }
   template <int kLane>
   static NIWAKI_MEMBER int32x4_t dot_wide(int32x4_t acc, Weights w, Activations a) {
-    return vsudotq_laneq_s32(acc, w, a, kLane);
+    __asm__ volatile("sudot %0.4s, %1.16b, %2.4b[%3]" : "+w"(acc) : "w"(w), "w"(a), "i"(kLane));
+    return acc;
   }
   static NIWAKI_MEMBER int32x4_t dot_picked(int32x4_t acc, uint8x16_t bytes, Weights w) { return vusdotq_s32(acc, bytes, w); }
 };
 
-#include "kernels/conv/arm_rows.inc"
 #include "kernels/conv/arm_dot.inc"
 
 // USMMLA multiplies two pixels of eight channels by two outputs of eight channels: twice the products of USDOT. Two rows beside each

@@ -56,14 +56,42 @@ NIWAKI_INLINE void multiply_two(Pairs& pairs, int8x16_t a, int8x16_t b, int8x16_
   pairs.high = vpadalq_s16(pairs.high, vmlal_high_s8(vmull_high_s8(a, b), next_a, next_b));
 }
 
+// The same for two vectors of sums, side by side: a core that works in order would stand still three times in each of the four chains.
+NIWAKI_INLINE void multiply_two(Pairs& pairs, int8x16_t a, int8x16_t b, int8x16_t next_a, int8x16_t next_b, Pairs& other,
+                                int8x16_t other_a, int8x16_t other_b, int8x16_t other_next_a, int8x16_t other_next_b) {
+  int16x8_t low, high, other_low, other_high;
+  int32x4_t sums_low = pairs.low, sums_high = pairs.high, other_sums_low = other.low, other_sums_high = other.high;
+  __asm__ volatile(
+      "smull %0.8h, %8.8b, %9.8b\n\t"
+      "smull2 %1.8h, %8.16b, %9.16b\n\t"
+      "smull %2.8h, %12.8b, %13.8b\n\t"
+      "smull2 %3.8h, %12.16b, %13.16b\n\t"
+      "smlal %0.8h, %10.8b, %11.8b\n\t"
+      "smlal2 %1.8h, %10.16b, %11.16b\n\t"
+      "smlal %2.8h, %14.8b, %15.8b\n\t"
+      "smlal2 %3.8h, %14.16b, %15.16b\n\t"
+      "sadalp %4.4s, %0.8h\n\t"
+      "sadalp %5.4s, %1.8h\n\t"
+      "sadalp %6.4s, %2.8h\n\t"
+      "sadalp %7.4s, %3.8h"
+      : "=&w"(low), "=&w"(high), "=&w"(other_low), "=&w"(other_high), "+w"(sums_low), "+w"(sums_high), "+w"(other_sums_low),
+        "+w"(other_sums_high)
+      : "w"(a), "w"(b), "w"(next_a), "w"(next_b), "w"(other_a), "w"(other_b), "w"(other_next_a), "w"(other_next_b));
+  pairs = {sums_low, sums_high};
+  other = {other_sums_low, other_sums_high};
+}
+
 // Two rows of pixels by two registers of weights of four outputs, for output `kOutput` and those behind it.
 template <int kVectors, int kOutput>
 NIWAKI_INLINE void multiply_rows(Pairs (&pairs)[kVectors][kDenseOutputs], const int8x16_t (&a)[kVectors], int8x16_t w,
                                  const int8x16_t (&next)[kVectors], int8x16_t next_w) {
   if constexpr (kOutput < 4) {
     const int8x16_t of_output = spread<kOutput>(w), next_of_output = spread<kOutput>(next_w);
-#pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) multiply_two(pairs[v][kOutput], a[v], of_output, next[v], next_of_output);
+    static_assert(kVectors <= 2);
+    if constexpr (kVectors == 1) multiply_two(pairs[0][kOutput], a[0], of_output, next[0], next_of_output);
+    else
+      multiply_two(pairs[0][kOutput], a[0], of_output, next[0], next_of_output, pairs[1][kOutput], a[1], of_output, next[1],
+                   next_of_output);
     multiply_rows<kVectors, kOutput + 1>(pairs, a, w, next, next_w);
   }
 }
@@ -100,16 +128,33 @@ NIWAKI_INLINE void dense_sums(const DenseTile& tile, const uint8_t* panel, int32
   }
 }
 
-// Two rows of pixels by two blocks: vectors kFirst and those behind it.
-template <int kVectors, int kFirst = 0>
-NIWAKI_INLINE void multiply_blocks(Pairs (&pairs)[kVectors], const uint8_t* row, int8x16_t w, const uint8_t* next,
-                                   int8x16_t next_w) {
-  if constexpr (kFirst < kVectors) {
-    constexpr bool kBoth = kFirst + 1 < kVectors;
-    const TwoVectors a = load_two<kFirst, kBoth>(row), next_a = load_two<kFirst, kBoth>(next);
-    multiply_two(pairs[kFirst], a.first, w, next_a.first, next_w);
-    if constexpr (kBoth) multiply_two(pairs[kFirst + 1], a.second, w, next_a.second, next_w);
-    multiply_blocks<kVectors, kFirst + 2>(pairs, row, w, next, next_w);
+// Two vectors of pixels of two rows, or one.
+template <int kVectors, int kFirst>
+struct Square {
+  static constexpr bool kBoth = kFirst + 1 < kVectors;
+  TwoVectors a, next_a;
+  static NIWAKI_MEMBER Square loaded(const TwoRows& rows) {
+    return {load_two<kFirst, kBoth>(rows.first), load_two<kFirst, kBoth>(rows.second)};
+  }
+  NIWAKI_MEMBER void multiply(Pairs (&pairs)[kVectors], int8x16_t w, int8x16_t next_w) const {
+    if constexpr (kBoth)
+      multiply_two(pairs[kFirst], a.first, w, next_a.first, next_w, pairs[kFirst + 1], a.second, w, next_a.second, next_w);
+    else multiply_two(pairs[kFirst], a.first, w, next_a.first, next_w);
+  }
+};
+
+// Two rows of pixels by two blocks: vectors kFirst, which were loaded before, and those behind it. On the way, the rows of the next two blocks.
+template <int kVectors, int kFirst>
+NIWAKI_INLINE void multiply_blocks(Pairs (&pairs)[kVectors], TwoRows& rows, const uint8_t* panel, const uint16_t* next_offsets,
+                                   int8x16_t w, int8x16_t next_w, const Square<kVectors, kFirst>& now) {
+  if constexpr (kFirst + 2 < kVectors) {
+    const auto after = Square<kVectors, kFirst + 2>::loaded(rows);
+    now.multiply(pairs, w, next_w);
+    multiply_blocks(pairs, rows, panel, next_offsets, w, next_w, after);
+  } else {
+    rows.load(next_offsets);
+    now.multiply(pairs, w, next_w);
+    rows.add_to(panel);
   }
 }
 
@@ -120,13 +165,16 @@ NIWAKI_INLINE void sparse_sums(int32x4_t (&acc)[kVectors], const uint8_t* panel,
   Pairs pairs[kVectors];
 #pragma GCC unroll 16
   for (int v = 0; v < kVectors; ++v) pairs[v] = no_pairs();
-  for (const uint16_t* end = offsets + count; offsets != end; offsets += 2) {
-    const uint8_t* row = row_at(panel, offsets[0]);
-    const uint8_t* next = row_at(panel, offsets[1]);
+  TwoRows rows;
+  rows.load(offsets);
+  rows.add_to(panel);
+  for (const uint16_t* end = offsets + count; offsets != end;) {
     const int8x16_t two = opaque(vreinterpretq_s8_u8(vcombine_u8(vld1_u8(values), vdup_n_u8(0))));
+    const auto first = Square<kVectors, 0>::loaded(rows);
     const int8x16_t w = spread<0>(two), next_w = spread<1>(two);
     values += 8;
-    multiply_blocks(pairs, row, w, next, next_w);
+    offsets += 2;
+    multiply_blocks(pairs, rows, panel, offsets, w, next_w, first);
   }
 #pragma GCC unroll 16
   for (int v = 0; v < kVectors; ++v) acc[v] = vaddq_s32(acc[v], sums_of(pairs[v]));
@@ -151,11 +199,17 @@ NIWAKI_INLINE void wide_sums(const WideTile& tile, int32x4_t (&acc)[kPixels][kWi
       a[p] = flipped(four(in + p * 4));
       next[p] = flipped(four(in + row_bytes + p * 4));
     }
+    static_assert(kPixels <= 2 && kVectors % 2 == 0);
 #pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) {
+    for (int v = 0; v < kVectors; v += 3 - kPixels) {
       const int8x16_t w = load_signed(weights + v * 16), next_w = load_signed(weights + (kVectors + v) * 16);
-#pragma GCC unroll 16
-      for (int p = 0; p < kPixels; ++p) multiply_two(pairs[p][v], w, a[p], next_w, next[p]);
+      if constexpr (kPixels == 2) {
+        multiply_two(pairs[0][v], w, a[0], next_w, next[0], pairs[1][v], w, a[1], next_w, next[1]);
+      } else {
+        const int8x16_t other_w = load_signed(weights + (v + 1) * 16),
+                        other_next_w = load_signed(weights + (kVectors + v + 1) * 16);
+        multiply_two(pairs[0][v], w, a[0], next_w, next[0], pairs[0][v + 1], other_w, a[0], other_next_w, next[0]);
+      }
     }
     in += 2 * row_bytes;
     weights += 2 * kWideOutputs * 4;

@@ -76,7 +76,8 @@ struct SparseTile {
   const uint8_t* order;    // [outputs]: which output each list belongs to; i for list i in the last chunk
   const uint16_t* counts;  // [outputs / lists]: blocks of each list of a set; an even number where a set is one list
   // Of each set's blocks, where their rows begin, in units of 8 bytes, and their four weights, lane_bytes bytes. Where a set is one list: two
-  // arrays, [count] each. Where it is several: only `values`, [count] records of an offset for each list, then the weights for each list.
+  // arrays, [count] each; two offsets more may be read ahead, which mean nothing behind the last set. Where it is several: only `values`, [count]
+  // records of an offset for each list, then the weights for each list.
   const uint16_t* offsets;
   const uint8_t* values;
   const int32_t* bias;

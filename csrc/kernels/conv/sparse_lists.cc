@@ -95,7 +95,11 @@ void SparseLists::append(std::span<const List> lists, uint8_t* order, uint16_t* 
   }
 }
 
-Buffer SparseLists::offsets() const { return copy_of(offsets_); }
+Buffer SparseLists::offsets() const {
+  std::vector<uint16_t> offsets = offsets_;
+  if (!offsets.empty()) offsets.insert(offsets.end(), 2, 0);
+  return copy_of(offsets);
+}
 Buffer SparseLists::values() const { return copy_of(values_); }
 
 }  // namespace niwaki

@@ -1,33 +1,18 @@
-"""Instructions per multiply-accumulate of the innermost loops of the Arm kernels, counted in what the compiler made.
-
-    cmake --preset aarch64 && cmake --build --preset aarch64
-    python bench/arm_instructions.py --page docs/arm.md
-
-A count is no time: it says what a loop asks of a CPU, not what a CPU needs for it. Instructions are those of one turn
-of the loop: what a block of outputs or a list costs besides is not in them.
-"""
+"""The innermost loops of the Arm kernels, found in what the compiler made: what arm_cycles.py looks at."""
 
 from __future__ import annotations
 
-import argparse
 import re
-import shutil
 import subprocess
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from peers.table import put_into
-
 ROOT = Path(__file__).parents[1]
-MARKS = ("<!-- instructions -->", "<!-- end -->")
 
 # Products that one instruction makes.
 PRODUCTS = {"usmmla": 32, "sdot": 16, "usdot": 16, "sudot": 16, "smull": 8, "smull2": 8, "smlal": 8, "smlal2": 8}
-MEMORY = re.compile(r"(ld|st)")
 BRANCH = re.compile(r"(?:b|b\.\w+|cbn?z|tbn?z)\s(?:.*,\s*)?([0-9a-f]+) <")
-SETS = ("neon", "dotprod", "i8mm")
 
 
 @dataclass(frozen=True)
@@ -57,21 +42,17 @@ KERNELS = (
 
 @dataclass(frozen=True)
 class Loop:
-    """One turn of a loop without branches inside."""
+    """One turn of a loop without branches inside: its instructions as objdump writes them."""
 
-    mnemonics: tuple[str, ...]
+    lines: tuple[str, ...]
+
+    @property
+    def mnemonics(self) -> tuple[str, ...]:
+        return tuple(line.split()[0] for line in self.lines)
 
     @property
     def products(self) -> int:
         return sum(PRODUCTS.get(word, 0) for word in self.mnemonics)
-
-    @property
-    def multiplies(self) -> int:
-        return sum(word in PRODUCTS for word in self.mnemonics)
-
-    @property
-    def loads(self) -> int:
-        return sum(MEMORY.match(word) is not None for word in self.mnemonics)
 
 
 def functions(disassembly: str) -> dict[str, list[tuple[int, str]]]:
@@ -96,7 +77,7 @@ def loops(instructions: list[tuple[int, str]]) -> Iterable[Loop]:
             continue
         body = [line for _, line in instructions[start : index + 1]]
         if not any(re.match(r"(b|bl|blr|ret|cbn?z|tbn?z|b\.\w+)\s", line) for line in body[:-1]):
-            yield Loop(tuple(line.split()[0] for line in body))
+            yield Loop(tuple(body))
 
 
 def main_loop(disassembly: str, function: str, size: int) -> Loop:
@@ -118,46 +99,3 @@ def disassemble(build: Path, isa: str, objdump: str) -> str:
         raise FileNotFoundError(f"{path}: there is no such file; build for Arm first (make test-arm).")
     command = [objdump, "--disassemble", "--no-show-raw-insn", "--demangle", str(path)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-def markdown(rows: Iterable[tuple[str, str, str, Loop]]) -> str:
-    """A table of (kernel, instruction set, tile, loop)."""
-    lines = [
-        "| kernel | set | tile | products a turn | instructions | multiply | load, store | instructions per product |",
-        "|---|---|---|---:|---:|---:|---:|---:|",
-    ]
-    for kernel, isa, tile, loop in rows:
-        count = len(loop.mnemonics)
-        cells = (kernel, isa, tile, loop.products, count, loop.multiplies, loop.loads, f"{count / loop.products:.3f}")
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--build", type=Path, default=ROOT / "build" / "aarch64", help="default: build/aarch64")
-    parser.add_argument("--objdump", default="aarch64-linux-gnu-objdump")
-    parser.add_argument("--page", type=Path, metavar="FILE.md", help="put the table between its marks in this file")
-    options = parser.parse_args(arguments)
-    if shutil.which(options.objdump) is None:
-        print(f"{options.objdump} is not installed: it comes with g++-aarch64-linux-gnu.", file=sys.stderr)
-        return 1
-    try:
-        texts = {isa: disassemble(options.build, isa, options.objdump) for isa in SETS}
-        rows = [
-            (kernel.name, isa, kernel.tile(isa), main_loop(texts[isa], kernel.function, kernel.sizes[isa]))
-            for kernel in KERNELS
-            for isa in SETS
-        ]
-    except (FileNotFoundError, LookupError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    text = markdown(rows)
-    print(text, end="")
-    if options.page:
-        options.page.write_text(put_into(options.page.read_text(encoding="utf-8"), text, MARKS), encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
