@@ -127,6 +127,41 @@ def test_inspect_shows_the_checksums_of_the_file(two, tmp_path: Path, capsys: py
     ]
 
 
+class Dense(nn.Module):
+    """Forty layers with long names, of which one layer reads all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a_list_of_layers_with_quite_a_long_name = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(3, 4, 1)) for _ in range(40)
+        )
+        self.what_reads_them_all = nn.Conv2d(160, 8, 3)
+
+    def forward(self, a_picture_of_any_size: torch.Tensor) -> torch.Tensor:
+        features = [layer(a_picture_of_any_size) for layer in self.a_list_of_layers_with_quite_a_long_name]
+        return self.what_reads_them_all(torch.cat(features, 1))
+
+
+def test_inspect_fits_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    """80 columns, unless all is wanted; what feeds a layer is there in any case."""
+    monkeypatch.chdir(tmp_path)
+    compiled(Dense(), images()).save("net.niwaki")
+    for options in ([], ["--tensors"]):
+        assert main(["inspect", "net.niwaki", *options]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) > 40 and max(map(len, lines)) <= 80
+        assert main(["inspect", "net.niwaki", "--wide", *options]) == 0
+        wide = capsys.readouterr().out
+        assert (
+            "a_list_of_layers_with_quite_a_long_name.39.0" in wide
+            and "a_list_of_layers_with_quite_a_long_name.39.0" not in "".join(lines)
+        )
+        assert set(next(line for line in lines if "layer" in line).split()) < set(wide.split())
+    concat = next(node for node in niwaki.inspect("net.niwaki").nodes if node["op"] == "concat")
+    assert " ".join(map(str, concat["inputs"])) in niwaki.inspect("net.niwaki").table(None)
+    assert str(niwaki.inspect("net.niwaki")) == niwaki.inspect("net.niwaki").table()
+
+
 def test_inspect_a_file_of_version_1(root: Path) -> None:
     """Sizes and places are those of the file, not what today's writer would make of it."""
     path = root / "tests" / "data" / "formats" / "version1.niwaki"

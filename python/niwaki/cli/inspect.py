@@ -10,6 +10,7 @@ EXAMPLES = """\
 examples:
   niwaki inspect resnet50.niwaki
   niwaki inspect resnet50.niwaki --tensors
+  niwaki inspect resnet50.niwaki --wide | less -S           nothing is left out, however long lines become
   niwaki inspect resnet50.niwaki --json | python -m json.tool
 """
 
@@ -27,6 +28,9 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=run)
     parser.add_argument("file", metavar="FILE", help="a .niwaki file")
     parser.add_argument("--tensors", action="store_true", help="list every tensor: place, size and checksum")
+    parser.add_argument(
+        "--wide", action="store_true", help="whole names and all columns (default: what fits 80 characters)"
+    )
     parser.add_argument("--json", action="store_true", help="print it as JSON")
 
 
@@ -38,4 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(content.to_dict(), indent=2))
     else:
-        print(content.tensors() if arguments.tensors else content)
+        from niwaki.runtime.narrow import WIDTH
+
+        width = None if arguments.wide else WIDTH
+        print(content.tensors(width) if arguments.tensors else content.table(width))

@@ -6,21 +6,26 @@ import dataclasses
 import html
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from niwaki import _core
 from niwaki.runtime.image import ImageConfig, image_of
-from niwaki.runtime.text import align, format_bytes
+from niwaki.runtime.narrow import WIDTH, narrow_table, wrapped
+from niwaki.runtime.text import format_bytes, shortened
 
 _WORDS = ("producer", "source")
 _UNLIMITED = 2**63 - 1
+_NUMBERS = 11
+"""Characters of the values of a node in a table that has to fit."""
+_LAYERS = ("value", "layer", "op", "weight", "form", "zeros", "bytes", "CRC-32C", "scale", "zero point", "from")
+_TENSORS = ("layer", "tensor", "type", "shape", "form", "offset", "bytes", "CRC-32C")
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a .niwaki file holds. Printed, it is a table.
+    """What a .niwaki file holds. Printed, it is a table, which fits 80 columns: `table` has the columns that do not.
 
     Values are numbered: the inputs first, then what each node makes.
 
@@ -107,21 +112,34 @@ class Contents:
         }
 
     def __str__(self) -> str:
+        return self.table()
+
+    def table(self, width: int | None = WIDTH) -> str:
+        """Inputs, outputs and layers as text.
+
+        Args:
+            width: characters of a line. Names of layers are cut, and columns left out, so that it fits; None for none
+                of both.
+        """
         if not self.entries:
-            return "\n".join([*self._heading(), *self._ports(), "", self._layers()])
-        lines = [*self._heading(), f"entry points: {', '.join(self.entries)}; what they share is counted once"]
+            return "\n".join([*self._heading(), *self._ports(width), "", self._layers(width)])
+        lines = self._heading()
+        lines += _lines(f"entry points: {', '.join(self.entries)}; what they share is counted once", width)
         lines.append(f"weights: {self.parameters:,}, {self.zeros:.1%} zeros, {format_bytes(self._payload())}")
         for name, each in self.entries.items():
-            lines += ["", f"entry point {name}", *each._ports(), "", each._layers()]
+            lines += ["", f"entry point {name}", *each._ports(width), "", each._layers(width)]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         """As notebooks show it."""
         return f"<pre>{html.escape(str(self))}</pre>"
 
-    def tensors(self) -> str:
-        """A table of every tensor: where it lies in the file, in which form, its size and its checksum."""
-        header = ("layer", "tensor", "type", "shape", "form", "offset", "bytes", "CRC-32C")
+    def tensors(self, width: int | None = WIDTH) -> str:
+        """A table of every tensor: where it lies in the file, in which form, its size and its checksum.
+
+        Args:
+            width: as in `table`.
+        """
         rows = [
             (
                 layer,
@@ -135,17 +153,19 @@ class Contents:
             )
             for layer, name, tensor in self._stored()
         ]
-        return align(header, rows, right=(5, 6))
+        return narrow_table(
+            _TENSORS, rows, None, always=(1, 5, 6, 7), more=(3, 2, 4), right=(5, 6), width=width or _UNLIMITED
+        )
 
     def _heading(self) -> list[str]:
         words = ", ".join(self.metadata[key] for key in _WORDS if self.metadata.get(key))
         parts = ", ".join(f"{part} {checksum}" for part, checksum in self.checksums.items())
         return [
             f"{self.path}: {format_bytes(self.bytes)}" + (f" ({words})" if words else ""),
-            f"format {self.version}, all checksums right; CRC-32C: {parts}",
+            f"format {self.version}; CRC-32C right: {parts}",
         ]
 
-    def _ports(self) -> list[str]:
+    def _ports(self, width: int | None) -> list[str]:
         inputs = (
             f"{port['value']} {port['name']} {port['dtype']} [{', '.join(map(str, port['dims']))}]"
             for port in self.inputs
@@ -155,17 +175,22 @@ class Contents:
             for size in self.sizes
         )
         outputs = (f"{value} {name}" for name, value in zip(self.outputs, self.output_values, strict=True))
-        return [
+        told = [
             f"inputs: {', '.join(inputs)}",
             *([f"pixels of images: {self.image}"] if self.image else []),
             f"outputs: {', '.join(outputs)}",
             *([f"free sizes: {', '.join(sizes)}"] if self.sizes else []),
         ]
+        return [line for text in told for line in _lines(text, width)]
 
     def _payload(self) -> int:
         return sum(int(tensor["bytes"]) for _, _, tensor in self._stored())
 
-    def _layers(self) -> str:
+    def _layers(self, width: int | None) -> str:
+        def numbers(values: Sequence[int]) -> str:
+            text = " ".join(map(str, values))
+            return text if width is None else shortened(text, _NUMBERS)  # a concatenation may have dozens
+
         rows = []
         for node in self.nodes:
             weight = node["tensors"].get("weight")
@@ -173,7 +198,7 @@ class Contents:
             size = sum(tensor["bytes"] for tensor in node["tensors"].values())
             rows.append(
                 (
-                    " ".join(map(str, node["outputs"])),
+                    numbers(node["outputs"]),
                     node["name"],
                     node["op"],
                     "x".join(map(str, weight["shape"])) if weight else "",
@@ -183,7 +208,7 @@ class Contents:
                     weight["checksum"] if weight else "",
                     node["dtypes"][0] if quantization is None else f"{quantization[0]:.4g}",
                     "" if quantization is None else str(quantization[1]),
-                    " ".join(map(str, node["inputs"])),
+                    numbers(node["inputs"]),
                 )
             )
         total = (
@@ -199,8 +224,15 @@ class Contents:
             "",
             "",
         )
-        names = ("layer", "op", "weight", "form", "zeros", "bytes", "CRC-32C", "scale", "zero point")
-        return align(("value", *names, "from"), rows, total, right=(0, 5, 6, 8, 9))
+        more = (3, 8, 4, 9, 7)
+        return narrow_table(
+            _LAYERS, rows, total, named=1, always=(0, 2, 5, 6, 10), more=more, right=(0, 5, 6, 8, 9),
+            width=width or _UNLIMITED,
+        )  # fmt: skip
+
+
+def _lines(text: str, width: int | None) -> list[str]:
+    return [text] if width is None else wrapped(text, width)
 
 
 def inspect(path: str | os.PathLike[str]) -> Contents:

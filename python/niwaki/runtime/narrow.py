@@ -17,41 +17,47 @@ _WORTH_IT = 2
 def narrow_table(
     header: Sequence[str],
     rows: Sequence[Sequence[str]],
-    total: Sequence[str],
+    total: Sequence[str] | None,
     *,
     always: Collection[int],
     more: Sequence[int],
     right: Collection[int] = (),
+    named: int = 0,
     width: int = WIDTH,
 ) -> str:
     """A table of at most `width` characters in a line.
 
     Args:
-        header, rows, total, right: as in `niwaki.runtime.text.align`. The first column holds names, which are cut in
-            the middle where the rest needs the room.
-        always: columns that are there in any case; the first is.
+        header, rows, total, right: as in `niwaki.runtime.text.align`; without a total, None.
+        always: columns that are there in any case; that with the names is.
         more: columns that join, in this order, as long as all fits; those without any text do not. For the first two,
             names may be cut.
+        named: the column with names, which are cut in the middle where the rest needs the room.
         width: characters of a line, a few more where not even `always` fits.
     """
-    lines = [header, *rows, total]
+    lines = [header, *rows, *([total] if total else [])]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    names = max(len(total[0]), min(widths[0], _NARROWEST))
-    chosen = {0, *always}
+    names = max(len(total[named]) if total else 0, min(widths[named], _NARROWEST))
+    chosen = {*always} - {named}
+
+    def taken(columns: Collection[int]) -> int:
+        """Characters of a line beside the names."""
+        return sum(widths[column] + _GAP for column in columns)
+
     for place, column in enumerate(more):
-        least = names if place < _WORTH_IT else widths[0]
-        if any(row[column] for row in rows) and _width(widths, {*chosen, column}, least) <= width:
+        least = names if place < _WORTH_IT else widths[named]
+        if any(row[column] for row in rows) and least + taken({*chosen, column}) <= width:
             chosen.add(column)
-    room = max(names, width - _width(widths, chosen, 0))
-    order = sorted(chosen)
-    cells = [[shortened(line[0], room), *(line[column] for column in order[1:])] for line in lines]
-    return align(
-        cells[0], cells[1:-1], cells[-1], right=[place for place, column in enumerate(order) if column in right]
-    )
+    room = max(names, width - taken(chosen))
+    order = sorted({*chosen, named})
+    cells = [[shortened(line[column], room) if column == named else line[column] for column in order] for line in lines]
+    last = cells.pop() if total else None
+    return align(cells[0], cells[1:], last, right=[place for place, column in enumerate(order) if column in right])
 
 
-def _width(widths: Sequence[int], columns: Collection[int], names: int) -> int:
-    return names + sum(widths[column] + _GAP for column in columns if column)
+def wrapped(text: str, width: int = WIDTH) -> list[str]:
+    """A line of text as lines of at most `width` characters; words that are longer stay whole."""
+    return textwrap.wrap(text, width, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False) or [text]
 
 
 def said_once(reasons: Iterable[tuple[str, str]], width: int = WIDTH) -> list[str]:
