@@ -73,6 +73,14 @@ def test_pictures_of_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         assert np.allclose(scores, best, rtol=1e-6, atol=0)
 
 
+def test_one_picture(tmp_path: Path) -> None:
+    path = predicted.pictures(tmp_path, 1) / "sub" / "0.png"
+    assert predict(predicted.file("pictures"), path, "-o", tmp_path / "y.parquet", "--top", 1) == 0
+    answers = predicted.columns(tmp_path / "y.parquet")
+    scores = predicted.compiled("pictures")(normalized(path))[0]
+    assert (answers["path"], answers["class"]) == (["0.png"], [int(scores.argmax())])
+
+
 def test_what_the_file_does_not_say_of_pictures(tmp_path: Path) -> None:
     folder = predicted.pictures(tmp_path, 2)
     mean, std = ([str(number) for number in numbers] for numbers in (predicted.MEAN, predicted.STD))
@@ -222,6 +230,9 @@ def test_networks_that_mix_rows_are_refused(tmp_path: Path, capsys: pytest.Captu
         ("rows", "nowhere", [], "there is no folder or file"),
         ("rows", "x.txt", [], "does not take pictures"),
         ("rows", "x.csv", [], "none of what can be read"),
+        ("rows", "x.csv", [], "make a .parquet file of it"),
+        ("rows", "x.npz", [], "save its arrays as NAME.npy into a folder"),
+        ("rows", "pictures/sub/0.png", [], "does not take pictures"),
         ("rows", "wide.npy", [], "rows [9] do not fit input"),
         ("rows", "whole.npy", [], "elements are int64, which is no float32"),
         ("rows", "broken.npy", [], "cannot be read as a .npy file"),
@@ -251,7 +262,7 @@ def test_refused_in_a_sentence(
     np.save(tmp_path / "wide.npy", np.zeros((3, 9), np.float32))
     np.save(tmp_path / "whole.npy", np.zeros((3, 8), np.int64))
     np.save(tmp_path / "pixels.npy", np.zeros((3, 3, 32, 32), np.uint8))
-    for name in ("broken.npy", "broken.parquet", "x.csv", "x.txt"):
+    for name in ("broken.npy", "broken.parquet", "x.csv", "x.npz", "x.txt"):
         (tmp_path / name).write_text("a/b.png")
     pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
     pq.write_table(pa.table({"ids": [[1]], "weight": [1.0]}), tmp_path / "ids.parquet")

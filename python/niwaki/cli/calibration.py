@@ -16,6 +16,7 @@ from niwaki.prediction.picture import SUFFIXES, read_picture, usual_resize
 from niwaki.runs.progress import track
 
 ARRAY_SUFFIXES = (".npz", ".npy", ".pt", ".pth", ".safetensors")
+_NAMED = 3  # of the images that cannot be read
 USUAL_NAMES = ("x", "images", "inputs", "input", "data")
 
 
@@ -119,16 +120,20 @@ def _read_images(folder: Path, config: CalibrationConfig) -> torch.Tensor:
     if not paths:
         raise UsageError(f"--calibration: no images ({', '.join(SUFFIXES)}) in '{folder}' or below.")
     chosen = [paths[index] for index in _choose(len(paths), config)]
-    pixels = [_read_image(path, config) for path in track(chosen, "reading images")]
+    resize = config.resize or usual_resize(config.size)
+    pixels, broken = [], []
+    for path in track(chosen, "reading images"):
+        try:
+            pixels.append(read_picture(path, config.size, resize, len(config.mean)))
+        except ValueError as error:
+            broken.append(f"'{path}': {error}")
+    if broken:
+        more = f"; and {len(broken) - _NAMED} more" if len(broken) > _NAMED else ""
+        raise UsageError(
+            f"--calibration: {len(broken)} of {len(chosen)} images cannot be used; take them out of the folder. "
+            f"{'; '.join(broken[:_NAMED])}{more}."
+        )
     return torch.from_numpy(np.stack(pixels))
-
-
-def _read_image(path: Path, config: CalibrationConfig) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """uint8 [C, H, W]: the shorter side resized, then the center cut out."""
-    try:
-        return read_picture(path, config.size, config.resize or usual_resize(config.size), len(config.mean))
-    except ValueError as error:
-        raise UsageError(f"--calibration: '{path}': {error}") from error
 
 
 def _normalize(pixels: torch.Tensor, config: CalibrationConfig) -> torch.Tensor:

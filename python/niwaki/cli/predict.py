@@ -36,8 +36,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "inputs",
         metavar="INPUTS",
-        help="a folder of images; .txt with the path of an image on each line; .npy with a row for each input; a "
-        "folder with NAME.npy for each of several inputs; .parquet with columns named like the inputs",
+        help="a folder of images, or one image; .txt with the path of an image on each line; .npy with a row for each "
+        "input; a folder with NAME.npy for each of several inputs; .parquet with columns named like the inputs",
     )
     parser.add_argument(
         "-o", "--output", required=True, metavar="PATH",

@@ -15,6 +15,7 @@ from niwaki.prediction.arrays import ArraySource
 from niwaki.prediction.batch import Share, Source
 from niwaki.prediction.columns import ColumnConfig, Columns
 from niwaki.prediction.engine import Engine
+from niwaki.prediction.picture import SUFFIXES
 from niwaki.prediction.pictures import PictureConfig, PictureSource, folder_paths, listed_paths
 
 if TYPE_CHECKING:
@@ -24,6 +25,11 @@ FORMAT = 1
 """Of the parts and of what they say of themselves."""
 PART_BYTES = 32 << 20
 """A part holds so many bytes of answers, about, or fewer."""
+_INSTEAD = {
+    ".npz": "; save its arrays as NAME.npy into a folder, and give that",
+    ".csv": "; pyarrow.csv.read_csv and pyarrow.parquet.write_table make a .parquet file of it",
+}
+"""What to do with what is no input."""
 FEW_PARTS = 64
 """A small job is cut into so many parts, about, that several processes have something to do."""
 
@@ -150,8 +156,11 @@ def open_source(
         return TableSource(path, engine, keep, limit)
     if path.suffix in (".txt", ".lst"):
         return PictureSource(str(path.parent), listed_paths(path), engine, pictures, readers=threads, limit=limit)
+    if path.suffix.lower() in SUFFIXES:
+        return PictureSource(str(path.parent), [path.name], engine, pictures, readers=1, limit=limit)
     raise NiwakiError(
-        f"'{path}' is none of what can be read: a folder of images, .npy, .parquet, or a list of images (.txt)."
+        f"'{path}' is none of what can be read: a folder of images, an image, .npy, .parquet, or a list of images "
+        f"(.txt){_INSTEAD.get(path.suffix.lower(), '')}."
     )
 
 

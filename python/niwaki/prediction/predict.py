@@ -172,9 +172,9 @@ def predict(
 
     Args:
         file: a .niwaki file.
-        inputs: a folder of images, a text file (.txt) with the path of an image on each line, relative to its own
-            folder; a .npy file with a row for each input, or a folder with one for each of several inputs, called like
-            these; a .parquet file with columns called like the inputs.
+        inputs: a folder of images, an image, a text file (.txt) with the path of an image on each line, relative to its
+            own folder; a .npy file with a row for each input, or a folder with one for each of several inputs, called
+            like these; a .parquet file with columns called like the inputs.
         entry: which entry point of a file that has several.
         batch: rows that run together. Answers do not depend on it.
         threads: that work on a batch.
