@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from niwaki.configs import OptimizeConfig, PruneConfig, QuantizeConfig
     from niwaki.modules.entries import EntryPoints
     from niwaki.network.compilation import compile
+    from niwaki.network.pipelines import pipeline_model
     from niwaki.nn import set_threads
     from niwaki.onnx import from_onnx
     from niwaki.onnx_file.export import to_onnx
@@ -63,6 +64,7 @@ __all__ = [
     "save",
     "inspect",
     "predict",
+    "pipeline_model",
     "Network",
     "EntryPoints",
     "Stream",
@@ -103,6 +105,7 @@ _LAZY = LazyNames(
         "niwaki.configs": ("OptimizeConfig", "PruneConfig", "QuantizeConfig"),
         "niwaki.modules.entries": ("EntryPoints",),
         "niwaki.network.compilation": ("compile",),
+        "niwaki.network.pipelines": ("pipeline_model",),
         "niwaki.nn": ("set_threads",),
         "niwaki.onnx": ("from_onnx",),
         "niwaki.optimization": ("optimize",),
