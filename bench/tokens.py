@@ -26,6 +26,7 @@ from niwaki.runtime.text import align
 FORMS = {"int8": 0.0, "int8, 85 % of blocks zero": 0.85}
 # Multiples of 16, the tokens in a 512-bit vector of sums, half of that, and lengths that are a token longer.
 LENGTHS = (8, 16, 17, 24, 32, 33, 48, 64, 65, *range(80, 129, 16), 129, *range(144, 257, 16), 257, *range(272, 513, 16))
+WARM, TIMED = 4, 2  # calls
 Points = dict[int, float]
 
 
@@ -37,7 +38,7 @@ def compressed(zeros: float) -> niwaki.Network:
 
 
 def measure(networks: Mapping[str, niwaki.Network], lengths: Sequence[int], rounds: int) -> dict[str, Points]:
-    """Milliseconds of a call at each length: medians over rounds.
+    """Milliseconds of a call at each length that came before: medians over rounds.
 
     Each round visits all lengths of all networks, so that a slow minute of the machine hits all alike. The time is that
     of this thread on its CPU: what waits while others run does not count.
@@ -46,10 +47,12 @@ def measure(networks: Mapping[str, niwaki.Network], lengths: Sequence[int], roun
     arguments = {tokens: inputs(tokens) for tokens in lengths}
     for _ in track(range(rounds), "lengths"):
         for tokens, (name, network) in itertools.product(lengths, networks.items()):
-            network(*arguments[tokens])  # plans this length, and brings the weights into the caches
-            begin = time.thread_time()
-            network(*arguments[tokens])
-            taken[name][tokens].append((time.thread_time() - begin) * 1e3)
+            for _ in range(WARM):  # plans this length, fills the caches, and branches are learnt
+                network(*arguments[tokens])
+            for _ in range(TIMED):
+                begin = time.thread_time()
+                network(*arguments[tokens])
+                taken[name][tokens].append((time.thread_time() - begin) * 1e3)
     return {name: {tokens: statistics.median(times) for tokens, times in of.items()} for name, of in taken.items()}
 
 

@@ -28,7 +28,7 @@ class Session {
   // Activations of the images that go through the network together, if every segment ran for one image at a time.
   static constexpr int64_t kPassBytes = 32 << 20;
   // What is planned for the last few sets of sizes is kept: so many sets, and so many bytes of what steps set up.
-  static constexpr size_t kKeptSizes = 8;
+  static constexpr size_t kKeptSizes = 32;
   static constexpr int64_t kKeptBytes = 64 << 20;
 
   // The last two are for tests.

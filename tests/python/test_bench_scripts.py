@@ -75,11 +75,14 @@ def test_worst_rise_is_of_neighbouring_lengths() -> None:
 def test_lengths_of_networks_take_turns() -> None:
     calls: list[tuple[str, int]] = []
 
+    def calls_of(name: str) -> list[str]:
+        return (tokens.WARM + tokens.TIMED) * [name]
+
     def network(name: str):
         return lambda ids, mask: calls.append((name, ids.shape[1]))
 
     found = tokens.measure({"a": network("a"), "b": network("b")}, (8, 17), 2)
-    assert calls == 2 * [(name, length) for length in (8, 17) for name in ("a", "a", "b", "b")]
+    assert calls == 2 * [(name, length) for length in (8, 17) for name in calls_of("a") + calls_of("b")]
     assert set(found) == {"a", "b"} and set(found["a"]) == {8, 17}
     assert all(0 <= taken < 1000 for points in found.values() for taken in points.values())
 
