@@ -13,14 +13,12 @@ from __future__ import annotations
 import argparse
 import io
 import itertools
-import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accuracy import answers, error
+from rows import Tests
 from safetensors.torch import load_file
 from torch import nn
 
@@ -75,38 +73,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    model = load_network(args.data)
     pictures, labels = load_pictures(args.data)
-    test, truth = pictures[FOR_CALIBRATION:], labels[FOR_CALIBRATION:]
-    wanted = answers(model, test)
-    before = 100 * float((wanted.argmax(1) == truth).float().mean())
-    floats = 4 * sum(parameter.numel() for parameter in model.parameters())
-    print(f"float32: {before:.2f} %\n")
-    header = (
-        "row", "seed", "zeros", "file / float32", "top-1", "drop", "same answers", "report", "error", "CPU s",
-        "warnings",
-    )  # fmt: skip
-    print("| " + " | ".join(header) + " |\n" + "|---" * len(header) + "|")
-    for row in args.rows:
-        for seed in args.seeds:
-            chosen = torch.randperm(FOR_CALIBRATION, generator=torch.Generator().manual_seed(seed))[:CHOSEN]
-            begin = time.process_time()
-            small, report = niwaki.compress(model, list(pictures[chosen].split(16)), **ROWS[row])
-            seconds = time.process_time() - begin
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "net.niwaki"
-                niwaki.compile(small, (test[:1],), threads=args.threads).save(path)
-                size = path.stat().st_size
-                found = answers(niwaki.load(path, threads=args.threads), test)
-            top1 = 100 * float((found.argmax(1) == truth).float().mean())
-            same = float((found.argmax(1) == wanted.argmax(1)).float().mean())
-            said = report.network.output_error
-            cells = (
-                row, seed, f"{report.zeros:.1%}", f"1/{floats / size:.1f}", f"{top1:.2f}", f"{before - top1:+.2f}",
-                f"{same:.1%}", "" if said is None else f"{said:.3f}", f"{error(found, wanted):.3f}", f"{seconds:.0f}",
-                len(report.network.warnings),
-            )  # fmt: skip
-            print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+    tests = Tests(load_network(args.data), pictures[FOR_CALIBRATION:], labels[FOR_CALIBRATION:], args.threads)
+    tests.begin()
+    for row, seed in itertools.product(args.rows, args.seeds):
+        chosen = torch.randperm(FOR_CALIBRATION, generator=torch.Generator().manual_seed(seed))[:CHOSEN]
+        tests.row(row, seed, list(pictures[chosen].split(16)), ROWS[row])
 
 
 if __name__ == "__main__":

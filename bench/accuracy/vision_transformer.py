@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import io
 import itertools
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,12 +21,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from accuracy import answers, error
 from networks import MEAN, STD
+from rows import Tests
 from torch import nn
 from torch.nn import functional as F
 
-import niwaki
 from niwaki._compat import import_torchvision
 from niwaki.runs.progress import track
 
@@ -127,31 +125,11 @@ def main() -> None:
     model.eval()
 
     images, _ = load_images(args.data, "train")
-    test, truth = load_images(args.data, "test")
-    wanted = answers(model, test)
-    before = 100 * float((wanted.argmax(1) == truth).float().mean())
-    floats = 4 * sum(parameter.numel() for parameter in model.parameters())
-    print(f"float32: {before:.2f} %\n")
-    header = ("row", "seed", "zeros", "file / float32", "top-1", "drop", "same answers", "report", "error", "CPU s")
-    print("| " + " | ".join(header) + " |\n" + "|---" * len(header) + "|")
+    tests = Tests(model, *load_images(args.data, "test"), args.threads)
+    tests.begin()
     for row, seed in itertools.product(args.rows, args.seeds):
         chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:CHOSEN]
-        begin = time.process_time()
-        small, report = niwaki.compress(model, list(images[chosen].split(BATCH)), progress=False, **ROWS[row])
-        seconds = time.process_time() - begin
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "net.niwaki"
-            niwaki.compile(small, (test[:1],), threads=args.threads).save(path)
-            size = path.stat().st_size
-            found = answers(niwaki.load(path, threads=args.threads), test)
-        top1 = 100 * float((found.argmax(1) == truth).float().mean())
-        same = float((found.argmax(1) == wanted.argmax(1)).float().mean())
-        said = report.network.output_error
-        cells = (
-            row, seed, f"{report.zeros:.1%}", f"1/{floats / size:.1f}", f"{top1:.2f}", f"{before - top1:+.2f}",
-            f"{same:.1%}", "" if said is None else f"{said:.3f}", f"{error(found, wanted):.3f}", f"{seconds:.0f}",
-        )  # fmt: skip
-        print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+        tests.row(row, seed, list(images[chosen].split(BATCH)), ROWS[row])
 
 
 if __name__ == "__main__":
