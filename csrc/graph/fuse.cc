@@ -30,6 +30,8 @@ class Fuser {
     for (size_t i = 0; i < graph_.nodes_.size(); ++i) simplify(i);
     drop_unused();
     for (size_t i = 0; i < graph_.nodes_.size(); ++i)
+      if (!gone_[i] && node(i).op == Op::reshape) fuse_shuffle(i);
+    for (size_t i = 0; i < graph_.nodes_.size(); ++i)
       if (!gone_[i] && node(i).op == Op::conv2d) fuse_pad(i);
     for (size_t i = 0; i < graph_.nodes_.size(); ++i)
       if (!gone_[i] && node(i).op == Op::clamp) fuse_clamp(i);
@@ -140,6 +142,33 @@ class Fuser {
       for (const int input : node(i).inputs)
         if (input >= 0) ++uses(input);
     }
+  }
+
+  // [N, C r s, H, W] -> [N, C, r, s, H, W] -> [N, C, H, r, W, s] -> [N, C, H r, W s] of bytes, or [N, C s, L] -> [N, C, s, L] -> ...: what
+  // torch.pixel_shuffle is, and the end of a transposed convolution.
+  void fuse_shuffle(size_t index) {
+    const int swapped = node(index).inputs[0];
+    const Node* permute = made_by(Op::permute, swapped);
+    const Node* split = permute == nullptr ? nullptr : made_by(Op::reshape, permute->inputs[0]);
+    if (split == nullptr || !value(split->inputs[0]).quantization) return;
+    const int from = split->inputs[0];
+    const Dims &in = value(from).dims, &parts = value(permute->inputs[0]).dims;
+    const auto axes = permute->integers("axes");
+    const bool image = in.size() == 4 && axes == std::vector<int64_t>{0, 1, 4, 2, 5, 3};
+    if (!image && !(in.size() == 3 && axes == std::vector<int64_t>{0, 1, 3, 2})) return;
+    const Dim rows = image ? parts[2] : Dim(1), columns = parts[image ? 3 : 2];
+    if (!rows.is_constant() || !columns.is_constant() || rows.value() < 1 || columns.value() < 1) return;
+    Dims all = {in[0], parts[1] * rows * columns}, made = {in[0], parts[1]};
+    for (size_t axis = 2; axis < in.size(); ++axis) {
+      all.push_back(parts[axis + in.size() - 2]);
+      made.push_back(in[axis] * (image && axis == 2 ? rows : columns));
+    }
+    if (parts[0] != in[0] || all != in || made != value(node(index).outputs[0]).dims) return;
+    node(index).op = Op::pixel_shuffle;
+    node(index).attributes = {{"factors", Dims{rows, columns}}};
+    node(index).inputs = {from};
+    ++uses(from);
+    release(swapped, index);
   }
 
   // What is written beside an image is what the convolution reads there anyhow: the zero point. A kernel of one pixel reads none of it.

@@ -254,6 +254,41 @@ TEST(fuse_phases_of_a_first_convolution) {
   }
 }
 
+// torch.pixel_shuffle as it is exported: rows and columns of each channel taken apart, put between the pixels, and joined.
+int shuffled(Images& net, const Dims& parts, const Dims& axes, const Dims& joined) {
+  const int apart = net.add_u8("reshape", {net.x}, {{"shape", parts}});
+  const int swapped = net.add_u8("permute", {apart}, {{"axes", axes}});
+  return net.add_u8("reshape", {swapped}, {{"shape", joined}});
+}
+
+TEST(fuse_pixel_shuffle) {
+  Images net;
+  const Dim batch = net.size("batch"), height = net.size("height"), width = net.size("width");
+  const int y = shuffled(net, {batch, 2, 2, 2, height, width}, {0, 1, 4, 2, 5, 3}, {batch, 2, height * 2, width * 2});
+  const FusedGraph f = net.fused(y);
+  REQUIRE(f.graph.nodes().size() == 3);
+  CHECK(f.graph.nodes()[1].op == Op::pixel_shuffle);
+  CHECK(f.graph.nodes()[1].integers("factors") == (std::vector<int64_t>{2, 2}));
+  CHECK_EQ(f.fused[1].size(), size_t{2});
+  const Inferred inferred = infer_shapes(f.graph, std::vector<Sizes>{{3, 8, 5, 7}});
+  CHECK(inferred.shapes[static_cast<size_t>(y)] == (Sizes{3, 2, 10, 14}));
+  CHECK(is_batch_local(f.graph, inferred));
+
+  Images signal({"batch", "8", "length"});
+  const Dim length = signal.size("length");
+  const int z = shuffled(signal, {signal.size("batch"), 2, 4, length}, {0, 1, 3, 2}, {signal.size("batch"), 2, length * 4});
+  CHECK(signal.fused(z).graph.nodes()[1].integers("factors") == (std::vector<int64_t>{1, 4}));
+
+  // Columns before rows, and pixels joined in another way, are other moves.
+  for (const bool turned : {true, false}) {
+    Images other({"batch", "8", "6", "6"});
+    const Dims axes = turned ? Dims{0, 1, 4, 3, 5, 2} : Dims{0, 1, 4, 2, 5, 3};
+    const int moved = shuffled(other, {other.size("batch"), 2, 2, 2, 6, 6}, axes,
+                               turned ? Dims{other.size("batch"), 2, 12, 12} : Dims{other.size("batch"), 2, 24, 6});
+    CHECK_EQ(other.fused(moved).graph.nodes().size(), size_t{5});
+  }
+}
+
 // [images, tokens, heads, width] with the heads in front.
 int turned(Net& net, int value) { return net.add("permute", {value}, {{"axes", Dims{0, 2, 1, 3}}}); }
 

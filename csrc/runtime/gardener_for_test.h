@@ -222,7 +222,11 @@ class Gardener {
         add(Op::prelu, {from}, attributes, {{"slope", Tensor::copy_of(DType::f32, {leaf.shape[1]}, slope.data())}}, scale());
         return;
       }
-      default: add(Op::channel_shuffle, {from}, {{"groups", Dims{pick({1, 2, 4})}}}, {}, same); return;
+      default:
+        if (leaf.shape.size() == 4 && chance(2))
+          add(Op::pixel_shuffle, {from}, {{"factors", Dims{pick({1, 2, 2, 3}), pick({1, 2, 2, 4})}}}, {}, same);
+        else add(Op::channel_shuffle, {from}, {{"groups", Dims{pick({1, 2, 4})}}}, {}, same);
+        return;
     }
   }
 

@@ -97,6 +97,12 @@ class Interpreter {
         }
         return;
       }
+      case Op::pixel_shuffle: {
+        const int64_t rows = node.integers("factors")[0], columns = node.integers("factors")[1];
+        return for_each_pixel(out, [&](int64_t n, int64_t c, int64_t y, int64_t x) {
+          out.data[out.index(n, c, y, x)] = in.at(n, (c * rows + y % rows) * columns + x % columns, y / rows, x / columns);
+        });
+      }
       case Op::upsample_nearest2d:
         return for_each_pixel(out, [&](int64_t n, int64_t c, int64_t y, int64_t x) {
           out.data[out.index(n, c, y, x)] = in.at(n, c, y / node.integers("scale")[0], x / node.integers("scale")[1]);

@@ -35,6 +35,7 @@ Demand demand_of(const Graph& graph, const Node& node) {
     case Op::avg_pool2d:
     case Op::adaptive_avg_pool2d:
     case Op::channel_shuffle:
+    case Op::pixel_shuffle:
     case Op::upsample_nearest2d:
     case Op::resize:
     case Op::prelu: return Demand::image;

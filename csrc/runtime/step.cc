@@ -47,6 +47,7 @@ std::unique_ptr<Step> make(const StepMaker& maker) {
       if (is_grouped(maker, node.inputs[0]) || is_grouped(maker, node.outputs[0])) return make_copy(maker);
       return make_movement(maker);
     case Op::channel_shuffle:
+    case Op::pixel_shuffle:
     case Op::upsample_nearest2d: return make_copy(maker);
     case Op::expand:
     case Op::flip:

@@ -123,7 +123,7 @@ TEST(runtime_random_networks) {
                       Op::adaptive_avg_pool2d, Op::add, Op::mul, Op::clamp, Op::table, Op::channel_shuffle,
                       Op::upsample_nearest2d, Op::reshape, Op::permute, Op::concat, Op::slice, Op::pad})
     CHECK(used.contains(op));
-  for (const Op op : {Op::resize, Op::extreme, Op::prelu}) CHECK(used.contains(op));
+  for (const Op op : {Op::resize, Op::extreme, Op::prelu, Op::pixel_shuffle}) CHECK(used.contains(op));
 }
 
 // A class token before other tokens, and two residual blocks, as in a vision transformer.

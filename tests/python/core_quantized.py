@@ -201,6 +201,16 @@ def _channel_shuffle(x: Values, a: Attributes, t: Any, read: Any, made: Any) -> 
     return F.channel_shuffle(x[0], a["groups"])
 
 
+@_operator("pixel_shuffle")
+def _pixel_shuffle(x: Values, a: Attributes, t: Any, read: Any, made: Any) -> torch.Tensor:
+    assert read[0] == made
+    rows, columns = a["factors"]
+    parts = x[0].unflatten(1, (-1, rows, columns))
+    if x[0].ndim == 3:
+        return parts.squeeze(2).transpose(2, 3).flatten(2)
+    return parts.permute(0, 1, 4, 2, 5, 3).flatten(4).flatten(2, 3)
+
+
 @_operator("upsample_nearest2d")
 def _upsample(x: Values, a: Attributes, t: Any, read: Any, made: Any) -> torch.Tensor:
     assert read[0] == made

@@ -148,6 +148,17 @@ def shapes() -> _core.Graph:
     return chain.finish()
 
 
+def shuffled() -> _core.Graph:
+    chain = Chain(15, channels=24)
+    chain.add("pixel_shuffle", {"factors": [2, 2]})
+    chain.add("pixel_shuffle", {"factors": [1, 2]})
+    chain.add("reshape", {"shape": [chain.batch, 3, -1]})
+    chain.add("slice", {"axis": 2, "end": 40})
+    chain.add("reshape", {"shape": [chain.batch, 12, 10]})
+    chain.add("pixel_shuffle", {"factors": [1, 4]})
+    return chain.finish()
+
+
 def resized() -> _core.Graph:
     chain = Chain(12, channels=6)
     first = chain.layer(chain.weight(6, 6, 1, 1))
@@ -196,6 +207,7 @@ GRAPHS: dict[str, Callable[[], _core.Graph]] = {
         depthwise,
         joined,
         shapes,
+        shuffled,
         resized,
         phases,
         batches,

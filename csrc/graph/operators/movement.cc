@@ -118,6 +118,18 @@ std::vector<Operand> infer_channel_shuffle(const Inference& node) {
   return same_as_input(node);
 }
 
+// Of a signal [N, C, L] the factor of rows is 1.
+std::vector<Operand> infer_pixel_shuffle(const Inference& node) {
+  const Dims &in = node.input(0).dims, &factors = node.dims("factors");
+  const int64_t phases = factors[0].value() * factors[1].value();
+  if (in.size() == 3 && factors[0] != Dim(1)) refuse(node.node, "needs an input of rank 4: one of rank 3 has no rows.");
+  if (in[1].is_constant() && in[1].value() % phases != 0)
+    refuse(node.node, "its " + text(node, in[1]) + " channels do not divide into " + text(phases) + " for each pixel.");
+  Dims out = {in[0], floor_div(in[1], phases)};
+  for (size_t axis = 2; axis < in.size(); ++axis) out.push_back(in[axis] * factors[axis + 2 - in.size()]);
+  return one(DType::u8, std::move(out));
+}
+
 std::vector<Operand> infer_upsample_nearest2d(const Inference& node) {
   const Dims &in = node.input(0).dims, &scale = node.dims("scale");
   return one(DType::u8, {in[0], in[1], in[2] * scale[0], in[3] * scale[1]});
@@ -186,6 +198,18 @@ OperatorRule channel_shuffle() {
           .keeps_scale = true,
           .attributes = {integers("groups", 1, 1, kInt32, Dims{1})},
           .infer = infer_channel_shuffle,
+          .batch_local = always};
+}
+
+OperatorRule pixel_shuffle() {
+  return {.summary =
+              "channel (c * factors[0] + i) * factors[1] + j becomes channel c of row i and column j of factors[0] x factors[1] "
+              "pixels; "
+              "reshape, permute and reshape of uint8 become it when a file is loaded",
+          .inputs = {{"data", kU8, 3, 4}},
+          .keeps_scale = true,
+          .attributes = {integers("factors", 2, 1, kFar)},
+          .infer = infer_pixel_shuffle,
           .batch_local = always};
 }
 

@@ -73,6 +73,11 @@ TEST(movement_of_images) {
   CHECK_EQ(made("channel_shuffle", {u8({2, 8, 4, 5})}, {{"groups", Dims{4}}}, {}, kScale), "uint8: 2 8 4 5");
   CHECK_THROWS(made("channel_shuffle", {u8({2, 8, 4, 5})}, {{"groups", Dims{3}}}, {}, kScale),
                "its 8 channels do not divide into 3 groups");
+  CHECK_EQ(made("pixel_shuffle", {u8({2, 12, 4, 5})}, {{"factors", Dims{2, 3}}}, {}, kScale), "uint8: 2 2 8 15");
+  CHECK_EQ(made("pixel_shuffle", {u8({2, 12, 5})}, {{"factors", Dims{1, 4}}}, {}, kScale), "uint8: 2 3 20");
+  CHECK_THROWS(made("pixel_shuffle", {u8({2, 12, 5})}, {{"factors", Dims{2, 2}}}, {}, kScale), "needs an input of rank 4");
+  CHECK_THROWS(made("pixel_shuffle", {u8({2, 12, 4, 5})}, {{"factors", Dims{2, 4}}}, {}, kScale),
+               "its 12 channels do not divide into 8 for each pixel");
 }
 
 }  // namespace

@@ -54,6 +54,9 @@ void copy_elements(const uint8_t* in, const Offsets& from, uint8_t* out, const O
 // flatten.
 void channel_shuffle(const Planes& in, const Planes& out, int32_t groups, ThreadPool& pool);
 
+// Channel (c * rows + i) * columns + j of pixel (y, x) becomes channel c of pixel (y * rows + i, x * columns + j), as torch.pixel_shuffle has it.
+void pixel_shuffle(const Planes& in, const Planes& out, int32_t rows, int32_t columns, ThreadPool& pool);
+
 // Each pixel becomes scale_y rows of scale_x pixels.
 void upsample_nearest(const Planes& in, const Planes& out, int32_t scale_y, int32_t scale_x, ThreadPool& pool);
 

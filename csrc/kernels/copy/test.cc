@@ -181,4 +181,26 @@ TEST(channel_shuffle_transposes_groups) {
   }
 }
 
+TEST(pixel_shuffle_moves_channels_to_pixels) {
+  Random random(25);
+  // channels of the output, factors
+  const int32_t cases[][3] = {{4, 2, 2}, {8, 2, 2}, {5, 2, 2}, {3, 3, 3}, {1, 4, 4}, {6, 1, 8},
+                              {7, 8, 1}, {2, 1, 4}, {9, 4, 1}, {4, 1, 1}, {3, 2, 6}, {1, 1, 5}};
+  for (const auto& c : cases) {
+    for (const int32_t width : {1, 7, 33}) {
+      const int32_t channels = c[0], rows = c[1], columns = c[2];
+      Activation in(2, channels * rows * columns, 3, width), wanted(2, channels, 3 * rows, width * columns);
+      in.randomize(random);
+      wanted.each([&](int64_t n, int64_t channel, int64_t y, int64_t x) {
+        wanted.at(n, channel, y, x) = in.at(n, (channel * rows + y % rows) * columns + x % columns, y / rows, x / columns);
+      });
+      with_threads([&](ThreadPool& pool) {
+        Activation out(2, channels, 3 * rows, width * columns);
+        pixel_shuffle(in.planes, out.planes, rows, columns, pool);
+        check_same(out, wanted, "pixel shuffle");
+      });
+    }
+  }
+}
+
 }  // namespace

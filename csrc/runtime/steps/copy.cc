@@ -242,6 +242,18 @@ class ShuffleStep : public CopyStep {
   int32_t groups_;
 };
 
+class PixelShuffleStep : public CopyStep {
+ public:
+  explicit PixelShuffleStep(const std::vector<int64_t>& factors) : rows_(narrow(factors[0])), columns_(narrow(factors[1])) {}
+  std::optional<int64_t> view(const StepSizes&) const override { return whole_if(rows_ == 1 && columns_ == 1); }
+  void run(const StepCall& call) const override {
+    pixel_shuffle(call.in[0].planes, call.out[0].planes, rows_, columns_, call.pool);
+  }
+
+ private:
+  int32_t rows_, columns_;
+};
+
 class UpsampleStep : public CopyStep {
  public:
   explicit UpsampleStep(const std::vector<int64_t>& scale) : y_(narrow(scale[0])), x_(narrow(scale[1])) {}
@@ -268,6 +280,7 @@ std::unique_ptr<Step> make_copy(const StepMaker& maker) {
     case Op::reshape: return std::make_unique<ReshapeStep>();
     case Op::permute: return std::make_unique<PermuteStep>(node.integers("axes"), in, out);
     case Op::channel_shuffle: return std::make_unique<ShuffleStep>(narrow(node.integer("groups")));
+    case Op::pixel_shuffle: return std::make_unique<PixelShuffleStep>(node.integers("factors"));
     case Op::upsample_nearest2d: return std::make_unique<UpsampleStep>(node.integers("scale"));
     default: throw Error(Status::internal, describe(node) + ": not an operator that moves bytes.");
   }

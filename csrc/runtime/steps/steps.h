@@ -15,7 +15,7 @@ std::unique_ptr<Step> make_depthwise(const StepMaker& maker);  // conv2d with a 
 std::unique_ptr<Step> make_pool_u8(const StepMaker& maker);    // max_pool2d, avg_pool2d, adaptive_avg_pool2d
 std::unique_ptr<Step> make_pointwise(const StepMaker& maker);  // add, extreme, prelu, mul, clamp, table
 std::unique_ptr<Step> make_copy(
-    const StepMaker& maker);  // concat, slice, pad, reshape, permute, channel_shuffle, upsample_nearest2d
+    const StepMaker& maker);  // concat, slice, pad, reshape, permute, channel_shuffle, pixel_shuffle, upsample_nearest2d
 std::unique_ptr<Step> make_end(const StepMaker& maker);  // quantize, dequantize
 
 // Row-major values.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,6 +92,22 @@ def _channel_shuffle(writer: Writer, node: Node) -> None:
     order = [0, 2, 1, *range(3, len(apart))]
     x = writer.rounded(writer.op("Transpose", x, perm=order), value)
     writer.finish(node, writer.reshape(x, value.dims, (batch,)))
+
+
+@writes("pixel_shuffle")
+def _pixel_shuffle(writer: Writer, node: Node) -> None:
+    value = writer.value(node)
+    batch, channels, *sides = value.dims
+    if not isinstance(channels, int):
+        raise Refusal("the number of its channels depends on sizes")
+    made = writer.made(node)
+    pixels = len(sides)
+    factors = node.sizes("factors", 2)[2 - pixels :]
+    x = writer.rounded(writer.reshape(writer.read(node), (batch, made.dims[1], *factors, *sides), value.dims), value)
+    order = [0, 1, *chain.from_iterable((2 + pixels + side, 2 + side) for side in range(pixels))]
+    x = writer.rounded(writer.op("Transpose", x, perm=order), value)
+    apart = (batch, made.dims[1], *chain.from_iterable(zip(sides, factors, strict=True)))
+    writer.finish(node, writer.reshape(x, made.dims, apart))
 
 
 @writes("table")
