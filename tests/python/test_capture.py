@@ -528,6 +528,31 @@ def test_what_torch_prints_of_a_graph_is_not_shown(capfd: pytest.CaptureFixture[
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("function", [
+    torch.vmap(lambda row: row.outer(row)),
+    lambda x: torch.func.grad(lambda y: (y**2).sum())(x),
+    lambda x: torch.func.jvp(torch.sin, (x,), (x,))[1],
+], ids=["vmap", "grad", "jvp"])  # fmt: skip
+def test_transforms_of_functions_are_refused(function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    class Transformed(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return function(x)
+
+    with pytest.raises(niwaki.NiwakiError, match=r"maps a function over an axis or takes its derivative .* outside"):
+        niwaki.compile(Transformed(), (torch.randn(2, 3),))
+
+
+def test_the_root_of_a_length_leaves_it_free() -> None:
+    class Scaled(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x / math.sqrt(x.shape[1]) + math.sqrt(2)
+
+    net = niwaki.compile(Scaled(), (torch.randn(2, 5, 6),), threads=1)
+    for shape in ((2, 5, 6), (1, 9, 4)):
+        x = torch.randn(shape)
+        torch.testing.assert_close(net(x), Scaled()(x))
+
+
 def test_one_tensor_for_two_inputs() -> None:
     """Given twice, it is still two inputs."""
 

@@ -34,6 +34,11 @@ def _told(function, *args: torch.Tensor) -> str:
         (lambda x: x[x > 0], "1: aten::index has a size that depends on values"),
         (lambda x: torch.where(x > 0)[0], "1: aten::where has a size that depends on values"),
         (lambda x: x.masked_select(x > 0) * 2, "1: aten::masked_select has a size that depends on values"),
+        (lambda x: x + torch.randn_like(x), "1: aten::randn_like draws random numbers"),
+        (lambda x: x @ torch.rand(4, 2), "1: aten::rand draws random numbers"),
+        (lambda x: nn.functional.dropout(x), "1: aten::dropout draws random numbers"),
+        (lambda x: x.double().mean(1).float(), "1: aten::to works on float64; 1: aten::mean works on float64"),
+        (lambda x: (x.half() * 2).float(), "1: aten::to works on float16; 1: aten::mul works on float16"),
         (lambda x: x.unique(), "1: aten::_unique2 has a size that depends on values"),
         (lambda x: x + 1 if x.sum() > 0 else x - 1, "1: decides by values what it computes, as by `if` on a tensor"),
     ],
@@ -47,6 +52,10 @@ def test_what_stays_in_torch_is_foreseen(function, why: str) -> None:
     [
         lambda x: (x.nonzero(), x)[1],  # nobody reads it
         lambda x: x + torch.linalg.eigh(torch.eye(4))[0],  # computed once
+        lambda x: x + torch.eye(4, dtype=torch.float64).sum(0).float(),
+        lambda x: (torch.rand(3), nn.functional.dropout(x, training=False))[1],
+        lambda x: nn.functional.dropout(x, 0.0),
+        lambda x: nn.functional.scaled_dot_product_attention(x, x, x),
         lambda x: x.index_put((x > 0,), torch.zeros(())),
         lambda x: x * x.max().item(),  # the capture knows
         lambda x: torch.stft(x.flatten(), 4, return_complex=True, window=torch.ones(4)).abs(),
@@ -91,6 +100,10 @@ def test_the_sentence_names_layer_and_remedy() -> None:
         "a file holds native operators only and these stay in torch: '1' (aten::nonzero, aten::_unique2 has a size "
         "that depends on values). Write these parts with other operators, or end the network before them. "
         "To choose elements by values, keep all and set the others to zero with torch.where."
+    )
+    noisy = nn.Sequential(nn.Linear(4, 4), Of(lambda x: x + torch.randn_like(x)))
+    assert foreseen_reason(noisy, (torch.randn(4, 4),)).endswith(
+        "Pass random numbers in as an input; F.dropout is off with training=self.training."
     )
     decides = nn.Sequential(nn.Linear(4, 4), Of(lambda x: x if x.sum() > 0 else -x))
     with pytest.raises(niwaki.NiwakiError, match=r"out\.niwaki: not written, because .* .1. decides"):

@@ -88,6 +88,8 @@ NORMS = [
         (1, 6, 3, 3)),
     (nn.BatchNorm3d(6, affine=False), (2, 6, 4, 5, 3), (1, 6, 3, 3, 2)), (nn.LocalResponseNorm(3), (2, 6, 4, 5), (1, 6,
         3, 3)),
+    (nn.BatchNorm2d(6, track_running_stats=False), (2, 6, 4, 5), (3, 6, 7, 2)),
+    (nn.BatchNorm1d(6, affine=False, track_running_stats=False), (4, 6), (9, 6)),
 ]  # fmt: skip
 
 
@@ -114,3 +116,7 @@ def test_running_logarithms_of_sums() -> None:
     x = 40 * torch.randn(2, 5, 9, generator=torch.Generator().manual_seed(1))
     x[0, 1, 2], x[1, 0, 0] = -torch.inf, torch.inf
     check(lambda x: (x.logcumsumexp(-1), x.logcumsumexp(1)), (x,), (x[:, :3, :6],))
+
+
+def test_the_logarithm_of_no_powers() -> None:
+    check(lambda x: (x[:, :0].logsumexp(1), x[:, :0].logsumexp((1, 2), keepdim=True)), (torch.randn(2, 3, 4),))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from lowered import Of, capture, check, in_torch, lower, run
+from lowered import Of, capture, check, foreseen, in_torch, lower, run
 from torch.nn import functional as F
 
 SIZES = ((2, 6, 5), (3, 4, 7), (1, 1, 1))
@@ -175,6 +175,36 @@ def test_embedding_bags() -> None:
     calls = [(torch.randint(0, 7, (count,)), torch.tensor([0, 2, 2, 4])) for count in (4, 9)]
     modes = ("sum", "mean", "max")
     check(lambda m, i, o: tuple(F.embedding_bag(i, m.table, o, mode=mode) for mode in modes), *calls, table=table)
+
+
+def test_embedding_bags_without_padding() -> None:
+    table = torch.randn(7, 4)
+    table[5] = float("inf")
+    modes = ("sum", "mean", "max")
+    rows = [(torch.randint(0, 7, (3, 4)),), (torch.tensor([[5, 5], [1, 5]]),)]  # nothing but padding in the first
+    check(lambda m, i: tuple(F.embedding_bag(i, m.table, mode=mode, padding_idx=-2) for mode in modes), *rows,
+          table=table)  # fmt: skip
+    bags = [(torch.randint(0, 7, (9,)), torch.tensor([0, 3, 3])), (torch.tensor([5, 5, 2]), torch.tensor([0, 2, 2]))]
+    check(lambda m, i, o: tuple(F.embedding_bag(i, m.table, o, mode=mode, padding_idx=5) for mode in modes), *bags,
+          table=table)  # fmt: skip
+    weights = [(torch.randint(0, 7, (3, 4)), torch.randn(3, 4)), (torch.tensor([[5, 1]]), torch.randn(1, 2))]
+    check(lambda m, i, w: F.embedding_bag(i, m.table, mode="sum", per_sample_weights=w, padding_idx=5), *weights,
+          table=table)  # fmt: skip
+
+
+def test_what_draws_random_numbers_says_so() -> None:
+    functions = {
+        "aten::randn_like": lambda x: x + torch.randn_like(x), "aten::rand": lambda x: x + torch.rand(5),
+        "aten::bernoulli": lambda x: F.dropout(x, 0.5), "aten::uniform": lambda x: x * torch.empty(5).uniform_(),
+        "aten::normal_functional": lambda x: x + torch.empty(5).normal_(),
+        "aten::randperm": lambda x: x[:, torch.randperm(5)],
+    }  # fmt: skip
+    for name, function in functions.items():
+        module = Of(function)
+        reasons = in_torch(lower(capture(module, (torch.randn(4, 5),))))
+        assert f"{name} draws random numbers" in reasons or "aten::dropout draws random numbers" in reasons, reasons
+        (told,) = foreseen(module, (torch.randn(4, 5),))
+        assert told.reason.endswith("draws random numbers")
 
 
 def test_what_needs_a_number_of_elements_is_refused_by_name() -> None:

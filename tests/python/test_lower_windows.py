@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import pytest
 import torch
-from lowered import check
+from lowered import Of, check, in_torch, lower
 from torch import nn
 from torch.nn import functional as F
+
+from niwaki.capture import capture
 
 
 def images(channels: int, *sizes: tuple[int, ...]) -> list[tuple[torch.Tensor]]:
@@ -45,6 +48,39 @@ def test_transposed_convolution_to_a_given_size() -> None:
     down, up = nn.Conv2d(4, 8, 3, stride=2, padding=1), nn.ConvTranspose2d(8, 4, 3, stride=2, padding=1)
     function = lambda m, x: m.up(m.down(x), output_size=x.shape[-2:])  # noqa: E731
     check(function, *images(4, (11, 8), (8, 8), (9, 7)), down=down, up=up)
+
+
+class Routed(nn.Module):
+    """Kernels mixed for each input, as CondConv has them: a batch of them is one convolution with groups."""
+
+    def __init__(self, axes: int, **options: Any) -> None:
+        super().__init__()
+        self.route, self.bias = nn.Linear(4, 3), nn.Parameter(torch.randn(6))
+        self.kernels = nn.Parameter(torch.randn(3, 6, 4, *[3] * axes))
+        self.function, self.options = (F.conv1d, F.conv2d)[axes - 1], options
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        weight = torch.einsum("nk,k...->n...", self.route(x.flatten(2).mean(2)).softmax(-1), self.kernels)
+        many = self.function(x.flatten(0, 1)[None], weight.flatten(0, 1), groups=x.shape[0], **self.options)
+        one = self.function(x[0], weight[0], self.bias * weight.mean(), **self.options)
+        return many.unflatten(1, (x.shape[0], -1)).squeeze(0), one
+
+
+@pytest.mark.parametrize("axes", [1, 2])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"stride": 2, "padding": 1}, {"padding": "same", "dilation": 2}, {"padding": "valid", "dilation": 2}], ids=str,
+)  # fmt: skip
+def test_convolutions_whose_weights_are_computed(axes: int, options: dict) -> None:
+    check(Routed(axes, **options), *images(4, *SIZES[axes]))
+
+
+def test_weights_that_are_computed_along_axes_of_their_own() -> None:
+    function = lambda m, x: F.conv2d(x, m.w * x.mean((0, 2, 3))[:, None, None], stride=(2, 1), padding=(0, 2))  # noqa: E731
+    check(function, *images(4, (11, 7), (8, 12)), w=nn.Parameter(torch.randn(5, 4, 1, 4)))
+    transposed = Of(lambda m, x: F.conv_transpose2d(x, m.w * x.mean()), w=nn.Parameter(torch.randn(4, 5, 3, 3)))
+    reasons = in_torch(lower(capture(transposed, images(4, (5, 7))[0])))
+    assert "aten::conv_transpose2d has a weight that is computed while it runs" in reasons
 
 
 def test_kernels_that_are_not_square() -> None:

@@ -111,27 +111,40 @@ def embedding_bag(
     include_last_offset: bool = False,
     padding_idx: int | None = None,
 ) -> torch.Tensor | None:
-    """Sums, means or maxima of rows of a table: of each row of indices, or of as many as offsets say."""
-    if max_norm is not None or padding_idx is not None:
+    """Sums, means or maxima of rows of a table: of each row of indices, or of as many as offsets say.
+
+    Rows of the index for padding count nowhere; a bag without others is zeros.
+    """
+    if max_norm is not None:
         return None
     rows = F.embedding(input, weight)
+    padding = None if padding_idx is None else padding_idx % weight.shape[0]
+    taken = torch.ones_like(input, dtype=torch.bool) if padding is None else input != padding
+    if padding is not None:
+        rows = torch.where(taken[..., None], rows, torch.full_like(rows, -math.inf if mode == "max" else 0))
     if per_sample_weights is not None:
         rows = rows * per_sample_weights[..., None]
     if input.dim() == 2:
-        return rows.amax(1) if mode == "max" else rows.sum(1) if mode == "sum" else rows.mean(1)
+        if mode != "max":
+            return rows.sum(1) if mode == "sum" else rows.sum(1) / taken.sum(1, keepdim=True).clamp(min=1)
+        found = rows.amax(1)
+        return found if padding is None else torch.where(taken.any(1, keepdim=True), found, torch.zeros_like(found))
     if offsets is None:
         return None
     starts = offsets[:-1] if include_last_offset else offsets
+    count = starts.shape[0]
     marks = rows.new_zeros([input.shape[0] + 1], dtype=torch.int64)
     bags = marks.scatter_add(0, starts.long(), torch.ones_like(starts, dtype=torch.int64)).cumsum(0)[:-1] - 1
-    empty = rows.new_zeros([starts.shape[0], weight.shape[1]])
+    if padding is not None:
+        bags = torch.where(taken, bags, torch.full_like(bags, count))  # behind the last bag
+    empty = rows.new_zeros([count + 1, weight.shape[1]])
     if mode == "max":
-        return empty.scatter_reduce(0, bags[:, None].expand_as(rows), rows, "amax", include_self=False)
-    total = empty.index_add(0, bags, rows)
+        return empty.scatter_reduce(0, bags[:, None].expand_as(rows), rows, "amax", include_self=False)[:count]
+    total = empty.index_add(0, bags, rows)[:count]
     if mode == "sum":
         return total
-    count = rows.new_zeros([starts.shape[0]]).index_add(0, bags, torch.ones_like(bags, dtype=torch.float32))
-    return total / count.clamp(min=1)[:, None]
+    sizes = rows.new_zeros([count + 1]).index_add(0, bags, torch.ones_like(bags, dtype=torch.float32))
+    return total / sizes[:count].clamp(min=1)[:, None]
 
 
 def _window(window: torch.Tensor | None, length: int, size: int) -> torch.Tensor:

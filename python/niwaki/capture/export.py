@@ -13,6 +13,7 @@ from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, ShapeEnv
 from torch.utils import _pytree as pytree
 
+from niwaki.capture import transforms
 from niwaki.capture.captured import Captured, CapturedInput
 from niwaki.capture.evaluating import evaluating
 from niwaki.capture.fingerprint import fingerprint
@@ -213,6 +214,8 @@ def _export(
                 continue
             if rows_are_read(exported.graph):
                 raise NiwakiError(f"{type(module).__name__} cannot be captured as a graph. {_PACKED}")
+            if transforms.is_transformed(exported):
+                raise NiwakiError(f"{type(module).__name__} cannot be captured as a graph. {transforms.WORDS}")
             return _Traced(exported, own, whole=first is None)
     assert first is not None
     raise NiwakiError(

@@ -6,6 +6,7 @@ import builtins
 import contextlib
 import io
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -45,8 +46,9 @@ def settings(any_size: bool) -> Iterator[None]:
         stack.enter_context(mock.patch.object(DimConstraints, "solve", _solve))
         for kind in (functions.Mod, functions.PythonMod, functions.CeilToInt):
             stack.enter_context(mock.patch.object(kind, "eval", classmethod(_rounded_up(kind.eval))))
-        # len(x) of Python is a number, which ties the graph to it.
+        # len(x) and the root of Python are numbers, which tie the graph to them.
         stack.enter_context(mock.patch.object(builtins, "len", _length))
+        stack.enter_context(mock.patch.object(math, "sqrt", _root))
         yield
 
 
@@ -138,6 +140,10 @@ def _rounded_up(otherwise: Callable[..., Any]) -> Callable[..., Any]:
 def hint(size: Any) -> Any:
     """What a size is in the example."""
     return size.node.hint if isinstance(size, torch.SymInt) else size
+
+
+def _root(value: Any, /, _sqrt: Callable[[Any], float] = math.sqrt) -> Any:
+    return value**0.5 if isinstance(value, (torch.SymInt, torch.SymFloat)) else _sqrt(value)
 
 
 def _length(value: Any, /, _len: Callable[[Any], int] = len) -> Any:

@@ -23,11 +23,12 @@ from niwaki.lower.canonical.forms import RESHAPES, SPLITS
 from niwaki.lower.canonical.identities import CHECKS, IDENTITIES
 from niwaki.lower.canonical.tracing import decompositions, name_of
 from niwaki.lower.nodes import DTYPES
-from niwaki.lower.operators.registry import OF_VALUES, known_operators
+from niwaki.lower.operators.registry import OF_CHANCE, OF_VALUES, known_operators
 
 DECIDES = "decides by values what it computes, as by `if` on a tensor"
 """The reason of code that goes another way for other values, which no graph can follow."""
 
+_FLOATS = (torch.float64, torch.float16, torch.bfloat16)  # which nothing rewrites
 _MARK = "_niwaki_foreseen"  # the attribute of tensors that the run makes
 
 
@@ -128,6 +129,7 @@ class _Calls(SchemaCheckMode):
         with torch.no_grad():
             for tensor, before in reversed(self._changed):
                 tensor.copy_(before)
+                tensor.__dict__.pop(_MARK, None)
 
     def __torch_dispatch__(
         self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -139,17 +141,19 @@ class _Calls(SchemaCheckMode):
             raise _DecidesError(Foreseen(self._layer() or "forward", DECIDES))
         if func._schema.is_mutable:
             self._changed += [(each, each.clone()) for each in tensors if not hasattr(each, _MARK)]
-        if not marks:
+        draws = _draws(func, args, kwargs)
+        if not marks and not draws:
             return func(*args, **kwargs)
-        if self._never.is_composed(func) and not any(each.is_complex() for each in tensors):
+        if not draws and self._never.is_composed(func) and not any(each.is_complex() for each in tensors):
             return self._pieces(func, args, kwargs)
         made = func(*args, **kwargs)
         mark = tuple(dict.fromkeys(each for mark in marks for each in mark))
         results = [leaf for leaf in pytree.tree_leaves(made) if isinstance(leaf, torch.Tensor)]
-        why = self._never(func, args, [*tensors, *results])
-        mark += (self._foreseen(func, why),) if why else ()
         for result in results:
             setattr(result, _MARK, mark)
+        why = OF_CHANCE if draws else self._never(func, args, [*tensors, *results])
+        for result in results if why else ():
+            setattr(result, _MARK, (*mark, self._foreseen(func, why)))
         return made
 
     def _pieces(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -183,8 +187,11 @@ class _NeverNative:
             return OF_VALUES
         if func not in self._found:
             self._found[func] = self._is_unknown(func)
-        # Types that niwaki does not have, as complex numbers, are the business of rewriting.
-        return "is not native" if self._found[func] and all(each.dtype in DTYPES for each in tensors) else ""
+        if self._found[func] and all(each.dtype in DTYPES for each in tensors):
+            return "is not native"
+        # Other types that niwaki does not have, as complex numbers, are the business of rewriting.
+        other = next((each.dtype for each in tensors if each.dtype in _FLOATS and _mark(each) is not None), None)
+        return "" if other is None else f"works on {str(other).removeprefix('torch.')}"
 
     def is_composed(self, func: Any) -> bool:
         """Whether torch composes an operator of others, and nothing else makes it native."""
@@ -198,6 +205,17 @@ class _NeverNative:
             return False
         self._composed = self._composed or {**decompositions(), **DECOMPOSITIONS}
         return func not in self._composed
+
+
+def _draws(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether this call draws random numbers: dropout and the like do not where they are off."""
+    if torch.Tag.nondeterministic_seeded not in func.tags:
+        return False
+    given = {each.name: each.default_value for each in func._schema.arguments if each.has_default_value()}
+    given |= {each.name: value for each, value in zip(func._schema.arguments, args, strict=False)} | dict(kwargs)
+    switches = [given[name] for name in ("p", "dropout", "dropout_p", "train", "training") if name in given]
+    on = "train" in given or "training" in given or "dropout_p" in given
+    return all(switches) if on else True
 
 
 def _chooses(func: Any, args: tuple[Any, ...]) -> bool:

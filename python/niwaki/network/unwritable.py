@@ -12,11 +12,16 @@ from torch.utils import _pytree as pytree
 
 from niwaki.errors import NiwakiError
 from niwaki.lower.foreseen import DECIDES, foreseen
-from niwaki.lower.operators.registry import OF_VALUES
+from niwaki.lower.operators.registry import OF_CHANCE, OF_VALUES
 from niwaki.lower.partition import BETWEEN
 
 _MOST = 4  # parts
 _SHOWN = 6  # of a kind
+
+_REMEDIES = {
+    OF_VALUES: "To choose elements by values, keep all and set the others to zero with torch.where.",
+    OF_CHANCE: "Pass random numbers in as an input; F.dropout is off with training=self.training.",
+}
 
 
 def parts_in_torch(parts: Sequence[tuple[str, Sequence[str]]]) -> str:
@@ -27,8 +32,11 @@ def parts_in_torch(parts: Sequence[tuple[str, Sequence[str]]]) -> str:
     """
     named = "; ".join(f"'{name}' ({reasons_in_words(_own(reasons))})" for name, reasons in parts[:_MOST])
     more = f"; and {len(parts) - _MOST} more" if len(parts) > _MOST else ""
-    chosen = any(reason.endswith(OF_VALUES) for _, reasons in parts for reason in reasons)
-    remedy = " To choose elements by values, keep all and set the others to zero with torch.where." if chosen else ""
+    remedy = "".join(
+        f" {words}"
+        for why, words in _REMEDIES.items()
+        if any(reason.endswith(why) for _, reasons in parts for reason in reasons)
+    )
     return (
         f"a file holds native operators only and these stay in torch: {named}{more}. Write these parts with other "
         f"operators, or end the network before them.{remedy}"

@@ -213,6 +213,15 @@ def _xlogy(x: Any, other: Any) -> torch.Tensor:
     return torch.where(other.isnan(), other, found)
 
 
+def _hypot(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Root of the sum of squares, which themselves may be beyond the largest number or below the smallest."""
+    x, other = x.abs(), other.abs()
+    large = torch.maximum(x, other)
+    part = torch.where(large == 0, torch.zeros_like(large), torch.minimum(x, other) / large)
+    endless = (x == math.inf) | (other == math.inf)
+    return torch.where(endless, torch.full_like(large, math.inf), large * (part * part + 1).sqrt())
+
+
 def _shift_left(x: torch.Tensor, bits: int) -> torch.Tensor:
     return x * (1 << bits)
 
@@ -320,6 +329,7 @@ DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
     _aten._pdist_forward.default: _pdist,
     _aten.dist.default: _dist,
     _aten.ldexp.Tensor: _ldexp,
+    _aten.hypot.default: _hypot,
     _aten.xlogy.Scalar_Self: _xlogy,
     _aten.xlogy.Scalar_Other: _xlogy,
     _aten.__lshift__.Scalar: _shift_left,

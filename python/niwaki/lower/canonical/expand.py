@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from niwaki.lower.canonical import antialias, compositions, gamma, matrices
+from niwaki.lower.canonical import antialias, compositions, gamma, matrices, norms
 from niwaki.lower.canonical.functional import is_mutable
 from niwaki.lower.canonical.tracing import decompositions, inserted, traced
 from niwaki.lower.nodes import inherit, is_getitem, makes_sizes
@@ -16,7 +16,7 @@ from niwaki.lower.operators.registry import refusal
 
 DECOMPOSITIONS = {
     target: rule
-    for family in (antialias, compositions, gamma, matrices)
+    for family in (antialias, compositions, gamma, matrices, norms)
     for target, rule in family.DECOMPOSITIONS.items()
 }
 

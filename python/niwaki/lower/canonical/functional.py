@@ -36,6 +36,13 @@ _INVERSES: dict[str, Callable[..., Any]] = {
 _UNCHANGED = ("aten::detach_", "aten::requires_grad_")
 
 
+# Ordinary forms that are called otherwise.
+_FORMS: dict[Any, Any] = {
+    _aten.bernoulli_.float: _aten.bernoulli.p,
+    _aten.normal_.default: _aten.normal_functional.default,
+}
+
+
 def _numbers(*values: Any) -> bool:
     return all(isinstance(value, int) for value in values)
 
@@ -178,6 +185,7 @@ def _ordinary(graph: Graph, node: Node, changed: Node) -> Node:
     else:
         packet = getattr(getattr(torch.ops, namespace), name.rstrip("_"), None)
         overload = getattr(packet, node.target._overloadname, None) if name.endswith("_") else None  # type: ignore[union-attr]
+        overload = _FORMS.get(node.target, overload)
         if overload is None:
             raise NiwakiError(
                 f"{label(node)}: {operator_name(node)} changes its input and has no ordinary form to replace it by."

@@ -290,16 +290,6 @@ class Power(Binary):
         return builder.binary(node, "pow", x, builder.operand(node, exponent, dtype))
 
 
-@register("aten::hypot")
-class Hypotenuse(Binary):
-    def emit(self, builder: Builder, node: Node) -> int:
-        a, b = (
-            builder.unary(node, "square", builder.operand(node, side, torch.float32), part="square")
-            for side in operands(node)
-        )
-        return builder.unary(node, "sqrt", builder.binary(node, "add", a, b, part="sum"))
-
-
 _COMPARISONS = {
     "eq": "eq", "ne": "ne", "lt": "lt", "le": "le", "gt": "gt", "ge": "ge", "not_equal": "ne", "less": "lt",
     "less_equal": "le", "greater": "gt", "greater_equal": "ge",

@@ -272,6 +272,8 @@ class LogSumExp(Operator):
     def emit(self, builder: Builder, node: Node) -> int:
         source = source_of(node)
         value, axes, keep = builder.plain(source, torch.float32), axes_of(node, source), keeps_axes(node)
+        if any(shape_of(source)[axis] == 0 for axis in axes):
+            return builder.unary(node, "log", reduce(builder, node, value, "sum", axes, keep, part="sum"))
         largest = reduce(builder, node, value, "max", axes, True, part="max")
         finite = builder.unary(node, "isfinite", largest, part="finite")
         shift = builder.add("where", node, [finite, largest, builder.scalar(0.0, torch.float32)], part="shift")

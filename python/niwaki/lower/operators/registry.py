@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 OF_VALUES = "has a size that depends on values"
 """Why a call stays in torch whose result has more or fewer elements for other values."""
+
+OF_CHANCE = "draws random numbers"
+"""Why a call stays in torch that gives another result each time."""
 
 _MOST_RANK = 8
 
@@ -140,8 +143,7 @@ def refusal(node: Node) -> str:
     found = find(node)
     name = operator_name(node)
     if found is None:
-        chooses = torch.Tag.dynamic_output_shape in getattr(node.target, "tags", ())
-        return f"{name} {OF_VALUES if chooses else 'is not native'}"
+        return f"{name} {_unknown(getattr(node.target, 'tags', ()))}"
     read = [node] if is_tensor(node) else [user for user in node.users if is_tensor(user)]
     if not read:
         return f"{name} makes no tensor that is used"
@@ -159,6 +161,12 @@ def refusal(node: Node) -> str:
         return f"{name} takes a size that depends on values"
     why = found.refusal(node)
     return f"{name} {why}" if why else ""
+
+
+def _unknown(tags: Collection[Any]) -> str:
+    if torch.Tag.nondeterministic_seeded in tags:
+        return OF_CHANCE
+    return OF_VALUES if torch.Tag.dynamic_output_shape in tags else "is not native"
 
 
 def _unsuitable(value: Any) -> str:
