@@ -19,6 +19,7 @@ from niwaki.budget.knapsack import choose
 from niwaki.budget.options import Option, interpolated
 from niwaki.layerwise.timing import time_layer
 from niwaki.modules.layer import Conv2dLayer, Layer, LinearLayer
+from niwaki.nn.layers import quantized_layers
 
 
 def make_net() -> nn.Sequential:
@@ -272,3 +273,27 @@ def test_resnet20_in_a_tenth(shared_dir: Path, tmp_path: Path) -> None:
     true = file_bytes(module, images, tmp_path / "net.niwaki")
     assert report.network.file_bytes == true <= 0.1 * floats
     assert report.network.drop is not None and report.network.drop < 3.0
+
+
+def test_without_zeros_bits_are_chosen(x: torch.Tensor, tmp_path: Path) -> None:
+    net = make_net()
+    float_bytes = sum(4 * p.numel() for p in net.parameters())
+    small, report = niwaki.compress(net, x.split(8), target=Target(size=0.19), sparsity=0)
+    assert file_bytes(small, x, tmp_path / "net.niwaki") == report.network.file_bytes <= 0.19 * float_bytes
+    options = [option for row in report for option in row.options]
+    assert {option.share for option in options} == {0.0} and {option.bits for option in options} == {8, 6, 5, 4, 3}
+    assert any(int(part.weight.abs().max()) < 32 for part in quantized_layers(small))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"target": Target(latency=5.0)}, "which save no time; leave sparsity out"),
+        ({"target": Target(size=0.1), "weight_bits": 4}, "which weight_bits says already; leave weight_bits out"),
+        ({"target": Target(size=0.1), "quantize": niwaki.QuantizeConfig()}, "leave quantize out"),
+        ({"target": Target(size=0.1), "pattern": "unstructured"}, "pattern says nothing"),
+    ],
+)
+def test_what_no_zeros_leave_nothing_to_choose_for(x: torch.Tensor, options: dict[str, Any], says: str) -> None:
+    with pytest.raises(TypeError, match=says):
+        niwaki.compress(make_net(), x, sparsity=0, **options)

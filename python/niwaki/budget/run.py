@@ -63,6 +63,7 @@ def compress_to(
     calls: Sequence[Batch],
     *,
     target: Target,
+    zeros: bool,
     pattern: str,
     skip: tuple[str, ...],
     quantize: QuantizeConfig,
@@ -78,6 +79,7 @@ def compress_to(
         optimized: what niwaki.optimize returned; its inner channels may be reordered.
         calls: calibration.
         target: the limits.
+        zeros: whether there may be more of them; else bits alone are chosen.
         pattern, skip: of pruning.
         quantize: all options but the bits.
         bits_given: the bits of `quantize` are the caller's, and stay.
@@ -98,11 +100,13 @@ def compress_to(
         reference = None if accuracy is None else accuracy.reference
         return Outcome(plain, plain, (plain,), (), reference, {}, {}, evaluated)
     prune = PruneConfig(0.0, pattern=pattern, importance="second_order", skip=skip)
-    order = None if checkpoint is None else checkpoint / "order"
-    order_channels(optimized, calls, dataclasses.replace(prune, sparsity=_USUAL), checkpoint=order, progress=progress)
+    if zeros:
+        order = None if checkpoint is None else checkpoint / "order"
+        usual = dataclasses.replace(prune, sparsity=_USUAL)
+        order_channels(optimized, calls, usual, checkpoint=order, progress=progress)
     baked = copy_model(optimized).eval()
     bake_parametrizations(baked)
-    prunable, _ = find_targets(baked, prune)
+    prunable = set(find_targets(baked, prune)[0]) if zeros else set()
     quantized = _quantizable(baked, quantize)
     if not quantized:
         raise NiwakiError("niwaki.compress: every layer is skipped, so there is nothing to fit into the target.")
@@ -113,13 +117,13 @@ def compress_to(
         return (quantize.bits_of(name),) if fixed else BITS
 
     measurement = Measurement(
-        baked, calls, names=quantized, prunable=set(prunable), pattern=pattern, bits=bits_of, quantize=quantize,
+        baked, calls, names=quantized, prunable=prunable, pattern=pattern, bits=bits_of, quantize=quantize,
         threads=target.threads if target.timed else None,
         checkpoint=checkpoint / "measured" if checkpoint is not None else None, progress=progress,
     )  # fmt: skip
     search = Search(
-        optimized, calls, example, prune=prune, quantize=quantize, measurement=measurement, target=target,
-        float_bytes=float_bytes, checkpoint=checkpoint, progress=progress,
+        optimized, calls, example, prune=prune if zeros else None, quantize=quantize, measurement=measurement,
+        target=target, float_bytes=float_bytes, checkpoint=checkpoint, progress=progress,
     )  # fmt: skip
     candidate = search.run(accuracy)
     first = next((other for other in search.built[1:] if other is not candidate), candidate)

@@ -55,7 +55,7 @@ class Search:
         optimized: what niwaki.optimize returned.
         items: calibration, a list.
         example: a call with one input.
-        prune, quantize: pattern, skip and so on; sparsity and bits are what is searched for.
+        prune, quantize: pattern, skip and so on; sparsity and bits are what is searched for. Without `prune`, bits are.
         prunable: layers that may get zeros.
         measurement: options of all layers.
         target: the limits.
@@ -70,7 +70,7 @@ class Search:
         items: Sequence[Any],
         example: Batch,
         *,
-        prune: PruneConfig,
+        prune: PruneConfig | None,
         quantize: QuantizeConfig,
         measurement: Measurement,
         target: Target,
@@ -142,10 +142,13 @@ class Search:
         counts = {layer.name: round(chosen[layer.name].share * layer.units) for layer in self._layers if layer.units}
         bits = tuple((name, option.bits) for name, option in chosen.items())
         quantize = dataclasses.replace(self._quantize, weight_bits=bits) if bits else self._quantize
+        if self._prune is None and quantize.rounding == "auto" and any(option.bits < 8 for option in chosen.values()):
+            # Layers of 8 bits make good for what others before them lose.
+            quantize = dataclasses.replace(quantize, rounding="second_order")
         folder = None if self._checkpoint is None else self._checkpoint / f"network {digest_of(counts, bits)}"
         squeezed = squeeze(
-            self._optimized, self._items, self._prune, quantize, counts=counts, checkpoint=folder,
-            progress=self._progress,
+            self._optimized, self._items, self._prune, quantize,
+            counts=None if self._prune is None else counts, checkpoint=folder, progress=self._progress,
         )  # fmt: skip
         measured = self._measured(squeezed, folder)
         candidate = Candidate(chosen, squeezed, measured, sum(option.loss for option in chosen.values()))

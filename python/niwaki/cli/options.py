@@ -87,7 +87,7 @@ def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
     targeted = any(limit is not None for limit in limits)
     if arguments.equalize:
         options["equalize"] = True
-    kept = {} if arguments.checkpoint is None else {"checkpoint": arguments.checkpoint}
+    kept: dict[str, Any] = {} if arguments.checkpoint is None else {"checkpoint": arguments.checkpoint}
     pruning = {
         name: getattr(arguments, name)
         for name in ("pattern", "scope", "importance")
@@ -100,8 +100,13 @@ def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
             raise UsageError("--recipe says all of pruning and quantization; leave the other options of them out.")
         return {"recipe": arguments.recipe, **kept}
     if targeted:
+        if arguments.sparsity:
+            raise UsageError(
+                "--sparsity and a target exclude each other: a target finds the sparsity of each layer. With "
+                "--sparsity 0, it looks for bits alone."
+            )
         if arguments.sparsity is not None:
-            raise UsageError("--sparsity and a target exclude each other: a target finds the sparsity of each layer.")
+            kept["sparsity"] = 0.0
         _refuse(pruning, ("scope", "importance"), "a target, which finds the zeros of each layer by second order")
         size, latency, speedup = limits
         target = Target(size=size, latency=latency, speedup=speedup, threads=arguments.target_threads or 1)

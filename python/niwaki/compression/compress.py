@@ -82,7 +82,8 @@ def compress(
         calibration: an iterable of typical inputs: tensors, tuples (the first item is the input, as in a loader of
             images and labels) or dicts (arguments by name). One tensor is taken as one batch. Some hundred inputs are
             enough.
-        sparsity: the share of the weights to set to zero, 0 to 1; None prunes nothing.
+        sparsity: the share of the weights to set to zero, 0 to 1; None prunes nothing. With a target, 0 leaves zeros
+            out of the search, which is then for bits alone, and takes less time.
         target: limits of size, latency and accuracy, instead of sparsity, scope, importance and bits. Bits are
             searched for where the size counts, unless weight_bits or codebook is given.
         recipe: all options at once: the name of one of the package's, the path of a YAML or TOML file, or a
@@ -141,8 +142,11 @@ def compress(
         )  # fmt: skip
         return _refused(found) if strict else found
     if target is not None:
-        _check_target(target, sparsity, prune, single)
+        _check_target(target, sparsity, prune, quantize, single)
+    zeros = target is None or sparsity is None
     pattern = single.pop("pattern", "block4") if target is not None else "block4"
+    if target is not None:
+        sparsity = None
     prune_config, quantize_config = _configs(sparsity, transform, skip, prune, quantize, single)
     if optimize is not None and not isinstance(optimize, OptimizeConfig):
         raise TypeError(f"niwaki.compress: optimize must be an OptimizeConfig, not {type(optimize).__name__}.")
@@ -166,9 +170,9 @@ def compress(
         quantize_config = dataclasses.replace(quantize_config, equalize=False)
     if target is not None:
         outcome = compress_to(
-            model, optimized, list(stream), target=target, pattern=pattern, skip=skip, quantize=quantize_config,
-            bits_given="weight_bits" in single or quantize is not None, accuracy=accuracy, checkpoint=folder,
-            progress=progress,
+            model, optimized, list(stream), target=target, zeros=zeros, pattern=pattern, skip=skip,
+            quantize=quantize_config, bits_given="weight_bits" in single or quantize is not None, accuracy=accuracy,
+            checkpoint=folder, progress=progress,
         )  # fmt: skip
         reached = report_of_target(model, optimized, outcome, Sample.of(held, first), target)
         found = outcome.candidate.squeezed.module, reached.made_with(given)
@@ -210,16 +214,27 @@ def _check_recipe(others: dict[str, Any]) -> None:
         )
 
 
-def _check_target(target: Any, sparsity: Any, prune: Any, options: dict[str, Any]) -> None:
+def _check_target(target: Any, sparsity: Any, prune: Any, quantize: Any, options: dict[str, Any]) -> None:
     if not isinstance(target, Target):
         raise TypeError(
             f"niwaki.compress: target must be a niwaki.Target such as Target(size=0.1), not {type(target).__name__}."
         )
     given: list[str] = [name for name in ("scope", "importance", "rounding") if name in options]
-    given += ["sparsity"] if sparsity is not None else []
+    none = sparsity == 0 and not isinstance(sparsity, bool)
+    given += ["sparsity"] if sparsity is not None and not none else []
     given += ["prune"] if prune is not None else []
     if given:
         raise TypeError(f"niwaki.compress: a target decides what {given[0]} would say; leave {given[0]} out.")
+    if none and "pattern" in options:
+        raise TypeError("niwaki.compress: sparsity=0 makes no zeros, so pattern says nothing; leave it out.")
+    fixed = [name for name in ("weight_bits", "codebook") if name in options]
+    fixed += ["quantize"] if quantize is not None else []
+    if none and (fixed or target.timed):
+        why = f"{fixed[0]} says already" if fixed else "save no time"
+        raise TypeError(
+            f"niwaki.compress: with sparsity=0 a target chooses bits alone, which {why}; leave "
+            f"{fixed[0] if fixed else 'sparsity'} out."
+        )
     pattern = options.get("pattern", "block4")
     if pattern not in ("block4", "unstructured"):
         raise ValueError(
