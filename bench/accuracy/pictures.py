@@ -30,6 +30,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "int8": {},
     "bits4": {"weight_bits": 4},
     "target6": {"target": niwaki.Target(size=1 / 6)},
+    "target8.5": {"target": niwaki.Target(size=1 / 8.5), "sparsity": 0},
     "block4": {"sparsity": 0.5},
     "global": {"sparsity": 0.5, "scope": "global"},
     "unstructured": {"sparsity": 0.5, "pattern": "unstructured"},

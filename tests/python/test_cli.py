@@ -313,6 +313,7 @@ def test_recipes_targets_and_what_does_not_go_together(
         (("--recipe", "tent"), "did you mean 'tenth'"),
         (("--recipe", "int8", "--sparsity", 0.5), "--recipe says all"),
         (("--target-size", 0.1, "--sparsity", 0.5), "exclude each other"),
+        (("--target-size", 0.1, "--sparsity", 0, "--weight-bits", 4), "which weight_bits says already"),
         (("--target-size", "200B"), "the nearest one takes"),
     ):
         assert compress(*inputs, *wrong) == 2

@@ -227,7 +227,7 @@ def _check_target(target: Any, sparsity: Any, prune: Any, quantize: Any, options
         raise TypeError(f"niwaki.compress: a target decides what {given[0]} would say; leave {given[0]} out.")
     if none and "pattern" in options:
         raise TypeError("niwaki.compress: sparsity=0 makes no zeros, so pattern says nothing; leave it out.")
-    fixed = [name for name in ("weight_bits", "codebook") if name in options]
+    fixed: list[str] = [name for name in ("weight_bits", "codebook") if name in options]
     fixed += ["quantize"] if quantize is not None else []
     if none and (fixed or target.timed):
         why = f"{fixed[0]} says already" if fixed else "save no time"
