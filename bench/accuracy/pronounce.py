@@ -2,6 +2,8 @@
 
     python bench/accuracy/pronounce.py --data FOLDER                      # int8, three calibrations
     python bench/accuracy/pronounce.py --data FOLDER --save PREFIX        # PREFIX-encoder.niwaki, PREFIX-decoder.niwaki
+    python bench/accuracy/pronounce.py --data FOLDER --sparsity 0.5 --count 1000    # half of the blocks zero
+    python bench/accuracy/pronounce.py --data FOLDER --recipe half
 
 The encoder reads letters and leaves a state; the decoder takes a phoneme and a state, and gives the next ones. Both run
 as a user would run them: compiled, whole, from their files. A word is right where all of its phonemes are. Calibration
@@ -124,6 +126,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the folder with the weights and the words")
     parser.add_argument("--bits", type=int, default=8, help="of the weights")
+    parser.add_argument("--sparsity", type=float, help="share of the blocks that become zero, by second order")
+    parser.add_argument("--recipe", help="instead of bits and sparsity")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the calibration words")
     parser.add_argument("--count", type=int, default=256, help="calibration words")
     parser.add_argument("--save", help="how the names of the last files begin")
@@ -137,16 +141,18 @@ def main() -> None:
     print(f"float32: {100 * full.mean():.2f} % of all words right, {100 * full[half:].mean():.2f} % of the second half")
     for seed in args.seeds:
         options: dict[str, Any] = {"weight_bits": args.bits} if args.bits != 8 else {}
+        options |= {"sparsity": args.sparsity} if args.sparsity is not None else {}
+        options = {"recipe": args.recipe} if args.recipe is not None else options
         rows = torch.randperm(half, generator=torch.Generator().manual_seed(seed))[: args.count]
         letters = [words.letters[row : row + 1, : words.lengths[row]] for row in rows]
         begin = time.process_time()
-        nets = (
-            niwaki.compile(niwaki.compress(encoder, letters, **options)[0], (letters[0],)),
-            niwaki.compile(
-                niwaki.compress(decoder, chosen_calls(calls, rows), **options)[0],
-                (calls[0]["phoneme"][:1], states[:, :1].contiguous()),
-            ),
+        small, reports = zip(
+            niwaki.compress(encoder, letters, **options),
+            niwaki.compress(decoder, chosen_calls(calls, rows), **options),
+            strict=True,
         )
+        examples = (letters[0],), (calls[0]["phoneme"][:1], states[:, :1].contiguous())
+        nets = [niwaki.compile(net, example) for net, example in zip(small, examples, strict=True)]
         seconds = time.process_time() - begin
         with tempfile.TemporaryDirectory() as folder:
             prefix = args.save or f"{folder}/g2p"
@@ -157,10 +163,12 @@ def main() -> None:
             found, _ = decode(niwaki.load(paths[1]), encode(niwaki.load(paths[0]), words))
         hits = right(found, words).float()
         same = (found == wanted).all(1).float().mean()
+        said = " and ".join(f"{report.network.output_error or 0:.3f}" for report in reports)
+        warned = sum(bool(report.network.warnings) for report in reports)
         print(
             f"seed {seed}: {100 * hits.mean():.2f} ({100 * (hits.mean() - full.mean()):+.2f}) % of all words right, "
             f"{100 * hits[half:].mean():.2f} % of the second half; {100 * same:.1f} % as in float32; "
-            f"{size / 1e6:.2f} MB; {seconds:.0f} s of processor time"
+            f"reports {said}{', with a warning' * bool(warned)}; {size / 1e6:.2f} MB; {seconds:.0f} s of processor time"
         )
 
 

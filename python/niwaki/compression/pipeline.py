@@ -77,10 +77,11 @@ def squeeze(
         optimized, reasons = prune_with_reasons(
             optimized, prune, stream, finish=grid, counts=counts, progress=progress,
             needed=counts is not None or not recurrent_targets(optimized, prune),
+            recurrent=second_order and counts is None,
             checkpoint=checkpoint / "pruning" if checkpoint is not None and second_order else None,
         )  # fmt: skip
-        if counts is None:
-            prune_recurrent(optimized, prune)
+        if counts is None and not second_order:
+            prune_recurrent(recurrent_targets(optimized, prune).values(), prune)
     found = quantize_with_reasons(
         optimized, items, quantize, scales=grid.scales if grid is not None else None,
         checkpoint=checkpoint / "rounding" if checkpoint is not None else None, progress=progress,

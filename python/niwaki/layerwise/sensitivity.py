@@ -68,7 +68,7 @@ def sensitivities(
                 layer.weight.requires_grad_(True)
             for piece in track(list(first_pieces(model, batches, inputs)), "measuring sensitivities", progress):
                 output = model(*piece.args, **piece.kwargs)
-                loss, rows = _probe(output, generator)
+                loss, rows = probe(output, generator)
                 loss.backward()
                 model.zero_grad(set_to_none=True)
                 count += rows
@@ -110,7 +110,7 @@ def _add(total: torch.Tensor, layer: Layer, gradient: torch.Tensor) -> None:
     total += gradient.detach().double().square().sum(others)
 
 
-def _probe(output: Any, generator: torch.Generator) -> tuple[torch.Tensor, int]:
+def probe(output: Any, generator: torch.Generator) -> tuple[torch.Tensor, int]:
     """A scalar whose gradient, squared, has the summed squares of the Jacobian as its mean; and how many inputs."""
     leaves = [x for x in pytree.tree_leaves(output) if isinstance(x, torch.Tensor) and x.requires_grad]
     if not leaves:

@@ -21,6 +21,7 @@ from niwaki.capture import capture, evaluating, shapes_of
 from niwaki.errors import NiwakiError, first_sentence
 from niwaki.layerwise.versions import versions_of
 from niwaki.modules.layer import LAYER_CALLS, Layer, layer_of, named_layers
+from niwaki.modules.names import CELLS, RECURRENT
 from niwaki.quantization.inputs import Batch
 from niwaki.runs.progress import track
 
@@ -121,12 +122,20 @@ class Walk:
         return list(dict.fromkeys(found[1] for found in called if found is not None))
 
     def run(
-        self, visit: Callable[[Visit], None], *, reference: bool = True, what: str = "", progress: bool = False
+        self,
+        visit: Callable[[Visit], None],
+        *,
+        recurrent: Callable[[str], None] | None = None,
+        reference: bool = True,
+        what: str = "",
+        progress: bool = False,
     ) -> None:
         """Walks through the network and calls `visit` before each layer runs for the first time.
 
         Args:
             visit: may write to the layer's weight and bias.
+            recurrent: is called with the name of each recurrent layer or cell before it runs for the first time, and
+                may write to its weights and biases.
             reference: whether the network as it was runs beside it; else, `references` are `inputs`.
             what: names the progress bar.
             progress: shows one, if stderr is a terminal.
@@ -138,9 +147,14 @@ class Walk:
         waiting = versions_of(self._model, self.batches) if self._vary else iter(())
         last = _last_uses(runs[0].nodes)
         seen: set[Layer] = set()
+        met: set[nn.Module] = set()
         with evaluating(self._model):
             later = self._later_calls(modules)
             for step, node in enumerate(track(runs[0].nodes, what, progress)):
+                for path in () if recurrent is None else _recurrent_read(node, modules):
+                    if recurrent is not None and modules[path] not in met:
+                        met.add(modules[path])
+                        recurrent(path)
                 called = layer_called(node, modules)
                 if called is not None and called[1] not in seen:
                     name, layer = called
@@ -279,9 +293,17 @@ def layer_called(node: Node, modules: Mapping[str, nn.Module]) -> tuple[str, Lay
     return None if layer is None else (path, layer)
 
 
+def _recurrent_read(node: Node, modules: Mapping[str, nn.Module]) -> list[str]:
+    """The recurrent layers and cells whose weights a node reads."""
+    paths = [str(part.target).rpartition(".")[0] for part in node.all_input_nodes if part.op == "get_attr"]
+    return [path for path in dict.fromkeys(paths) if isinstance(modules.get(path), (*RECURRENT, *CELLS))]
+
+
 def _originals(model: nn.Module) -> dict[int, torch.Tensor]:
-    """Copies of the layers' weights and biases, by id."""
+    """Copies of the weights and biases of layers and recurrent layers, by id."""
     parameters = [part for _, layer in named_layers(model) for part in (layer.weight, layer.bias) if part is not None]
+    recurrent = [part for part in model.modules() if isinstance(part, (*RECURRENT, *CELLS))]
+    parameters += [parameter for part in recurrent for parameter in part.parameters(recurse=False)]
     return {id(part): part.detach().clone() for part in parameters}
 
 

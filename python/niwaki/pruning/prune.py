@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from niwaki.errors import unknown_option
+from niwaki.layerwise.sequences import write_back
 from niwaki.modules.checks import check_model
 from niwaki.modules.copies import bake_parametrizations, copy_model
 from niwaki.modules.layer import Layer, named_layers
@@ -21,6 +22,7 @@ from niwaki.pruning.channels import prune_channels
 from niwaki.pruning.config import PruneConfig, check_sparsity
 from niwaki.pruning.criteria import Loss, taylor_scores
 from niwaki.pruning.mask import original_of, set_mask
+from niwaki.pruning.recurrent import RecurrentPruner, recurrent_targets
 from niwaki.pruning.second_order import Finish, Pruned, prune_layers
 from niwaki.pruning.select import choose, expand, n_of_m, scores_of
 from niwaki.pruning.targets import find_targets, leave
@@ -162,6 +164,7 @@ def prune_with_reasons(
     checkpoint: str | os.PathLike[str] | None = None,
     counts: Mapping[str, int] | None = None,
     needed: bool = True,
+    recurrent: bool = False,
     progress: bool = True,
 ) -> tuple[nn.Module, dict[str, str]]:
     """As `prune`. Returns also why a layer stayed as it was, by its name.
@@ -174,18 +177,19 @@ def prune_with_reasons(
         counts: for second order, how many weights or blocks of each layer to prune, by its name, instead of config's
             sparsity.
         needed: whether a network without a layer to prune is refused.
+        recurrent: for second order, whether recurrent layers and cells are pruned, too; they have no masks.
     """
     model = check_model(model, "prune")
     copied = copy_model(model)
     layers, reasons = find_targets(copied, config, needed=needed)
-    if not layers:
+    if not layers and not (recurrent and recurrent_targets(copied, config)):
         return copied, reasons
     if config.importance == "magnitude":
         scores = {name: scores_of(layer.weight, config.pattern) for name, layer in layers.items()}
         _by_scores(layers, scores, config)
     else:
         assert calibration is not None
-        run = _Run(config, calibration, finish, checkpoint, counts, progress)
+        run = _Run(config, calibration, finish, checkpoint, counts, recurrent, progress)
         _by_second_order(copied, layers, run, reasons)
     return copied, reasons
 
@@ -223,6 +227,7 @@ class _Run:
     finish: Finish | None
     checkpoint: str | os.PathLike[str] | None
     counts: Mapping[str, int] | None
+    recurrent: bool
     progress: bool
 
 
@@ -236,10 +241,15 @@ def _by_second_order(model: nn.Module, layers: dict[str, Layer], run: _Run, reas
         options = (run.config, run.counts, getattr(run.finish, "options", None))
         kept = None if run.checkpoint is None else Checkpoint(run.checkpoint, baked, *options)
         counts = None if run.counts is None else {found[name]: count for name, count in run.counts.items()}
+        others = RecurrentPruner(baked, run.config, kept) if run.recurrent else None
         results = prune_layers(
             baked, chosen, run.config, run.calibration, finish=run.finish, checkpoint=kept, counts=counts,
-            progress=run.progress,
+            recurrent=others, progress=run.progress,
         )  # fmt: skip
+        for name, note in ({} if others is None else others.notes).items():
+            reasons[name] = note
+            _log.info("prune: layer '%s': %s", name, note)
+            write_back(baked.get_submodule(name), model.get_submodule(name))  # type: ignore[arg-type]
         with torch.no_grad():
             for name, layer in layers.items():
                 result: Pruned | None = results.get(found[name])

@@ -13,13 +13,14 @@ from niwaki.layerwise.allocate import allocate
 from niwaki.layerwise.sensitivity import sensitivities
 from niwaki.layerwise.solve import Quadratic
 from niwaki.layerwise.spread import restore_spread
-from niwaki.layerwise.walk import Visit, Walk
+from niwaki.layerwise.walk import Visit, Walk, first
 from niwaki.modules.layer import Layer
 from niwaki.modules.names import matches
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.exact import Exact
 from niwaki.pruning.left_out import choose_damping, left_out, measure_losses
 from niwaki.pruning.problem import Problem, units_of
+from niwaki.pruning.recurrent import INPUTS, RecurrentPruner
 from niwaki.pruning.select import n_of_m
 from niwaki.quantization.inputs import Batch
 from niwaki.runs.checkpoint import Checkpoint
@@ -67,6 +68,7 @@ def prune_layers(
     finish: Finish | None = None,
     checkpoint: Checkpoint | None = None,
     counts: Mapping[Layer, int] | None = None,
+    recurrent: RecurrentPruner | None = None,
     progress: bool = True,
 ) -> dict[Layer, Pruned]:
     """Prunes layers in the order in which the network calls them; each sees what the pruned ones before it give.
@@ -81,11 +83,15 @@ def prune_layers(
         finish: moves a layer's weights on, to a grid for instance.
         checkpoint: where layers that are done are kept, and found again.
         counts: how many weights or blocks of each layer to prune, instead of config's sparsity.
+        recurrent: prunes recurrent layers, each before the network first runs it.
         progress: shows progress bars, if stderr is a terminal.
 
     Returns:
         What became of each layer; layers that the network does not call are not in it.
     """
+    if not layers and recurrent:  # nothing that the network's graph has to be walked through for
+        recurrent.all(list(first(batches, INPUTS)))
+        return {}
     walk = Walk(model, batches, vary=True)
     chosen = [layer for layer in walk.layers() if layer in layers]
     importance = sensitivities(model, chosen, walk.batches, progress=progress) or {}
@@ -128,7 +134,13 @@ def prune_layers(
                 finish.scales[seen.name] = state["scale"]
         results[seen.layer] = result
 
-    walk.run(visit, what="pruning", progress=progress)
+    def visit_recurrent(name: str) -> None:
+        if recurrent is not None:
+            recurrent(name, walk.batches)
+
+    walk.run(visit, recurrent=visit_recurrent if recurrent else None, what="pruning", progress=progress)
+    if recurrent:
+        recurrent.all(walk.batches)
     return results
 
 

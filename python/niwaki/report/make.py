@@ -140,7 +140,7 @@ def _rows(optimized: nn.Module, squeezed: Squeezed, reasons: dict[str, str], mea
         for name, layer in squeezed.floats.items()
     ]
     recurrent = [part for part in squeezed.module.modules() if isinstance(part, Recurrent)]
-    rows += [_recurrent_row(part, originals[part.name]) for part in recurrent]
+    rows += [_recurrent_row(part, originals[part.name], reasons.get(part.name, "")) for part in recurrent]
     tables = [part for part in squeezed.module.modules() if isinstance(part, Embedding)]
     rows += [_table_row(part, originals[part.name]) for part in tables]
     rows = with_rest(rows, optimized, reasons)
@@ -155,7 +155,7 @@ def _names(model: nn.Module) -> Iterator[str]:
         yield from (f"{name}.{key}".removeprefix(".") for key, _ in part.named_parameters(recurse=False))
 
 
-def _recurrent_row(now: Recurrent, original: nn.Module) -> LayerReport:
+def _recurrent_row(now: Recurrent, original: nn.Module, reason: str) -> LayerReport:
     """A recurrent layer: all of its matrices together."""
     weights = now.weights()
     count = sum(weight.numel() for weight in weights.values())
@@ -170,7 +170,7 @@ def _recurrent_row(now: Recurrent, original: nn.Module) -> LayerReport:
     return LayerReport(
         now.name, type(now).__name__.lower(), "int8", 1 - kept / max(1, count),
         count + 4 * (scales + biases), 4 * (count + biases), math.sqrt(change / energy) if energy else None,
-        now.reason or "each row of inputs and states is quantized by its own range",
+        "; ".join(filter(None, (reason, now.reason or "each row of inputs and states is quantized by its own range"))),
         max(_bits(weight) for weight in weights.values()),
     )  # fmt: skip
 

@@ -1,0 +1,293 @@
+"""Second-order pruning of recurrent layers and cells: what is watched, which zeros, and what the rest becomes."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+import niwaki
+from niwaki.layerwise.sequences import Results, Seen, Sequences, plain_form, run, watch
+from niwaki.layerwise.unrolled import unroll
+from niwaki.modules.names import recurrent_names
+from niwaki.pruning.config import PruneConfig
+from niwaki.pruning.gates import GatePruner, counts_of
+from niwaki.pruning.low_rank import directions, forward_order, keep_forward
+from niwaki.pruning.prune import prune_with_reasons
+from niwaki.quantization.inputs import Batch
+
+# torch says that its fast path does not take projections.
+pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections")
+
+KINDS: list[tuple[type[nn.RNNBase], dict[str, Any]]] = [
+    (nn.LSTM, {}),
+    (nn.GRU, {}),
+    (nn.RNN, {}),
+    (nn.RNN, {"nonlinearity": "relu"}),
+    (nn.LSTM, {"proj_size": 4}),
+    (nn.GRU, {"bias": False}),
+]
+
+
+def sequences(layer: nn.RNNBase, lengths: list[int]) -> Sequences:
+    """Random inputs and states of a plain form."""
+    steps, count = max(lengths), len(lengths)
+    ways = layer.num_layers * (1 + layer.bidirectional)
+    sizes = [layer.proj_size or layer.hidden_size, layer.hidden_size][: 1 + isinstance(layer, nn.LSTM)]
+    ends = torch.tensor(lengths)
+    x = torch.randn(steps, count, layer.input_size) * (torch.arange(steps)[:, None] < ends)[:, :, None]
+    states = tuple(torch.randn(ways, count, size) for size in sizes)
+    return Sequences(x, ends, states, torch.arange(count))
+
+
+@pytest.mark.parametrize(("kind", "options"), KINDS)
+def test_steps_give_what_torch_gives(kind: type[nn.RNNBase], options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    layer = kind(5, 8, num_layers=2, bidirectional=True, **options)  # type: ignore[arg-type]
+    given = sequences(layer, [6, 2, 1, 4])
+    with torch.no_grad():
+        wanted = run(layer, given)
+        found, steps = unroll(layer, given)
+    assert [one.suffix for one in steps] == ["l0", "l0_reverse", "l1", "l1_reverse"]
+    for a, b in zip(found.parts, wanted.parts, strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+    # What the matrices multiply is theirs: the sums of the first gate, from the steps, are those of torch's layer.
+    assert steps[3].x.shape[2] == 2 * (options.get("proj_size") or 8)
+
+
+class Tagger(nn.Module):
+    """A recurrent layer called in some way, and what reads it."""
+
+    def __init__(self, kind: Any, way: str, **options: Any) -> None:
+        super().__init__()
+        self.way = way
+        self.layer = kind(8, 8, **options)
+        width = 8 if way == "cell" else (options.get("proj_size") or 8) * (1 + options.get("bidirectional", False))
+        self.fc = nn.Linear(width, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.way == "cell":
+            h = self.layer(x[:, 0])
+            return self.fc(h[0] if isinstance(h, tuple) else h)
+        if self.way == "packed":
+            lengths = (x[:, :, 0] < 100).sum(1)
+            packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+            y, _ = pad_packed_sequence(self.layer(packed)[0], batch_first=True, total_length=x.shape[1])
+            return self.fc(y)
+        if self.way == "time first":
+            return self.fc(self.layer(x.transpose(0, 1))[0]).transpose(0, 1)
+        return self.fc(self.layer(x)[0])
+
+
+CALLS: list[tuple[Any, str, dict[str, Any]]] = [
+    (nn.LSTM, "batch first", {"batch_first": True, "num_layers": 2, "bidirectional": True}),
+    (nn.GRU, "batch first", {"batch_first": True}),
+    (nn.RNN, "time first", {}),
+    (nn.LSTM, "batch first", {"batch_first": True, "proj_size": 4}),
+    (nn.GRU, "packed", {"batch_first": True, "bidirectional": True}),
+    (nn.LSTMCell, "cell", {}),
+    (nn.GRUCell, "cell", {}),
+    (nn.RNNCell, "cell", {}),
+]
+
+
+def inputs(way: str, count: int = 8) -> list[Batch]:
+    x = torch.randn(count, 4, 6, 8)
+    if way == "packed":
+        x[:, 1, 3:] = x[:, 2, 1:] = 1000.0  # behind the end
+    return [Batch(number, (one,), {}) for number, one in enumerate(x)]
+
+
+@pytest.mark.parametrize(("kind", "way", "options"), CALLS)
+def test_layers_are_watched_however_they_are_called(kind: Any, way: str, options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    net = Tagger(kind, way, **options).eval()
+    before = copy.deepcopy(net)
+    seen = watch(net, before, "layer", inputs(way, 3), most=1 << 30)
+    assert seen is not None and len(seen.now) == 12
+    assert (
+        seen.now.lengths.tolist()
+        == [[6, 3, 1, 6], [1] * 4, [6] * 4][["packed", "cell"].index(way) if way in ("packed", "cell") else 2] * 3
+    )
+    with torch.no_grad():
+        found = run(plain_form(net.layer), seen.now)
+    for a, b in zip(found.parts, seen.wanted.parts, strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+    # Outputs hang on y alone, but for a cell's, whose y is its state.
+    assert bool(seen.pulls.y.any()) and not any(bool(part.any()) for part in seen.pulls.last)
+    assert not bool(seen.pulls.y[~seen.now.active].any())
+
+
+def test_rows_count_as_their_gradients_do() -> None:
+    torch.manual_seed(0)
+    layer = nn.GRU(4, 4)
+    given = sequences(layer, [3])
+    with torch.no_grad():
+        wanted = run(layer, given)
+    pulls = Results(torch.randn_like(wanted.y), (torch.zeros_like(wanted.last[0]),))
+    (counts,) = counts_of(layer, Seen(given, given, wanted, pulls))
+    # The mean over steps of the squared gradient, by differences of the sums at each step.
+    double = copy.deepcopy(layer).double()
+
+    def probe(row: int, step: int, amount: float) -> float:
+        states = given.states[0][0].double()
+        total = 0.0
+        for at in range(3):
+            a = given.x[at].double() @ double.weight_ih_l0.T + double.bias_ih_l0
+            a = a.clone()
+            a[:, row] += amount * (at == step)
+            b = states @ double.weight_hh_l0.T + double.bias_hh_l0
+            (ra, za, na), (rb, zb, nb) = a.chunk(3, 1), b.chunk(3, 1)
+            r, z = (ra + rb).sigmoid(), (za + zb).sigmoid()
+            n = (na + r * nb).tanh()
+            states = n + z * (states - n)
+            total += float((states * pulls.y[at].double()).sum().detach())
+        return total
+
+    for row in (0, 5, 9):
+        slopes = [(probe(row, step, 1e-5) - probe(row, step, -1e-5)) / 2e-5 for step in range(3)]
+        assert float(counts.rows[row]) == pytest.approx(sum(slope**2 for slope in slopes) / 3, rel=1e-3)
+    assert bool((counts.states[:8] == 1).all()) and bool((counts.states[8:] < 1).all())
+
+
+@pytest.mark.parametrize("block", [4, 1])
+def test_few_inputs_need_few_columns(block: int) -> None:
+    torch.manual_seed(0)
+    table = torch.randn(6, 32)
+    z = directions(torch.cov(table.T))
+    assert z.shape == (32, 5)
+    weight = torch.randn(10, 32)
+    weight[3, :8] = 0
+    order = forward_order(weight, z, block)
+    # Five directions: as many blocks as hold five columns give each output exactly.
+    enough = -(-5 // block)
+    energy = (weight @ z).square().sum(1)
+    assert torch.allclose(order[1][:, :enough].sum(1), energy, rtol=1e-3)
+    mask, lost = keep_forward(weight, order, torch.ones(10), block, 10 * enough)
+    assert int(mask.sum()) == 10 * enough * block and lost < 1e-3 * float(energy.sum())
+    assert not bool(mask[3, :8].any())
+    for row in range(10):
+        chosen = z[mask[row]]
+        target = weight[row] @ z
+        rest = target - torch.linalg.lstsq(chosen.T, target[:, None]).solution[:, 0] @ chosen
+        assert float(rest.norm()) < 1e-2 * float(target.norm())
+    _, lost = keep_forward(weight, order, torch.ones(10), block, 4)
+    assert lost > 0.1 * float(energy.sum())
+
+
+def pruned(
+    net: nn.Module, batches: list[Batch], share: float = 0.5, **options: Any
+) -> tuple[nn.Module, dict[str, str]]:
+    config = PruneConfig(share, scope="local", importance="second_order", **options)
+    return prune_with_reasons(net, config, batches, recurrent=True, needed=False, progress=False)
+
+
+@pytest.mark.parametrize(("kind", "way", "options"), CALLS)
+def test_every_kind_is_pruned(kind: Any, way: str, options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    net = Tagger(kind, way, **options).eval()
+    batches = inputs(way)
+    small, reasons = pruned(net, batches)
+    assert reasons["layer"].startswith("pruned by second order, which costs")
+    names = [name for name in recurrent_names(small.layer) if name.startswith("weight")]
+    for end in {name.split("_", 2)[2] for name in names} if way != "cell" else {""}:
+        weights = [getattr(small.layer, n) for n in names if n.endswith(f"_{end}") or way == "cell"]
+        blocks = torch.cat([(w.reshape(len(w), -1, 4) == 0).all(2).flatten() for w in weights if "hr" not in end])
+        assert float(blocks.float().mean()) == pytest.approx(0.5, abs=0.03)
+    with torch.no_grad():
+        assert bool(torch.isfinite(small(batches[0].args[0])).all())
+
+
+class Letters(nn.Module):
+    """A table of few letters, a recurrent layer, its last state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.gru = nn.Embedding(6, 32), nn.GRU(32, 32, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.gru(self.table(x))[1]
+
+
+def test_half_of_the_blocks_cost_a_fraction_of_what_magnitude_costs(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = Letters().eval()
+    letters = [Batch(number, (torch.randint(0, 6, (16, 7)),), {}) for number in range(6)]
+    test = torch.randint(0, 6, (64, 7))
+    small, reasons = pruned(net, letters)
+    with torch.no_grad():
+        wanted = net(test)
+        change = float((small(test) - wanted).norm() / wanted.norm())
+    magnitude, _ = niwaki.compress(
+        net, [b.args[0] for b in letters], sparsity=0.5, importance="magnitude", progress=False
+    )
+    with torch.no_grad():
+        other = float((magnitude(test) - wanted).norm() / wanted.norm())
+    assert change < 0.25 * other and reasons["gru"].startswith("pruned by second order")
+    # The matrix on letters has nearly all of the zeros, for six letters need few columns.
+    zeros = [float((w == 0).float().mean()) for w in (small.gru.weight_ih_l0, small.gru.weight_hh_l0)]
+    assert sum(zeros) == pytest.approx(1, abs=0.01) and zeros[0] >= 0.75
+
+
+def test_zeros_stay_and_an_interrupted_run_goes_on(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = Tagger(nn.GRU, "batch first", batch_first=True).eval()
+    with torch.no_grad():
+        net.layer.weight_hh_l0[:, :4] = 0
+    x = [batch.args[0] for batch in inputs("batch first")]
+    options: dict[str, Any] = {"sparsity": 0.4, "scope": "local", "progress": False}
+    small, _ = niwaki.compress(net, x, checkpoint=tmp_path, **options)
+    assert not bool(small.layer.weight_hh_l0[:, :4].any())
+    again, report = niwaki.compress(net, x, checkpoint=tmp_path, **options)
+    assert all(torch.equal(a, b) for a, b in zip(small.state_dict().values(), again.state_dict().values(), strict=True))
+    assert next(row for row in report if row.op == "gru").zeros == pytest.approx(0.4, abs=0.05)
+
+
+def test_what_is_called_otherwise_goes_by_magnitude(caplog: pytest.LogCaptureFixture) -> None:
+    class Idle(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.gru = nn.Linear(8, 8), nn.GRU(8, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.fc(x)
+
+    torch.manual_seed(0)
+    small, reasons = pruned(Idle().eval(), inputs("batch first"))
+    assert "magnitude" in reasons["gru"] and "layer 'gru'" in caplog.text
+    assert float((small.gru.weight_hh_l0 == 0).float().mean()) == 0.5
+
+
+def test_layers_after_it_make_good_what_it_lost() -> None:
+    """The linear layer behind it is fitted to what the layer gave as it was, on what it gives now."""
+    torch.manual_seed(0)
+    net = Tagger(nn.RNN, "batch first", batch_first=True).eval()
+    batches = inputs("batch first", 16)
+    small, _ = pruned(net, batches, 0.25)
+    dense = copy.deepcopy(small)
+    dense.fc.weight.data, dense.fc.bias.data = small.fc.weight.data, net.fc.bias.data
+    errors = []
+    for one in (small, dense):
+        with torch.no_grad():
+            errors.append(sum(float((one(b.args[0]) - net(b.args[0])).square().sum()) for b in batches))
+    assert errors[0] <= errors[1]
+
+
+def test_masks_may_be_given_again() -> None:
+    torch.manual_seed(0)
+    layer = nn.LSTM(8, 8)
+    given = sequences(layer, [5] * 12)
+    with torch.no_grad():
+        wanted = run(layer, given)
+    seen = Seen(given, given, wanted, Results(torch.ones_like(wanted.y), tuple(map(torch.zeros_like, wanted.last))))
+    pruner = GatePruner(layer, seen, PruneConfig(0.5, importance="second_order"), "lstm")
+    first, masks = pruner.prune()
+    second, same = pruner.prune(damping=1.0, masks=masks)
+    for key, mask in masks.items():
+        assert torch.equal(mask, same[key]) and not bool(getattr(second, key)[~mask].any())
+    assert not torch.equal(first.weight_hh_l0, second.weight_hh_l0)
