@@ -140,6 +140,8 @@ class SparseConv final : public PackedBase {
 
  private:
   int32_t blocks() const { return (cut_.outputs + kSparseBlock - 1) / kSparseBlock; }
+  int64_t panel_bytes() const;  // of a chunk
+  bool keeps_panels() const;    // of all chunks of a tile
 
   SparseCut cut_;
   SharedBuffer order_;            // uint8 [chunks][outputs]: see SparseTile

@@ -15,6 +15,9 @@ namespace {
 constexpr int64_t kPartialOutputs = 256;
 static_assert(kPartialOutputs % kSparseBlock == 0);
 
+// Panels of all chunks that are kept while one part of the outputs after the other goes through them; they should stay in the L2 cache.
+constexpr int64_t kKeptPanels = 384 * 1024;
+
 }  // namespace
 
 SparseConv::SparseConv(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, std::string reason)
@@ -54,10 +57,19 @@ int64_t SparseConv::bytes() const {
          constants_bytes();
 }
 
+int64_t SparseConv::panel_bytes() const {
+  return round_up(int64_t{std::min(cut_.chunk_groups, in_groups())} * taps() * cut_.row_bytes, 64);
+}
+
+// With one chunk, or few outputs, a panel is filled once anyway, and one that takes the place of the one before stays in the L1 cache.
+bool SparseConv::keeps_panels() const {
+  return cut_.chunks > 1 && cut_.outputs > kPartialOutputs && cut_.chunks * panel_bytes() <= kKeptPanels;
+}
+
 int64_t SparseConv::scratch_bytes(const Planes&, const Planes&) const {
   const int64_t lanes = int64_t{kernels_.sparse_vectors} * kernels_.lanes;
-  const int64_t panel = int64_t{std::min(cut_.chunk_groups, in_groups())} * taps() * cut_.row_bytes;
-  return round_up(round_up(panel, 64) + TileSource::bytes(lanes) + (kPartialOutputs + kSparseBlock) * lanes * 4, 64);
+  const int64_t panels = panel_bytes() * (keeps_panels() ? cut_.chunks : 1);
+  return round_up(panels + TileSource::bytes(lanes) + (kPartialOutputs + kSparseBlock) * lanes * 4, 64);
 }
 
 void SparseConv::run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
@@ -65,11 +77,12 @@ void SparseConv::run(const Planes& in, const ConvPadding& padding, const Planes&
   const int64_t lanes = int64_t{kernels_.sparse_vectors} * kernels_.lanes;
   const ConvGrid grid = conv_grid(out.pixels(), kernels_.lanes, cut_.vectors, 0, blocks(), pool.threads());
   const int64_t each = scratch_bytes(in, out);
-  const int64_t panel_bytes = round_up(int64_t{std::min(cut_.chunk_groups, in_groups())} * taps() * cut_.row_bytes, 64);
+  const bool keeps = keeps_panels();
+  const int64_t next_panel = keeps ? panel_bytes() : 0;
   const TileSource source(params_, padding, in, out);
   pool.run(grid.tasks, [&](int64_t task, int thread) {
     uint8_t* memory = scratch + thread * each;
-    uint8_t* arrays = memory + panel_bytes;
+    uint8_t* arrays = memory + panel_bytes() * (keeps ? cut_.chunks : 1);
     auto* partial = reinterpret_cast<int32_t*>(arrays + TileSource::bytes(lanes));
     auto* floats = reinterpret_cast<float*>(partial + kPartialOutputs * lanes);
     SparseTile job{};
@@ -82,20 +95,21 @@ void SparseConv::run(const Planes& in, const ConvPadding& padding, const Planes&
       fill.vectors = grid.vectors_of(tile);
       source.locate(first_pixel, int64_t{fill.vectors} * kernels_.lanes, arrays, fill);
       fill.group_stride = in.group_stride;
-      fill.panel = memory;
       fill.row_bytes = cut_.row_bytes;
       fill.flip = static_cast<uint32_t>(kernels_.flip) * 0x01010101u;
 
-      job.panel = memory;
       job.vectors = fill.vectors;
       // With one chunk sums stay in registers; with more, as many outputs go through all chunks as `partial` holds.
       const int64_t step = cut_.chunks == 1 ? part_end - part_begin : kPartialOutputs / kSparseBlock;
       for (int64_t from = part_begin; from < part_end; from += step) {
         const int64_t to = std::min(from + step, part_end);
         for (int32_t chunk = 0; chunk < cut_.chunks; ++chunk) {
-          fill.in = in.group(cut_.begin(chunk));
-          fill.groups = cut_.end(chunk) - cut_.begin(chunk);
-          kernels_.fill(fill);
+          job.panel = fill.panel = memory + chunk * next_panel;
+          if (!keeps || from == part_begin) {
+            fill.in = in.group(cut_.begin(chunk));
+            fill.groups = cut_.end(chunk) - cut_.begin(chunk);
+            kernels_.fill(fill);
+          }
           job.first = chunk == 0;
           job.last = chunk == cut_.chunks - 1;
           for (int64_t block = from; block < to; ++block) {
