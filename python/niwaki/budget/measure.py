@@ -24,6 +24,7 @@ from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.grid import Grid
 from niwaki.quantization.inputs import Batch
 from niwaki.runs.checkpoint import Checkpoint
+from niwaki.runs.dealt import Dealt
 
 # The share at which the gain of rounding by second order over rounding to the nearest is measured.
 _SAMPLE = 0.5
@@ -65,6 +66,7 @@ class Measurement:
         self._threads = threads
         self._times: dict[tuple[Geometry, float], float] = {}
         self.layers: list[LayerOptions] = []
+        self._order: list[str] = []
         walk = Walk(model, batches)
         self._state = None
         if checkpoint is not None:
@@ -81,16 +83,24 @@ class Measurement:
         if len(self._importance) < len(walk.layers()):
             self._importance = {}  # energies and Jacobians have other units
         self._exact = Exact(model, left_out(walk.batches)) if self._importance else None
-        walk.run(self._visit, reference=False, what="measuring layers", progress=progress)
+        self._dealt = Dealt(model, walk.batches)
+        self._found: dict[str, LayerOptions] = {}
+        found = self._dealt.run(
+            lambda: walk.run(self._visit, reference=False, what="measuring layers", progress=progress), self._found
+        )
+        self.layers = [found[name] for name in self._order]
 
     def _visit(self, seen: Visit) -> None:
         if seen.name not in self._names:
+            return
+        self._order.append(seen.name)
+        if not self._dealt.mine():
             return
         state = self._state.load(f"layer {seen.name}") if self._state is not None else None
         found = self._options(seen) if state is None else layer_options(state)
         if self._state is not None and state is None:
             self._state.save(f"layer {seen.name}", dataclasses.asdict(found))
-        self.layers.append(found)
+        self._found[seen.name] = found
 
     def _options(self, seen: Visit) -> LayerOptions:
         prunable = seen.name in self._prunable

@@ -35,6 +35,7 @@ from niwaki.report import Report
 from niwaki.report.make import report_of, report_of_target
 from niwaki.report.measures import Sample
 from niwaki.runs.checkpoint import Folder, check_folder
+from niwaki.runs.dealt import check_shared, shared
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -63,6 +64,7 @@ def compress(
     prune: PruneConfig | None = None,
     quantize: QuantizeConfig | None = None,
     checkpoint: Folder | None = None,
+    distributed: bool = False,
     strict: bool = False,
     progress: bool = True,
     **options: Unpack[CompressOptions],
@@ -97,6 +99,9 @@ def compress(
         checkpoint: a folder that keeps each layer that is done, and the state of the training every hundred steps.
             After an interruption, the same call, with the same calibration, goes on from there. It may be deleted
             afterwards.
+        distributed: all processes of torch.distributed make this call, with the same network and inputs, and share the
+            measuring of layers; each returns the network, the same as of one process. Not with a recipe, nor with a
+            target of latency, which is measured on one machine.
         strict: refuses a network of which there is something to warn: answers that change too much, more than the
             recipe promises, or a layer without weights. Otherwise the log and the report say it.
         progress: shows a progress bar, if stderr is a terminal.
@@ -134,6 +139,8 @@ def compress(
         "prune": prune,
     }
     given.update({"quantize": quantize, **single})
+    if distributed:
+        _check_shared(recipe, target)
     if recipe is not None:
         _check_recipe(given)
         found = run_recipe(
@@ -169,11 +176,12 @@ def compress(
         optimized = equalize_with(optimized, calls, quantize_config, progress=progress)
         quantize_config = dataclasses.replace(quantize_config, equalize=False)
     if target is not None:
-        outcome = compress_to(
-            model, optimized, list(stream), target=target, zeros=zeros, pattern=pattern, skip=skip,
-            quantize=quantize_config, bits_given="weight_bits" in single or quantize is not None, accuracy=accuracy,
-            checkpoint=folder, progress=progress,
-        )  # fmt: skip
+        with shared(distributed):
+            outcome = compress_to(
+                model, optimized, list(stream), target=target, zeros=zeros, pattern=pattern, skip=skip,
+                quantize=quantize_config, bits_given="weight_bits" in single or quantize is not None,
+                accuracy=accuracy, checkpoint=folder, progress=progress,
+            )  # fmt: skip
         reached = report_of_target(model, optimized, outcome, Sample.of(held, first), target)
         found = outcome.candidate.squeezed.module, reached.made_with(given)
         return _refused(found) if strict else found
@@ -184,7 +192,8 @@ def compress(
         assert prune_config is not None
         order = None if folder is None else folder / "order"
         order_channels(optimized, list(walked), prune_config, checkpoint=order, progress=progress)
-    squeezed = squeeze(optimized, walked, prune_config, quantize_config, checkpoint=folder, progress=progress)
+    with shared(distributed):
+        squeezed = squeeze(optimized, walked, prune_config, quantize_config, checkpoint=folder, progress=progress)
     report = report_of(model, optimized, squeezed, Sample.of(held, first), accuracy)
     found = squeezed.module, report.made_with(given)
     return _refused(found) if strict else found
@@ -204,6 +213,17 @@ def _check_options(options: dict[str, Any]) -> None:
         if name not in (*_PRUNE, *_QUANTIZE):
             arguments = [each for each in inspect.signature(compress).parameters if each not in _NOT_OPTIONS]
             raise unknown_option("niwaki.compress", name, [*arguments, *_PRUNE, *_QUANTIZE])
+
+
+def _check_shared(recipe: Any, target: Target | None) -> None:
+    if recipe is not None:
+        raise TypeError("niwaki.compress: one process runs a recipe; leave distributed out.")
+    if target is not None and target.timed:
+        raise TypeError(
+            "niwaki.compress: a latency is measured on one machine, by one process; leave distributed or the latency "
+            "out."
+        )
+    check_shared("niwaki.compress")
 
 
 def _check_recipe(others: dict[str, Any]) -> None:

@@ -28,13 +28,14 @@ from niwaki.pruning.select import choose, expand, n_of_m, scores_of
 from niwaki.pruning.targets import find_targets, leave
 from niwaki.quantization.inputs import Batch, batches, check_calibration
 from niwaki.runs.checkpoint import Checkpoint
+from niwaki.runs.dealt import check_shared, shared
 from niwaki.runs.progress import track
 
 if TYPE_CHECKING:
     from typing import Unpack
 
 _log = logging.getLogger("niwaki")
-_ARGUMENTS = ("calibration", "transform", "loss", "checkpoint", "progress")
+_ARGUMENTS = ("calibration", "transform", "loss", "checkpoint", "distributed", "progress")
 
 
 def prune(
@@ -45,6 +46,7 @@ def prune(
     transform: Callable[[Any], Any] | None = None,
     loss: Loss | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    distributed: bool = False,
     progress: bool = True,
     **options: Unpack[PruneOptions],
 ) -> nn.Module:
@@ -73,6 +75,7 @@ def prune(
             lambda net, item: cross_entropy(net(item[0]), item[1]).
         checkpoint: for second order, a folder that keeps each layer that is done. After an interruption, the same call
             goes on from there. It may be deleted afterwards.
+        distributed: for second order, as in niwaki.compress.
         progress: shows progress bars, if stderr is a terminal.
 
     Examples:
@@ -87,7 +90,7 @@ def prune(
             'channels' and Torch-Pruning is not installed.
     """
     checked = make_config(config, dict(options))
-    _check_arguments(checked, calibration, transform, loss, checkpoint)
+    _check_arguments(checked, calibration, transform, loss, checkpoint, distributed)
     if checked.pattern == "channels":
         example = next(batches(check_calibration(calibration, model), transform, model))
         items = None if loss is None else _items(model, calibration, transform, progress)
@@ -98,7 +101,8 @@ def prune(
         assert loss is not None
         return _by_taylor(model, checked, _items(model, calibration, transform, progress), loss)
     stream = batches(check_calibration(calibration, model), transform, model)
-    return prune_with_reasons(model, checked, stream, checkpoint=checkpoint, progress=progress)[0]
+    with shared(distributed):
+        return prune_with_reasons(model, checked, stream, checkpoint=checkpoint, progress=progress)[0]
 
 
 def _items(model: nn.Module, calibration: Any, transform: Callable[[Any], Any] | None, progress: bool) -> Iterable[Any]:
@@ -106,7 +110,9 @@ def _items(model: nn.Module, calibration: Any, transform: Callable[[Any], Any] |
     return items if transform is None else map(transform, items)
 
 
-def _check_arguments(config: PruneConfig, calibration: Any, transform: Any, loss: Any, checkpoint: Any) -> None:
+def _check_arguments(
+    config: PruneConfig, calibration: Any, transform: Any, loss: Any, checkpoint: Any, distributed: bool
+) -> None:
     importance = config.importance
     if importance == "movement":
         raise TypeError(
@@ -130,6 +136,10 @@ def _check_arguments(config: PruneConfig, calibration: Any, transform: Any, loss
         )
     if loss is not None and importance != "taylor":
         raise TypeError(f"niwaki.prune: importance='{importance}' has no use for loss; leave it out, or say 'taylor'.")
+    if distributed and (importance != "second_order" or config.pattern == "channels"):
+        raise TypeError("niwaki.prune: only importance='second_order' is shared by processes; leave distributed out.")
+    if distributed:
+        check_shared("niwaki.prune")
     if checkpoint is not None and importance != "second_order":
         raise TypeError("niwaki.prune: only importance='second_order' takes so long that it has a checkpoint.")
 

@@ -24,6 +24,7 @@ from niwaki.pruning.recurrent import INPUTS, RecurrentPruner
 from niwaki.pruning.select import n_of_m
 from niwaki.quantization.inputs import Batch
 from niwaki.runs.checkpoint import Checkpoint
+from niwaki.runs.dealt import Dealt
 
 
 class Finish(Protocol):
@@ -174,15 +175,15 @@ def _allocated(
     """How many weights or blocks of each layer to prune, from what each would cost in the network as it is."""
     sizes = {layer: units_of(layer, config.pattern) for layer in layers}
     exact = Exact(model, left_out(walk.batches)) if importance else None
-    losses: dict[Layer, list[float]] = {}
-    floors: dict[Layer, int] = {}
+    dealt, order = Dealt(model, walk.batches), list(sizes)
+    measured: dict[str, tuple[list[float], int]] = {}
 
     def visit(seen: Visit) -> None:
-        if seen.layer in sizes:
+        if seen.layer in sizes and dealt.mine():
             rows = importance.get(seen.layer)
-            losses[seen.layer], floors[seen.layer] = measure_losses(seen, config.pattern, rows, exact)
+            measured[str(order.index(seen.layer))] = measure_losses(seen, config.pattern, rows, exact)
 
-    walk.run(visit, reference=False, what="measuring layers", progress=progress)
-    keys = list(sizes)
-    count = max(round(config.share * sum(sizes.values())), sum(floors.values()))
-    return allocate([sizes[k] for k in keys], [losses[k] for k in keys], [floors[k] for k in keys], count)
+    found = dealt.run(lambda: walk.run(visit, reference=False, what="measuring layers", progress=progress), measured)
+    losses, floors = zip(*(found[str(number)] for number in range(len(order))), strict=True)
+    count = max(round(config.share * sum(sizes.values())), sum(floors))
+    return allocate(list(sizes.values()), list(losses), list(floors), count)

@@ -35,7 +35,7 @@ def follow_first(make: Callable[[], nn.Module]) -> nn.Module:
         network = make()
     except Exception as error:
         failed = error
-    _stop_together(failed)
+    stop_together(failed)
     assert network is not None
     first = distributed.get_rank() == 0
     states = [network.state_dict() if first else None]
@@ -49,12 +49,12 @@ def follow_first(make: Callable[[], nn.Module]) -> nn.Module:
                 "niwaki: the calibration inputs of this process chose another network than those of process 0; "
                 "give all processes the same inputs."
             )
-    _stop_together(failed)
+    stop_together(failed)
     return network
 
 
-def _stop_together(failed: Exception | None) -> None:
-    """Raises in all processes where one has failed."""
+def stop_together(failed: Exception | None) -> None:
+    """Raises in all processes where one has failed; all call it, this one with what it raised, if anything."""
     words: list[str | None] = [None] * distributed.get_world_size()
     distributed.all_gather_object(words, None if failed is None else first_sentence(failed))
     if failed is not None:
