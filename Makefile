@@ -1,6 +1,7 @@
 # make demo    train, compress, compile and time small networks; prints a table, writes a picture and a page into build/demo
 # make test    C++ and Python tests; with the tools for it, the C++ tests for Arm, too
 # make test-arm    cross-builds for 64-bit Arm and runs the C++ tests under QEMU for each instruction set; as root installs what that takes
+# make wheels    wheels for Linux in build/wheels: x86-64, and 64-bit Arm with the tools for it; make build/arm-python    a Python that tests the latter under QEMU
 # make docs    the documentation as a site, in build/site; a link or name that is not there ends it
 # make lint    formatting, style and types        make bench    layers of ResNet-50        make clean    removes what was built
 # make test-sanitizers    the C++ tests under the address, leak, undefined-behaviour and thread sanitizers
@@ -36,7 +37,7 @@ NATIVE := CMakeLists.txt pyproject.toml python/niwaki/_version.py $(shell find c
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
-.PHONY: all build cpp-tests demo test arm-tools test-arm test-sanitizers stress fuzz lint docs bench bench-kernels bench-peers clean
+.PHONY: all build cpp-tests demo test arm-tools test-arm test-sanitizers stress fuzz lint docs wheels bench bench-kernels bench-peers clean
 .DELETE_ON_ERROR:
 
 all: build
@@ -142,6 +143,17 @@ $(STAMPS)/docs: requirements/docs.txt | $(STAMPS)/venv
 docs: $(STAMPS)/docs
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build
 	@echo "build/site/index.html"
+
+$(STAMPS)/wheels: requirements/wheels.txt | $(STAMPS)/packages
+	@$(INSTALL) -r requirements/wheels.txt
+	@touch $@
+
+wheels: $(STAMPS)/wheels
+	$(RUN) tests/wheel/build.py build/wheels $(shell uname -m) $(shell $(HAS_ARM_TOOLS) && echo aarch64)
+
+# Debian's, for tests/python/test_wheels.py; nothing is installed.
+build/arm-python: | $(STAMPS)/packages
+	$(RUN) tests/wheel/arm_python.py $@
 
 bench: build
 	$(RUN) -m pytest bench --benchmark-columns=min,median,rounds --benchmark-sort=fullname $(PYTEST)
