@@ -13,6 +13,7 @@ from torch import nn
 
 import niwaki
 from niwaki import Recipe, load_recipe
+from niwaki.report.interval import difference_margin
 
 
 def make_net() -> nn.Sequential:
@@ -199,6 +200,34 @@ def test_a_broken_promise_is_said_or_refused(x: torch.Tensor, caplog: pytest.Log
     # What was measured of the accuracy decides.
     _, report = niwaki.compress(net, x, recipe=recipe, evaluate=lambda _: 50.0, strict=True, progress=False)
     assert report.network.warnings == ()
+
+
+def test_a_broken_promise_is_said_with_its_margin(x: torch.Tensor) -> None:
+    """A drop on few inputs may be chance, and is said, too; on many it is none."""
+    promise = niwaki.Promise(output_error=0.5, accuracy_drop=0.5)
+
+    def warning(inputs: int, right: float) -> str:
+        answers = iter((80.0, right))
+
+        def evaluate(net: nn.Module) -> float:
+            for _ in range(inputs // len(x)):
+                net(x)
+            return next(answers)
+
+        _, report = niwaki.compress(
+            make_net(), x, recipe=Recipe("mine", promise=promise), evaluate=evaluate, progress=False
+        )
+        return " ".join(report.network.warnings)
+
+    few = len(x) * 4
+    margin = 100 * difference_margin(0.8, 0.79, few)
+    said = (
+        f"recipe 'mine' promises a drop of at most 0.5 points, and this network loses 1.00 (± {margin:.2f} from chance"
+    )
+    assert warning(few, 79.0).startswith(f"{said}, so it may be kept: measure the accuracy on more inputs)")
+    margin = 100 * difference_margin(0.8, 0.1, few)
+    assert f"loses 70.00 (± {margin:.2f} from chance)." in warning(few, 10.0)
+    assert warning(few, 79.5) == ""
 
 
 def test_a_kept_promise_is_not_spoken_of(x: torch.Tensor) -> None:

@@ -15,7 +15,8 @@ class Promise:
 
     Attributes:
         output_error: change of the outputs on inputs that decided nothing, a share of their norm, above 0.
-        accuracy_drop: points of accuracy, at least 0, where `evaluate` measures them. They decide then.
+        accuracy_drop: points of accuracy, at least 0, where `evaluate` measures them. They decide then. It is the
+            drop on as many inputs as one likes; on some hundred, chance adds to it or takes from it.
         recurrent_error: the same as output_error for networks with recurrent layers, where it is less: what such a
             network gets wrong comes back to it with the next state.
     """
@@ -34,13 +35,20 @@ class Promise:
                 raise ValueError(f"Promise: {field} must be a number {least}, not {value!r}.")
 
     def broken(
-        self, recipe: str, output_error: float | None, accuracy_drop: float | None, *, recurrent: bool = False
+        self,
+        recipe: str,
+        output_error: float | None,
+        accuracy_drop: float | None,
+        *,
+        margin: float | None = None,
+        recurrent: bool = False,
     ) -> str:
         """That a network costs more, in words; empty where it does not, or where nothing tells.
 
         Args:
             recipe: its name.
             output_error, accuracy_drop: of the network, where they are known.
+            margin: points that the drop may be off by from chance, at 95 %; None where that is not known.
             recurrent: whether it has recurrent layers.
         """
         if accuracy_drop is not None:
@@ -48,7 +56,7 @@ class Promise:
                 return ""
             return (
                 f"recipe '{recipe}' promises a drop of at most {self.accuracy_drop:g} points, and this network loses "
-                f"{accuracy_drop:.2f}"
+                f"{accuracy_drop:.2f}{_chance(accuracy_drop - self.accuracy_drop, margin)}"
             )
         most = min(self.output_error, self.recurrent_error) if recurrent else self.output_error
         if output_error is None or output_error <= most:
@@ -58,3 +66,12 @@ class Promise:
             f"recipe '{recipe}' promises that {whose} change by at most {100 * most:.3g} % of their norm, "
             f"and this network's change by {100 * output_error:.3g} %"
         )
+
+
+def _chance(excess: float, margin: float | None) -> str:
+    """How sure a drop is that is larger than promised by `excess` points."""
+    if margin is None:
+        return ""
+    if excess > margin:
+        return f" (± {margin:.2f} from chance)"
+    return f" (± {margin:.2f} from chance, so it may be kept: measure the accuracy on more inputs)"

@@ -71,7 +71,10 @@ def run_recipe(
     report = report.named(found.name).made_with({"recipe": found.name}, seed=found.seed)
     if found.promise is not None:
         recurrent = any(row.op in _RECURRENT for row in report)
-        broken = found.promise.broken(found.name, report.network.output_error, report.network.drop, recurrent=recurrent)
+        known = report.network
+        broken = found.promise.broken(
+            found.name, known.output_error, known.drop, margin=known.drop_margin, recurrent=recurrent
+        )
         report = report.warned(broken) if broken else report
     return module, report
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from niwaki.budget.options import Option
 from niwaki.report.answers import Answers
+from niwaki.report.interval import difference_margin
 from niwaki.report.nodes import GraphNode
 from niwaki.report.origin import Origin
 from niwaki.report.speed import Speed
@@ -160,6 +161,14 @@ class NetworkReport:
         if self.accuracy is None or self.float_accuracy is None:
             return None
         return self.float_accuracy - self.accuracy
+
+    @property
+    def drop_margin(self) -> float | None:
+        """Points that chance may add to the drop, or take from it, at 95 %; None where inputs were not counted."""
+        if self.accuracy is None or self.float_accuracy is None or not self.evaluated:
+            return None
+        shares = (min(max(value / 100, 0.0), 1.0) for value in (self.accuracy, self.float_accuracy))
+        return 100 * difference_margin(*shares, self.evaluated)
 
 
 def finite(value: float | None) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from niwaki.report.interval import difference_margin, interval
+from niwaki.report.interval import interval
 from niwaki.runtime.text import counted, format_bytes
 
 if TYPE_CHECKING:
@@ -169,10 +169,9 @@ def _points(known: NetworkReport) -> str:
     if known.drop is None or known.accuracy is None or known.float_accuracy is None:
         return ""
     words = f"{-known.drop:+.2f} points" if round(known.drop, 2) else "as before"
-    if known.evaluated and round(known.drop, 2):
-        margin = 100 * difference_margin(known.accuracy / 100, known.float_accuracy / 100, known.evaluated)
-        if abs(known.drop) <= margin:
-            words += f", less than {counted(known.evaluated, 'input')} can tell"
+    margin = known.drop_margin
+    if known.evaluated and round(known.drop, 2) and margin is not None and abs(known.drop) <= margin:
+        words += f", less than {counted(known.evaluated, 'input')} can tell"
     return words
 
 
