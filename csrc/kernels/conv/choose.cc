@@ -23,6 +23,7 @@ const ConvKernels& kernels_of(const ConvParams& params, Isa isa) {
   const ConvKernels& kernels = select_conv(isa);
   const int64_t rows = div_up(params.in_channels, 4) * int64_t{1} * params.kernel_h * params.kernel_w;
   const bool fills = params.groups == 1 && params.out_channels >= kFew && rows >= kFew;
+  if (kernels.pairs && rows > 65535) return select_conv(Isa::scalar);  // row_pairs.h numbers rows by 16 bits
   return kernels.matrix && !fills ? select_conv(Isa::avx512vnni) : kernels;
 }
 

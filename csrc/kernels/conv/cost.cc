@@ -32,7 +32,7 @@ Work work_of(const ConvParams& params, const ConvKernels& kernels, const SparseC
   work.multiplied = static_cast<double>(blocks.multiplied);
   work.chunks = cut.chunks;
   work.lists = static_cast<double>(cut.outputs) * cut.chunks;
-  work.panel = kernels.flip != 0 || kernels.lane_bytes != 4 || cut.taps > 1 || params.stride_h > 1 || params.stride_w > 1;
+  work.panel = kernels.flip != 0 || cut.taps > 1 || params.stride_h > 1 || params.stride_w > 1;
   if (params.expected_pixels == 0) {
     work.vectors = work.dense_vectors = 1.0;
     work.tiles = 1.0 / kernels.sparse_vectors;
@@ -58,8 +58,10 @@ void cost_of_sets(const Work& work, const ConvKernels& kernels, ConvCost& cost) 
                (work.panel ? 3.2 * work.rows * work.vectors : 0.0) + (work.vectors > 1.0 ? 0.02 * work.rows * work.outputs : 0.0);
 }
 
-// AVX2 and AVX-VNNI, one list at a time. A block costs a little more than a dense row, because its pixels are loaded for one output only. A
-// list costs the end of its loop, which is mispredicted the more often the longer lists are, and the way of its sums to memory and back.
+// AVX2 and AVX-VNNI, one list at a time. `mac`: cycles of a multiply-accumulate of a vector; of pairs of rows (row_pairs.h) the more the fewer
+// rows there are, because weights of outputs with few of them are large next to the largest, and find fewer partners. A block costs a little
+// more than a dense row, because its pixels are loaded for one output only. A list costs the end of its loop, which is mispredicted the more
+// often the longer lists are, and the way of its sums to memory and back.
 void cost_of_lists(const Work& work, double mac, ConvCost& cost) {
   const double list = std::min(36.0, 14.0 + 2.0 * work.held / work.lists);
   cost.dense = work.rows * work.outputs * mac * work.dense_vectors + work.outputs * 3.0 * work.vectors;
@@ -98,7 +100,7 @@ double cost_of_wide(const ConvParams& params, const Work& work, const ConvKernel
   double factor = 1.0, least = 4.0;
   switch (kernels.isa) {
     case Isa::amx: factor = 0.95; break;
-    case Isa::avx2: factor = 1.7, least = 1.3; break;  // widens the weights as it goes
+    case Isa::avx2: factor = 2.4, least = 1.3; break;  // widens bytes to words as it goes
     case Isa::neon: factor = 1.1, least = 1.2; break;
     case Isa::dotprod: least = 2.5; break;
     case Isa::i8mm: factor = 1.35, least = 2.5; break;
@@ -143,7 +145,7 @@ ConvCost conv_cost(const ConvParams& params, const int8_t* weight, const ConvKer
   cost.filled = work.rows > 0 ? work.held / (work.rows * work.outputs) : 0.0;
   if (isa_includes(kernels.isa, Isa::neon)) cost_on_arm(work, kernels.isa, cost);
   else if (kernels.sparse_lists > 1) cost_of_sets(work, kernels, cost);
-  else cost_of_lists(work, kernels.isa == Isa::scalar ? 40.0 : kernels.isa == Isa::avx2 ? 1.4 : 0.5, cost);
+  else cost_of_lists(work, kernels.isa == Isa::scalar ? 40.0 : kernels.pairs ? 0.83 + 6.0 / work.rows : 0.5, cost);
   if (params.linear || kernels.matrix) cost.wide = cost_of_wide(params, work, kernels, cost);
   if (kernels.matrix) cost.dense = cost_on_matrix(work);
   cost.pick = cost_of_picks(params, weight, kernels, work);

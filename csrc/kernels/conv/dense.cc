@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "kernels/conv/packed.h"
+#include "kernels/conv/row_pairs.h"
 #include "kernels/conv/rows.h"
 #include "kernels/conv/tiles.h"
 
@@ -21,23 +22,56 @@ DenseConv::DenseConv(const ConvParams& params, const ConvWeights& weights, const
     range.begin = static_cast<int32_t>(first / outs * ins / 4);
     range.end = static_cast<int32_t>(div_up((last / outs + 1) * ins, 4));
     range.first_row = rows_of(0, range.begin);
-    range.rows = rows_of(range.begin, range.end);
+    range.rows = range.panel_rows = rows_of(range.begin, range.end);
     range.offset = bytes;
-    bytes += round_up(range.rows * width * kernels.lane_bytes, 64);
+    bytes += round_up(range.rows * width * kRowBytes, 64);
     blocks_.push_back(range);
+  }
+  WeightRows source(params, weights.weight);
+  if (kernels.pairs) {
+    pack_pairs(source);
+    return;
   }
   weights_ = SharedBuffer(static_cast<std::size_t>(bytes));
   std::memset(weights_.data(), 0, weights_.size());
-  WeightRows source(params, weights.weight);
-  for (int32_t o = 0; o < params.out_channels; ++o) {
-    const Block& range = blocks_[static_cast<std::size_t>(o / width)];
+  for (std::size_t block = 0; block < blocks_.size(); ++block) store_rows(source, block, weights_.data() + blocks_[block].offset);
+}
+
+void DenseConv::store_rows(WeightRows& source, std::size_t index, uint8_t* to) const {
+  const Block& range = blocks_[index];
+  const int32_t width = kernels_.dense_outputs, first = static_cast<int32_t>(index) * width;
+  for (int32_t o = first; o < std::min(first + width, params_.out_channels); ++o) {
     const int8_t* from = source.of(o, range.begin, range.end);
-    uint8_t* to = weights_.data() + range.offset + o % width * kernels.lane_bytes;
+    uint8_t* row = to + (o - first) * kRowBytes;
     for_each_row(range.begin, range.end, [&](int32_t group, int32_t tap) {
-      store_block(from + (int64_t{group - range.begin} * taps() + tap) * kRowBytes, to);
-      to += width * kernels.lane_bytes;
+      std::memcpy(row, from + (int64_t{group - range.begin} * taps() + tap) * kRowBytes, kRowBytes);
+      row += width * kRowBytes;
     });
   }
+}
+
+void DenseConv::pack_pairs(WeightRows& source) {
+  const std::size_t row_bytes = static_cast<std::size_t>(kernels_.dense_outputs * kRowBytes);
+  std::vector<uint8_t> rows, packed;
+  std::vector<uint16_t> numbers;
+  RowPairs pairs(kernels_.dense_outputs);
+  for (std::size_t index = 0; index < blocks_.size(); ++index) {
+    Block& range = blocks_[index];
+    rows.assign(static_cast<std::size_t>(range.panel_rows) * row_bytes, 0);
+    store_rows(source, index, rows.data());
+    pairs.clear();
+    for (int64_t row = 0; row < range.panel_rows; ++row)
+      pairs.add(static_cast<uint16_t>(row),
+                reinterpret_cast<const int8_t*>(rows.data() + static_cast<std::size_t>(row) * row_bytes));
+    pairs.finish();
+    range.rows = static_cast<int64_t>(pairs.names().size());
+    range.offset = static_cast<int64_t>(packed.size());
+    range.number = static_cast<int64_t>(numbers.size());
+    packed.insert(packed.end(), pairs.weights().begin(), pairs.weights().end());
+    numbers.insert(numbers.end(), pairs.names().begin(), pairs.names().end());
+  }
+  weights_ = SharedBuffer(copy_of(packed));
+  numbers_ = SharedBuffer(copy_of(numbers));
 }
 
 void DenseConv::find_taps(const int8_t* weight) {
@@ -121,7 +155,7 @@ void DenseConv::fill_panel(const Planes& in, PanelFill fill, int32_t begin, int3
 }
 
 bool DenseConv::direct(const Planes& in, const Planes& out) const {
-  return kernels_.lane_bytes == 4 && kernels_.flip == 0 && TileSource(params_, {}, in, out).direct();
+  return kernels_.flip == 0 && TileSource(params_, {}, in, out).direct();
 }
 
 int64_t DenseConv::scratch_bytes(const Planes& in, const Planes& out) const {
@@ -134,7 +168,7 @@ int64_t DenseConv::scratch_bytes(const Planes& in, const Planes& out) const {
 
 int64_t DenseConv::panel_bytes(const Planes& in, const Planes& out) const {
   const int64_t lanes = int64_t{kernels_.dense_vectors + kernels_.dense_tail} * kernels_.lanes;
-  return direct(in, out) ? 0 : round_up(rows_of(0, in_groups()) * lanes * kernels_.lane_bytes, 64);
+  return direct(in, out) ? 0 : round_up(rows_of(0, in_groups()) * lanes * kRowBytes, 64);
 }
 
 void DenseConv::run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
@@ -145,7 +179,7 @@ void DenseConv::run(const Planes& in, const ConvPadding& padding, const Planes& 
                                   pool.threads(), std::max<int64_t>(1, band.tiles()));
   // Of a panel: whole vectors, of which the last holds the single pixel.
   const int64_t lanes = int64_t{kernels_.dense_vectors + (grid.tails > 0 ? 1 : 0)} * kernels_.lanes;
-  const int64_t row_bytes = lanes * kernels_.lane_bytes;
+  const int64_t row_bytes = lanes * kRowBytes;
   const int64_t each = scratch_bytes(in, out);
   const bool in_place = direct(in, out);
   const TileSource source(params_, padding, in, out);
@@ -201,6 +235,7 @@ void DenseConv::run(const Planes& in, const ConvPadding& padding, const Planes& 
         const int64_t o = block * kernels_.dense_outputs;
         job.panel = panel + (job.offsets ? 0 : range.first_row * job.row_bytes);
         job.rows = range.rows;
+        job.numbers = kernels_.pairs ? numbers_.as<uint16_t>() + range.number : nullptr;
         job.out_groups = static_cast<int32_t>(div_up(std::min<int64_t>(kernels_.dense_outputs, params_.out_channels - o), 4));
         job.weights = weights_.data() + range.offset;
         job.bias = bias() + o;

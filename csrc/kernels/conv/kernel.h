@@ -1,8 +1,7 @@
 // What the kernels of a convolution take, and the rows of kernels.inc. Nothing here knows shapes: conv.cc cuts the work into tiles.
 //
 // A tile is up to `max_vectors` vectors of `lanes` consecutive output pixels. Its input is a panel of rows; row k belongs to one
-// (channel group, tap), group major, and holds for each pixel of the tile four input channels: `lane_bytes` bytes. That is 4 (the
-// bytes themselves), or 8 where the multiply wants them widened to 16 bits: channels 0, 2 of each pixel of a vector, then 1, 3.
+// (channel group, tap), group major, and holds for each pixel of the tile four input channels, a byte each.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +31,9 @@ struct DenseTile {
   const uint8_t* panel;
   int64_t row_bytes;
   const int32_t* offsets;  // null; or [rows]: where each row begins, in bytes from the panel, and row_bytes is not read
-  int64_t rows;
+  int64_t rows;            // of weights
+  const uint16_t*
+      numbers;  // null; or, where ConvKernels::pairs is set, [rows], an even number: the row of the panel for each row of weights
   int32_t vectors;          // 1 .. max_vectors
   int32_t tail;             // 0, or 1: a single pixel follows the vectors, at most ConvKernels::dense_tail
   int32_t out_groups;       // groups of four outputs to store, 1 .. outputs / 4
@@ -75,7 +76,7 @@ struct SparseTile {
   int32_t outputs;         // a multiple of four, at most kSparseBlock
   const uint8_t* order;    // [outputs]: which output each list belongs to; i for list i in the last chunk
   const uint16_t* counts;  // [outputs / lists]: blocks of each list of a set; an even number where a set is one list
-  // Of each set's blocks, where their rows begin, in units of 8 bytes, and their four weights, lane_bytes bytes. Where a set is one list: two
+  // Of each set's blocks, where their rows begin, in units of 8 bytes, and their four weights. Where a set is one list: two
   // arrays, [count] each; two offsets more may be read ahead, which mean nothing behind the last set. Where it is several: only `values`, [count]
   // records of an offset for each list, then the weights for each list.
   const uint16_t* offsets;
@@ -162,8 +163,9 @@ struct BandFill {
 struct ConvKernels {
   const char* name;
   Isa isa;
-  int32_t lanes;       // pixels of a vector
-  int32_t lane_bytes;  // of a panel
+  int32_t lanes;  // pixels of a vector
+  int32_t
+      pairs;  // 1 where dense and sparse kernels add the products of two rows in 16 bits (row_pairs.h); then bands are not read
   int32_t dense_vectors, dense_outputs;
   int32_t sparse_vectors, sparse_lists;  // lists: 1, or as many outputs as a group of the layout has, 4
   int32_t wide_pixels, wide_outputs;

@@ -10,20 +10,11 @@
 #include "kernels/conv/conv.h"
 #include "kernels/conv/kernel.h"
 #include "kernels/conv/pick_lists.h"
+#include "kernels/conv/rows.h"
 #include "kernels/conv/sparse_lists.h"
 #include "kernels/conv/tiles.h"
 
 namespace niwaki {
-
-// Writes four weights in the form that the kernels multiply: bytes, or 16-bit pairs (0, 2), (1, 3).
-inline void store_block(const ConvKernels& kernels, const int8_t four[4], uint8_t* to) {
-  if (kernels.lane_bytes == 4) {
-    std::memcpy(to, four, 4);
-    return;
-  }
-  const int16_t wide[4] = {four[0], four[2], four[1], four[3]};
-  std::memcpy(to, wide, 8);
-}
 
 // The same values in memory that begins on a cache line.
 template <typename T>
@@ -59,8 +50,6 @@ class PackedBase : public PackedConv {
     if (params_.has_residual) output.residual = residual.group(group) + pixel * 4;
   }
 
-  void store_block(const int8_t four[4], uint8_t* to) const { niwaki::store_block(kernels_, four, to); }
-
   ConvParams params_;
   const ConvKernels& kernels_;
 
@@ -74,8 +63,8 @@ class DenseConv final : public PackedBase {
  public:
   DenseConv(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, std::string reason);
   bool sparse() const override { return false; }
-  int64_t bytes() const override { return static_cast<int64_t>(weights_.size()) + constants_bytes(); }
-  std::vector<SharedBuffer*> weights() override { return {&weights_}; }
+  int64_t bytes() const override { return static_cast<int64_t>(weights_.size() + numbers_.size()) + constants_bytes(); }
+  std::vector<SharedBuffer*> weights() override { return {&weights_, &numbers_}; }
   int64_t scratch_bytes(const Planes& in, const Planes& out) const override;
   void run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
            uint8_t* scratch, ThreadPool& pool) const override;
@@ -84,8 +73,9 @@ class DenseConv final : public PackedBase {
   // Input groups [begin, end) that a block of outputs reads: all, but for grouped convolutions.
   struct Block {
     int32_t begin, end;
-    int64_t first_row, rows;  // of the panel
-    int64_t offset;           // of its weights
+    int64_t first_row, panel_rows;  // of the panel
+    int64_t rows;                   // of weights: the panel's, or those that row_pairs.h makes of them
+    int64_t offset, number;         // where its weights and DenseTile::numbers begin
   };
   bool direct(const Planes& in, const Planes& out) const;
   int64_t panel_bytes(const Planes& in, const Planes& out) const;  // of a tile; 0 where the input itself is the panel
@@ -103,8 +93,12 @@ class DenseConv final : public PackedBase {
   }
 
   std::vector<Block> blocks_;
+  // The rows of block `index` for the outputs that it has, [panel rows][dense_outputs] x 4.
+  void store_rows(WeightRows& source, std::size_t index, uint8_t* to) const;
+  void pack_pairs(WeightRows& source);
+
   std::vector<TapRectangle> rectangles_;
-  SharedBuffer weights_;
+  SharedBuffer weights_, numbers_;
 };
 
 // A dense layer without groups on a matrix unit.

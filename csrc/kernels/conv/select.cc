@@ -25,12 +25,12 @@ namespace niwaki {
 #define NIWAKI_PICK_4(name) conv_##name::pick
 
 static const ConvKernels kRows[] = {
-#define NIWAKI_CONV(name, lanes, bytes, dense_vectors, dense_outputs, sparse_vectors, sparse_lists, wide_pixels, wide_outputs, \
+#define NIWAKI_CONV(name, lanes, pairs, dense_vectors, dense_outputs, sparse_vectors, sparse_lists, wide_pixels, wide_outputs, \
                     dense_tail, flip, bands, matrix, picks)                                                                    \
   {#name,                                                                                                                      \
    Isa::name,                                                                                                                  \
    lanes,                                                                                                                      \
-   bytes,                                                                                                                      \
+   pairs,                                                                                                                      \
    dense_vectors,                                                                                                              \
    dense_outputs,                                                                                                              \
    sparse_vectors,                                                                                                             \

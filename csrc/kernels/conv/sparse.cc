@@ -120,7 +120,7 @@ void SparseConv::run(const Planes& in, const ConvPadding& padding, const Planes&
             job.counts = counts_.as<uint16_t>() + at / kernels_.sparse_lists;
             const bool records = kernels_.sparse_lists > 1;
             job.offsets = records ? nullptr : offsets_.as<uint16_t>() + start;
-            job.values = values_.data() + start * (kernels_.lane_bytes + (records ? int64_t{sizeof(uint16_t)} : 0));
+            job.values = values_.data() + start * (kRowBytes + (records ? int64_t{sizeof(uint16_t)} : 0));
             job.bias = bias() + o;
             job.multiplier = multiplier() + o;
             job.partial = partial + (cut_.chunks == 1 ? 0 : (block - from) * kSparseBlock * lanes);

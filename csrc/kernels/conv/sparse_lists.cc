@@ -19,7 +19,7 @@ SparseCut::SparseCut(const ConvParams& params, const ConvKernels& kernels)
   // No more vectors than the plane has: more rows then fit a chunk.
   if (params.expected_pixels > 0)
     vectors = static_cast<int32_t>(std::min<int64_t>(vectors, div_up(params.expected_pixels, kernels.lanes)));
-  row_bytes = int64_t{vectors} * kernels.lanes * kernels.lane_bytes;
+  row_bytes = int64_t{vectors} * kernels.lanes * kRowBytes;
   chunk_groups = static_cast<int32_t>(std::max<int64_t>(1, kChunkBytes / (row_bytes * taps)));
   chunks = (groups + chunk_groups - 1) / chunk_groups;
   outputs = static_cast<int32_t>(round_up(params.out_channels, 4));
@@ -65,10 +65,24 @@ void SparseLists::List::take(const int8_t* rows, int64_t count_of_rows, int64_t 
   }
 }
 
+void SparseLists::append_pairs(std::span<const List> lists, uint8_t* order, uint16_t* counts) {
+  for (const List& list : lists) {
+    pairs_.clear();
+    for (std::size_t i = 0; i < list.count; ++i) pairs_.add(list.blocks[i].offset, list.blocks[i].weights);
+    pairs_.finish();
+    offsets_.insert(offsets_.end(), pairs_.names().begin(), pairs_.names().end());
+    values_.insert(values_.end(), pairs_.weights().begin(), pairs_.weights().end());
+    blocks_ += static_cast<int64_t>(pairs_.names().size());
+    *order++ = list.output;
+    *counts++ = static_cast<uint16_t>(pairs_.names().size());
+  }
+}
+
 void SparseLists::append(std::span<const List> lists, uint8_t* order, uint16_t* counts) {
+  if (kernels_.pairs) return append_pairs(lists, order, counts);
   const auto together = static_cast<std::size_t>(kernels_.sparse_lists);
   const bool records = together > 1;  // offsets lie with the weights
-  const auto lane_bytes = static_cast<std::size_t>(kernels_.lane_bytes);
+  constexpr auto kBlockBytes = static_cast<std::size_t>(kRowBytes);
   for (std::size_t first = 0; first < lists.size(); first += together) {
     const auto set = lists.subspan(first, together);
     std::size_t count = 0;
@@ -76,7 +90,7 @@ void SparseLists::append(std::span<const List> lists, uint8_t* order, uint16_t* 
     if (together == 1) count += count % 2;  // kernels take two blocks of a single list at a time
     // What a list lacks stays zero.
     const std::size_t values = values_.size(), offsets = offsets_.size();
-    const std::size_t step = together * (lane_bytes + (records ? sizeof(uint16_t) : 0));
+    const std::size_t step = together * (kBlockBytes + (records ? sizeof(uint16_t) : 0));
     values_.resize(values + count * step);
     if (!records) offsets_.resize(offsets + count);
     for (std::size_t j = 0; j < together; ++j) {
@@ -86,7 +100,7 @@ void SparseLists::append(std::span<const List> lists, uint8_t* order, uint16_t* 
         const Block& block = list.blocks[i];
         if (records) std::memcpy(to + j * sizeof block.offset, &block.offset, sizeof block.offset);
         else offsets_[offsets + i] = block.offset;
-        store_block(kernels_, block.weights, to + (step - (together - j) * lane_bytes));
+        std::memcpy(to + (step - (together - j) * kBlockBytes), block.weights, kBlockBytes);
       }
     }
     blocks_ += static_cast<int64_t>(count * together);

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "kernels/conv/conv.h"
 #include "kernels/conv/kernel.h"
+#include "kernels/conv/row_pairs.h"
 
 namespace niwaki {
 
@@ -52,6 +53,8 @@ class SparseLists {
 
   // Appends the lists of a block of outputs, whose number is a multiple of ConvKernels::sparse_lists. order: [lists], counts: [sets].
   void append(std::span<const List> lists, uint8_t* order, uint16_t* counts);
+  // The same where ConvKernels::pairs is set: blocks lie two by two as row_pairs.h makes them.
+  void append_pairs(std::span<const List> lists, uint8_t* order, uint16_t* counts);
 
   int64_t blocks() const { return blocks_; }  // so far, with the zeros that make lists equally long
   Buffer offsets() const;
@@ -59,6 +62,7 @@ class SparseLists {
 
  private:
   const ConvKernels& kernels_;
+  RowPairs pairs_{1};
   std::vector<uint16_t> offsets_;
   std::vector<uint8_t> values_;
   int64_t blocks_ = 0;

@@ -28,7 +28,7 @@ bool turned() {
 }  // namespace
 
 bool WideConv::possible(const ConvParams& params, const ConvKernels& kernels) {
-  return params.groups == 1 && (one_tap(params) || kernels.lane_bytes == 4);
+  return params.groups == 1 && (one_tap(params) || !kernels.pairs);
 }
 
 WideConv::WideConv(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, std::string reason)

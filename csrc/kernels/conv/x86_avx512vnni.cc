@@ -13,6 +13,7 @@ namespace {
 #include "kernels/conv/x86_vnni.inc"
 
 #include "kernels/conv/x86_body.inc"
+#include "kernels/conv/x86_dense.inc"
 #include "kernels/conv/x86_wide.inc"
 #include "kernels/conv/x86_pick.inc"
 

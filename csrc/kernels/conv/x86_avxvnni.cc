@@ -13,8 +13,10 @@ namespace {
 #include "kernels/conv/x86_vnni.inc"
 
 #include "kernels/conv/x86_body.inc"
+#include "kernels/conv/x86_dense.inc"
 #include "kernels/conv/x86_wide.inc"
 #include "kernels/conv/x86_pick.inc"
+#include "kernels/conv/x86_vnni_list.inc"
 #include "kernels/conv/x86_lists.inc"
 #include "kernels/conv/x86_ymm_fill.inc"
 
@@ -55,7 +57,7 @@ void wide(const WideTile& tile) {
 void pick(const PickTile& tile) { pick_tile(tile); }
 
 void fill(const PanelFill& fill) {
-  fill_lanes<kPanelBytes>(fill, [](uint8_t* to, Ints lanes) { store(to, lanes); });
+  fill_lanes(fill, [](uint8_t* to, Ints lanes) { store(to, lanes); });
 }
 
 }  // namespace niwaki::conv_avxvnni
