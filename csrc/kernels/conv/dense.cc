@@ -54,7 +54,7 @@ void DenseConv::pack_pairs(WeightRows& source) {
   const std::size_t row_bytes = static_cast<std::size_t>(kernels_.dense_outputs * kRowBytes);
   std::vector<uint8_t> rows, packed;
   std::vector<uint16_t> numbers;
-  RowPairs pairs(kernels_.dense_outputs);
+  RowPairs<4> pairs;  // as many outputs as kernels of pairs have in a block
   for (std::size_t index = 0; index < blocks_.size(); ++index) {
     Block& range = blocks_[index];
     rows.assign(static_cast<std::size_t>(range.panel_rows) * row_bytes, 0);

@@ -16,11 +16,12 @@ uint64_t add_neighbours(uint64_t bytes) {
 }  // namespace
 
 // Eight weights at a time, as bytes of a word.
-RowPairs::Sums RowPairs::sums_of(const int8_t* weights) const {
-  Sums sums{};
-  for (int i = 0; i < words_ / 2; ++i) {
+template <int kOutputs>
+typename RowPairs<kOutputs>::Sums RowPairs<kOutputs>::sums_of(const int8_t* weights) {
+  Sums sums;
+  for (int i = 0; i < kEights; ++i) {
     uint64_t w = 0;
-    std::memcpy(&w, weights + i * 8, static_cast<std::size_t>(width_ < 8 ? width_ : 8));
+    std::memcpy(&w, weights + i * 8, kRowWeights < 8 ? kRowWeights : 8);
     const uint64_t signs = (w >> 7) & kEach8, negative = signs * 255;
     sums.words[2 * i] = add_neighbours(w & ~negative);
     sums.words[2 * i + 1] = add_neighbours((~w & negative) + signs);  // -w, of at most 127: nothing is carried
@@ -28,23 +29,26 @@ RowPairs::Sums RowPairs::sums_of(const int8_t* weights) const {
   return sums;
 }
 
-bool RowPairs::fits(const Sums& a, const Sums& b) const {
+template <int kOutputs>
+bool RowPairs<kOutputs>::fits(const Sums& a, const Sums& b) {
   uint64_t over = 0;
-  for (int i = 0; i < words_; ++i) over |= a.words[i] + b.words[i] + kOver;
+  for (int i = 0; i < 2 * kEights; ++i) over |= a.words[i] + b.words[i] + kOver;
   return (over & kHighest) == 0;
 }
 
-void RowPairs::add(uint16_t name, const int8_t* weights) {
-  Row row{};
+template <int kOutputs>
+void RowPairs<kOutputs>::add(uint16_t name, const int8_t* weights) {
+  Row row;
   row.name = name;
-  std::memcpy(row.weights, weights, static_cast<std::size_t>(width_));
-  row.sums = sums_of(row.weights);
+  row.sums = sums_of(weights);
   uint64_t any = 0;
-  for (int i = 0; i < words_; ++i) any |= row.sums.words[i];
+  for (const uint64_t word : row.sums.words) any |= word;
   if (any == 0) return;
+  std::memcpy(row.weights, weights, kRowWeights);
   if (!fits(row.sums, Sums{})) {
-    Row half = row;  // two weights of 127 at most: 64 + 64, and 63 + 63
-    for (int i = 0; i < width_; ++i) {
+    Row half;  // of two weights of 127 at most: 63 + 63, and 64 + 64
+    half.name = name;
+    for (int i = 0; i < kRowWeights; ++i) {
       half.weights[i] = static_cast<int8_t>(row.weights[i] / 2);
       row.weights[i] = static_cast<int8_t>(row.weights[i] - half.weights[i]);
     }
@@ -55,46 +59,52 @@ void RowPairs::add(uint16_t name, const int8_t* weights) {
   match(row);
 }
 
-void RowPairs::match(const Row& row) {
+template <int kOutputs>
+void RowPairs<kOutputs>::match(const Row& row) {
   for (int i = 0; i < count_; ++i) {
     const uint8_t slot = order_[i];
     if (!fits(row.sums, waiting_[slot].sums)) continue;
     emit(waiting_[slot]);
     emit(row);
-    std::memmove(order_ + i, order_ + i + 1, static_cast<std::size_t>(count_ - i - 1));
-    order_[--count_] = slot;
+    for (--count_; i < count_; ++i) order_[i] = order_[i + 1];
+    order_[count_] = slot;
     return;
   }
-  // Slots behind the first `count_` of `order_` are free.
   if (count_ == kWaiting) {
     const uint8_t slot = order_[0];
     emit_alone(waiting_[slot]);
-    std::memmove(order_, order_ + 1, kWaiting - 1);
-    order_[kWaiting - 1] = slot;
-    --count_;
+    for (int i = 0; i + 1 < kWaiting; ++i) order_[i] = order_[i + 1];
+    order_[--count_] = slot;
   }
   waiting_[order_[count_++]] = row;
 }
 
-void RowPairs::emit(const Row& row) {
+template <int kOutputs>
+void RowPairs<kOutputs>::emit(const Row& row) {
   names_.push_back(row.name);
-  weights_.insert(weights_.end(), row.weights, row.weights + width_);
+  weights_.insert(weights_.end(), row.weights, row.weights + kRowWeights);
 }
 
-void RowPairs::emit_alone(const Row& row) {
+template <int kOutputs>
+void RowPairs<kOutputs>::emit_alone(const Row& row) {
   emit(row);
   names_.push_back(row.name);
-  weights_.insert(weights_.end(), static_cast<std::size_t>(width_), 0);
+  weights_.insert(weights_.end(), kRowWeights, 0);
 }
 
-void RowPairs::finish() {
+template <int kOutputs>
+void RowPairs<kOutputs>::finish() {
   for (int i = 0; i < count_; ++i) emit_alone(waiting_[order_[i]]);
   count_ = 0;
 }
 
-void RowPairs::clear() {
+template <int kOutputs>
+void RowPairs<kOutputs>::clear() {
   names_.clear();
   weights_.clear();
 }
+
+template class RowPairs<1>;
+template class RowPairs<4>;
 
 }  // namespace niwaki

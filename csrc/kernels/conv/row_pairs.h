@@ -11,49 +11,51 @@
 
 namespace niwaki {
 
+// kOutputs: whose weights a row holds, four each: 1, or 4.
+template <int kOutputs>
 class RowPairs {
  public:
-  static constexpr int32_t kMostOutputs = 8;
+  static constexpr int kRowWeights = kOutputs * 4;
 
-  // outputs: whose weights a row holds, 1, 4 or 8, four each.
-  explicit RowPairs(int32_t outputs) : width_(outputs * 4), words_((outputs * 4 + 7) / 8 * 2) {}
-
-  // The next row, called `name`, a number of 16 bits. weights: [outputs][4], at least -127. Rows of zeros are left out.
+  // The next row, called `name`. weights: [kOutputs][4], at least -127. Rows of zeros are left out.
   void add(uint16_t name, const int8_t* weights);
   // After the last row.
   void finish();
 
   // Rows 2 i and 2 i + 1 are a pair.
   const std::vector<uint16_t>& names() const { return names_; }
-  const std::vector<int8_t>& weights() const { return weights_; }  // [names][outputs][4]
+  const std::vector<int8_t>& weights() const { return weights_; }  // [names][kOutputs][4]
   void clear();
 
  private:
+  static constexpr int kEights = (kRowWeights + 7) / 8;
   // Sums of the positive and of the negative weights of neighbours, 16 bits each.
   struct Sums {
-    uint64_t words[kMostOutputs];
+    uint64_t words[2 * kEights];
   };
   struct Row {
     Sums sums;
-    int8_t weights[kMostOutputs * 4];
+    int8_t weights[kRowWeights];
     uint16_t name;
   };
   static constexpr int kWaiting =
       16;  // rows without a partner: more find one in shorter time, but make neighbours of rows that are far apart
 
-  Sums sums_of(const int8_t* weights) const;
-  bool fits(const Sums& a, const Sums& b) const;
+  static Sums sums_of(const int8_t* weights);
+  static bool fits(const Sums& a, const Sums& b);
   void match(const Row& row);
   void emit(const Row& row);
   void emit_alone(const Row& row);
 
-  int width_, words_;
   Row waiting_[kWaiting];
-  uint8_t order_[kWaiting] = {0, 1, 2,  3,  4,  5,  6,  7,
-                              8, 9, 10, 11, 12, 13, 14, 15};  // slots of the waiting rows, the oldest first; then free ones
+  // Slots of the waiting rows, the oldest first; then free ones.
+  uint8_t order_[kWaiting] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   int count_ = 0;
   std::vector<uint16_t> names_;
   std::vector<int8_t> weights_;
 };
+
+extern template class RowPairs<1>;
+extern template class RowPairs<4>;
 
 }  // namespace niwaki

@@ -5,6 +5,7 @@
 #include <map>
 #include <vector>
 
+#include "kernels/conv/kernel.h"
 #include "testing/test.h"
 
 namespace niwaki {
@@ -39,40 +40,48 @@ int32_t largest_sum(const int8_t* first, const int8_t* second, int32_t outputs) 
   return largest;
 }
 
+template <int kOutputs>
+void check_pairs(Random& random) {
+  constexpr int32_t outputs = kOutputs;
+  for (const Kind& kind :
+       {Kind{127, 0.0, false}, Kind{127, 0.3, true}, Kind{40, 0.0, false}, Kind{8, 0.9, false}, Kind{127, 1.0, false}})
+    for (const int32_t rows : {0, 1, 2, 15, 16, 17, 18, 300}) {
+      RowPairs<kOutputs> pairs;
+      pairs.add(7, some_row(random, outputs, {127, 0.0, true}).data());  // of another list
+      pairs.finish();
+      pairs.clear();
+      Sums expected, got;
+      for (int32_t i = 0; i < rows; ++i) {
+        const auto name = static_cast<uint16_t>(i * 200);
+        const std::vector<int8_t> row = some_row(random, outputs, kind);
+        pairs.add(name, row.data());
+        if (std::any_of(row.begin(), row.end(), [](int8_t weight) { return weight != 0; }))
+          expected[name].assign(row.begin(), row.end());
+      }
+      pairs.finish();
+      const std::size_t width = static_cast<std::size_t>(outputs) * 4, count = pairs.names().size();
+      CHECK_EQ(count % 2, std::size_t{0});
+      CHECK_EQ(pairs.weights().size(), count * width);
+      CHECK(count <= 4 * expected.size());
+      for (std::size_t i = 0; i < count; ++i) {
+        const int8_t* weights = pairs.weights().data() + i * width;
+        if (i % 2 == 0) CHECK(largest_sum(weights, weights + width, outputs) <= 128);
+        std::vector<int32_t>& sums = got[pairs.names()[i]];
+        sums.resize(width);
+        for (std::size_t j = 0; j < width; ++j) sums[j] += weights[j];
+      }
+      CHECK(got == expected);
+      // Small weights all find a partner, up to the last ones.
+      if (kind.largest == 8) CHECK(count <= expected.size() + 1);
+    }
+}
+
 TEST(conv_rows_are_paired_so_that_16_bits_hold_their_sums) {
   Random random(17);
-  for (const int32_t outputs : {1, 4, 8})
-    for (const Kind& kind :
-         {Kind{127, 0.0, false}, Kind{127, 0.3, true}, Kind{40, 0.0, false}, Kind{8, 0.9, false}, Kind{127, 1.0, false}})
-      for (const int32_t rows : {0, 1, 2, 15, 16, 17, 18, 300}) {
-        RowPairs pairs(outputs);
-        pairs.add(7, some_row(random, outputs, {127, 0.0, true}).data());  // of another list
-        pairs.finish();
-        pairs.clear();
-        Sums expected, got;
-        for (int32_t i = 0; i < rows; ++i) {
-          const auto name = static_cast<uint16_t>(i * 200);
-          const std::vector<int8_t> row = some_row(random, outputs, kind);
-          pairs.add(name, row.data());
-          if (std::any_of(row.begin(), row.end(), [](int8_t weight) { return weight != 0; }))
-            expected[name].assign(row.begin(), row.end());
-        }
-        pairs.finish();
-        const std::size_t width = static_cast<std::size_t>(outputs) * 4, count = pairs.names().size();
-        CHECK_EQ(count % 2, std::size_t{0});
-        CHECK_EQ(pairs.weights().size(), count * width);
-        CHECK(count <= 4 * expected.size());
-        for (std::size_t i = 0; i < count; ++i) {
-          const int8_t* weights = pairs.weights().data() + i * width;
-          if (i % 2 == 0) CHECK(largest_sum(weights, weights + width, outputs) <= 128);
-          std::vector<int32_t>& sums = got[pairs.names()[i]];
-          sums.resize(width);
-          for (std::size_t j = 0; j < width; ++j) sums[j] += weights[j];
-        }
-        CHECK(got == expected);
-        // Small weights all find a partner, up to the last ones.
-        if (kind.largest == 8) CHECK(count <= expected.size() + 1);
-      }
+  check_pairs<1>(random);
+  check_pairs<4>(random);
+  for (const ConvKernels& kernels : conv_kernels())
+    if (kernels.pairs) CHECK_EQ(kernels.dense_outputs, 4);  // whose rows dense.cc pairs
 }
 
 }  // namespace

@@ -62,7 +62,7 @@ class SparseLists {
 
  private:
   const ConvKernels& kernels_;
-  RowPairs pairs_{1};
+  RowPairs<1> pairs_;
   std::vector<uint16_t> offsets_;
   std::vector<uint8_t> values_;
   int64_t blocks_ = 0;
