@@ -39,6 +39,15 @@ def _told(function, *args: torch.Tensor) -> str:
         (lambda x: nn.functional.dropout(x), "1: aten::dropout draws random numbers"),
         (lambda x: x.double().mean(1).float(), "1: aten::to works on float64; 1: aten::mean works on float64"),
         (lambda x: (x.half() * 2).float(), "1: aten::to works on float16; 1: aten::mul works on float16"),
+        (
+            lambda x: nn.functional.one_hot(x.argmax(1)),
+            "1: aten::one_hot makes as many classes as it finds: it needs num_classes",
+        ),
+        (lambda x: x.argsort(1) & 3, "1: aten::__and__ works on the bits of integers"),
+        (
+            lambda x: nn.functional.conv_transpose1d(x[None], x[:, :, None]),
+            "1: aten::conv_transpose1d has a weight that is computed while it runs",
+        ),
         (lambda x: x.unique(), "1: aten::_unique2 has a size that depends on values"),
         (lambda x: x + 1 if x.sum() > 0 else x - 1, "1: decides by values what it computes, as by `if` on a tensor"),
     ],

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.schema_check_mode import SchemaCheckMode
+from torch.fx import Graph, Node
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils import _pytree as pytree
 
@@ -29,6 +30,7 @@ DECIDES = "decides by values what it computes, as by `if` on a tensor"
 """The reason of code that goes another way for other values, which no graph can follow."""
 
 _FLOATS = (torch.float64, torch.float16, torch.bfloat16)  # which nothing rewrites
+_SURE = (torch.ops.aten.one_hot.default,)  # composed of what asks for values
 _MARK = "_niwaki_foreseen"  # the attribute of tensors that the run makes
 
 
@@ -152,6 +154,10 @@ class _Calls(SchemaCheckMode):
         for result in results:
             setattr(result, _MARK, mark)
         why = OF_CHANCE if draws else self._never(func, args, [*tensors, *results])
+        if not why and not draws:
+            why = self._never.refused(func, args, kwargs, made)
+            if why and _is_implicit(func) and func not in _SURE:  # what it is composed of may be native
+                return self._pieces(func, args, kwargs)
         for result in results if why else ():
             setattr(result, _MARK, (*mark, self._foreseen(func, why)))
         return made
@@ -178,6 +184,9 @@ class _NeverNative:
 
     def __init__(self) -> None:
         self._known = {*known_operators(), *RESHAPES, *SPLITS, *IDENTITIES, "aten::unbind", "aten::as_strided"}
+        self._handled = known_operators()
+        for name in (*RESHAPES, *SPLITS, *IDENTITIES):
+            self._handled.pop(name, None)
         self._composed: dict[Any, Callable[..., Any]] = {}
         self._found: dict[Any, bool] = {}
 
@@ -193,11 +202,25 @@ class _NeverNative:
         other = next((each.dtype for each in tensors if each.dtype in _FLOATS and _mark(each) is not None), None)
         return "" if other is None else f"works on {str(other).removeprefix('torch.')}"
 
+    def refused(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], made: Any) -> str:
+        """Why the handler of an operator refuses this call, and no rewriting knows it; else empty."""
+        handler = self._handled.get(name_of(func))
+        if handler is None or func._schema.is_mutable or func in DECOMPOSITIONS:
+            return ""
+        self._composed = self._composed or {**decompositions(), **DECOMPOSITIONS}
+        values = pytree.tree_leaves((args, dict(kwargs), made))
+        if func in self._composed or any(isinstance(x, torch.Tensor) and x.dtype not in DTYPES for x in values):
+            return ""
+        try:
+            return handler.refusal(_node(func, args, kwargs, made))
+        except Exception:  # it asks what only a graph says
+            return ""
+
     def is_composed(self, func: Any) -> bool:
         """Whether torch composes an operator of others, and nothing else makes it native."""
         if func in DECOMPOSITIONS or (name_of(func) in self._known and func is not torch.ops.aten.where.default):
             return False
-        return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"))
+        return _is_implicit(func)
 
     def _is_unknown(self, func: Any) -> bool:
         name = name_of(func)
@@ -205,6 +228,28 @@ class _NeverNative:
             return False
         self._composed = self._composed or {**decompositions(), **DECOMPOSITIONS}
         return func not in self._composed
+
+
+def _is_implicit(func: Any) -> bool:
+    """Whether torch composes an operator of others wherever it runs."""
+    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"))
+
+
+def _node(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], made: Any) -> Node:
+    """The call as a node of a graph. What does not depend on the inputs is a constant."""
+    graph = Graph()
+
+    def source(value: Any) -> Any:
+        if not isinstance(value, torch.Tensor):
+            return value
+        name = f"value_{len(graph.nodes)}"
+        node = graph.create_node("get_attr" if _mark(value) is None else "placeholder", name)
+        node.meta["val"] = value
+        return node
+
+    node = graph.call_function(func, pytree.tree_map(source, args), pytree.tree_map(source, dict(kwargs)))
+    node.meta["val"] = made
+    return node
 
 
 def _draws(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:

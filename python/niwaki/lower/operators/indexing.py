@@ -153,7 +153,7 @@ class Index(Operator):
 @register("aten::one_hot")
 class OneHot(Operator):
     def refusal(self, node: Node) -> str:
-        return "" if arguments(node)["num_classes"] != -1 else "makes as many classes as it finds"
+        return "" if arguments(node)["num_classes"] != -1 else "makes as many classes as it finds: it needs num_classes"
 
     def emit(self, builder: Builder, node: Node) -> int:
         source = source_of(node)
