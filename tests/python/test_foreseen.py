@@ -119,6 +119,15 @@ def test_the_sentence_names_layer_and_remedy() -> None:
         check_foreseen(decides, (torch.randn(4, 4),), "out.niwaki")
 
 
+@pytest.mark.parametrize(("function", "why"), [
+    (lambda x: x if x.sum() > 0 else -x, "'1' is why: decides by values what it computes"),
+    (lambda x: nn.functional.one_hot(x.argmax(1)), "'1' is why: aten::one_hot makes as many classes as it finds"),
+])  # fmt: skip
+def test_what_has_no_graph_is_told_with_the_layer(function, why: str) -> None:
+    with pytest.raises(niwaki.NiwakiError, match=f"torch.export cannot capture .* A run shows that {why}"):
+        niwaki.compile(nn.Sequential(nn.Linear(4, 4), Of(function)), (torch.randn(4, 4),))
+
+
 def test_one_of_a_batch_is_enough() -> None:
     seen: list[int] = []
     network = Of(lambda x: (seen.append(len(x)), x.nonzero())[1])

@@ -12,6 +12,8 @@ from torch.utils import _pytree as pytree
 from niwaki import _core
 from niwaki._version import __version__
 from niwaki.capture import Captured, capture, captured_entries
+from niwaki.errors import NiwakiError
+from niwaki.lower.foreseen import foreseen
 from niwaki.lower.program import NativeStage, Program, build_program
 from niwaki.modules.checks import check_module
 from niwaki.modules.entries import EntryPoints
@@ -87,10 +89,21 @@ def compile(
     threads = check_threads(threads)
     if isinstance(module, EntryPoints):
         kwargs = module.arguments(kwargs or {})
-    captured = capture(module, args, kwargs)
+    captured = _captured(module, args, kwargs)
     ranges = ranges_of(module) if calibration is None else observe_values(module, calibration)
     network = compile_captured(captured, ranges, module, threads=threads, isa=isa)
     return network.autotune(*args, **(kwargs or {})) if autotune else network
+
+
+def _captured(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> Captured:
+    """The graph; where torch.export finds none, the error names the layer that a run shows to be why."""
+    try:
+        return capture(module, args, kwargs)
+    except NiwakiError as error:
+        told = foreseen(module, args, kwargs)
+        if not told:
+            raise
+        raise NiwakiError(f"{error} A run shows that '{told[0].layer}' is why: {told[0].reason}.") from error
 
 
 def compile_captured(
