@@ -15,10 +15,12 @@ import niwaki
 from niwaki.layerwise.sequences import Results, Seen, Sequences, plain_form, run, watch
 from niwaki.layerwise.unrolled import unroll
 from niwaki.modules.names import recurrent_names
+from niwaki.pruning import refit
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.gates import GatePruner, counts_of
 from niwaki.pruning.low_rank import directions, forward_order, keep_forward
 from niwaki.pruning.prune import prune_with_reasons
+from niwaki.pruning.recurrent import RecurrentPruner, prune_recurrent
 from niwaki.quantization.inputs import Batch
 
 # torch says that its fast path does not take projections.
@@ -263,19 +265,91 @@ def test_what_is_called_otherwise_goes_by_magnitude(caplog: pytest.LogCaptureFix
     assert float((small.gru.weight_hh_l0 == 0).float().mean()) == 0.5
 
 
-def test_layers_after_it_make_good_what_it_lost() -> None:
-    """The linear layer behind it is fitted to what the layer gave as it was, on what it gives now."""
+def test_layers_after_it_make_good_what_it_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The linear layer behind it is fitted to what it gave on the layer as it was, for the layer as it is now."""
     torch.manual_seed(0)
     net = Tagger(nn.RNN, "batch first", batch_first=True).eval()
     batches = inputs("batch first", 16)
-    small, _ = pruned(net, batches, 0.25)
-    dense = copy.deepcopy(small)
-    dense.fc.weight.data, dense.fc.bias.data = small.fc.weight.data, net.fc.bias.data
-    errors = []
-    for one in (small, dense):
+
+    def emptied(self: RecurrentPruner, name: str, layer: nn.Module, given: list[Batch]) -> str:
         with torch.no_grad():
-            errors.append(sum(float((one(b.args[0]) - net(b.args[0])).square().sum()) for b in batches))
-    assert errors[0] <= errors[1]
+            for parameter in layer.parameters():
+                parameter.zero_()
+        return f"emptied {name} with {len(given)} batches"
+
+    monkeypatch.setattr(RecurrentPruner, "_prune", emptied)
+    small, reasons = pruned(net, batches, 0.25)
+    assert reasons["layer"] == "emptied layer with 16 batches"
+    # Nothing comes any more, so that the bias alone gives the mean of what there was.
+    with torch.no_grad():
+        mean = torch.cat([net(batch.args[0]) for batch in batches]).mean((0, 1))
+    assert torch.allclose(small.fc.bias, mean, atol=1e-5) and not torch.allclose(net.fc.bias, mean, atol=1e-3)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_nothing_and_everything(share: float) -> None:
+    torch.manual_seed(0)
+    net = Tagger(nn.GRU, "batch first", batch_first=True).eval()
+    small, reasons = pruned(net, inputs("batch first"), share)
+    for name in ("weight_ih_l0", "weight_hh_l0"):
+        before, after = getattr(net.layer, name), getattr(small.layer, name)
+        assert torch.equal(after, before * (1 - share))
+    assert ("layer" in reasons) == (share == 1)
+
+
+def test_a_network_without_gradients_is_pruned_all_the_same() -> None:
+    class Numbers(Tagger):
+        @torch.no_grad()
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x)
+
+    torch.manual_seed(0)
+    net = Numbers(nn.GRU, "batch first", batch_first=True).eval()
+    seen = watch(net, copy.deepcopy(net), "layer", inputs("batch first"), most=1 << 30)
+    assert seen is not None and bool((seen.pulls.y == 1).all()) and not bool(seen.pulls.last[0].any())
+    _, reasons = pruned(net, inputs("batch first"))
+    assert reasons["layer"].startswith("pruned by second order, which costs")
+
+
+def calls_of(layer: nn.RNNBase, count: int) -> Seen:
+    """Calls whose every y counts alike, of which a quarter judges."""
+    given = sequences(layer, [7] * count)
+    with torch.no_grad():
+        wanted = run(layer, given)
+    return Seen(given, given, wanted, Results(torch.ones_like(wanted.y), tuple(map(torch.zeros_like, wanted.last))))
+
+
+def changed(layer: nn.RNNBase, before: nn.RNNBase, given: Sequences) -> float:
+    with torch.no_grad():
+        found, wanted = run(layer, given).y, run(before, given).y
+    return float((found - wanted).norm() / wanted.norm())
+
+
+def test_what_is_left_is_trained_and_zeros_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    layer = nn.GRU(16, 16)
+    seen, config = calls_of(layer, 200), PruneConfig(0.5, importance="second_order")
+    by_magnitude = copy.deepcopy(layer)
+    prune_recurrent([by_magnitude], config)
+    test = sequences(layer, [7] * 50)
+    found = refit.prune_and_refit(layer, by_magnitude, seen, config, "gru").layer
+    zeros = torch.cat([(getattr(found, name) == 0).flatten() for name in ("weight_ih_l0", "weight_hh_l0")])
+    assert float(zeros.float().mean()) == pytest.approx(0.5, abs=0.01)
+    monkeypatch.setattr(refit, "_trained", lambda layer, seen, held, error: (error, layer))
+    untrained = refit.prune_and_refit(layer, by_magnitude, seen, config, "gru").layer
+    assert changed(found, layer, test) < changed(untrained, layer, test)
+
+
+def test_magnitude_is_taken_where_it_serves_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    layer = nn.RNN(16, 16)
+    by_magnitude, config = copy.deepcopy(layer), PruneConfig(0.25, importance="second_order")
+    prune_recurrent([by_magnitude], config)
+    monkeypatch.setattr(refit, "_STEPS", 0)
+    monkeypatch.setattr(refit, "_LEAST", 0)
+    monkeypatch.setattr(GatePruner, "prune", lambda self, **options: (nn.RNN(16, 16), {}))
+    found = refit.prune_and_refit(layer, by_magnitude, calls_of(layer, 40), config, "rnn")
+    assert found.layer is by_magnitude and found.note.startswith("pruned by magnitude, which costs")
 
 
 def test_masks_may_be_given_again() -> None:

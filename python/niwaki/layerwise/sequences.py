@@ -129,7 +129,7 @@ class Seen:
         now, before: the calls; of the network as it is by now, and as it was.
         wanted: what the layer gave as it was.
         pulls: the gradient of the network's outputs, with random signs, at each of these; its square is what an error
-            there counts.
+            there counts. Where the network has no gradient that is finite, 1 at each y.
     """
 
     now: Sequences
@@ -307,7 +307,10 @@ def _joined(calls: Sequence[Seen]) -> Seen:
         last = tuple(torch.cat(list(each), 1) for each in zip(*(part.last for part in parts), strict=True))
         return Results(together([part.y for part in parts]), last)
 
-    return Seen(
-        sequences([call.now for call in calls]), sequences([call.before for call in calls]),
-        results([call.wanted for call in calls]), results([call.pulls for call in calls]),
-    )  # fmt: skip
+    now, pulls = sequences([call.now for call in calls]), results([call.pulls for call in calls])
+    total = sum(float(part.abs().sum()) for part in pulls.parts)
+    if not 0 < total < float("inf"):
+        y = now.active[:, :, None].expand_as(pulls.y).float()
+        pulls = Results(y, tuple(torch.zeros_like(part) for part in pulls.last))
+    before, wanted = sequences([call.before for call in calls]), results([call.wanted for call in calls])
+    return Seen(now, before, wanted, pulls)

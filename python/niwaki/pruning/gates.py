@@ -69,7 +69,8 @@ def counts_of(before: nn.RNNBase, seen: Seen) -> list[Counts]:
         assert one.moves is not None
         squares = [torch.zeros_like(x) if x.grad is None else x.grad.square() for x in one.moves]
         a, b = (square[one.active].mean(0) for square in squares)
-        found.append(Counts(a, (b / a.clamp_min(1e-30)).sqrt().clamp(0.05, 1)))
+        states = torch.where(a > 0, (b / a.clamp_min(1e-30)).sqrt().clamp(0.05, 1), 1.0)
+        found.append(Counts(a, states))
     return found
 
 

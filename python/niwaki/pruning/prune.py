@@ -192,6 +192,7 @@ def prune_with_reasons(
     model = check_model(model, "prune")
     copied = copy_model(model)
     layers, reasons = find_targets(copied, config, needed=needed)
+    recurrent = recurrent and config.share > 0
     if not layers and not (recurrent and recurrent_targets(copied, config)):
         return copied, reasons
     if config.importance == "magnitude":

@@ -22,7 +22,7 @@ from niwaki.runs.checkpoint import Checkpoint
 
 _log = logging.getLogger("niwaki")
 # Inputs of the network that are looked at, and values of a layer that are kept: 256 MB.
-INPUTS, _VALUES = 4096, 1 << 26
+INPUTS, _VALUES = 2048, 1 << 26
 
 
 def recurrent_targets(model: nn.Module, config: PruneConfig) -> dict[str, Recurrent]:
@@ -113,6 +113,9 @@ class RecurrentPruner:
 
     def _prune(self, name: str, layer: Recurrent, batches: Sequence[Batch]) -> str:
         """Prunes a layer, and says how."""
+        if self._config.share == 1:
+            prune_recurrent([layer], self._config)
+            return "pruned: all of its weights"
         pieces = first_pieces(self._model, batches, INPUTS)
         seen = watch(self._model, self._before, name, pieces, most=_VALUES)
         if seen is None:

@@ -91,8 +91,6 @@ def _counts(seen: Seen) -> Results:
     """What a squared error of each result counts: the squared gradient of the network's outputs there."""
     y, *last = (pull.square() for pull in seen.pulls.parts)
     mean = sum(float(part.sum()) for part in (y, *last)) / sum(part.numel() for part in (y, *last))
-    if mean == 0:
-        y, last, mean = torch.ones_like(y), [torch.ones_like(part) for part in last], 1.0
     return Results((y + _FLOOR * mean) * seen.now.active[:, :, None], tuple(last))
 
 
