@@ -167,8 +167,8 @@ class NetworkReport:
         """Points that chance may add to the drop, or take from it, at 95 %; None where inputs were not counted."""
         if self.accuracy is None or self.float_accuracy is None or not self.evaluated:
             return None
-        shares = (min(max(value / 100, 0.0), 1.0) for value in (self.accuracy, self.float_accuracy))
-        return 100 * difference_margin(*shares, self.evaluated)
+        found, before = (min(max(value / 100, 0.0), 1.0) for value in (self.accuracy, self.float_accuracy))
+        return 100 * difference_margin(found, before, self.evaluated)
 
 
 def finite(value: float | None) -> float | None:
