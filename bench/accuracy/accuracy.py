@@ -2,10 +2,12 @@
 
     python bench/accuracy/accuracy.py --data FOLDER                          # int8 and 50 %, some minutes
     python bench/accuracy/accuracy.py --data FOLDER --sparsity 0.3 0.5 0.75 0.9 --scope local global
+    python bench/accuracy/accuracy.py --data FOLDER --pruned --sparsity --recipes int8 codebook half fast
 
 Float32 and compressed networks see the same test images. The compressed one runs as a user would run it: compiled, in
 int8, from its file. Errors are those of the logits, the norm of their change over their norm: on the test images, and
-on the last 1,000 training images, which no calibration sees. Seconds are those of the CPU, all threads together.
+on the last 1,000 training images, which no calibration sees. Seconds are those of the CPU, all threads together. The
+report's error is that of the calibration images that decided nothing; its warnings are counted.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ HEADER = (
     "error",
     "held-out error",
     "CPU s",
+    "report",
+    "warnings",
 )
 # Training images that are never calibrated on: choices between methods are made by the error of the logits on these.
 HELD_OUT = 1000
@@ -78,6 +82,7 @@ def measure(name: str, method: str, model: nn.Module, images: Images, args: Any,
             name, method, f"{report.zeros:.1%}", f"1/{floats / size:.1f}", f"{top1:.2%}",
             f"{100 * (float(right.float().mean()) - top1):+.2f}", f"{same:.1%}",
             f"{error(found, wanted):.4f}", f"{error(other, held):.4f}", f"{seconds:.0f}",
+            f"{report.network.output_error or 0:.4f}", f"{len(report.network.warnings)}",
         )  # fmt: skip
         print("| " + " | ".join(row) + " |", flush=True)
 
@@ -98,7 +103,7 @@ def measure_float(name: str, method: str, model: nn.Module, images: Images, args
         row = (
             name, method, f"{options['sparsity']:.1%}", "", f"{right[1]:.2%}", f"{100 * (right[0] - right[1]):+.2f}",
             f"{float((found.argmax(1) == wanted.argmax(1)).float().mean()):.1%}",
-            f"{error(found, wanted):.4f}", f"{error(other, held):.4f}", f"{seconds:.0f}",
+            f"{error(found, wanted):.4f}", f"{error(other, held):.4f}", f"{seconds:.0f}", "", "",
         )  # fmt: skip
         print("| " + " | ".join(row) + " |", flush=True)
 
@@ -131,6 +136,7 @@ def main() -> None:
     parser.add_argument("--unbalanced", action="store_true", help="networks whose channels differ in range")
     parser.add_argument("--both", action="store_true", help="bits and codebooks for the rows of --sparsity")
     parser.add_argument("--float32", action="store_true", help="pruned networks in float32: what pruning alone costs")
+    parser.add_argument("--recipes", nargs="*", default=[], help="also these recipes")
     parser.add_argument("--pruned", action="store_true", help="leave out the row of int8 without pruning")
     parser.add_argument("--images", type=int, default=512, help="to calibrate on (default: 512)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the calibration images; a row for each")
@@ -149,6 +155,8 @@ def main() -> None:
             name, model = f"{name}, unbalanced", unbalanced(model)
         if not (args.float32 or args.pruned):
             measure(name, "int8", model, images, args, {})
+        for recipe in args.recipes:
+            measure(name, f"recipe {recipe}", model, images, args, {"recipe": recipe})
         if args.uncorrected:
             measure(name, "int8, biases as they were", model, images, args, {"correct_bias": False})
         for observer in args.observer:

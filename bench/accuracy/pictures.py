@@ -36,6 +36,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "unstructured": {"sparsity": 0.5, "pattern": "unstructured"},
     "half": {"recipe": "half"},
     "codebook": {"recipe": "codebook"},
+    "fast": {"recipe": "fast"},
 }
 
 
