@@ -252,14 +252,14 @@ def run(arguments: argparse.Namespace) -> None:
         from niwaki import _core
 
         print(layer_table(layers, _core.int8_limit() * arguments.threads), end="\n\n")
-    from niwaki.runtime.narrow import wrapped
     from niwaki.runtime.text import format_bytes
 
     threads = f"{arguments.threads} thread" + "s" * (arguments.threads > 1)
     shapes = ", ".join("x".join(map(str, shape)) for shape in timing.shapes)
-    told = (
-        f"{arguments.file}: {shapes}, {threads}, {timing.isa}, {format_bytes(timing.activation_bytes)} of activations",
-        f"median {timing.median:.3f} ms, fastest {min(timing.milliseconds):.3f} ms of {arguments.rounds} calls; "
-        f"{rate:.1f} images per second",
+    print(
+        f"{arguments.file}: {shapes}, {threads}, {timing.isa}, {format_bytes(timing.activation_bytes)} of activations"
     )
-    print("\n".join(line for text in told for line in wrapped(text)))
+    print(
+        f"median {timing.median:.3f} ms, fastest {min(timing.milliseconds):.3f} ms of {arguments.rounds} calls; "
+        f"{rate:.1f} images per second"
+    )
