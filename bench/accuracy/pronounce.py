@@ -2,7 +2,7 @@
 
     python bench/accuracy/pronounce.py --data FOLDER                      # int8, three calibrations
     python bench/accuracy/pronounce.py --data FOLDER --save PREFIX        # PREFIX-encoder.niwaki, PREFIX-decoder.niwaki
-    python bench/accuracy/pronounce.py --data FOLDER --sparsity 0.5 --count 1000    # half of the blocks zero
+    python bench/accuracy/pronounce.py --data FOLDER --sparsity 0.5 --whole-output    # half of the GRUs' blocks zero
     python bench/accuracy/pronounce.py --data FOLDER --recipe half
 
 The encoder reads letters and leaves a state; the decoder takes a phoneme and a state, and gives the next ones. Both run
@@ -127,6 +127,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder with the weights and the words")
     parser.add_argument("--bits", type=int, default=8, help="of the weights")
     parser.add_argument("--sparsity", type=float, help="share of the blocks that become zero, by second order")
+    parser.add_argument("--whole-output", action="store_true", help="leave the decoder's last layer as it is")
     parser.add_argument("--recipe", help="instead of bits and sparsity")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the calibration words")
     parser.add_argument("--count", type=int, default=256, help="calibration words")
@@ -143,12 +144,16 @@ def main() -> None:
         options: dict[str, Any] = {"weight_bits": args.bits} if args.bits != 8 else {}
         options |= {"sparsity": args.sparsity} if args.sparsity is not None else {}
         options = {"recipe": args.recipe} if args.recipe is not None else options
+        for_decoder = options
+        if args.whole_output and args.sparsity is not None:
+            zeros = niwaki.PruneConfig(args.sparsity, importance="second_order", skip=("fc",))
+            for_decoder = {key: value for key, value in options.items() if key != "sparsity"} | {"prune": zeros}
         rows = torch.randperm(half, generator=torch.Generator().manual_seed(seed))[: args.count]
         letters = [words.letters[row : row + 1, : words.lengths[row]] for row in rows]
         begin = time.process_time()
         small, reports = zip(
             niwaki.compress(encoder, letters, **options),
-            niwaki.compress(decoder, chosen_calls(calls, rows), **options),
+            niwaki.compress(decoder, chosen_calls(calls, rows), **for_decoder),
             strict=True,
         )
         examples = (letters[0],), (calls[0]["phoneme"][:1], states[:, :1].contiguous())
