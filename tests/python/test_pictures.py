@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from niwaki.cli import main
 from niwaki.cli.calibration import CalibrationConfig, load_calibration
 from niwaki.cli.console import UsageError
 from niwaki.prediction import picture
@@ -75,3 +76,13 @@ def test_all_pictures_that_cannot_calibrate_are_named(tmp_path: Path) -> None:
         (tmp_path / f"{name}.png").write_bytes(b"broken")
     with pytest.raises(UsageError, match=r"4 of 6 images cannot be used.*b\.png': it is not a readable .*; and 1 more"):
         load_calibration(CalibrationConfig(str(tmp_path), size=(32, 32)))
+
+
+def test_a_network_for_other_channels_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not that its code could not be captured."""
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+    (tmp_path / "net.py").write_text("import torch\n\ndef make():\n    return torch.nn.Conv2d(1, 4, 3)\n")
+    options = ["--calibration", str(tmp_path), "--input-size", "32", "-o", str(tmp_path / "x.niwaki")]
+    assert main(["compress", f"{tmp_path / 'net.py'}:make", *options]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "cannot be run with the calibration inputs, [1, 3, 32, 32]: " in said and "--mean 0.5 --std 0.5" in said

@@ -159,6 +159,24 @@ def _first(calls: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (calls[:1],), {}
 
 
+def _check_runs(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Whether the network takes the inputs at all; else capturing it would blame its code."""
+    import torch
+
+    from niwaki.errors import first_sentence
+
+    shapes = ", ".join(str(list(x.shape)) for x in (*args, *kwargs.values()))
+    try:
+        with torch.no_grad():
+            model.eval()(*(x.clone() for x in args), **{name: x.clone() for name, x in kwargs.items()})
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise UsageError(
+            f"the network cannot be run with the calibration inputs, {shapes}: {first_sentence(error)}. Of images, "
+            "--mean and --std have a number for each channel that it takes (grey: --mean 0.5 --std 0.5); --input-size "
+            "is height and width."
+        ) from error
+
+
 def _image(arguments: argparse.Namespace, calls: Any, pixels: bool) -> ImageConfig | None:
     """What the file says about images: mean and std, where they were given or pixels were read with them."""
     given = arguments.mean is not None or arguments.std is not None
@@ -228,6 +246,7 @@ def run(arguments: argparse.Namespace) -> None:
     begin = time.perf_counter()
     given = model
     args, kwargs = _first(calibration[0])
+    _check_runs(model, args, kwargs)
     # What has no file is told now, not after minutes; most of it, before the graph is captured.
     check_foreseen(model, args, arguments.output, kwargs)
     niwaki.compile(niwaki.optimize(model.eval(), args=args, kwargs=kwargs), args, kwargs).check_file(arguments.output)
