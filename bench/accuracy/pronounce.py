@@ -116,9 +116,13 @@ def right(found: torch.Tensor, words: Words) -> torch.Tensor:
     return (found == wanted).all(1)
 
 
-def chosen_calls(calls: list[dict[str, torch.Tensor]], rows: torch.Tensor) -> list[dict[str, torch.Tensor]]:
-    """The calls of the decoder for some words, as long as most of these last."""
-    return [{"phoneme": call["phoneme"][rows], "state": call["state"][:, rows].contiguous()} for call in calls[:8]]
+def chosen_calls(calls: list[dict[str, torch.Tensor]], rows: torch.Tensor, seed: int) -> list[dict[str, torch.Tensor]]:
+    """The calls of the decoder for some words, as long as most of these last: of all steps mixed, so that whatever part
+    of them is left out has all of them."""
+    phonemes = torch.cat([call["phoneme"][rows] for call in calls[:8]])
+    states = torch.cat([call["state"][:, rows] for call in calls[:8]], 1)
+    order = torch.randperm(len(phonemes), generator=torch.Generator().manual_seed(seed))
+    return [{"phoneme": phonemes[part], "state": states[:, part].contiguous()} for part in order.split(len(rows) // 4)]
 
 
 def main() -> None:
@@ -153,7 +157,7 @@ def main() -> None:
         begin = time.process_time()
         small, reports = zip(
             niwaki.compress(encoder, letters, **options),
-            niwaki.compress(decoder, chosen_calls(calls, rows), **for_decoder),
+            niwaki.compress(decoder, chosen_calls(calls, rows, seed), **for_decoder),
             strict=True,
         )
         examples = (letters[0],), (calls[0]["phoneme"][:1], states[:, :1].contiguous())
