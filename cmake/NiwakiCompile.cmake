@@ -31,7 +31,7 @@ function(niwaki_small_code)
     if(source MATCHES "csrc/graph/tensor\\.cc$")
       continue()
     endif()
-    if(source MATCHES "csrc/(graph|capi)/" OR source MATCHES "csrc/file/[a-z_]*(reader|writer|words)\\.cc$" OR
+    if(source MATCHES "csrc/(graph|capi|python)/" OR source MATCHES "csrc/file/[a-z_]*(reader|writer|words)\\.cc$" OR
        source MATCHES "csrc/kernels/scatter/scatter\\.cc$" OR
        source MATCHES "csrc/runtime/(autotune|layout|model|shared_weights|steps/(copy|movement|pointwise|products|recurrent|rows|values|windows))\\.cc$" OR
        source MATCHES "csrc/kernels/conv/(choose|cost|pick_lists|select)\\.cc$" OR

@@ -92,7 +92,7 @@ def test_compress_inspect_bench(net: str, images: Path, tmp_path: Path, capsys: 
     shown = capsys.readouterr()
     assert "images per second" in shown.out and "GMAC/s" in shown.out
 
-    assert main(["bench", str(file), "--rounds", "2"]) == 0 and ": 1x3x32x32, " in capsys.readouterr().out
+    assert main(["bench", str(file), "--rounds", "2"]) == 0 and " 1x3x32x32, " in capsys.readouterr().out
     assert main(["bench", str(file), "--input-size", "24x32", "--rounds", "3", "--layers", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["shapes"] == [[1, 3, 24, 32]]
