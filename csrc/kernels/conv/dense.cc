@@ -57,8 +57,8 @@ void DenseConv::pack_pairs(WeightRows& source) {
   RowPairs<4> pairs;  // as many outputs as kernels of pairs have in a block
   for (std::size_t index = 0; index < blocks_.size(); ++index) {
     Block& range = blocks_[index];
-    rows.assign(static_cast<std::size_t>(std::max<int64_t>(1, range.panel_rows)) * row_bytes,
-                0);  // not null where there are none
+    // One at least, so that they are not null.
+    rows.assign(static_cast<std::size_t>(std::max<int64_t>(1, range.panel_rows)) * row_bytes, 0);
     store_rows(source, index, rows.data());
     pairs.clear();
     for (int64_t row = 0; row < range.panel_rows; ++row)
