@@ -54,7 +54,7 @@ def test_the_wheel_for_arm_answers_to_the_bit_under_qemu(
 ) -> None:
     emulator, arm = shutil.which("qemu-aarch64-static"), root / "build" / "arm-python"
     if emulator is None:
-        pytest.skip("needs qemu-user-static to run Arm's programs")
+        pytest.skip("needs qemu-user-static to run Arm's programs: see docs/arm.md")
     if not (arm / "usr" / "bin" / f"python{VERSION}").exists():
         pytest.skip("needs a Python for Arm in build/arm-python: python tests/wheel/arm_python.py build/arm-python")
     with zipfile.ZipFile(built("aarch64")) as archive:

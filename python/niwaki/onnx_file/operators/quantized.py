@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,6 +81,13 @@ def _prelu(writer: Writer, node: Node) -> None:
     bounded(writer, node, writer.op("PRelu", writer.read(node), writer.constant(slope.reshape(shape), "slope")))
 
 
+def _turned(writer: Writer, node: Node, apart: Sequence[Any], order: list[int]) -> str:
+    """The input with the shape `apart`, and its axes in another order."""
+    value = writer.value(node)
+    x = writer.rounded(writer.reshape(writer.read(node), apart, value.dims), value)
+    return writer.rounded(writer.op("Transpose", x, perm=order), value)
+
+
 @writes("channel_shuffle")
 def _channel_shuffle(writer: Writer, node: Node) -> None:
     value = writer.value(node)
@@ -88,10 +96,9 @@ def _channel_shuffle(writer: Writer, node: Node) -> None:
         raise Refusal("the number of its channels depends on sizes")
     groups = node.integer("groups")
     apart = (batch, groups, channels // groups, *rest)
-    x = writer.rounded(writer.reshape(writer.read(node), apart, value.dims), value)
-    order = [0, 2, 1, *range(3, len(apart))]
-    x = writer.rounded(writer.op("Transpose", x, perm=order), value)
-    writer.finish(node, writer.reshape(x, value.dims, (batch,)))
+    writer.finish(
+        node, writer.reshape(_turned(writer, node, apart, [0, 2, 1, *range(3, len(apart))]), value.dims, (batch,))
+    )
 
 
 @writes("pixel_shuffle")
@@ -103,9 +110,8 @@ def _pixel_shuffle(writer: Writer, node: Node) -> None:
     made = writer.made(node)
     pixels = len(sides)
     factors = node.sizes("factors", 2)[2 - pixels :]
-    x = writer.rounded(writer.reshape(writer.read(node), (batch, made.dims[1], *factors, *sides), value.dims), value)
     order = [0, 1, *chain.from_iterable((2 + pixels + side, 2 + side) for side in range(pixels))]
-    x = writer.rounded(writer.op("Transpose", x, perm=order), value)
+    x = _turned(writer, node, (batch, made.dims[1], *factors, *sides), order)
     apart = (batch, made.dims[1], *chain.from_iterable(zip(sides, factors, strict=True)))
     writer.finish(node, writer.reshape(x, made.dims, apart))
 
