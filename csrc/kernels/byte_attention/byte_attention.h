@@ -6,12 +6,12 @@
 //   of a channel of the values: g = greatest |v_je| of all keys
 //   score_j  = float(sum over e of codes) * (scale of the key * scale of the query); + mask_j; -infinity for a masked key
 //   m'       = max(m, score_j of the block), NaN where one is; with f = exp(m - m')
-//   w_j      = trunc(p * 16383 + 0.5), 14 bits, of p = 2^(score_j * log2 e - m' * log2 e), 0 below 2^-20; both sums fused
+//   w_j      = trunc(p * 16383 + 0.5), 14 bits, of p = 2^((score_j - m') * log2 e), 0 below 2^-20; the sum fused
 //   l        = l * f + float(sum over j of w_j)
 //   o_v      = o_v * f + float(sum over j of w_j * code of v_jv)
-// and in the end (o_v * (1 / l)) * scale of the channel. Sums of products are exact. A row that sees no key becomes zeros, or NaN where it is asked for; one with a score that
-// or a query that is infinite or no number NaN. A head with keys of 1e37 and more or with values that are not finite is computed in float32, and so
-// are few queries.
+// and in the end (o_v * (1 / l)) * scale of the channel. Sums of products are exact. A row that sees no key becomes zeros, or NaN where it is asked for; one with a score
+// or a query that is infinite or no number NaN. A head with keys of 1e37 and more, with keys whose sum is infinite or with values that are not
+// finite is computed in float32, and so are few queries.
 #pragma once
 
 #include <cstdint>

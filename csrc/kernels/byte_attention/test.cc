@@ -165,6 +165,19 @@ TEST(byte_attention_of_rows_that_see_nothing) {
   }
 }
 
+// As attention_of_rows_that_see_nothing: the lowest number of all keys is no mask but the same for all.
+TEST(byte_attention_of_the_lowest_number_for_all_keys) {
+  Random random(10);
+  AttentionProblem problem({1, 17, 40, 8, 20, false, AttentionMask::added}, random, true);
+  for (int64_t key = 0; key < 40; ++key) problem.added[at(40 + key)] = std::numeric_limits<float>::lowest();
+  const std::vector<float> found = problem.run_all();
+  for (int64_t i = 0; i < 20; ++i) {
+    double mean = 0.0;
+    for (int64_t key = 0; key < 40; ++key) mean += problem.v[at(key * 20 + i)] / 40.0;
+    CHECK(std::abs(found[at(20 + i)] - mean) < 0.03);
+  }
+}
+
 // What is not a number stays in its row; keys and values that no codes stand for are computed as in float32.
 TEST(byte_attention_of_what_is_not_finite) {
   Random random(3);
@@ -193,6 +206,30 @@ TEST(byte_attention_of_what_is_not_finite) {
   }
   problem.v[19 * 20] = 3e38f;
   problem.run_all();
+}
+
+// The greatest score weighs 1 whatever its size: products of it with a constant are rounded, differences from it are not.
+TEST(byte_attention_of_huge_scores) {
+  Random random(8);
+  using enum AttentionMask;
+  for (const AttentionCase& c : {AttentionCase{2, 17, 33, 5, 20}, {1, 16, 600, 24, 4, true}, {2, 20, 70, 3, 16, false, added}})
+    for (const float most : {30.0f, 1e3f, 1e5f, 3e9f, 1e18f, 1e30f}) {
+      AttentionProblem problem(c, random, true);
+      for (float& x : problem.q) x *= random.integer(0, 2) == 0 ? most : 1.0f;
+      for (float& x : problem.k) x *= random.integer(0, 2) == 0 ? most : 1.0f;
+      for (float& x : problem.v) x = random.real(1.0f, 2.0f);
+      for (const float x : problem.run_all())
+        CHECK(x == 0.0f || (x > 0.98f && x < 2.02f) || (most > 1e15f && std::isnan(x)));  // 0: a row that sees nothing
+    }
+}
+
+TEST(byte_attention_of_keys_whose_sum_is_infinite) {
+  Random random(9);
+  AttentionProblem problem({1, 16, 60, 8, 20}, random, true);
+  for (int64_t key = 0; key < 60; ++key) problem.k[at(key * 8)] = 9e36f;
+  const std::vector<float> found = problem.run_all();
+  problem.in_bytes = false;
+  CHECK(same(found, problem.run_all()));
 }
 
 TEST(byte_attention_of_scores_that_are_not_numbers) {
