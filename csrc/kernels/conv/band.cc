@@ -10,6 +10,8 @@ namespace {
 
 // Beside a band, the L2 cache (1 MiB or more where there are 512-bit vectors) holds weights and outputs.
 constexpr int64_t kMostBytes = 256 * 1024;
+// That of a grouped layer's block is filled anew for every block, and stays in the L1 cache (32 KiB or more) with what is written.
+constexpr int64_t kMostBytesOfBlock = 16 * 1024;
 constexpr int kMaskLanes = 16;  // bits of a mask
 
 // Clears bits [begin, end) of masks of 16 pixels each, as far as there are any.
@@ -30,8 +32,7 @@ Band::Band(const ConvParams& params, const ConvPadding& padding, const ConvKerne
            std::span<const TapRectangle> rectangles, const Planes& in, const Planes& out)
     : params_(params), padding_(padding), kernels_(kernels), rectangles_(rectangles), in_(in), out_(out) {
   const TileSource source(params, padding, in, out);
-  if (kernels.fill_band == nullptr || kernels.lanes != kMaskLanes || params.groups != 1 || !source.shifted() || source.direct())
-    return;
+  if (kernels.fill_band == nullptr || kernels.lanes != kMaskLanes || !source.shifted() || source.direct()) return;
   int64_t below = 0, columns = 0, panel_rows = 0;
   for (const TapRectangle& taps : rectangles) {
     const int64_t groups = taps.end - taps.begin;
@@ -46,11 +47,13 @@ Band::Band(const ConvParams& params, const ConvPadding& padding, const ConvKerne
                strip_vectors(taps, tiles * (kernels.dense_vectors + kernels.dense_tail) * kernels.lanes) * 64;
     return bytes;
   };
-  // So many tiles that they have twice the pixels that only other rows of taps read; fewer where the cache is too small for them.
+  // So many tiles that they have twice the pixels that only other rows of taps read, of a grouped layer eight times, whose blocks multiply
+  // less; fewer where the cache is too small for them.
+  const int64_t times = params.groups > 1 ? 8 : 2, most_bytes = params.groups > 1 ? kMostBytesOfBlock : kMostBytes;
   int64_t tiles = 1;
-  for (int64_t more = div_up(2 * below, int64_t{kernels.dense_vectors} * kernels.lanes); more > tiles;) {
+  for (int64_t more = div_up(times * below, int64_t{kernels.dense_vectors} * kernels.lanes); more > tiles;) {
     const int64_t half = tiles + (more - tiles + 1) / 2;
-    if (band_bytes(half) > kMostBytes) more = half - 1;
+    if (band_bytes(half) > most_bytes) more = half - 1;
     else tiles = half;
   }
   const int64_t panels = tiles * panel_rows * kernels.dense_vectors * 64;
@@ -105,29 +108,34 @@ void Band::set_masks(const TapRectangle& taps, int64_t first, int64_t image, int
   }
 }
 
-void Band::fill(int64_t first_pixel, int64_t lanes, uint8_t* working, uint8_t* band) const {
-  auto* shifts = reinterpret_cast<int64_t*>(working + round_up(rows_ * 4, 64));
+BandFill Band::fill_of(const TapRectangle& taps, int64_t first_pixel, int64_t lanes, uint8_t* working) const {
   int32_t columns = 0;
-  for (const TapRectangle& taps : rectangles_) columns = std::max(columns, taps.width);
+  for (const TapRectangle& each : rectangles_) columns = std::max(columns, each.width);
+  auto* shifts = reinterpret_cast<int64_t*>(working + round_up(rows_ * 4, 64));
   auto* masks = reinterpret_cast<uint16_t*>(reinterpret_cast<uint8_t*>(shifts) + round_up(int64_t{columns} * 8, 64));
   const int64_t image = first_pixel / (int64_t{in_.height} * in_.width);
+  const int64_t first = first_pixel + (int64_t{taps.top} * params_.dilation_h - padding_.top) * in_.width;
   BandFill job{};
+  job.in = in_.group(taps.begin) + first * 4;
   job.group_stride = in_.group_stride;
+  job.groups = taps.end - taps.begin;
+  job.strips = taps.width;
+  job.vectors = static_cast<int32_t>(strip_vectors(taps, lanes) - 1);
   job.shifts = shifts;
   job.masks = masks;
   job.zeros = static_cast<uint32_t>(params_.in_zero) * 0x01010101u;
-  job.band = band;
+  job.strip_bytes = strip_vectors(taps, lanes_) * 64;
+  for (int32_t x = 0; x < taps.width; ++x) shifts[x] = (int64_t{taps.left + x} * params_.dilation_w - padding_.left) * 4;
+  set_masks(taps, first, image, job.vectors, masks);
+  return job;
+}
+
+void Band::fill(int64_t first_pixel, int64_t lanes, uint8_t* working, uint8_t* band) const {
   for (const TapRectangle& taps : rectangles_) {
-    const int64_t first = first_pixel + (int64_t{taps.top} * params_.dilation_h - padding_.top) * in_.width;
-    job.groups = taps.end - taps.begin;
-    job.strips = taps.width;
-    job.strip_bytes = strip_vectors(taps, lanes_) * 64;
-    job.vectors = static_cast<int32_t>(strip_vectors(taps, lanes) - 1);
-    job.in = in_.group(taps.begin) + first * 4;
-    for (int32_t x = 0; x < taps.width; ++x) shifts[x] = (int64_t{taps.left + x} * params_.dilation_w - padding_.left) * 4;
-    set_masks(taps, first, image, job.vectors, masks);
+    BandFill job = fill_of(taps, first_pixel, lanes, working);
+    job.band = band;
     kernels_.fill_band(job);
-    job.band += job.groups * job.strips * job.strip_bytes;
+    band += job.groups * job.strips * job.strip_bytes;
   }
 }
 

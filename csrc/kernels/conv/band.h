@@ -30,6 +30,8 @@ class Band {
   // `working`: working_bytes(), 64-byte aligned.
   const int32_t* offsets(uint8_t* working) const;
 
+  // What fills the strips of a rectangle: all but where they lie, and for as many groups as the rectangle has. `working` as below.
+  BandFill fill_of(const TapRectangle& taps, int64_t first_pixel, int64_t lanes, uint8_t* working) const;
   // Fills the band of `lanes` pixels from `first_pixel` on; of those that exist, all lie in one image (see `same_image`).
   void fill(int64_t first_pixel, int64_t lanes, uint8_t* working, uint8_t* band) const;
   bool same_image(int64_t first_pixel, int64_t lanes) const;

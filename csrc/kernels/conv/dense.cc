@@ -10,22 +10,20 @@ namespace niwaki {
 
 DenseConv::DenseConv(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, std::string reason)
     : PackedBase(params, weights, kernels, kernels.dense_outputs, "dense", std::move(reason)) {
-  const int32_t width = kernels.dense_outputs;
-  const int64_t count = div_up(params.out_channels, width);
   find_taps(weights.weight);
-  const int32_t ins = params.in_channels / params.groups, outs = params.out_channels / params.groups;
+  set_blocks(kernels.dense_outputs);
+  if (params.groups > 1 && kernels.dense_narrow) {
+    // Outputs of unlike groups in one block share no rows: each multiplies those of the others by zeros.
+    const int64_t wide = products();
+    set_blocks(kNarrowOutputs);
+    if (products() * 10 > wide * 9) set_blocks(kernels.dense_outputs);
+  }
+  block_taps_ = {0, 0, 0, 0, params.kernel_h, params.kernel_w};
   int64_t bytes = 0;
-  for (int64_t block = 0; block < count; ++block) {
-    const int64_t first = block * width;
-    const int64_t last = std::min<int64_t>(first + width, params.out_channels) - 1;
-    Block range{};
-    range.begin = static_cast<int32_t>(first / outs * ins / 4);
-    range.end = static_cast<int32_t>(div_up((last / outs + 1) * ins, 4));
-    range.first_row = rows_of(0, range.begin);
-    range.rows = range.panel_rows = rows_of(range.begin, range.end);
-    range.offset = bytes;
-    bytes += round_up(range.rows * width * kRowBytes, 64);
-    blocks_.push_back(range);
+  for (Block& block : blocks_) {
+    block_taps_.end = std::max(block_taps_.end, block.end - block.begin);
+    block.offset = bytes;
+    bytes += round_up(block.rows * width_ * kRowBytes, 64);
   }
   WeightRows source(params, weights.weight);
   if (kernels.pairs) {
@@ -37,9 +35,30 @@ DenseConv::DenseConv(const ConvParams& params, const ConvWeights& weights, const
   for (std::size_t block = 0; block < blocks_.size(); ++block) store_rows(source, block, weights_.data() + blocks_[block].offset);
 }
 
+void DenseConv::set_blocks(int32_t width) {
+  const int64_t ins = params_.in_channels / params_.groups, outs = params_.out_channels / params_.groups;
+  width_ = width;
+  blocks_.clear();
+  for (int64_t first = 0; first < params_.out_channels; first += width) {
+    const int64_t last = std::min<int64_t>(first + width, params_.out_channels) - 1;
+    Block block{};
+    block.begin = static_cast<int32_t>(first / outs * ins / 4);
+    block.end = static_cast<int32_t>(div_up((last / outs + 1) * ins, 4));
+    block.first_row = rows_of(0, block.begin);
+    block.rows = block.panel_rows = rows_of(block.begin, block.end);
+    blocks_.push_back(block);
+  }
+}
+
+int64_t DenseConv::products() const {
+  int64_t rows = 0;
+  for (const Block& block : blocks_) rows += block.rows;
+  return rows * width_;
+}
+
 void DenseConv::store_rows(WeightRows& source, std::size_t index, uint8_t* to) const {
   const Block& range = blocks_[index];
-  const int32_t width = kernels_.dense_outputs, first = static_cast<int32_t>(index) * width;
+  const int32_t width = width_, first = static_cast<int32_t>(index) * width;
   for (int32_t o = first; o < std::min(first + width, params_.out_channels); ++o) {
     const int8_t* from = source.of(o, range.begin, range.end);
     uint8_t* row = to + (o - first) * kRowBytes;
@@ -51,7 +70,7 @@ void DenseConv::store_rows(WeightRows& source, std::size_t index, uint8_t* to) c
 }
 
 void DenseConv::pack_pairs(WeightRows& source) {
-  const std::size_t row_bytes = static_cast<std::size_t>(kernels_.dense_outputs * kRowBytes);
+  const std::size_t row_bytes = static_cast<std::size_t>(width_ * kRowBytes);
   std::vector<uint8_t> rows, packed;
   std::vector<uint16_t> numbers;
   RowPairs<4> pairs;  // as many outputs as kernels of pairs have in a block
@@ -153,102 +172,6 @@ void DenseConv::fill_panel(const Planes& in, PanelFill fill, int32_t begin, int3
     fill.panel = panel + rows_of(0, first) * fill.row_bytes;
     kernels_.fill(fill);
   }
-}
-
-bool DenseConv::direct(const Planes& in, const Planes& out) const {
-  return kernels_.flip == 0 && TileSource(params_, {}, in, out).direct();
-}
-
-int64_t DenseConv::scratch_bytes(const Planes& in, const Planes& out) const {
-  const int64_t lanes = int64_t{kernels_.dense_vectors + kernels_.dense_tail} * kernels_.lanes;
-  const Band band = this->band(in, {}, out);
-  return round_up(
-      panel_bytes(in, out) + band.bytes() + band.working_bytes() + TileSource::bytes(lanes) + lanes * kernels_.dense_outputs * 4,
-      64);
-}
-
-int64_t DenseConv::panel_bytes(const Planes& in, const Planes& out) const {
-  const int64_t lanes = int64_t{kernels_.dense_vectors + kernels_.dense_tail} * kernels_.lanes;
-  return direct(in, out) ? 0 : round_up(rows_of(0, in_groups()) * lanes * kRowBytes, 64);
-}
-
-void DenseConv::run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
-                    uint8_t* scratch, ThreadPool& pool) const {
-  const auto count = static_cast<int64_t>(blocks_.size());
-  const Band band = this->band(in, padding, out);
-  const ConvGrid grid = conv_grid(out.pixels(), kernels_.lanes, kernels_.dense_vectors, kernels_.dense_tail, count,
-                                  pool.threads(), std::max<int64_t>(1, band.tiles()));
-  // Of a panel: whole vectors, of which the last holds the single pixel.
-  const int64_t lanes = int64_t{kernels_.dense_vectors + (grid.tails > 0 ? 1 : 0)} * kernels_.lanes;
-  const int64_t row_bytes = lanes * kRowBytes;
-  const int64_t each = scratch_bytes(in, out);
-  const bool in_place = direct(in, out);
-  const TileSource source(params_, padding, in, out);
-  const auto end_pixel = [&](int64_t tile) {  // past the pixels of a tile, with those that fill its last vector
-    return grid.first_pixel(tile) + int64_t{grid.vectors_of(tile)} * kernels_.lanes + grid.tail_of(tile);
-  };
-  const int64_t band_at = panel_bytes(in, out), working_at = band_at + band.bytes();
-  // The rows lie alike in the bands of all threads: one list for all, in the first one's memory.
-  const int32_t* offsets = band.tiles() > 0 ? band.offsets(scratch + working_at) : nullptr;
-  pool.run(grid.tasks, [&](int64_t task, int thread) {
-    uint8_t* memory = scratch + thread * each;
-    uint8_t* band_memory = memory + band_at;
-    uint8_t* working = memory + working_at;
-    uint8_t* arrays = working + band.working_bytes();
-    auto* floats = reinterpret_cast<float*>(arrays + TileSource::bytes(lanes));
-    int64_t band_begin = 0, band_end = 0;  // tiles whose inputs lie in the band
-    DenseTile job{};
-    job.output = output_of(out, residual);
-    job.output.float_stride = lanes;
-    if (out_float) job.output.out_float = floats;
-    grid.for_each_tile(task, [&](int64_t tile, int64_t begin, int64_t end) {
-      const int64_t first_pixel = grid.first_pixel(tile);
-      job.vectors = grid.vectors_of(tile);
-      job.tail = grid.tail_of(tile);
-      const uint8_t* panel = in.data + first_pixel * 4;
-      job.row_bytes = in.group_stride;
-      job.offsets = nullptr;
-      if (offsets && tile >= band_end) {  // as many tiles as a band holds, this task has, and one image has
-        band_begin = band_end = tile;
-        int64_t band_lanes = 0;
-        for (int64_t next = tile; next < std::min(tile + band.tiles(), grid.end_tile(task)); ++next) {
-          const int64_t more = end_pixel(next) - first_pixel;
-          if (!band.same_image(first_pixel, more)) break;
-          band_end = next + 1;
-          band_lanes = more;
-        }
-        if (band_end > tile) band.fill(first_pixel, band_lanes, working, band_memory);
-      }
-      if (tile < band_end) {
-        panel = band_memory + (first_pixel - grid.first_pixel(band_begin)) * 4;
-        job.offsets = offsets;
-      } else if (!in_place) {
-        PanelFill fill{};
-        fill.vectors = job.vectors + job.tail;
-        source.locate(first_pixel, int64_t{fill.vectors} * kernels_.lanes, arrays, fill);
-        fill.row_bytes = job.row_bytes = row_bytes;
-        fill_panel(in, fill, blocks_[static_cast<std::size_t>(begin)].begin, blocks_[static_cast<std::size_t>(end - 1)].end,
-                   memory);
-        panel = memory;
-      }
-      for (int64_t block = begin; block < end; ++block) {
-        const Block& range = blocks_[static_cast<std::size_t>(block)];
-        const int64_t o = block * kernels_.dense_outputs;
-        job.panel = panel + (job.offsets ? 0 : range.first_row * job.row_bytes);
-        job.rows = range.rows;
-        job.numbers = kernels_.pairs ? numbers_.as<uint16_t>() + range.number : nullptr;
-        job.out_groups = static_cast<int32_t>(div_up(std::min<int64_t>(kernels_.dense_outputs, params_.out_channels - o), 4));
-        job.weights = weights_.data() + range.offset;
-        job.bias = bias() + o;
-        job.multiplier = multiplier() + o;
-        place(job.output, out, residual, o / 4, first_pixel);
-        kernels_.dense(job);
-        if (out_float)
-          store_float_tile(floats, lanes, out, float_plane(out), o, kernels_.dense_outputs, first_pixel,
-                           job.vectors * kernels_.lanes + job.tail, out_float);
-      }
-    });
-  });
 }
 
 }  // namespace niwaki

@@ -27,6 +27,8 @@ struct ConvOutput {
   bool plain;  // bounded, all zero points are 0 and the limits 0 and 255, as after a ReLU: saturation is then all there is to do
 };
 
+inline constexpr int32_t kNarrowOutputs = 4;
+
 struct DenseTile {
   const uint8_t* panel;
   int64_t row_bytes;
@@ -174,7 +176,9 @@ struct ConvKernels {
   // signed byte, is q - 128: kernels then see sum w (q - 128), and the bias holds the rest. Wide kernels do that to their input themselves.
   int32_t flip;
   void (*dense)(const DenseTile& tile);  // null where there is a matrix unit, which then does the same
-  const MatrixUnit* matrix;              // or null
+  // The same for blocks of kNarrowOutputs and tiles without a tail, for grouped layers; or null.
+  void (*dense_narrow)(const DenseTile& tile);
+  const MatrixUnit* matrix;  // or null
   void (*sparse)(const SparseTile& tile);
   void (*wide)(const WideTile& tile);
   int32_t pick_bytes;                  // of PickTile::lanes for a lane and a step: 1 or 4; 0 where there is no such kernel

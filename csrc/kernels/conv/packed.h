@@ -77,9 +77,13 @@ class DenseConv final : public PackedBase {
     int64_t rows;                   // of weights: the panel's, or those that row_pairs.h makes of them
     int64_t offset, number;         // where its weights and DenseTile::numbers begin
   };
+  class Run;  // dense_run.cc
   bool direct(const Planes& in, const Planes& out) const;
   int64_t panel_bytes(const Planes& in, const Planes& out) const;  // of a tile; 0 where the input itself is the panel
 
+  // Cuts the outputs into blocks of `width`, whose weights lie nowhere yet; and the products of a pixel, with those by zeros.
+  void set_blocks(int32_t width);
+  int64_t products() const;
   // Cuts the input channels into neighbouring groups whose weights lie within one rectangle of taps: the rest of the taps is zero for
   // every output and gets no rows. As a stem on the phases of its image has them (graph/phases.h).
   void find_taps(const int8_t* weight);
@@ -88,16 +92,14 @@ class DenseConv final : public PackedBase {
   void for_each_row(int32_t begin, int32_t end, const Function& function) const;
   int64_t rows_of(int32_t begin, int32_t end) const;
   void fill_panel(const Planes& in, PanelFill fill, int32_t begin, int32_t end, uint8_t* panel) const;
-  Band band(const Planes& in, const ConvPadding& padding, const Planes& out) const {
-    return {params_, padding, kernels_, rectangles_, in, out};
-  }
-
-  std::vector<Block> blocks_;
-  // The rows of block `index` for the outputs that it has, [panel rows][dense_outputs] x 4.
+  // The rows of block `index` for the outputs that it has, [panel rows][width] x 4.
   void store_rows(WeightRows& source, std::size_t index, uint8_t* to) const;
   void pack_pairs(WeightRows& source);
 
+  int32_t width_ = 0;  // outputs of a block
+  std::vector<Block> blocks_;
   std::vector<TapRectangle> rectangles_;
+  TapRectangle block_taps_{};  // of a grouped layer: of the input groups of a block, as if they were the first ones
   SharedBuffer weights_, numbers_;
 };
 

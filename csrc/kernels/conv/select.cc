@@ -6,6 +6,7 @@ namespace niwaki {
 #define NIWAKI_CONV(name, ...)            \
   namespace conv_##name {                 \
     void dense(const DenseTile& tile);    \
+    void dense_narrow(const DenseTile&);  \
     void sparse(const SparseTile& tile);  \
     void wide(const WideTile& tile);      \
     void pick(const PickTile& tile);      \
@@ -18,15 +19,17 @@ namespace niwaki {
 
 #define NIWAKI_FILL_BAND_0(name) nullptr
 #define NIWAKI_FILL_BAND_1(name) conv_##name::fill_band
-#define NIWAKI_DENSE_0(name) conv_##name::dense, nullptr
-#define NIWAKI_DENSE_1(name) nullptr, &conv_##name::matrix
+#define NIWAKI_NARROW_0(name) nullptr
+#define NIWAKI_NARROW_1(name) conv_##name::dense_narrow
+#define NIWAKI_DENSE_0(name, narrow) conv_##name::dense, NIWAKI_NARROW_##narrow(name), nullptr
+#define NIWAKI_DENSE_1(name, narrow) nullptr, NIWAKI_NARROW_##narrow(name), &conv_##name::matrix
 #define NIWAKI_PICK_0(name) nullptr
 #define NIWAKI_PICK_1(name) conv_##name::pick
 #define NIWAKI_PICK_4(name) conv_##name::pick
 
 static const ConvKernels kRows[] = {
 #define NIWAKI_CONV(name, lanes, pairs, dense_vectors, dense_outputs, sparse_vectors, sparse_lists, wide_pixels, wide_outputs, \
-                    dense_tail, flip, bands, matrix, picks)                                                                    \
+                    dense_tail, narrow, flip, bands, matrix, picks)                                                            \
   {#name,                                                                                                                      \
    Isa::name,                                                                                                                  \
    lanes,                                                                                                                      \
@@ -39,7 +42,7 @@ static const ConvKernels kRows[] = {
    wide_outputs,                                                                                                               \
    dense_tail,                                                                                                                 \
    flip,                                                                                                                       \
-   NIWAKI_DENSE_##matrix(name),                                                                                                \
+   NIWAKI_DENSE_##matrix(name, narrow),                                                                                        \
    conv_##name::sparse,                                                                                                        \
    conv_##name::wide,                                                                                                          \
    picks,                                                                                                                      \

@@ -255,6 +255,12 @@ const Case kCases[] = {
     {2, 12, 24, 20, 16, 3, 3, 1, 1, 1, 1, 1, 1, 0.6},
     {1, 8, 20, 30, 8, 3, 3, 1, 1, 2, 2, 2, 1, 0.4},
     {3, 8, 7, 7, 8, 5, 5, 1, 1, 2, 1, 1, 1, 0.0},
+    // Groups whose blocks have bands of their own: one group in a block, two, a part of one, channels that are no whole fours.
+    {1, 12, 40, 70, 12, 3, 3, 1, 1, 1, 1, 1, 3, 0.0},
+    {3, 16, 7, 7, 32, 3, 3, 1, 1, 1, 1, 1, 2, 0.0},
+    {2, 10, 24, 20, 15, 5, 3, 1, 1, 2, 1, 1, 5, 0.0},
+    {1, 24, 20, 33, 16, 3, 3, 1, 1, 2, 2, 2, 2, 0.0},
+    {2, 12, 9, 9, 24, 1, 1, 1, 1, 0, 1, 1, 2, 0.0},
 };
 
 // The expected values are worked out once for all instruction sets: they cost more than the kernels.

@@ -36,20 +36,24 @@ class OnePixel {
   __m256i sums_;
 };
 
-template <typename Tail, bool kOffsets>
+template <int kOutputs, typename Tail, bool kOffsets>
 void dense_tiles(const DenseTile& tile) {
   switch (tile.vectors) {
-    case 1: return dense_tile<1, kDenseOutputs, Tail, kOffsets>(tile);
-    case 2: return dense_tile<2, kDenseOutputs, Tail, kOffsets>(tile);
-    default: return dense_tile<3, kDenseOutputs, Tail, kOffsets>(tile);
+    case 1: return dense_tile<1, kOutputs, Tail, kOffsets>(tile);
+    case 2: return dense_tile<2, kOutputs, Tail, kOffsets>(tile);
+    default: return dense_tile<3, kOutputs, Tail, kOffsets>(tile);
   }
 }
 
 }  // namespace
 
 void dense(const DenseTile& tile) {
-  if (tile.offsets) tile.tail ? dense_tiles<OnePixel, true>(tile) : dense_tiles<NoTail, true>(tile);
-  else tile.tail ? dense_tiles<OnePixel, false>(tile) : dense_tiles<NoTail, false>(tile);
+  if (tile.offsets) tile.tail ? dense_tiles<kDenseOutputs, OnePixel, true>(tile) : dense_tiles<kDenseOutputs, NoTail, true>(tile);
+  else tile.tail ? dense_tiles<kDenseOutputs, OnePixel, false>(tile) : dense_tiles<kDenseOutputs, NoTail, false>(tile);
+}
+
+void dense_narrow(const DenseTile& tile) {
+  tile.offsets ? dense_tiles<kNarrowOutputs, NoTail, true>(tile) : dense_tiles<kNarrowOutputs, NoTail, false>(tile);
 }
 
 void wide(const WideTile& tile) {
