@@ -60,12 +60,14 @@ std::string complaint(const char* what, double found, double most) {
 
 // Runs `action`; an Error is an answer like any other.
 template <typename Action>
-void try_to(const Action& action) {
+Status try_to(const Action& action) {
   try {
     action();
   } catch (const Error& error) {
     if (error.status() == Status::internal) throw;
+    return error.status();
   }
+  return Status::ok;
 }
 
 // Files are small, and their networks would always go whole: here each image goes alone, and through as few steps as can be.
@@ -155,8 +157,15 @@ struct Draw {
   bool plans, runs;  // neither where they would take too long
 };
 
-// The answers to all draws, nothing for those that were refused; the first is asked for again at the end, when the session knows others.
-using Answers = std::vector<std::optional<Answer>>;
+// Nothing where the sizes are refused. Where memory ends is another matter for each instruction set, whose kernels need unlike scratch: such an
+// outcome says nothing.
+struct Outcome {
+  std::optional<Answer> answer;
+  bool had_memory = true;
+};
+
+// The outcomes of all draws; the first is asked for again at the end, when the session knows others.
+using Answers = std::vector<Outcome>;
 
 Answers answers(const Graph& graph, Isa isa, bool in_parts, std::span<const Draw> draws) {
   Answers found;
@@ -164,14 +173,16 @@ Answers answers(const Graph& graph, Isa isa, bool in_parts, std::span<const Draw
   const AllocatorScope scope(budget.allocator());
   std::optional<Runner> runner;
   begin_action(std::string("packing for ") + isa_name(isa));
-  try_to([&] { runner.emplace(graph, isa, in_parts); });
+  const Status packed = try_to([&] { runner.emplace(graph, isa, in_parts); });
+  if (packed == Status::out_of_memory) return Answers(draws.empty() ? 0 : draws.size() + 1, Outcome{{}, false});
   if (!runner) return found;
   const auto add = [&](const Draw& draw, uint64_t seed) {
-    auto& answer = found.emplace_back();
-    try_to([&] {
-      if (draw.runs) answer = runner->run(draw.sizes, seed);
+    Outcome& outcome = found.emplace_back();
+    const Status status = try_to([&] {
+      if (draw.runs) outcome.answer = runner->run(draw.sizes, seed);
       else if (draw.plans) runner->plan(draw.sizes);
     });
+    outcome.had_memory = status != Status::out_of_memory;
   };
   for (size_t i = 0; i < draws.size(); ++i) add(draws[i], i);
   try_to([&] { runner->reset(); });
@@ -179,8 +190,12 @@ Answers answers(const Graph& graph, Isa isa, bool in_parts, std::span<const Draw
   return found;
 }
 
-bool same(const std::optional<Answer>& a, const std::optional<Answer>& b) {
-  return a.has_value() == b.has_value() && (!a || std::equal(a->begin(), a->end(), b->begin(), b->end()));
+bool both_had_memory(const Outcome& a, const Outcome& b) { return a.had_memory && b.had_memory; }
+
+bool same(const Outcome& a, const Outcome& b) {
+  if (!both_had_memory(a, b)) return true;
+  return a.answer.has_value() == b.answer.has_value() &&
+         (!a.answer || std::equal(a.answer->begin(), a.answer->end(), b.answer->begin(), b.answer->end()));
 }
 
 std::string compare(const Graph& graph, std::span<const Draw> draws, std::span<const Isa> isas) {
@@ -192,7 +207,7 @@ std::string compare(const Graph& graph, std::span<const Draw> draws, std::span<c
     if (!first) first = found;
     if (found.size() != first->size()) return std::string("only some instruction sets refuse it: ") + isa_name(isa);
     for (size_t i = 0; i < found.size(); ++i) {
-      if (found[i].has_value() != (*first)[i].has_value())
+      if (both_had_memory(found[i], (*first)[i]) && found[i].answer.has_value() != (*first)[i].answer.has_value())
         return std::string("only some instruction sets refuse its sizes: ") + isa_name(isa);
       if (!same(found[i], (*first)[i])) return std::string("another answer with ") + isa_name(isa);
     }
