@@ -88,7 +88,7 @@ class DenseConv::Run {
   }
 
   int64_t band_offset(const Tiles& band, int64_t tile) const {
-    return (grid_.first_pixel(tile) - grid_.first_pixel(band.begin)) * 4;
+    return (grid_.first_pixel(tile) - band_.begin_of(grid_.first_pixel(band.begin))) * 4;
   }
 
   // A grouped layer, one block after the other.

@@ -141,10 +141,62 @@ void fill_strip(const BandFill& fill, int strip, __m512i zeros) {
   }
 }
 
+// Sixteen pixels of a row, every kStride-th one: of those that `low` and `high` have, zeros in place of the others.
+template <int kStride>
+__m512i pixels_of_row(const uint8_t* from, __mmask16 low, __mmask16 high, __m512i zeros) {
+  const __m512i first = _mm512_mask_loadu_epi32(zeros, low, from);
+  if constexpr (kStride == 1) return first;
+  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  return _mm512_permutex2var_epi32(first, even, _mm512_mask_loadu_epi32(zeros, high, from + 64));
+}
+
+// The rows of a strip, of kVectors vectors each, whose masks stay in registers; 0: of any number. What the last vector of a row has behind its
+// end the next row overwrites.
+template <int kStride, int kVectors>
+void fill_rows(const BandFill& fill, const uint8_t* from, const uint16_t* masks, int64_t top, __m512i zeros, uint8_t* to) {
+  const int vectors = kVectors > 0 ? kVectors : fill.vectors;
+  const int64_t row_bytes = int64_t{fill.row_lanes} * 4, step = int64_t{fill.stride_h} * fill.in_width * 4;
+  __mmask16 low[kVectors + 1], high[kVectors + 1];
+  for (int v = 0; v < kVectors; ++v) low[v] = masks[v * 2], high[v] = masks[v * 2 + 1];
+  for (int64_t row = 0, y = top; row < fill.rows; ++row, y += fill.stride_h, from += step, to += row_bytes) {
+    const bool inside = y >= 0 && y < fill.in_height;
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) {
+      if constexpr (kVectors == 0) low[0] = masks[v * 2], high[0] = masks[v * 2 + 1];
+      const int m = kVectors > 0 ? v : 0;
+      _mm512_storeu_si512(to + v * 64, inside ? pixels_of_row<kStride>(from + v * 64 * kStride, low[m], high[m], zeros) : zeros);
+    }
+  }
+}
+
+template <int kStride, int kVectors>
+void fill_strips_of_rows(const BandFill& fill, __m512i zeros) {
+  const uint8_t* plane = fill.in;
+  uint8_t* to = fill.band;
+  for (int group = 0; group < fill.groups; ++group, plane += fill.group_stride)
+    for (int strip = 0; strip < fill.strips; ++strip, to += fill.strip_bytes) {
+      const int column = strip % fill.columns;
+      const int64_t top = fill.tops[strip / fill.columns];
+      fill_rows<kStride, kVectors>(fill, plane + top * fill.in_width * 4 + fill.shifts[column],
+                                   fill.masks + int64_t{column} * fill.vectors * 2, top, zeros, to);
+    }
+}
+
+template <int kStride>
+void fill_strips_of_rows(const BandFill& fill, __m512i zeros) {
+  switch (fill.vectors) {
+    case 1: return fill_strips_of_rows<kStride, 1>(fill, zeros);
+    case 2: return fill_strips_of_rows<kStride, 2>(fill, zeros);
+    case 4: return fill_strips_of_rows<kStride, 4>(fill, zeros);
+    default: return fill_strips_of_rows<kStride, 0>(fill, zeros);
+  }
+}
+
 }  // namespace
 
 void fill_band(const BandFill& fill) {
   const __m512i zeros = _mm512_set1_epi32(static_cast<int32_t>(fill.zeros));
+  if (fill.rows > 0) return fill.stride_w == 1 ? fill_strips_of_rows<1>(fill, zeros) : fill_strips_of_rows<2>(fill, zeros);
   for (int strip = 0; strip < fill.strips; ++strip) fill_strip(fill, strip, zeros);
 }
 

@@ -150,16 +150,26 @@ struct PanelFill {
   int64_t row_bytes;
 };
 
-// How a band is filled (band.h): `strips` strips for each of `groups` groups.
+// How a band is filled (band.h): `strips` strips for each of `groups` groups. Either all pixels of a strip follow each other in the input,
+// or, where `rows` is set, it is made of as many rows of `row_lanes` pixels, each from a row of the input, of which every `stride_w`-th
+// pixel is taken.
 struct BandFill {
-  const uint8_t* in;  // first group, at the pixel where the strips begin, inside of the image or not
+  const uint8_t*
+      in;  // first group, at the pixel where the strips begin, inside of the image or not; of rows: at the image's first pixel
   int64_t group_stride;
-  int32_t groups, strips, vectors;  // vectors: of a strip, of `lanes` pixels
-  const int64_t* shifts;            // [strips]: bytes from `in` to what a strip begins with
-  const uint16_t* masks;            // [strips][vectors]: which pixels lie inside of the image; bit 0 is the first
-  uint32_t zeros;                   // four zero points: the others
-  uint8_t* band;                    // [groups][strips][strip_bytes]
+  int32_t groups, strips, vectors;  // vectors: of a strip, or of a row, of `lanes` pixels
+  const int64_t* shifts;  // [strips], of rows [columns]: bytes from `in`, or from where a row begins, to the first pixel
+  // [strips][vectors]: which pixels lie inside of the image; bit 0 is the first. Of rows [columns][vectors][2]: of twice as many pixels, from
+  // which every `stride_w`-th one is taken.
+  const uint16_t* masks;
+  uint32_t zeros;  // four zero points: the others
+  uint8_t* band;   // [groups][strips][strip_bytes]
   int64_t strip_bytes;
+  int32_t rows, row_lanes;      // 0 rows: a strip is contiguous
+  int32_t columns;              // strip i is that of column i % columns and of tops[i / columns]
+  const int64_t* tops;          // [strips / columns]: the row of the input in a strip's first row, inside of the image or not
+  int32_t stride_h, stride_w;   // stride_w: 1 or 2
+  int32_t in_height, in_width;  // of the image
 };
 
 struct ConvKernels {

@@ -261,6 +261,14 @@ const Case kCases[] = {
     {2, 10, 24, 20, 15, 5, 3, 1, 1, 2, 1, 1, 5, 0.0},
     {1, 24, 20, 33, 16, 3, 3, 1, 1, 2, 2, 2, 2, 0.0},
     {2, 12, 9, 9, 24, 1, 1, 1, 1, 0, 1, 1, 2, 0.0},
+    // Bands in rows: strides, windows that end with the image, several rows of taps to a remainder.
+    {2, 12, 23, 81, 20, 3, 3, 2, 2, 1, 1, 1, 1, 0.3},
+    {1, 16, 30, 30, 16, 3, 3, 2, 2, 1, 1, 1, 4, 0.0},
+    {1, 8, 20, 37, 12, 3, 5, 1, 1, 0, 2, 3, 1, 0.0},
+    {2, 8, 37, 40, 12, 5, 5, 3, 2, 2, 1, 2, 2, 0.0},
+    {1, 8, 33, 21, 8, 2, 4, 1, 2, 3, 1, 1, 1, 0.2},
+    {3, 12, 9, 8, 12, 1, 1, 2, 2, 0, 1, 1, 1, 0.0},
+    {1, 4, 7, 60, 8, 4, 1, 4, 1, 2, 1, 1, 1, 0.0},
 };
 
 // The expected values are worked out once for all instruction sets: they cost more than the kernels.
