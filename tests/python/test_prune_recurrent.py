@@ -18,7 +18,6 @@ from niwaki.modules.names import recurrent_names
 from niwaki.pruning import refit
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.gates import GatePruner, counts_of
-from niwaki.pruning.low_rank import directions, forward_order, keep_forward
 from niwaki.pruning.prune import prune_with_reasons
 from niwaki.pruning.recurrent import RecurrentPruner, prune_recurrent
 from niwaki.quantization.inputs import Batch
@@ -157,31 +156,6 @@ def test_rows_count_as_their_gradients_do() -> None:
     assert bool((counts.states[:8] == 1).all()) and bool((counts.states[8:] < 1).all())
 
 
-@pytest.mark.parametrize("block", [4, 1])
-def test_few_inputs_need_few_columns(block: int) -> None:
-    torch.manual_seed(0)
-    table = torch.randn(6, 32)
-    z = directions(torch.cov(table.T))
-    assert z.shape == (32, 5)
-    weight = torch.randn(10, 32)
-    weight[3, :8] = 0
-    order = forward_order(weight, z, block)
-    # Five directions: as many blocks as hold five columns give each output exactly.
-    enough = -(-5 // block)
-    energy = (weight @ z).square().sum(1)
-    assert torch.allclose(order[1][:, :enough].sum(1), energy, rtol=1e-3)
-    mask, lost = keep_forward(weight, order, torch.ones(10), block, 10 * enough)
-    assert int(mask.sum()) == 10 * enough * block and lost < 1e-3 * float(energy.sum())
-    assert not bool(mask[3, :8].any())
-    for row in range(10):
-        chosen = z[mask[row]]
-        target = weight[row] @ z
-        rest = target - torch.linalg.lstsq(chosen.T, target[:, None]).solution[:, 0] @ chosen
-        assert float(rest.norm()) < 1e-2 * float(target.norm())
-    _, lost = keep_forward(weight, order, torch.ones(10), block, 4)
-    assert lost > 0.1 * float(energy.sum())
-
-
 def pruned(
     net: nn.Module, batches: list[Batch], share: float = 0.5, **options: Any
 ) -> tuple[nn.Module, dict[str, str]]:
@@ -203,37 +177,6 @@ def test_every_kind_is_pruned(kind: Any, way: str, options: dict[str, Any]) -> N
         assert float(blocks.float().mean()) == pytest.approx(0.5, abs=0.03)
     with torch.no_grad():
         assert bool(torch.isfinite(small(batches[0].args[0])).all())
-
-
-class Letters(nn.Module):
-    """A table of few letters, a recurrent layer, its last state."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.table, self.gru = nn.Embedding(6, 32), nn.GRU(32, 32, batch_first=True)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.gru(self.table(x))[1]
-
-
-def test_half_of_the_blocks_cost_a_fraction_of_what_magnitude_costs(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    net = Letters().eval()
-    letters = [Batch(number, (torch.randint(0, 6, (16, 7)),), {}) for number in range(6)]
-    test = torch.randint(0, 6, (64, 7))
-    small, reasons = pruned(net, letters)
-    with torch.no_grad():
-        wanted = net(test)
-        change = float((small(test) - wanted).norm() / wanted.norm())
-    magnitude, _ = niwaki.compress(
-        net, [b.args[0] for b in letters], sparsity=0.5, importance="magnitude", progress=False
-    )
-    with torch.no_grad():
-        other = float((magnitude(test) - wanted).norm() / wanted.norm())
-    assert change < 0.25 * other and reasons["gru"].startswith("pruned by second order")
-    # The matrix on letters has nearly all of the zeros, for six letters need few columns.
-    zeros = [float((w == 0).float().mean()) for w in (small.gru.weight_ih_l0, small.gru.weight_hh_l0)]
-    assert sum(zeros) == pytest.approx(1, abs=0.01) and zeros[0] >= 0.75
 
 
 def test_zeros_stay_and_an_interrupted_run_goes_on(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from niwaki.pruning.select import BLOCK
 _COUNTED = 128
 # Inputs that span less than this share of their dimensions are few; wider matrices are not looked at.
 _LOW, _WIDEST = 0.5, 2048
-# Of zeros in the matrix of states, beside one of few inputs, of all zeros.
+# Of zeros that can be in the matrix of states, beside one of few inputs, and in that.
 _SHARES = (0.0, 0.06, 0.12, 0.18, 0.25, 0.35, 0.5, 0.7, 1.0)
 # Columns that say what inputs span, and steps of conjugate gradients, for few inputs need more.
 _COLUMNS, _STEPS = 1 << 16, 100
@@ -180,24 +180,31 @@ class GatePruner:
         problem = _problem(self._name, u, bias, own, rows, patterns[1], quick=True)
         problem.keep_inverses()
         total = round(self._config.share * (w.numel() + u.numel()))
-        best: tuple[float, int] | None = None
-        for share in _SHARES:
-            zeros = round(share * total / blocks[1])
-            kept = w.numel() // blocks[0] - round((total - zeros * blocks[1]) / blocks[0])
-            if kept < 0 or zeros * blocks[1] > u.numel():
-                continue
+        best: tuple[float, int, int] | None = None
+        for zeros, kept in _shared_out(total, (w.numel(), u.numel()), blocks):
             keep = problem.search(zeros)
             loss = (
                 problem.loss(torch.where(keep, problem.solve(keep), 0))
                 + keep_forward(w, order, rows, blocks[0], kept)[1]
             )
             if best is None or loss < best[0]:
-                best = loss, zeros
+                best = loss, zeros, kept
         assert best is not None
-        kept = w.numel() // blocks[0] - round((total - best[1] * blocks[1]) / blocks[0])
+        _, zeros, kept = best
         first = keep_forward(w, order, rows, blocks[0], kept)[0]
-        second = _problem(self._name, u, bias, own, rows, patterns[1]).search(best[1])[0]
+        second = _problem(self._name, u, bias, own, rows, patterns[1]).search(zeros)[0]
         return torch.cat([first & (w != 0), second], 1)
+
+
+def _shared_out(total: int, sizes: tuple[int, int], blocks: list[int]) -> list[tuple[int, int]]:
+    """In which ways W and U, of so many weights, can have so many zeros: blocks of U that go, and of W that stay."""
+    least, most = max(0, total - sizes[0]), min(total, sizes[1])
+    there, ways = sizes[0] // blocks[0], []
+    for share in _SHARES:
+        zeros = min(round((least + share * (most - least)) / blocks[1]), sizes[1] // blocks[1])
+        kept = there - round((total - zeros * blocks[1]) / blocks[0])
+        ways.append((zeros, min(max(kept, 0), there)))
+    return list(dict.fromkeys(ways))
 
 
 def _split(columns: list[torch.Tensor], width: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:

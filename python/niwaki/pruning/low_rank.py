@@ -90,7 +90,8 @@ def keep_forward(
     keys = weighted.cummin(1)[0] * (1 - 1e-6 * torch.arange(order.shape[1]))
     magnitude = weight.reshape(len(weight), -1, block).square().sum(2)
     score = magnitude / magnitude.max().clamp_min(1e-30) - 2
-    score = score.scatter(1, order, torch.where(keys > 0, keys, -1.0))  # what gains nothing goes by its magnitude
+    # What gains nothing goes by its magnitude. A row without blocks to take names one again, which counts once.
+    score = score.scatter_reduce(1, order, torch.where(keys > 0, keys, -1.0), "amax")
     chosen = torch.zeros(score.numel(), dtype=torch.bool)
     chosen[score.flatten().topk(kept).indices] = True
     mask = chosen.reshape(score.shape)
