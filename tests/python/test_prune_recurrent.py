@@ -208,6 +208,36 @@ def test_what_is_called_otherwise_goes_by_magnitude(caplog: pytest.LogCaptureFix
     assert float((small.gru.weight_hh_l0 == 0).float().mean()) == 0.5
 
 
+class Doubled(nn.GRU):
+    """Gives one tensor, of which torch's layer knows nothing."""
+
+    def forward(self, x: torch.Tensor, hx: torch.Tensor | None = None) -> Any:
+        return 2 * super().forward(x, hx)[0]
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_what_computes_something_of_its_own_goes_by_magnitude(own: bool) -> None:
+    torch.manual_seed(0)
+    net = Tagger(nn.GRU, "batch first", batch_first=True).eval()
+    if own:
+        net.layer, net.fc = Doubled(8, 8, batch_first=True), nn.Identity()
+    else:
+        net.layer.register_forward_hook(lambda layer, args, output: (2 * output[0], output[1]))
+    wanted = copy.deepcopy(net.layer)
+    prune_recurrent([wanted], PruneConfig(0.5))
+    small, reasons = pruned(net, inputs("batch first"))
+    assert reasons["layer"].startswith("pruned by magnitude: it computes something of its own")
+    assert torch.equal(small.layer.weight_hh_l0, wanted.weight_hh_l0)
+
+
+def test_the_callers_next_random_numbers_stay_theirs() -> None:
+    torch.manual_seed(0)
+    net, batches = Tagger(nn.LSTM, "batch first", batch_first=True, proj_size=4).eval(), inputs("batch first")
+    before = torch.get_rng_state()
+    pruned(net, batches)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_layers_after_it_make_good_what_it_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """The linear layer behind it is fitted to what it gave on the layer as it was, for the layer as it is now."""
     torch.manual_seed(0)

@@ -98,7 +98,8 @@ def plain_form(layer: Recurrent) -> nn.RNNBase:
         kind = next(found for cell, found in _OF_CELLS.items() if isinstance(layer, cell))
     if kind is nn.RNN:
         options["nonlinearity"] = layer.nonlinearity
-    plain: nn.RNNBase = kind(layer.input_size, layer.hidden_size, **options)
+    # Without numbers to begin with, which would be drawn: the caller's next random numbers are theirs.
+    plain: nn.RNNBase = kind(layer.input_size, layer.hidden_size, device="meta", **options).to_empty(device="cpu")
     write_back(layer, plain)
     return plain.eval()
 

@@ -234,7 +234,7 @@ def _problem(
     quick: bool = False,
 ) -> Problem:
     """A matrix as a linear layer of its own, on columns as they are now and as they were, [R, K] each."""
-    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    linear = nn.utils.skip_init(nn.Linear, weight.shape[1], weight.shape[0], bias=bias is not None)
     linear.weight.copy_(weight)
     if bias is not None:
         linear.bias.copy_(bias)

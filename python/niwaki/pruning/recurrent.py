@@ -13,6 +13,7 @@ from niwaki.layerwise.sensitivity import first_pieces
 from niwaki.layerwise.sequences import Recurrent, plain_form, watch, write_back
 from niwaki.modules.copies import copy_model
 from niwaki.modules.names import CELLS, RECURRENT, matches, recurrent_names
+from niwaki.modules.plain import has_hooks
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.gates import pattern_of
 from niwaki.pruning.refit import prune_and_refit
@@ -116,16 +117,21 @@ class RecurrentPruner:
         if self._config.share == 1:
             prune_recurrent([layer], self._config)
             return "pruned: all of its weights"
+        if type(layer) not in (*RECURRENT, *CELLS) or has_hooks(layer):
+            return self._by_magnitude(name, layer, "it computes something of its own, or has hooks")
         pieces = first_pieces(self._model, batches, INPUTS)
         seen = watch(self._model, self._before, name, pieces, most=_VALUES)
         if seen is None:
-            prune_recurrent([layer], self._config)
             why = "the network does not call it, or calls it otherwise than before it was pruned"
-            _log.warning("layer '%s': %s, so it is pruned by magnitude", name, why)
-            return f"pruned by magnitude: {why}"
+            return self._by_magnitude(name, layer, why)
         before = plain_form(self._before.get_submodule(name))  # type: ignore[arg-type]
         by_magnitude = plain_form(layer)
         prune_recurrent([by_magnitude], self._config)
         found = prune_and_refit(before, by_magnitude, seen, self._config, name)
         write_back(found.layer, layer)
         return found.note
+
+    def _by_magnitude(self, name: str, layer: Recurrent, why: str) -> str:
+        prune_recurrent([layer], self._config)
+        _log.warning("layer '%s': %s, so it is pruned by magnitude", name, why)
+        return f"pruned by magnitude: {why}"
