@@ -200,3 +200,26 @@ def test_cells(kind: type[nn.RNNCellBase], tmp_path: Path) -> None:
     assert isinstance(loop.cell, kind)
     assert next(row for row in report if row.name == "cell").scheme == "float32"
     assert not niwaki.compile(loop, given(2)).plan.torch
+
+
+class Named(nn.Module):
+    """Calls its layers with arguments by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.gru, self.cell = nn.Conv2d(1, 4, 3), nn.GRU(8, 8, batch_first=True), nn.GRUCell(8, 8)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        _, last = self.gru(hx=None, input=self.conv(input=x[:, None]).mean(1))
+        return self.head(input=self.cell(hx=last[0], input=last[0]))
+
+
+def test_layers_may_be_called_with_arguments_by_name() -> None:
+    torch.manual_seed(0)
+    net, x = Named().eval(), torch.randn(16, 7, 10)
+    small, _ = niwaki.compress(net, [x], progress=False)
+    prepared = niwaki.prepare(net, [x], progress=False)
+    with torch.no_grad():
+        for found in (small(x), prepared(x), niwaki.compile(small, (x,))(x)):
+            assert float((found - net(x)).norm() / net(x).norm()) < 0.05

@@ -215,15 +215,18 @@ class Conv2d(QuantizedLayer):
         )
         return layer.eval()
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self._check_input(x)
-        if x.dim() not in (3, 4) or x.shape[-3] != self.in_channels:
-            raise ValueError(f"{self._where()}: the input must be [N, {self.in_channels}, H, W], not {list(x.shape)}.")
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        self._check_input(input)
+        if input.dim() not in (3, 4) or input.shape[-3] != self.in_channels:
+            raise ValueError(
+                f"{self._where()}: the input must be [N, {self.in_channels}, H, W], not {list(input.shape)}."
+            )
         y: torch.Tensor = conv2d(
-            x if x.dim() == 4 else x.unsqueeze(0), self.weight, self.weight_scale, self.bias, self.input_scale,
-            self.input_zero_point, list(self.stride), list(self.padding), list(self.dilation), self.groups,
+            input if input.dim() == 4 else input.unsqueeze(0), self.weight, self.weight_scale, self.bias,
+            self.input_scale, self.input_zero_point, list(self.stride), list(self.padding), list(self.dilation),
+            self.groups,
         )  # fmt: skip
-        return y if x.dim() == 4 else y.squeeze(0)
+        return y if input.dim() == 4 else y.squeeze(0)
 
     def extra_repr(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
@@ -284,15 +287,15 @@ class Linear(QuantizedLayer):
         )
         return layer.eval()
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self._check_input(x)
-        if x.dim() < 1 or x.shape[-1] != self.in_features:
-            raise ValueError(f"{self._where()}: the input must be [..., {self.in_features}], not {list(x.shape)}.")
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        self._check_input(input)
+        if input.dim() < 1 or input.shape[-1] != self.in_features:
+            raise ValueError(f"{self._where()}: the input must be [..., {self.in_features}], not {list(input.shape)}.")
         y: torch.Tensor
         if self.dynamic:
-            y = dynamic_linear(x, self.weight, self.weight_scale, self.bias)
+            y = dynamic_linear(input, self.weight, self.weight_scale, self.bias)
         else:
-            y = linear(x, self.weight, self.weight_scale, self.bias, self.input_scale, self.input_zero_point)
+            y = linear(input, self.weight, self.weight_scale, self.bias, self.input_scale, self.input_zero_point)
         return y
 
     def extra_repr(self) -> str:

@@ -81,12 +81,12 @@ class Recurrent(nn.Module):
         """From now on, inputs and states are not rounded."""
         self.dynamic, self.reason = False, reason
 
-    def forward(self, x: Any, hx: Any = None) -> Any:
-        return self._run(x, hx, self.dynamic)
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        return self._run(input, hx, self.dynamic)
 
-    def in_float32(self, x: Any, hx: Any = None) -> Any:
+    def in_float32(self, input: Any, hx: Any = None) -> Any:
         """As `forward`, without rounding inputs and states."""
-        return self._run(x, hx, dynamic=False)
+        return self._run(input, hx, dynamic=False)
 
     def _dynamic_options(self, states: Any) -> tuple[Any, ...]:
         weights = self.weights()

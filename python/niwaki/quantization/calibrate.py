@@ -210,11 +210,11 @@ def _in_float(
     layers = quantized_layers(model)
 
     def forward_of(layer: QuantizedLayer) -> Callable[[torch.Tensor], torch.Tensor]:
-        def forward(x: torch.Tensor) -> torch.Tensor:
-            observe(layer, x)
+        def forward(input: torch.Tensor) -> torch.Tensor:
+            observe(layer, input)
             found = floats[layer]
             assert isinstance(found, Layer)
-            return found.module(x)  # type: ignore[no-any-return]
+            return found.module(input)  # type: ignore[no-any-return]
 
         return forward
 

@@ -160,11 +160,16 @@ def _attach(
         symmetric = config.activations == "symmetric"
         inputs = InputQuantizer(scale, zero_point, learned=learned, momentum=momentum, symmetric=symmetric)
         layer.add_module(_QUANTIZER, inputs)
-    layer.register_forward_pre_hook(_quantize_input)
+    layer.register_forward_pre_hook(_quantize_input, with_kwargs=True)
 
 
-def _quantize_input(layer: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    return (getattr(layer, _QUANTIZER)(args[0]), *args[1:])
+def _quantize_input(
+    layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    quantizer = getattr(layer, _QUANTIZER)
+    if args:
+        return (quantizer(args[0]), *args[1:]), kwargs
+    return args, kwargs | {"input": quantizer(kwargs["input"])}
 
 
 def _quantizer(layer: Layer) -> nn.Module | None:
