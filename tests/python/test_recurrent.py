@@ -202,6 +202,34 @@ def test_cells(kind: type[nn.RNNCellBase], tmp_path: Path) -> None:
     assert not niwaki.compile(loop, given(2)).plan.torch
 
 
+class Reader(nn.Module):
+    """A loop over a cell, and a layer whose weights are read and which is never called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell, self.unused, self.head = nn.GRUCell(16, 16), nn.RNN(16, 16), nn.Linear(16, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = x
+        for _ in range(3):
+            h = self.cell(x, h)
+        return self.head(h + x @ self.unused.weight_ih_l0.T)
+
+
+def test_the_report_says_why_layers_stay_in_float32_and_how_many_zeros_they_have() -> None:
+    torch.manual_seed(0)
+    net, x = Reader().eval(), torch.randn(8, 16)
+    small, report = niwaki.compress(net, [x], sparsity=0.5, importance="magnitude", progress=False)
+    rows = {row.name: row for row in report}
+    assert [rows[name].scheme for name in ("cell", "unused")] == ["float32", "float32"]
+    assert "a cell in a loop once" in rows["cell"].reason and "not called as a layer" in rows["unused"].reason
+    weights = [small.cell.weight_ih, small.cell.weight_hh]
+    zeros = 1 - sum(int(weight.count_nonzero()) for weight in weights) / sum(weight.numel() for weight in weights)
+    assert rows["cell"].zeros == pytest.approx(zeros) and zeros == pytest.approx(0.5, abs=0.01)
+    _, report = niwaki.compress(net, [x], skip=("cell",), progress=False)
+    assert next(row for row in report if row.name == "cell").reason == "skipped by name"
+
+
 class Named(nn.Module):
     """Calls its layers with arguments by name."""
 

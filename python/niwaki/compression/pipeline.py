@@ -86,7 +86,11 @@ def squeeze(
         optimized, items, quantize, scales=grid.scales if grid is not None else None,
         checkpoint=checkpoint / "rounding" if checkpoint is not None else None, progress=progress,
     )  # fmt: skip
-    return Squeezed(found.module, found.floats, {**reasons, **found.reasons}, found.values)
+    # Of recurrent layers that stay float32, how they were pruned is still to be known.
+    both = {
+        name: f"{reasons[name]}; {why}" for name, why in found.reasons.items() if name in reasons.keys() - found.floats
+    }
+    return Squeezed(found.module, found.floats, {**reasons, **found.reasons, **both}, found.values)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.held_out import Cutter
 from niwaki.quantization.inputs import Batch, batches, check_calibration
 from niwaki.quantization.numbers import find_numbers
-from niwaki.quantization.recurrent import quantize_recurrent
+from niwaki.quantization.recurrent import UNCALLED, quantize_recurrent
 from niwaki.quantization.rounding import round_layers
 from niwaki.quantization.weights import check_reduction
 from niwaki.runs.checkpoint import Checkpoint, Folder
@@ -173,8 +173,10 @@ def quantize_with_reasons(
         )  # fmt: skip
         scales.update(round_layers(copied, open_layers, config, kept, checkpoint=state, progress=progress))
         first, stream, floats = kept[0], iter(kept[1:]), before
-    for name, small in quantize_recurrent(copied, recurrent, first, config).items():
-        copied = replace_module(copied, recurrent[name], small)
+    small, left = quantize_recurrent(copied, recurrent, first, config)
+    for name, part in small.items():
+        copied = replace_module(copied, recurrent[name], part)
+    reasons |= left
     for name, table in tables.items():
         check_finite(name, table)
         copied = replace_module(copied, table, Embedding(table, bits=config.bits_of(name), name=name).eval())
@@ -212,7 +214,7 @@ def _why_not(name: str, layer: Layer, config: QuantizeConfig, called: set[int], 
     if has_hooks(layer.module):
         return "it has forward hooks, or a forward of its own"
     if id(layer.module) not in called:
-        return "not called as a layer when the network ran"
+        return UNCALLED
     return "other parts of the network read its weight or bias" if id(layer.module) in read else ""
 
 
@@ -222,7 +224,7 @@ def _why_others(
     """Why recurrent layers and tables stay in float32, by their names."""
     reasons = {}
     for name, part in model.named_modules():
-        if name in taken or not isinstance(part, (*RECURRENT, nn.Embedding)):
+        if name in taken or not isinstance(part, (*RECURRENT, *CELLS, nn.Embedding)):
             continue
         if matches(name, config.skip):
             reasons[name] = _SKIPPED
@@ -231,7 +233,7 @@ def _why_others(
         elif isinstance(part, nn.Embedding) and part.max_norm is not None:
             reasons[name] = "it changes its table while it runs (max_norm)"
         elif isinstance(part, nn.Embedding) and id(part) not in called:
-            reasons[name] = "not called as a layer when the network ran"
+            reasons[name] = UNCALLED
         elif isinstance(part, nn.Embedding) and id(part) in read:
             reasons[name] = "other parts of the network read its weight"
         else:

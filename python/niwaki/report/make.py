@@ -143,7 +143,7 @@ def _rows(optimized: nn.Module, squeezed: Squeezed, reasons: dict[str, str], mea
     rows += [_recurrent_row(part, originals[part.name], reasons.get(part.name, "")) for part in recurrent]
     tables = [part for part in squeezed.module.modules() if isinstance(part, Embedding)]
     rows += [_table_row(part, originals[part.name]) for part in tables]
-    rows = with_rest(rows, optimized, reasons)
+    rows = with_rest(rows, optimized, squeezed.module, reasons)
     order = {name: index for index, name in enumerate(_names(optimized))}
     return sorted(rows, key=lambda row: order.get(row.name, len(order)))
 

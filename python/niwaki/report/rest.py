@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
+import torch
 from torch import nn
 
 from niwaki.report.rows import LayerReport
@@ -13,7 +14,9 @@ _STAYS = "stays in float32: not a convolution, linear or recurrent layer or tabl
 _TABLES = (nn.Embedding, nn.RNNBase)
 
 
-def with_rest(rows: Sequence[LayerReport], optimized: nn.Module, reasons: Mapping[str, str]) -> list[LayerReport]:
+def with_rest(
+    rows: Sequence[LayerReport], optimized: nn.Module, module: nn.Module, reasons: Mapping[str, str]
+) -> list[LayerReport]:
     """Rows of layers, and one for each part of the network whose parameters none of them counts.
 
     A part that others are made of has a row for each parameter of its own, such as 'cls_token'. What several parts
@@ -22,9 +25,11 @@ def with_rest(rows: Sequence[LayerReport], optimized: nn.Module, reasons: Mappin
     Args:
         rows: of layers, with the names of parts.
         optimized: the network before it was pruned and quantized.
+        module: the network after that.
         reasons: why a part is as it is, by name.
     """
     known = {row.name: row for row in rows}
+    now = dict(module.named_parameters(remove_duplicate=False))
     counted: dict[int, str] = {}
     found = []
     for name, part, own in _parts(optimized):
@@ -35,7 +40,7 @@ def with_rest(rows: Sequence[LayerReport], optimized: nn.Module, reasons: Mappin
         row = known.pop(name, None)
         if row is None:
             weight = own.get("weight", next(iter(own.values())))
-            zeros = 1 - int(weight.count_nonzero()) / weight.numel()
+            zeros = _zeros([now.get(name if part is None else f"{name}.{key}", own[key]) for key in _weights(own)])
             op = "parameter" if part is None else type(part).__name__.lower()
             reason = reasons.get(name) or ("stays in float32" if isinstance(part, _TABLES) else _STAYS)
             row = LayerReport(name, op, "float32", zeros, size, size, None, reason, 32, tuple(weight.shape))
@@ -46,6 +51,15 @@ def with_rest(rows: Sequence[LayerReport], optimized: nn.Module, reasons: Mappin
             row = dataclasses.replace(row, bytes=size)
         found.append(row)
     return [*found, *known.values()]
+
+
+def _weights(own: Mapping[str, nn.Parameter]) -> list[str]:
+    """The names of a part's matrices, of which a recurrent layer has several; of its first parameter, without any."""
+    return [key for key in own if key.startswith("weight")] or list(own)[:1]
+
+
+def _zeros(weights: Sequence[torch.Tensor]) -> float:
+    return 1 - sum(int(weight.count_nonzero()) for weight in weights) / sum(weight.numel() for weight in weights)
 
 
 def _parts(module: nn.Module) -> Iterator[tuple[str, nn.Module | None, dict[str, nn.Parameter]]]:
