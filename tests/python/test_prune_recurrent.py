@@ -124,6 +124,17 @@ def test_layers_are_watched_however_they_are_called(kind: Any, way: str, options
     assert not bool(seen.pulls.y[~seen.now.active].any())
 
 
+def test_one_long_sequence_does_not_make_all_others_long() -> None:
+    """Side by side, they are as long as the longest: what is kept is counted so."""
+    torch.manual_seed(0)
+    net = Tagger(nn.GRU, "batch first", batch_first=True).eval()
+    pieces = [Batch(number, (torch.randn(4, steps, 8),), {}) for number, steps in enumerate([5, 5, 500, 5])]
+    seen = watch(net, copy.deepcopy(net), "layer", pieces, most=12 * 100 * 32)
+    assert seen is not None and len(seen.now) == 8 and len(seen.now.x) == 5
+    seen = watch(net, copy.deepcopy(net), "layer", pieces[2:], most=1)
+    assert seen is not None and len(seen.now) == 4 and len(seen.now.x) == 500
+
+
 def test_rows_count_as_their_gradients_do() -> None:
     torch.manual_seed(0)
     layer = nn.GRU(4, 4)

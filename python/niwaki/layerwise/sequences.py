@@ -138,6 +138,11 @@ class Seen:
     wanted: Results
     pulls: Results
 
+    @property
+    def width(self) -> int:
+        """Values of a step of one sequence."""
+        return sum(part.shape[2] for part in (self.now.x, self.before.x, self.wanted.y, self.pulls.y))
+
     def of(self, chosen: torch.Tensor) -> Seen:
         """Of some sequences, by their numbers or as bool [N]."""
         now = self.now.of(chosen)
@@ -160,7 +165,8 @@ def watch(model: nn.Module, before: nn.Module, name: str, pieces: Iterable[Batch
         model, before: the network now and as it was, float32.
         name: of the layer.
         pieces: inputs of the network.
-        most: values that are kept; what comes then is not looked at.
+        most: values of steps that are kept, all sequences as long as the longest; pieces from the first one that would
+            be beyond them are not looked at.
 
     Returns:
         None where the layer is not called, or called otherwise than before.
@@ -168,7 +174,7 @@ def watch(model: nn.Module, before: nn.Module, name: str, pieces: Iterable[Batch
     generator = torch.Generator().manual_seed(0)
     layers = [net.get_submodule(name) for net in (model, before)]
     found: list[Seen] = []
-    kept = 0
+    steps = count = 0
     for number, piece in enumerate(pieces):
         with _recorded(layers[1]) as old, evaluating(before), torch.enable_grad():
             for parameter in layers[1].parameters():
@@ -180,15 +186,17 @@ def watch(model: nn.Module, before: nn.Module, name: str, pieces: Iterable[Batch
             model(*copied.args, **copied.kwargs)
         if len(old) != len(new):
             return None
+        calls = []
         for a, b in zip(new, old, strict=True):
             given = [_given(layer, call, number) for layer, call in zip(layers, (a, b), strict=True)]
             if given[0].x.shape != given[1].x.shape or not torch.equal(given[0].lengths, given[1].lengths):
                 return None
             wanted, pulls = _results(layers[1], b, given[1])
-            found.append(Seen(given[0], given[1], wanted, pulls))
-            kept += sum(part.numel() for part in (given[0].x, given[1].x, *wanted.parts, *pulls.parts))
-        if kept > most:
+            calls.append(Seen(given[0], given[1], wanted, pulls))
+            steps, count = max(steps, len(given[0].x)), count + len(given[0])
+        if found and steps * count * found[0].width > most:
             break
+        found += calls
     return _joined(found) if found else None
 
 
