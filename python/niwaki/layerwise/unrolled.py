@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -109,8 +108,3 @@ def _step(
         return n + z * (h - n), []
     y = a + b
     return (y.tanh() if layer.nonlinearity == "tanh" else y.relu()), []
-
-
-def columns(steps: Steps) -> Iterator[torch.Tensor]:
-    """Inputs and states of the steps that there are, float32 [R, I + P]."""
-    yield torch.cat([steps.x, steps.h], 2)[steps.active]
