@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 import niwaki
 from niwaki.capture import capture
+from niwaki.errors import NiwakiError
 
 B, H, W, L = "batch", "height", "width", "length"
 
@@ -105,3 +107,14 @@ def test_sizes_that_are_tied_to_each_other_stay_free() -> None:
     with pytest.raises(ValueError, match="must"):
         net(torch.randn(2, 1, 7, 12))
     assert net(torch.randn(3, 1, 5, 12)).shape == (3, 3)
+
+
+def test_sizes_computed_beyond_64_bits_are_refused_in_a_sentence() -> None:
+    """torch's padding 'same' for kernels of any size brings 2^63 into a size."""
+
+    class Same(nn.Module):
+        def forward(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+            return F.conv2d(x, weight, padding="same", dilation=2)
+
+    with pytest.raises(NiwakiError, match=r"computed with 9223372036854775808, a number of more than 64 bits"):
+        niwaki.compile(Same(), (torch.randn(4, 7, 9), torch.randn(6, 4, 2, 4)))

@@ -18,6 +18,7 @@ from niwaki.errors import NiwakiError
 
 CoreDim = int | _core.Dim
 
+_MOST = 1 << 63
 _FINEST = 4096  # the largest denominator of a number that is computed with exactly
 # Sizes up to here are tried when a factor with a fraction becomes one of whole numbers.
 _MOST_SCALED = 65536
@@ -76,6 +77,8 @@ class SizeMap:
 
     def _of(self, expression: Any) -> CoreDim:
         if expression.is_Integer:
+            if not -_MOST <= int(expression) < _MOST:
+                raise NiwakiError(f"A size is computed with {expression}, a number of more than 64 bits.")
             return int(expression)
         if expression.is_Symbol:
             known = self._known.get(str(expression))
