@@ -14,7 +14,8 @@ namespace niwaki {
 namespace {
 
 constexpr int64_t kInt32 = std::numeric_limits<int32_t>::max();
-constexpr int64_t kMaxElements = int64_t{1} << 40;
+constexpr int64_t kMaxElements =
+    int64_t{1} << 40;                         // sizes of 0 count as 1: a value without elements has steps along its axes, too
 constexpr int64_t kMaxChannels = kInt32 - 8;  // so that kernels may round them up
 
 std::string text(int64_t value) { return std::to_string(value); }
@@ -146,10 +147,11 @@ Sizes checked_shape(const Node& node, const Operand& made) {
   }
   for (const int64_t size : shape) {
     if (size < 0) refuse(node, "makes a value of shape " + text(shape) + "; sizes cannot be negative.");
-    const bool fits = size <= kInt32 && (size == 0 || elements <= kMaxElements / size);
+    const int64_t counted = std::max<int64_t>(size, 1);
+    const bool fits = size <= kInt32 && elements <= kMaxElements / counted;
     if (!fits)
       refuse(node, "its output " + text(shape) + " is too large: 2^31 - 1 elements along an axis and 2^40 in all are the most.");
-    elements *= size;
+    elements *= counted;
   }
   if (made.dtype == DType::u8) check_planes(node, shape, elements);
   return shape;
@@ -213,9 +215,10 @@ Inferred infer_shapes(const Graph& graph, std::span<const Sizes> inputs) {
   for (size_t i = 0; i < inputs.size(); ++i) {
     int64_t elements = 1;
     for (const int64_t size : inputs[i]) {
-      if (size > 0 && elements > kMaxElements / size)
+      const int64_t counted = std::max<int64_t>(size, 1);
+      if (elements > kMaxElements / counted)
         fail("Input '" + graph.inputs()[i].name + "' " + text(inputs[i]) + " is too large: 2^40 elements are the most.");
-      elements *= size;
+      elements *= counted;
     }
     inferred.shapes[static_cast<size_t>(graph.inputs()[i].value)] = inputs[i];
   }

@@ -26,7 +26,7 @@ struct Inferred {
 
 // `inputs`: the sizes of each input in order. Throws Error (invalid_argument), in a sentence that names the input, the dim and what is
 // allowed, or the layer, for sizes that the network cannot take: another rank or constant, a size outside of its range, a guard that does
-// not hold, more than 2^31 - 1 elements along a dim, more than 2^40 elements of a value. Sizes may be 0.
+// not hold, more than 2^31 - 1 elements along a dim, more than 2^40 elements of a value, with a size of 0 counted as 1.
 Inferred infer_shapes(const Graph& graph, std::span<const Sizes> inputs);
 
 // Whether these free sizes meet a guard. Sizes that it cannot be computed for do not.

@@ -66,6 +66,9 @@ TEST(shapes_have_limits) {
                "the tile (tile): its output [2147483648, 0] is too large: 2^31 - 1 elements along an axis");
   CHECK_THROWS(net.shape({{1 << 21, 1 << 20}}), "Input 'x' [2097152, 1048576] is too large: 2^40 elements are the most");
   CHECK_THROWS(net.shape({{INT32_MAX, INT32_MAX}}), "too large");
+  Net other;  // without elements: its steps would not fit 64 bits
+  other.input("x", DType::f32, {"a", "b", "c", "d"});
+  CHECK_THROWS(other.shape({{0, INT32_MAX, INT32_MAX, INT32_MAX}}), "too large");
 }
 
 TEST(shapes_of_uint8_values_fit_planes) {

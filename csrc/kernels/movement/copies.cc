@@ -48,7 +48,7 @@ StridedCopy slice_copy(SizeSpan in, const AxisSlice& slice, int64_t element) {
   const auto axis = static_cast<std::size_t>(slice.axis);
   const int64_t first = slice.start * from[axis];
   sizes[axis] = slice.count;
-  from[axis] *= slice.step;
+  if (slice.count > 1) from[axis] *= slice.step;  // a single element may have any step, which no size bounds
   return whole(sizes, from, element, first);
 }
 

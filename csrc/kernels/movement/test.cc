@@ -181,6 +181,8 @@ TEST(movement_slice) {
   CHECK_EQ(slice_copy(sizes, {1, 2, 1, 3}, 4).from(), 40);
   CHECK(!slice_copy(sizes, {1, 2, 2, 2}, 4).is_block());
   CHECK(!slice_copy(sizes, {2, 1, 1, 2}, 4).is_block());
+  // One element, of the longest step.
+  CHECK(slice_copy(SizeSpan(sizes).first(2), {0, 0, INT64_MAX, 1}, 4).is_block());
 }
 
 TEST(movement_concat) {
