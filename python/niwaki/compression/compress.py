@@ -19,6 +19,7 @@ from niwaki.errors import NiwakiError, unknown_option
 from niwaki.modules.checks import check_model
 from niwaki.modules.names import check_names
 from niwaki.network.unwritable import foreseen_reason
+from niwaki.onnx.plain import without_own_ranges
 from niwaki.optimization.equalize import equalization_calls, equalize_with
 from niwaki.optimization.optimize import OptimizeConfig
 from niwaki.optimization.optimize import optimize as run_optimize
@@ -128,7 +129,7 @@ def compress(
         NiwakiError: the network cannot be copied, has nothing to quantize, or cannot be brought to the target; the
             message says what the nearest network takes. With `strict`, what there is to warn of.
     """
-    model = check_model(model, "compress")
+    model = without_own_ranges(check_model(model, "compress"))
     single: dict[str, Any] = {**options}
     _check_options(single)
     given: dict[str, Any] = {

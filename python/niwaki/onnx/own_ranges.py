@@ -1,120 +1,194 @@
-"""Products whose inputs a file rounds by the range that they have when it runs, as dynamic layers of niwaki.nn.
+"""Products of what a file rounds by the range that it has when it runs, as int8 layers of niwaki.nn.
 
 A file takes one range for all rows of a product (DynamicQuantizeLinear), niwaki's dynamic layer one for each row. So
 each row gets two elements more, the smallest and the largest of all, for which there are weights of zero.
+
+Convolutions, and products of which more is done to the integers than a multiplication by both scales, are layers on
+the grid of the integers themselves: x / scale + zero point is rounded to uint8, and what the zero point adds to each
+sum is taken away again. So a sum is exact, whatever becomes of it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import fx, nn
 
-from niwaki.nn import Linear
-from niwaki.onnx.functions import quantized
+from niwaki.nn import Conv2d, Linear
+from niwaki.nn import grid as _grid_operator  # noqa: F401 (registers niwaki::grid)
+from niwaki.onnx.integer_weights import Codes, codes_of
+from niwaki.onnx.rounded import Integers, Product, constant
 
-_LARGEST = 127
 _MOST = 66_311  # products that a sum takes in int32
 
 
 def make_dynamic(module: fx.GraphModule) -> None:
-    """Puts dynamic layers in the place of integer products of values that are rounded by their own range."""
+    """Puts int8 layers in the place of integer products of values that are rounded by their own range."""
+    for path, nodes in calls_of(module).items():
+        layer = module.get_submodule(path)
+        if type(layer) not in (nn.Linear, nn.Conv2d) or "weight" not in layer._parameters:
+            continue
+        given = [Integers.of(node.args[0]) for node in nodes]
+        if None in given or (isinstance(layer, nn.Conv2d) and not _plain(layer)):
+            continue
+        if type(layer) is nn.Linear:
+            products = [Product.of(node, module) for node in nodes]
+            scales = {each.scale for each in products if each is not None}
+            if None not in products and len(scales) == 1 and _dynamic(module, path, products):  # type: ignore[arg-type]
+                continue
+        _on_its_grid(module, path, nodes, given)  # type: ignore[arg-type]
+
+
+def calls_of(module: fx.GraphModule) -> dict[str, list[fx.Node]]:
+    """The calls of each layer."""
     calls: dict[str, list[fx.Node]] = {}
     for node in module.graph.nodes:
         if node.op == "call_module":
             calls.setdefault(str(node.target), []).append(node)
-    for path, nodes in calls.items():
-        layer = module.get_submodule(path)
-        found = [_Product.of(node, module) for node in nodes]
-        scales = {each.scale for each in found if each is not None}
-        if type(layer) is not nn.Linear or None in found or len(scales) != 1:
-            continue
-        made = _layer(layer, found[0].scale_of(layer.out_features)) if found[0] is not None else None
-        if made is not None:
-            module.set_submodule(path, made)
-            for each in found:
-                assert each is not None
-                each.replace(module.graph, path)
+    return calls
 
 
-class _Product:
-    """The nodes of a product: what is rounded, the layer's call, and the multiplication by both scales behind it."""
+def with_range(graph: fx.Graph, source: fx.Node, again: fx.Node | None = None) -> fx.Node:
+    """Rows with the smallest and the largest element of all behind them; `again`: elements that come once more."""
+    one = graph.call_function(torch.narrow, (source, -1, 0, 1))
+    ends = [
+        graph.call_method("expand_as", (graph.call_function(function, (source,)), one))
+        for function in (torch.amin, torch.amax)
+    ]
+    more = [] if again is None else [graph.call_function(torch.index_select, (source, -1, again))]
+    return graph.call_function(torch.cat, ([source, *more, *ends], -1))
 
-    def __init__(self, source: fx.Node, result: fx.Node, scale: tuple[float, ...]) -> None:
-        self.source, self.result, self.scale = source, result, scale
 
-    @classmethod
-    def of(cls, call: fx.Node, module: fx.GraphModule) -> _Product | None:
-        """The product of a layer's call; None where that is not one."""
-        shifted = call.args[0]
-        if not isinstance(shifted, fx.Node) or shifted.target is not torch.sub or len(call.users) != 1:
+# Dynamic layers
+
+
+def _dynamic(module: fx.GraphModule, path: str, products: Sequence[Product]) -> bool:
+    """A dynamic layer, if the weights and their scale are fit for one."""
+    layer: Any = module.get_submodule(path)
+    outputs, inputs = layer.out_features, layer.in_features
+    scale = products[0].scale_of(outputs)
+    codes = codes_of(layer.weight.detach())
+    if scale is None or codes is None or codes.weight.shape[1] + 2 > _MOST or layer.bias is not None:
+        return False
+    made = Linear(inputs + len(codes.again) + 2, len(codes.weight), bias=False, dynamic=True)
+    made.weight[:, :-2].copy_(codes.weight)
+    made.weight_scale[:outputs].copy_(scale)
+    module.set_submodule(path, made.eval())
+    graph = module.graph
+    for product in products:
+        with graph.inserting_before(product.result):
+            rows = with_range(graph, product.source, _again(module, codes))
+            y = graph.call_module(path, (rows,))
+            y = _with_sum(module, y, codes, -1, outputs, scale)
+        product.result.replace_all_uses_with(y)
+    return True
+
+
+# Layers on the grid of the integers
+
+
+def _plain(layer: nn.Conv2d) -> bool:
+    return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+
+
+def _on_its_grid(module: fx.GraphModule, path: str, calls: Sequence[fx.Node], given: Sequence[Integers]) -> None:
+    layer: Any = module.get_submodule(path)
+    weight = layer.weight.detach()
+    codes = codes_of(weight)
+    groups = getattr(layer, "groups", 1)
+    if codes is None or codes.weight[0].numel() > _MOST or layer.bias is not None:
+        return
+    if groups > 1 and (codes.again or codes.shift is not None):
+        return  # each group would need inputs and an output of its own
+    outputs, inputs = len(codes.weight), codes.weight.shape[1] * groups
+    made: Conv2d | Linear
+    if isinstance(layer, nn.Conv2d):
+        sizes: Any = {"stride": layer.stride, "dilation": layer.dilation}
+        made = Conv2d(inputs, outputs, layer.kernel_size, groups=groups, bias=False, **sizes)  # type: ignore[arg-type]
+    else:
+        made = Linear(inputs, outputs, bias=False)
+    made.weight.copy_(codes.weight)
+    made.input_scale.fill_(1)
+    module.set_submodule(path, made.eval())
+    sums = weight.flatten(1).double().sum(1).float()
+    for call, integers in zip(calls, given, strict=True):
+        _replace(module, call, integers, layer, codes, sums)
+
+
+def _replace(
+    module: fx.GraphModule, call: fx.Node, given: Integers, layer: Any, codes: Codes, sums: torch.Tensor
+) -> None:
+    graph, axis = module.graph, 1 if isinstance(layer, nn.Conv2d) else -1
+    pads = list(given.pads)
+    if isinstance(layer, nn.Conv2d) and any(layer.padding):
+        padding: Any = layer.padding
+        own = [size for size in reversed(padding) for _ in range(2)]
+        pads = [a + b for a, b in zip([*pads, *[0] * (4 - len(pads))], own, strict=True)]
+    with graph.inserting_before(call):
+        # Rounded before the zero point is added: halves go to the even integer of those without it.
+        x = graph.call_function(torch.round, (graph.call_function(torch.div, (given.source, given.scale)),))
+        if any(pads):
+            x = graph.call_function(torch.nn.functional.pad, (x, pads))
+        x = graph.call_function(torch.add, (x, given.zero))
+        again = _again(module, codes)
+        if again is not None:
+            x = graph.call_function(torch.cat, ([x, graph.call_function(torch.index_select, (x, axis, again))], axis))
+        x = graph.call_function(torch.ops.niwaki.grid.default, (x, 1.0, 0))
+        y = graph.call_module(str(call.target), (x,))
+        y = _with_sum(module, y, codes, axis, len(sums), torch.ones(len(sums)))
+        shape = [-1, 1, 1] if axis == 1 else [-1]
+        zeros = graph.call_function(torch.mul, (constant(module, "zero_point_sums", sums.reshape(shape)), given.zero))
+    after = _added(call)
+    if after is None:
+        with graph.inserting_before(call):
+            y = graph.call_function(torch.sub, (y, zeros))
+        call.replace_all_uses_with(y)
+        return
+    addend, result = after
+    with graph.inserting_before(result):
+        bias = graph.call_method("to", (addend, torch.float32)) if isinstance(addend, fx.Node) else addend
+        y = graph.call_function(torch.add, (y, graph.call_function(torch.sub, (bias, zeros))))
+    result.replace_all_uses_with(y)
+
+
+def _added(call: fx.Node) -> tuple[Any, fx.Node] | None:
+    """What is added to the integers of a product alone, and the node of the sum in float32."""
+    node = call
+    others: list[Any] = []
+    for kind in ("to", torch.add, "to"):
+        if len(node.users) != 1:
             return None
-        integers, point = (_part(value) for value in shifted.args)
-        (result,) = call.users
-        if integers is None or point is None or result.target is not torch.mul:
+        (user,) = node.users
+        if user.target != kind or user.kwargs:
             return None
-        (dynamic, first), (other, second) = integers, point
-        units = [value for value in result.args if value is not call]
-        if dynamic is not other or (first, second) != (0, 2) or len(units) != 1 or not isinstance(units[0], fx.Node):
+        if kind == "to" and user.args[1:] != ((torch.int32,) if node is call else (torch.float32,)):
             return None
-        unit = units[0]
-        if unit.target is not torch.mul:
-            return None
-        scales = [value for value in unit.args if _part(value) != (dynamic, 1)]
-        if len(scales) != 1 or not isinstance(dynamic.args[0], fx.Node):
-            return None
-        numbers = _numbers(scales[0], module)
-        return None if numbers is None else cls(dynamic.args[0], result, numbers)
-
-    def scale_of(self, outputs: int) -> torch.Tensor | None:
-        """The scale of the weights of each output."""
-        scale = torch.tensor(self.scale, dtype=torch.float32)
-        if scale.numel() not in (1, outputs) or not bool((scale > 0).all()) or not bool(torch.isfinite(scale).all()):
-            return None
-        return scale.expand(outputs)
-
-    def replace(self, graph: fx.Graph, path: str) -> None:
-        """Calls the layer with the rows and the range of all of them."""
-        with graph.inserting_before(self.result):
-            one = graph.call_function(torch.narrow, (self.source, -1, 0, 1))
-            ends = [
-                graph.call_method("expand_as", (graph.call_function(function, (self.source,)), one))
-                for function in (torch.amin, torch.amax)
-            ]
-            rows = graph.call_function(torch.cat, ([self.source, *ends], -1))
-            made = graph.call_module(path, (rows,))
-        self.result.replace_all_uses_with(made)
+        if kind is torch.add:
+            others = [value for value in user.args if value is not node]
+        node = user
+    return (others[0], node) if len(others) == 1 else None
 
 
-def _part(value: Any) -> tuple[fx.Node, int] | None:
-    """The rounding that a node is a result of, and which: 0 the integers, 1 the scale, 2 the zero point."""
-    if not isinstance(value, fx.Node) or value.target is not quantized.item:
-        return None
-    source: Any = value.args[0]
-    index: Any = value.args[1]
-    return (source, index) if isinstance(source, fx.Node) and source.target is quantized.dynamic else None
+# Both
 
 
-def _numbers(value: Any, module: fx.GraphModule) -> tuple[float, ...] | None:
-    """The numbers of a constant that broadcasts along the last axis."""
-    if isinstance(value, float):
-        return (value,)
-    if not isinstance(value, fx.Node) or value.op != "get_attr":
-        return None
-    held: torch.Tensor = getattr(module, str(value.target))
-    if held.dim() and held.numel() != held.shape[-1]:
-        return None
-    return tuple(held.detach().flatten().tolist())
+def _again(module: fx.GraphModule, codes: Codes) -> fx.Node | None:
+    return constant(module, "again", torch.tensor(codes.again)) if codes.again else None
 
 
-def _layer(layer: nn.Linear, scale: torch.Tensor | None) -> Linear | None:
-    """The layer with int8 weights and two inputs more; None where its weights are no such integers."""
-    weight, has_bias = layer.weight.detach(), getattr(layer, "bias", None) is not None
-    whole = bool(torch.equal(weight, weight.round())) and bool((weight.abs() <= _LARGEST).all())
-    if scale is None or not whole or has_bias or weight.shape[1] + 2 > _MOST:
-        return None
-    made = Linear(layer.in_features + 2, layer.out_features, bias=False, dynamic=True)
-    made.weight[:, :-2].copy_(weight.to(torch.int8))
-    made.weight_scale.copy_(scale)
-    return made.eval()
+def _with_sum(
+    module: fx.GraphModule, y: fx.Node, codes: Codes, axis: int, outputs: int, scale: torch.Tensor
+) -> fx.Node:
+    """What is due of the last output added to each of the others."""
+    if codes.shift is None:
+        return y
+    graph = module.graph
+    share = codes.shift * scale
+    share = share if axis == -1 else share.reshape(-1, 1, 1)
+    one = bool((share == share.flatten()[0]).all())
+    factor: Any = float(share.flatten()[0]) if one else constant(module, "shift", share)
+    own = graph.call_function(torch.narrow, (y, axis, 0, outputs))
+    total = graph.call_function(torch.narrow, (y, axis, outputs, 1))
+    return graph.call_function(torch.add, (own, graph.call_function(torch.mul, (total, factor))))

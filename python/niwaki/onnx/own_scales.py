@@ -19,6 +19,7 @@ from niwaki.nn import grid as _grid_operator  # noqa: F401 (registers niwaki::gr
 from niwaki.nn.layers import QuantizedLayer
 from niwaki.onnx.functions import quantized
 from niwaki.onnx.own_ranges import make_dynamic
+from niwaki.onnx.rounded_lstm import RoundedLSTM, make_native
 from niwaki.quantization.ranges import ranges_of
 
 FILE_SCALE = "file_scale"
@@ -47,9 +48,10 @@ def with_own_scales(module: nn.Module) -> nn.Module:
 
 
 def _is_quantized(module: nn.Module) -> bool:
-    return isinstance(module, fx.GraphModule) and any(
-        node.target in (quantized.quantize, quantized.dynamic) for node in module.graph.nodes
-    )
+    if not isinstance(module, fx.GraphModule):
+        return False
+    rounds = any(node.target in (quantized.quantize, quantized.dynamic) for node in module.graph.nodes)
+    return rounds or any(type(part) is RoundedLSTM for part in module.modules())
 
 
 class _Rewriter:
@@ -69,6 +71,7 @@ class _Rewriter:
         for path, nodes in calls.items():
             self._quantize_layer(path, nodes)
         make_dynamic(self._module)
+        make_native(self._module)
         self._graph.eliminate_dead_code()
         self._graph.lint()
         self._module.recompile()

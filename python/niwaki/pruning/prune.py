@@ -17,6 +17,7 @@ from niwaki.layerwise.sequences import write_back
 from niwaki.modules.checks import check_model
 from niwaki.modules.copies import bake_parametrizations, copy_model
 from niwaki.modules.layer import Layer, named_layers
+from niwaki.onnx.plain import without_own_ranges
 from niwaki.options import PruneOptions
 from niwaki.pruning.channels import prune_channels
 from niwaki.pruning.config import PruneConfig, check_sparsity
@@ -91,6 +92,7 @@ def prune(
     """
     checked = make_config(config, dict(options))
     _check_arguments(checked, calibration, transform, loss, checkpoint, distributed)
+    model = without_own_ranges(check_model(model, "prune"))
     if checked.pattern == "channels":
         example = next(batches(check_calibration(calibration, model), transform, model))
         items = None if loss is None else _items(model, calibration, transform, progress)

@@ -166,38 +166,3 @@ def _activation(name: str, alpha: float | None, beta: float | None) -> Callable[
         "Elu": lambda x: F.elu(x, number(alpha, 1.0)),
     }
     return table[name]
-
-
-def dynamic_lstm(
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    recurrence: torch.Tensor,
-    bias: torch.Tensor | None,
-    h0: torch.Tensor | None,
-    c0: torch.Tensor | None,
-    direction: str,
-    hidden: int,
-) -> list[torch.Tensor]:
-    """An LSTM whose inputs, and whose state at each step, are uint8 in the range of their values, as `run`."""
-    from niwaki.onnx.functions.quantized import dequantize, dynamic
-
-    def rounded(values: torch.Tensor) -> torch.Tensor:
-        return dequantize(*dynamic(values))
-
-    steps, batch = int(x.shape[0]), x.shape[1]
-    x = rounded(x)
-    found, last_h, last_c = [], [], []
-    for index in range(len(weight)):
-        zero = torch.zeros(batch, hidden, dtype=x.dtype)
-        h, c = (zero if state is None else state[index] for state in (h0, c0))
-        step = _step("LSTM", weight[index], recurrence[index], None if bias is None else bias[index], None,
-                     [torch.sigmoid, torch.tanh, torch.tanh], hidden, None, False, True)  # fmt: skip
-        backwards = direction == "reverse" or index == 1
-        made = []
-        for time in reversed(range(steps)) if backwards else range(steps):
-            h, c = step(x[time], rounded(h), c)
-            made.append(h)
-        found.append(torch.stack(made[::-1] if backwards else made))
-        last_h.append(h)
-        last_c.append(c)
-    return [torch.stack(found, 1), torch.stack(last_h), torch.stack(last_c)]

@@ -8,13 +8,21 @@ import torch
 import torch.nn.functional as F
 
 from niwaki.onnx.call import Call
-from niwaki.onnx.dtypes import FLOAT, UINT8, is_float
+from niwaki.onnx.dtypes import FLOAT, UINT8
 from niwaki.onnx.errors import Refusal
-from niwaki.onnx.functions import matrix, quantized, recurrent, windows
+from niwaki.onnx.functions import matrix, quantized, windows
 from niwaki.onnx.operators.arithmetic import both
 from niwaki.onnx.operators.matrix import linear
 from niwaki.onnx.operators.normalization import layer_norm
-from niwaki.onnx.operators.quantized import along, as_float, dequantize, integer_product, quantize
+from niwaki.onnx.operators.quantized import (
+    along,
+    as_float,
+    dequantize,
+    integer_product,
+    number_of,
+    quantize,
+    shifted,
+)
 from niwaki.onnx.operators.windows import windows_of
 from niwaki.onnx.registry import operator
 from niwaki.onnx.values import Dims, Value
@@ -157,70 +165,27 @@ def _dequantize(call: Call) -> Any:
 
 @operator("MatMulIntegerToFloat", domain=_DOMAIN)
 def _to_float(call: Call) -> Any:
-    rank, columns = call.rank(), call.rank(1)
-    made = integer_product(call, (4, 5))
-    unit = call.call(torch.mul, along(call, 2, 0, 1), along(call, 3, columns - 1, columns))
-    made = call.call(torch.mul, made, unit)
-    if call.given(6):
-        made = call.call(torch.add, made, call.x(6))
-    own, other = call.value(0).dims or (None,) * rank, call.value(1).dims or (None,) * columns
-    return Value(made, FLOAT, (*own[:-1], other[-1]))
+    a = shifted(call, 0, 4, max(0, call.rank() - 2))
+    return _scaled_product(call, a, along(call, 2, 0, 1), (1, 3, 5, 6))
 
 
 @operator("DynamicQuantizeMatMul", domain=_DOMAIN)
 def _dynamic(call: Call) -> Any:
-    rank, columns = call.rank(), call.rank(1)
-    quantized_x = call.call(quantized.dynamic, call.x(0))
-    q, scale, zero = (call.call(quantized.item, quantized_x, index) for index in range(3))
-    weight = dequantize(
-        call, as_float(call, 1), along(call, 2, columns - 1, columns), along(call, 3, columns - 1, columns)
-    )
-    made = call.call(torch.matmul, dequantize(call, q, scale, zero), weight)
-    if call.given(4):
-        made = call.call(torch.add, made, call.x(4))
-    own, other = call.value(0).dims or (None,) * rank, call.value(1).dims or (None,) * columns
+    rounded = call.call(quantized.dynamic, call.x(0))
+    q, scale, zero = (call.call(quantized.item, rounded, index) for index in range(3))
+    return _scaled_product(call, call.call(torch.sub, q, zero), scale, (1, 2, 3, 4))
+
+
+def _scaled_product(call: Call, a: Any, scale: Any, places: tuple[int, int, int, int]) -> Value:
+    """The product of integers, times their scales; `places` of the weight, its scale and zero point, and the bias."""
+    weight, unit, zero, bias = places
+    rank, columns = call.rank(), call.rank(weight)
+    made = integer_product(call, a, weight, zero)
+    made = call.call(torch.mul, made, call.call(torch.mul, scale, number_of(along(call, unit, columns - 1, columns))))
+    if call.given(bias):
+        made = call.call(torch.add, made, call.x(bias))
+    own, other = call.value(0).dims or (None,) * rank, call.value(weight).dims or (None,) * columns
     return Value(made, FLOAT, (*own[:-1], other[-1]))
-
-
-@operator("DynamicQuantizeLSTM", domain=_DOMAIN)
-def _dynamic_lstm(call: Call) -> Any:
-    call.only("layout", 0)
-    direction = call.only("direction", "forward", "reverse", "bidirectional")
-    hidden = call.integer("hidden_size", 0)
-    names = [each.decode() for each in call.attribute("activations") or []]
-    if names and [name.lower() for name in names] != ["sigmoid", "tanh", "tanh"] * (
-        2 if direction == "bidirectional" else 1
-    ):
-        raise Refusal(f"its activations {names} are not supported")
-    if call.attribute("activation_alpha") or call.attribute("activation_beta") or call.attribute("clip"):
-        raise Refusal("its activations have numbers, or a bound")
-    call.only("input_forget", 0)
-    for index in (4, 7):
-        if call.given(index):
-            raise Refusal(f"its input {index} is not supported")
-    weights = [
-        dequantize(call, as_float(call, index), _gates(call, index, scale), _gates(call, index, scale + 1))
-        for index, scale in ((1, 8), (2, 10))
-    ]
-    # ONNX Runtime has W and R as [directions, inputs, gates].
-    weights = [call.call(torch.transpose, weight, 1, 2) for weight in weights]
-    bias, h0, c0 = (call.optional(index) for index in (3, 5, 6))
-    made = call.call(recurrent.dynamic_lstm, call.x(0), *weights, bias, h0, c0, direction, hidden)
-    steps, batch = (call.value(0).dims or (None,) * 3)[:2]
-    count = 2 if direction == "bidirectional" else 1
-    shapes: list[Dims] = [(steps, count, batch, hidden), (count, batch, hidden), (count, batch, hidden)]
-    return [Value(call.call(recurrent.item, made, index), FLOAT, dims) for index, dims in enumerate(shapes)]
-
-
-def _gates(call: Call, weight: int, index: int) -> Any:
-    """A scale or zero point of each direction, or of each of its gates."""
-    value = call.value(index)
-    data = as_float(call, index) if not is_float(value.elem) else call.x(index)
-    if value.rank == 1:
-        return call.method("reshape", data, [-1, 1, 1])
-    if value.rank == 2:
-        return call.call(torch.unsqueeze, data, 1)
-    raise Refusal(f"its input {index} has an unknown shape")
 
 
 @operator("FusedMatMul", domain=_DOMAIN)

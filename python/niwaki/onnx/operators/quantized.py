@@ -135,15 +135,14 @@ def shifted(call: Call, index: int, zero: int, axis: int) -> Any:
 
 @operator("MatMulInteger", since=10)
 def _matmul_integer(call: Call) -> Any:
-    return Value(integer_product(call), INT32, call.result(None, INT32).dims, carried=True)
+    a = shifted(call, 0, 2, max(0, call.rank() - 2))
+    return Value(integer_product(call, a, 1, 3), INT32, call.result(None, INT32).dims, carried=True)
 
 
-def integer_product(call: Call, zeros: tuple[int, int] = (2, 3)) -> Any:
-    """The product of the matrices of the first two inputs, without their zero points."""
-    rank = call.rank()
-    a = shifted(call, 0, zeros[0], max(0, rank - 2))
-    weight = call.value(1)
-    b = shifted(call, 1, zeros[1], call.rank(1) - 1)
+def integer_product(call: Call, a: Any, index: int, zero: int) -> Any:
+    """The product of integers and the matrix of an input without its zero point."""
+    weight = call.value(index)
+    b = shifted(call, index, zero, call.rank(index) - 1)
     if weight.constant and weight.data.dim() == 2 and isinstance(b, torch.Tensor):
         call.builder.keep(b)
         return call.layer(("linear", weight.data), lambda: _integer_linear(b), a)

@@ -67,6 +67,11 @@ def _activations(call: Call, kind: str, directions: int) -> tuple[list[str], lis
     return [by_lower[name.lower()] for name in names], numbers
 
 
+def torch_gates(kind: str, rows: torch.Tensor, hidden: int) -> torch.Tensor:
+    """Rows of gates, in torch's order instead of ONNX's."""
+    return torch.cat([rows[each * hidden : (each + 1) * hidden] for each in _ORDERS[kind]])
+
+
 def _layer(call: Call, kind: str, direction: str, hidden: int, activation: str, batch_first: bool) -> Any:
     weight, recurrence = call.whole(1), call.whole(2)
     bias = call.whole(3) if call.given(3) else None
@@ -74,7 +79,7 @@ def _layer(call: Call, kind: str, direction: str, hidden: int, activation: str, 
     order = _ORDERS[kind]
 
     def gates(matrix: torch.Tensor) -> torch.Tensor:
-        return torch.cat([matrix[each * hidden : (each + 1) * hidden] for each in order])
+        return torch_gates(kind, matrix, hidden)
 
     def make() -> nn.Module:
         more = {"nonlinearity": activation.lower()} if kind == "RNN" else {}
@@ -97,7 +102,7 @@ def _layer(call: Call, kind: str, direction: str, hidden: int, activation: str, 
     time = 1 if batch_first else 0
     if direction == "reverse":
         x = call.call(torch.flip, x, [time])
-    states = [_state(call, index, batch_first) for index in ((5, 6) if kind == "LSTM" else (5,))]
+    states = [initial_state(call, index, batch_first) for index in ((5, 6) if kind == "LSTM" else (5,))]
     key = (kind, weight, recurrence, bias, batch_first, activation)
     if all(state is None for state in states):
         made = call.layer(key, make, x)
@@ -109,8 +114,8 @@ def _layer(call: Call, kind: str, direction: str, hidden: int, activation: str, 
     return [call.call(recurrent.item, outputs, index) for index in range(call.outputs)]
 
 
-def _state(call: Call, index: int, batch_first: bool) -> Any:
-    """An initial state as torch takes it; None for zeros."""
+def initial_state(call: Call, index: int, batch_first: bool) -> Any:
+    """An initial state as torch takes it; None where it is not given, or is zeros."""
     if not call.given(index):
         return None
     value = call.value(index)
