@@ -17,6 +17,7 @@ from PIL import Image
 
 import niwaki
 from niwaki.cli import main
+from niwaki.prediction.over_ray import check_room
 
 
 def predict(*arguments: object) -> int:
@@ -290,6 +291,17 @@ def test_packages_that_are_not_there(
     np.save(tmp_path / "x.npy", predicted.rows(5))
     monkeypatch.setitem(sys.modules, missing, None)
     assert words in refused(capsys, predicted.file("rows"), tmp_path / "x.npy", "-o", tmp_path / "y", *options)
+
+
+def test_more_threads_than_any_machine_of_a_cluster_has_cpus() -> None:
+    """What test_predict_ray.py asks of a cluster, without Ray."""
+    nodes: list[dict[str, Any]] = [
+        {"Alive": True, "Resources": {"memory": 1.0}}, {"Alive": True, "Resources": {"CPU": 4.0}},
+        {"Alive": False, "Resources": {"CPU": 16.0}},
+    ]  # fmt: skip
+    check_room(nodes, 4)
+    with pytest.raises(niwaki.NiwakiError, match="no machine of the cluster has more than 4"):
+        check_room(nodes, 5)
 
 
 def test_numbers_out_of_range() -> None:

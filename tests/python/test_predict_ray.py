@@ -4,6 +4,9 @@ installing it takes minutes: pip install 'niwaki[ray]'.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -55,6 +58,31 @@ def test_what_goes_wrong_in_an_actor(cluster: Any, tmp_path: Path) -> None:
     done = prediction.write(tmp_path / "y.parquet", ray="auto")
     assert (done.rows, done.errors) == (7, 1)
     assert pq.read_table(tmp_path / "y.parquet").equals(pa.Table.from_batches(prediction))
+
+
+def test_more_threads_than_any_machine_has_cpus(cluster: Any, tmp_path: Path) -> None:
+    """Ray would wait for such a machine for ever."""
+    np.save(tmp_path / "x.npy", predicted.rows(5))
+    prediction = niwaki.predict(predicted.file("rows"), tmp_path / "x.npy", threads=2)
+    with pytest.raises(niwaki.NiwakiError, match="no machine of the cluster has more than 1; ask for fewer threads"):
+        prediction.write(tmp_path / "y.parquet", ray="auto")
+
+
+LOCAL = """
+import niwaki, sys
+print(niwaki.predict(sys.argv[1], sys.argv[2], threads=64).write(sys.argv[3], ray="local").rows)
+"""
+
+
+def test_a_cluster_that_is_started_here_takes_any_number_of_threads(tmp_path: Path) -> None:
+    """In a process of its own, as this one is connected to another cluster."""
+    np.save(tmp_path / "x.npy", predicted.rows(5))
+    given = [predicted.file("rows"), tmp_path / "x.npy", tmp_path / "y.parquet"]
+    done = subprocess.run(
+        [sys.executable, "-c", LOCAL, *map(str, given)], capture_output=True, text=True, timeout=180, check=True,
+        env={**os.environ, "RAY_worker_niceness": "0"},
+    )  # fmt: skip
+    assert done.stdout.split()[-1] == "5"
 
 
 def test_a_node_is_killed_in_the_middle(cluster: Any, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import logging
 import pickle
 import platform
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from niwaki.errors import NiwakiError, first_sentence
 from niwaki.prediction.part import ERRORS, ROWS, appearing, refusing
+from niwaki.runtime.threads import available_cpus
 
 if TYPE_CHECKING:
     from niwaki.prediction.batch import Share
@@ -100,9 +101,11 @@ def run_on_ray(
 
     Raises:
         ImportError: Ray is missing.
-        NiwakiError: there is no cluster, a part can't be read or written, or Ray has given up.
+        NiwakiError: there is no cluster, or no machine of it has a CPU for each thread; a part can't be read or
+            written; or Ray has given up.
     """
     with _connected(address, job.threads) as ray:
+        check_room(ray.nodes(), job.threads)
         content = Path(job.file).read_bytes()
         digest = _digest(content)
         if digest != job.identity["network"]:
@@ -145,6 +148,16 @@ def _write(found: Any, shares: dict[int, Share], path: Callable[[int], Path], ti
         raise NiwakiError(f"Ray has returned without {len(shares)} parts; run the same command again for these.")
 
 
+def check_room(nodes: Sequence[Mapping[str, Any]], threads: int) -> None:
+    """Refuses more threads than any machine has CPUs: Ray would wait for ever for one that has."""
+    most = max((int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]), default=0)
+    if most < threads:
+        raise NiwakiError(
+            f"an actor with {threads} threads takes as many CPUs of one machine, and no machine of the cluster has "
+            f"more than {most}; ask for fewer threads, or start a larger machine first."
+        )
+
+
 @contextlib.contextmanager
 def _connected(address: str, threads: int) -> Iterator[Any]:
     """A connection to a cluster; that of the process, if there is one already."""
@@ -158,7 +171,9 @@ def _connected(address: str, threads: int) -> Iterator[Any]:
     if ours:
         options: dict[str, Any] = {"address": address}
         if address == "local":
-            options |= {"object_store_memory": STORE_BYTES, "include_dashboard": False}
+            # Threads may be more than CPUs, as without Ray: Ray counts them, and the system shares the CPUs out.
+            cpus = max(threads, available_cpus())
+            options |= {"object_store_memory": STORE_BYTES, "include_dashboard": False, "num_cpus": cpus}
         try:
             ray.init(**options, logging_level=logging.ERROR, log_to_driver=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
