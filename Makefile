@@ -149,7 +149,7 @@ $(STAMPS)/wheels: requirements/wheels.txt | $(STAMPS)/packages
 	@touch $@
 
 wheels: $(STAMPS)/wheels
-	$(RUN) tests/wheel/build.py build/wheels $(shell uname -m) $(shell $(HAS_ARM_TOOLS) && echo aarch64)
+	$(RUN) tests/wheel/build.py build/wheels $(sort $(shell uname -m) $(shell $(HAS_ARM_TOOLS) && echo aarch64))
 
 # Debian's, for tests/python/test_wheels.py; nothing is installed.
 build/arm-python: | $(STAMPS)/packages
