@@ -39,7 +39,8 @@ def test_what_pipelines_ask_for() -> None:
     assert (model.device, model.dtype, model.main_input_name) == (torch.device("cpu"), torch.float32, "x")
     assert not model.can_generate() and model.to("cpu") is model.to(torch.device("cpu"), dtype=torch.float32) is model
     assert torch.equal(model(x=torch.ones(4, 3))["logits"], torch.full((4, 3), 2.0))
-    for place in ("cuda:0", 0, torch.float16):
+    assert model.to(device="cpu:0", dtype=None, non_blocking=True) is model
+    for place in ("cuda:0", 0, torch.float16, "float16", True):
         with pytest.raises(niwaki.NiwakiError, match=r"float32 on the CPU, not .*; write pipeline\(..., device='cpu'"):
             model.to(place)
     with pytest.raises(niwaki.NiwakiError, match="generate text need a model that generates"):

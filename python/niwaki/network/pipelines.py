@@ -51,14 +51,11 @@ class PipelineModel:
         """Nothing changes."""
         return self
 
-    def to(self, *places: Any, **named: Any) -> PipelineModel:
+    def to(self, *places: Any, non_blocking: bool = False, **named: Any) -> PipelineModel:
         """Nothing changes; other places than the CPU, and other dtypes, are refused."""
         for place in (*places, *named.values()):
-            if isinstance(place, torch.dtype):
-                fits = place == self.dtype
-            else:
-                fits = isinstance(place, (str, torch.device)) and torch.device(place).type == "cpu"
-            if not fits:
+            fits = place == self.dtype if isinstance(place, torch.dtype) else str(place).split(":")[0] == "cpu"
+            if place is not None and not fits:
                 raise NiwakiError(
                     f"a compiled network takes and gives float32 on the CPU, not {place}; write pipeline(..., "
                     "device='cpu')."
