@@ -104,6 +104,8 @@ def _trained(layer: nn.RNNBase, seen: Seen, held: _Judge, error: float) -> tuple
     best = error, layer
     layer = copy.deepcopy(layer).requires_grad_(True)
     weights = {key: value for key, value in layer.named_parameters() if bool(value.detach().any())}
+    if not weights:
+        return best
     masks = {key: value.detach() != 0 for key, value in weights.items() if key.startswith("weight")}
     rates = {key: _RATE * float(value.detach()[value != 0].square().mean().sqrt()) for key, value in weights.items()}
     adam = torch.optim.Adam(
