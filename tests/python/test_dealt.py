@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import importlib
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +20,8 @@ from torch import distributed, nn
 import niwaki
 from niwaki.budget.measure import Measurement
 from niwaki.pruning import second_order
+
+compression: Any = importlib.import_module("niwaki.compression.compress")  # the module, not the verb
 
 
 def network() -> nn.Module:
@@ -47,26 +52,68 @@ def results(shared: bool) -> Iterator[dict[str, Any]]:
         Measurement._options, second_order.measure_losses = options, losses  # type: ignore[method-assign]
 
 
-def refusals(rank: int) -> list[str]:
-    """What processes say where one has other inputs, and where one fails on the way."""
-    said = []
-    options = Measurement._options
-    for inputs, fails in ((images(rank), False), (images(), rank == 1)):
-        if fails:
+def pruned(folder: Path | None, shared: bool) -> dict[str, torch.Tensor]:
+    options: dict[str, Any] = {"sparsity": 0.5, "importance": "second_order", "calibration": images()}
+    found = niwaki.prune(network(), **options, checkpoint=folder, distributed=shared, progress=False)
+    return dict(found.state_dict())
+
+
+REFUSALS: dict[str, tuple[str, str]] = {  # what process 0 says, and what process 1 says
+    "other inputs": ("process 1 has another network or other calibration inputs than process 0",) * 2,
+    "other bits": ("process 1 was called with other options than process 0",) * 2,
+    "more threads": ("process 1 computes with torch .* and 2 threads, process 0 with torch .* and 1 thread;",) * 2,
+    "other scales": ("process 1 came to another network than process 0",) * 2,
+    "fails in the middle": ("process 1 has failed, so all stop: ZeroDivisionError", "division by zero"),
+    "fails at once": ("process 1 has failed, so all stop: .*calibration", "calibration"),
+    "fails after all": ("process 1 has failed, so all stop: .*late", "late"),
+}
+
+
+def refusals(rank: int) -> dict[str, str]:
+    """What processes say where one has other arguments, or fails. None waits for it."""
+    said = {}
+    for what in REFUSALS:
+        options, report, odd = Measurement._options, compression.report_of, rank == 1
+        inputs: Any = images(rank) if what == "other inputs" else images()
+        given: dict[str, Any] = {"target": niwaki.Target(size=0.18)}
+        if odd and what == "other bits":
+            given["weight_bits"] = 4
+        if odd and what == "more threads":
+            torch.set_num_threads(2)
+        if what in ("other scales", "fails after all"):
+            given = {"sparsity": 0.5, "per_channel": not (odd and what == "other scales")}
+        if odd and what == "fails in the middle":
             Measurement._options = lambda self, seen: 1 / 0  # type: ignore
+        if odd and what == "fails at once":
+            inputs = 3
+        if odd and what == "fails after all":
+            compression.report_of = late
         try:
-            niwaki.compress(network(), inputs, target=niwaki.Target(size=0.18), distributed=True, progress=False)
-        except (niwaki.NiwakiError, ZeroDivisionError) as error:
-            said.append(str(error))
-    Measurement._options = options  # type: ignore[method-assign]
+            niwaki.compress(network(), inputs, distributed=True, progress=False, **given)
+            said[what] = "nothing"
+        except (niwaki.NiwakiError, ZeroDivisionError, TypeError) as error:
+            said[what] = str(error)
+        Measurement._options, compression.report_of = options, report  # type: ignore[method-assign]
+        torch.set_num_threads(1)
     return said
+
+
+def late(*_: Any) -> Any:
+    raise niwaki.NiwakiError("late")
 
 
 def _rank(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     limit = datetime.timedelta(seconds=240)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2, timeout=limit)
-    torch.save({"results": list(results(shared=True)), "said": refusals(rank)}, Path(folder, str(rank)))
+    found = {"results": list(results(shared=True)), "said": refusals(rank)}
+    found["one folder"] = pruned(Path(folder, "kept"), shared=True)
+    own = Path(folder, f"kept by {rank}")
+    found["own folder"] = pruned(own, shared=True)
+    if rank == 1:  # where it was stopped before it had kept anything
+        shutil.rmtree(own)
+    found["own folder again"] = pruned(own, shared=True)
+    torch.save(found, Path(folder, str(rank)))
     distributed.barrier()  # neither closes its connection while the other still talks
     distributed.destroy_process_group()
     os._exit(0)  # not through the interpreter's end, where gloo's threads once ended a process with an abort
@@ -80,7 +127,7 @@ def test_the_network_is_that_of_one_process(tmp_path: Path) -> None:
         subprocess.Popen([sys.executable, __file__, str(rank), str(tmp_path)], env=environment) for rank in range(2)
     ]
     try:
-        alone = list(results(shared=False))
+        alone, kept = list(results(shared=False)), pruned(None, shared=False)
         codes = [process.wait(480) for process in ranks]
     finally:
         for process in ranks:
@@ -96,9 +143,12 @@ def test_the_network_is_that_of_one_process(tmp_path: Path) -> None:
             assert part["zeros"] == one["zeros"] and part["state"].keys() == one["state"].keys()
             assert all(torch.equal(part["state"][name], value) for name, value in one["state"].items())
     for each in found:
-        assert "process 1 has another network or other calibration inputs than process 0" in each["said"][0]
-    assert "process 1 has failed, so all stop: ZeroDivisionError" in found[0]["said"][1]
-    assert found[1]["said"][1] == "division by zero"
+        for way in ("one folder", "own folder", "own folder again"):
+            assert each[way].keys() == kept.keys()
+            assert all(torch.equal(each[way][name], value) for name, value in kept.items()), way
+    for what, words in REFUSALS.items():
+        for rank, each in enumerate(found):
+            assert re.search(words[rank], each["said"][what]), (what, rank, each["said"][what])
 
 
 def test_what_cannot_be_shared_is_refused() -> None:

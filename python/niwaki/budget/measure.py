@@ -68,22 +68,16 @@ class Measurement:
         self.layers: list[LayerOptions] = []
         self._order: list[str] = []
         walk = Walk(model, batches)
+        each = [tuple(bits(name)) for name in sorted(names)]
+        options = (sorted(names), sorted(prunable), pattern, quantize, threads, each)
         self._state = None
         if checkpoint is not None:
-            options = (
-                sorted(names),
-                sorted(prunable),
-                pattern,
-                quantize,
-                threads,
-                [bits(name) for name in sorted(names)],
-            )
             self._state = Checkpoint(checkpoint, model, *options, what="niwaki.compress")
         self._importance = sensitivities(model, walk.layers(), walk.batches, progress=progress) or {}
         if len(self._importance) < len(walk.layers()):
             self._importance = {}  # energies and Jacobians have other units
         self._exact = Exact(model, left_out(walk.batches)) if self._importance else None
-        self._dealt = Dealt(model, walk.batches)
+        self._dealt = Dealt(model, walk.batches, *options)
         self._found: dict[str, LayerOptions] = {}
         found = self._dealt.run(
             lambda: walk.run(self._visit, reference=False, what="measuring layers", progress=progress), self._found

@@ -36,7 +36,7 @@ from niwaki.report import Report
 from niwaki.report.make import report_of, report_of_target
 from niwaki.report.measures import Sample
 from niwaki.runs.checkpoint import Folder, check_folder
-from niwaki.runs.dealt import check_shared, shared
+from niwaki.runs.dealt import check_result, check_shared, shared
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -129,9 +129,19 @@ def compress(
         NiwakiError: the network cannot be copied, has nothing to quantize, or cannot be brought to the target; the
             message says what the nearest network takes. With `strict`, what there is to warn of.
     """
-    model = without_own_ranges(check_model(model, "compress"))
     single: dict[str, Any] = {**options}
     _check_options(single)
+    if distributed:
+        _check_shared(recipe, target)
+        with shared(True):
+            found = compress(
+                model, calibration, sparsity=sparsity, target=target, evaluate=evaluate, transform=transform, skip=skip,
+                optimize=optimize, prune=prune, quantize=quantize, checkpoint=checkpoint, strict=strict,
+                progress=progress, **options,
+            )  # fmt: skip
+            check_result(found[0])
+        return found
+    model = without_own_ranges(check_model(model, "compress"))
     given: dict[str, Any] = {
         "sparsity": sparsity,
         "target": target,
@@ -140,8 +150,6 @@ def compress(
         "prune": prune,
     }
     given.update({"quantize": quantize, **single})
-    if distributed:
-        _check_shared(recipe, target)
     if recipe is not None:
         _check_recipe(given)
         found = run_recipe(
@@ -177,12 +185,11 @@ def compress(
         optimized = equalize_with(optimized, calls, quantize_config, progress=progress)
         quantize_config = dataclasses.replace(quantize_config, equalize=False)
     if target is not None:
-        with shared(distributed):
-            outcome = compress_to(
-                model, optimized, list(stream), target=target, zeros=zeros, pattern=pattern, skip=skip,
-                quantize=quantize_config, bits_given="weight_bits" in single or quantize is not None,
-                accuracy=accuracy, checkpoint=folder, progress=progress,
-            )  # fmt: skip
+        outcome = compress_to(
+            model, optimized, list(stream), target=target, zeros=zeros, pattern=pattern, skip=skip,
+            quantize=quantize_config, bits_given="weight_bits" in single or quantize is not None,
+            accuracy=accuracy, checkpoint=folder, progress=progress,
+        )  # fmt: skip
         reached = report_of_target(model, optimized, outcome, Sample.of(held, first), target)
         found = outcome.candidate.squeezed.module, reached.made_with(given)
         return _refused(found) if strict else found
@@ -193,8 +200,7 @@ def compress(
         assert prune_config is not None
         order = None if folder is None else folder / "order"
         order_channels(optimized, list(walked), prune_config, checkpoint=order, progress=progress)
-    with shared(distributed):
-        squeezed = squeeze(optimized, walked, prune_config, quantize_config, checkpoint=folder, progress=progress)
+    squeezed = squeeze(optimized, walked, prune_config, quantize_config, checkpoint=folder, progress=progress)
     report = report_of(model, optimized, squeezed, Sample.of(held, first), accuracy)
     found = squeezed.module, report.made_with(given)
     return _refused(found) if strict else found

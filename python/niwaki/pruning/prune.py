@@ -29,7 +29,7 @@ from niwaki.pruning.select import choose, expand, n_of_m, scores_of
 from niwaki.pruning.targets import find_targets, leave
 from niwaki.quantization.inputs import Batch, batches, check_calibration
 from niwaki.runs.checkpoint import Checkpoint
-from niwaki.runs.dealt import check_shared, shared
+from niwaki.runs.dealt import check_result, check_shared, shared
 from niwaki.runs.progress import track
 
 if TYPE_CHECKING:
@@ -92,6 +92,12 @@ def prune(
     """
     checked = make_config(config, dict(options))
     _check_arguments(checked, calibration, transform, loss, checkpoint, distributed)
+    if distributed:
+        with shared(True):
+            found = prune(
+                model, checked, calibration=calibration, transform=transform, checkpoint=checkpoint, progress=progress
+            )
+            return check_result(found)
     model = without_own_ranges(check_model(model, "prune"))
     if checked.pattern == "channels":
         example = next(batches(check_calibration(calibration, model), transform, model))
@@ -103,8 +109,7 @@ def prune(
         assert loss is not None
         return _by_taylor(model, checked, _items(model, calibration, transform, progress), loss)
     stream = batches(check_calibration(calibration, model), transform, model)
-    with shared(distributed):
-        return prune_with_reasons(model, checked, stream, checkpoint=checkpoint, progress=progress)[0]
+    return prune_with_reasons(model, checked, stream, checkpoint=checkpoint, progress=progress)[0]
 
 
 def _items(model: nn.Module, calibration: Any, transform: Callable[[Any], Any] | None, progress: bool) -> Iterable[Any]:

@@ -24,7 +24,7 @@ from niwaki.pruning.recurrent import INPUTS, RecurrentPruner
 from niwaki.pruning.select import n_of_m
 from niwaki.quantization.inputs import Batch
 from niwaki.runs.checkpoint import Checkpoint
-from niwaki.runs.dealt import Dealt
+from niwaki.runs.dealt import Dealt, known_to_all
 
 
 class Finish(Protocol):
@@ -99,7 +99,7 @@ def prune_layers(
     if len(importance) < len(chosen):
         importance = {}  # energies and Jacobians have other units
     if counts is None:
-        known = checkpoint.load("counts") if checkpoint is not None else None
+        known = known_to_all(checkpoint.load("counts") if checkpoint is not None else None)
         found = _counts(model, walk, chosen, config, importance, progress) if known is None else known["counts"]
         if checkpoint is not None and known is None:
             checkpoint.save("counts", {"counts": found})
@@ -175,7 +175,7 @@ def _allocated(
     """How many weights or blocks of each layer to prune, from what each would cost in the network as it is."""
     sizes = {layer: units_of(layer, config.pattern) for layer in layers}
     exact = Exact(model, left_out(walk.batches)) if importance else None
-    dealt, order = Dealt(model, walk.batches), list(sizes)
+    dealt, order = Dealt(model, walk.batches, config, len(sizes)), list(sizes)
     measured: dict[str, tuple[list[float], int]] = {}
 
     def visit(seen: Visit) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import distributed, nn
 
 Folder = str | os.PathLike[str]
 
@@ -71,8 +71,12 @@ def check_folder(folder: Folder, what: str) -> Path:
 
 
 def save_state(state: dict[str, Any], path: Path) -> None:
-    """torch.save, by rename: whatever interrupts it, what was there before or the whole of the new is there."""
-    part = path.with_suffix(".part")
+    """torch.save, by rename: whatever interrupts it, what was there before or the whole of the new is there.
+
+    Processes of torch.distributed may save the same at once: each writes a file of its own.
+    """
+    rank = distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
+    part = path.with_suffix(f".{rank}.part")
     torch.save(state, part)
     os.replace(part, path)
 

@@ -2,6 +2,10 @@
 
 What is shared follows from the network as it is, layer by layer, so who does it makes no difference to the result. What
 follows from other results (pruning a layer after those before it) every process does, and comes to the same.
+
+Processes talk by exchanges, in which each gives something and gets what all have given. Within `shared` they make the
+same ones in the same order; one that fails says so instead of the next, and at the end there is one more, so that none
+waits for a process that has stopped.
 """
 
 from __future__ import annotations
@@ -16,12 +20,17 @@ import torch
 from torch import distributed, nn
 from torch.utils import _pytree as pytree
 
-from niwaki.errors import NiwakiError
+from niwaki.errors import NiwakiError, first_sentence
 from niwaki.quantization.inputs import Batch
-from niwaki.runs.ranks import stop_together
+from niwaki.runs.checkpoint import digest_of
 
 Found = TypeVar("Found")
+_FAILED = "failed"
 _shared: ContextVar[bool] = ContextVar("niwaki_shared", default=False)
+
+
+class _StoppedError(NiwakiError):
+    """Raised in all processes at once, so none has to be told."""
 
 
 def check_shared(what: str) -> None:
@@ -35,12 +44,72 @@ def check_shared(what: str) -> None:
 
 @contextlib.contextmanager
 def shared(enabled: bool) -> Iterator[None]:
-    """Within it, work is dealt out to all processes of torch.distributed, which all come here, if it is enabled."""
-    token = _shared.set(enabled)
+    """Within it, work is dealt out to all processes of torch.distributed, which all come here, if it is enabled.
+
+    Raises:
+        NiwakiError: another process has failed within it.
+    """
+    if not enabled:
+        yield
+        return
+    token = _shared.set(True)
     try:
         yield
+        _exchange("end", None)
+    except _StoppedError:
+        raise
+    except Exception as error:
+        with contextlib.suppress(_StoppedError):  # one that fails as well says so itself
+            _exchange(_FAILED, first_sentence(error))
+        raise
     finally:
         _shared.reset(token)
+
+
+def _exchange(kind: str, value: Any) -> list[Any]:
+    """What all processes give, by their ranks. All call it with the same kind, or one of them with _FAILED."""
+    given: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(given, (kind, value))
+    for rank, (other, said) in enumerate(given):
+        if other == _FAILED:
+            raise _StoppedError(f"niwaki: process {rank} has failed, so all stop: {said}.")
+    for rank, (other, _) in enumerate(given):
+        if other != given[0][0]:
+            raise _StoppedError(
+                f"niwaki: process {rank} is elsewhere than process 0; with distributed=True all processes make the "
+                "same calls with the same arguments."
+            )
+    return [each for _, each in given]
+
+
+def _check_alike(kind: str, value: str, told: str) -> None:
+    """Raises NiwakiError in all processes, where one has another value than the first; `told` has places for both."""
+    values = _exchange(kind, value)
+    other = next((rank for rank, each in enumerate(values) if each != values[0]), None)
+    if other is not None:
+        raise _StoppedError(told.format(rank=other, value=values[other], first=values[0]))
+
+
+def known_to_all(found: Found | None) -> Found | None:
+    """What a checkpoint of any process holds, where processes share their work; else what is given."""
+    if not _shared.get():
+        return found
+    return next((each for each in _exchange("checkpoint", found) if each is not None), None)
+
+
+def check_result(model: nn.Module) -> nn.Module:
+    """The network, which is that of all processes, where they share their work.
+
+    Raises:
+        NiwakiError: in all processes, where one has come to another network.
+    """
+    if _shared.get():
+        _check_alike(
+            "result", _digest(model, []),
+            "niwaki: process {rank} came to another network than process 0, so what it computed with, or an argument, "
+            "differs; give all processes the same.",
+        )  # fmt: skip
+    return model
 
 
 class Dealt:
@@ -49,24 +118,34 @@ class Dealt:
     Args:
         model: the network that the work is on.
         batches: the inputs.
+        options: what else the work depends on, dataclasses and plain values.
 
     Raises:
-        NiwakiError: in all processes, where one has another network or other inputs.
+        NiwakiError: in all processes, where one has another network, other inputs or options, or computes otherwise.
     """
 
-    def __init__(self, model: nn.Module, batches: Sequence[Batch]) -> None:
-        self._all = distributed.get_world_size() if _shared.get() else 1
-        self._own = distributed.get_rank() if self._all > 1 else 0
+    def __init__(self, model: nn.Module, batches: Sequence[Batch], *options: Any) -> None:
+        self._shared = _shared.get()
+        self._all = distributed.get_world_size() if self._shared else 1
+        self._own = distributed.get_rank() if self._shared else 0
         self._dealt = 0
-        if self._all > 1:
-            digests: list[Any] = [None] * self._all
-            distributed.all_gather_object(digests, _digest(model, batches))
-            other = next((rank for rank, digest in enumerate(digests) if digest != digests[0]), None)
-            if other is not None:
-                raise NiwakiError(
-                    f"process {other} has another network or other calibration inputs than process 0; with "
-                    "distributed=True give all processes the same."
-                )
+        if not self._shared:
+            return
+        _check_alike(
+            "computing", _computing(),
+            "niwaki: process {rank} computes with {value}, process 0 with {first}; only where they compute alike do "
+            "processes come to the same network.",
+        )  # fmt: skip
+        _check_alike(
+            "inputs", _digest(model, batches),
+            "process {rank} has another network or other calibration inputs than process 0; with distributed=True give "
+            "all processes the same.",
+        )  # fmt: skip
+        _check_alike(
+            "options", digest_of(*options),
+            "process {rank} was called with other options than process 0; with distributed=True give all processes the "
+            "same.",
+        )  # fmt: skip
 
     def mine(self) -> bool:
         """Whether the next piece is for this process. Asked once for each piece, in the same order everywhere."""
@@ -85,26 +164,25 @@ class Dealt:
 
         Raises:
             NiwakiError: it failed in another process.
-            Exception: what it raised in this one.
         """
-        if self._all == 1:
-            work()
+        work()
+        if not self._shared:
             return found
-        failed = None
-        try:
-            work()
-        except Exception as error:
-            failed = error
-        stop_together(failed)
-        parts: list[Any] = [None] * self._all
-        distributed.all_gather_object(parts, found)
-        return {name: each for part in parts for name, each in part.items()}
+        return {name: each for part in _exchange("found", found) for name, each in part.items()}
+
+
+def _computing() -> str:
+    """What the last bits of a sum depend on."""
+    threads = torch.get_num_threads()
+    kernels = torch.backends.cpu.get_cpu_capability()
+    return f"torch {torch.__version__}, {kernels} and {threads} thread{'s' * (threads > 1)}"
 
 
 def _digest(model: nn.Module, batches: Sequence[Batch]) -> str:
     digest = hashlib.sha256()
     inputs = [leaf for batch in batches for leaf in pytree.tree_leaves((batch.args, batch.kwargs))]
-    for value in (*model.state_dict().values(), *inputs):
+    for name, value in (*model.state_dict().items(), *(("", leaf) for leaf in inputs)):
+        digest.update(name.encode())
         if isinstance(value, torch.Tensor):
             digest.update(repr((value.dtype, tuple(value.shape))).encode())
             digest.update(value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
