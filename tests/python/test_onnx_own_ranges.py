@@ -200,6 +200,35 @@ def test_convolution_of_groups(kind: str, native: bool) -> None:
     assert np.abs(net(x).numpy() - wanted).max() <= 1e-6 * np.abs(wanted).max()
 
 
+@pytest.mark.parametrize("kind", ["int8", "int8 with -128", "uint8 around 119"])
+def test_table(kind: str) -> None:
+    """Rows of integers that are dequantized: an embedding in int8, of the file's integers."""
+    whole, zero = weights(kind, 30, 8)
+    tensors = {"w": whole, "z": zero, "s": np.float32(0.013)}
+    nodes = [
+        helper.make_node("Gather", ["w", "i"], ["q"], name="/words/Gather"),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"]),
+    ]
+    graph = onnx.load_from_string(file_of(nodes, tensors, ["n"])).graph
+    del graph.input[:]
+    graph.input.append(helper.make_tensor_value_info("i", TensorProto.INT64, ["n", "t"]))
+    file = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    ids = torch.from_numpy(RANDOM.integers(0, 30, (2, 5)))
+    module = niwaki.from_onnx(file)
+    assert type(module.get_submodule("words")) is nn.Embedding
+    net = niwaki.compile(module, (ids,), threads=1)
+    held = [net.graph.tensor(at, name) for at, node in enumerate(net.graph.nodes()) for name in node["tensors"]]
+    assert not net.plan.torch and [each.itemsize for each in held if each.shape == (30, 8)] == [1]
+    (wanted,) = runtime(file, {"i": ids.numpy()}).values()
+    for found in (module(ids).detach().numpy(), net(ids).numpy()):
+        assert np.abs(found - wanted).max() <= 5e-7
+    small = niwaki.quantize(module, [ids], progress=False)
+    assert isinstance(small.get_submodule("words"), niwaki.nn.Embedding)
+    with torch.no_grad():
+        module.get_submodule("words").weight[0] += 0.004  # type: ignore[union-attr, operator, index]
+    torch.testing.assert_close(niwaki.compile(module, (ids,), threads=1)(ids), module(ids))
+
+
 def lstm(folder: Path, direction: str, *, states: bool = False) -> bytes:
     """As ONNX Runtime's quantizer writes it, for any length and batch."""
     tools = pytest.importorskip("onnxruntime.quantization", reason="onnxruntime has no quantizer here")

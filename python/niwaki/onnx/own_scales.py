@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from niwaki.nn import Conv2d, Linear
+from niwaki.nn import Conv2d, Embedding, Linear
 from niwaki.nn import grid as _grid_operator  # noqa: F401 (registers niwaki::grid)
 from niwaki.nn.layers import QuantizedLayer
 from niwaki.onnx.functions import quantized
@@ -51,7 +51,12 @@ def _is_quantized(module: nn.Module) -> bool:
     if not isinstance(module, fx.GraphModule):
         return False
     rounds = any(node.target in (quantized.quantize, quantized.dynamic) for node in module.graph.nodes)
-    return rounds or any(type(part) is RoundedLSTM for part in module.modules())
+    return rounds or any(type(part) is RoundedLSTM or _table_scale(part) is not None for part in module.modules())
+
+
+def _table_scale(part: nn.Module) -> torch.Tensor | None:
+    """The scale of a table whose rows are a file's integers."""
+    return vars(part).get(FILE_SCALE) if type(part) is nn.Embedding else None
 
 
 class _Rewriter:
@@ -70,6 +75,7 @@ class _Rewriter:
                 calls.setdefault(str(node.target), []).append(node)
         for path, nodes in calls.items():
             self._quantize_layer(path, nodes)
+            self._quantize_table(path, nodes)
         make_dynamic(self._module)
         make_native(self._module)
         self._graph.eliminate_dead_code()
@@ -118,6 +124,26 @@ class _Rewriter:
         made = _layer(layer, scale, zero_point, smallest)
         if made is not None and largest > 0:
             self._module.set_submodule(path, made)
+
+    def _quantize_table(self, path: str, calls: list[fx.Node]) -> None:
+        table: Any = self._module.get_submodule(path)
+        scale = _table_scale(table)
+        if scale is None or scale.numel() != 1:
+            return
+        q = torch.round(table.weight.detach() / scale)
+        if not torch.equal(q * scale, table.weight.detach()) or not bool(q.max() - q.min() <= 2 * _LARGEST + 1):
+            return
+        # Integers of uint8 have their middle taken off, which is added to the rows.
+        middle = 0.0 if bool((q.abs() <= _LARGEST).all()) else float(q.min()) + _LARGEST + 1
+        made = Embedding(table)
+        made.weight.copy_(q - middle)
+        made.weight_scale.fill_(float(scale))
+        self._module.set_submodule(path, made.eval())
+        for call in calls if middle else ():
+            with self._graph.inserting_after(call):
+                added = self._graph.call_function(torch.add, (call, middle * float(scale)))
+            call.replace_all_uses_with(added)
+            added.update_arg(0, call)
 
 
 def _layer(layer: Any, scale: float, zero_point: int, smallest: float) -> QuantizedLayer | None:

@@ -78,7 +78,7 @@ def make_native(module: fx.GraphModule) -> None:
         for call in calls:
             source: Any = call.args[0]
             with module.graph.inserting_before(call):
-                call.replace_input_with(source, with_range(module.graph, source))
+                call.update_arg(0, with_range(module.graph, source))
 
 
 def _int8_form(layer: RoundedLSTM) -> LSTM | None:

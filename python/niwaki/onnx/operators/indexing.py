@@ -9,11 +9,14 @@ import torch
 from torch import nn
 
 from niwaki.onnx.call import Call
-from niwaki.onnx.dtypes import is_float
+from niwaki.onnx.dtypes import FLOAT, INT8, UINT8, is_float
 from niwaki.onnx.errors import Refusal
 from niwaki.onnx.functions import indexing
+from niwaki.onnx.operators.quantized import as_float, dequantize
 from niwaki.onnx.operators.shape import moved
+from niwaki.onnx.own_scales import FILE_SCALE
 from niwaki.onnx.registry import operator
+from niwaki.onnx.values import Value
 
 
 @operator("Gather", since=1)
@@ -27,7 +30,11 @@ def _gather(call: Call) -> Any:
             raise Refusal(f"it takes an element that a value of {size} elements has not")
         return call.result(np.asarray(np.take(data.data, places, axis), dtype=object), data.elem)
     if data.constant and data.data.dim() == 2 and axis == 0 and is_float(data.elem) and not indices.constant:
-        return _embedding(call)
+        return _embedding(call, call.whole(0))
+    table = _quantized_table(call, axis)
+    if table is not None:
+        found = _embedding(call, table)
+        return Value(found, FLOAT, None if indices.dims is None else (*indices.dims, table.shape[1]))
     known = data.dims[axis] if data.dims is not None else None
     if indices.constant and indices.data.dim() == 0:
         index = int(indices.data)
@@ -39,19 +46,40 @@ def _gather(call: Call) -> Any:
     return moved(call, call.call(indexing.take, call.raw(0), call.x(1), axis))
 
 
-def _embedding(call: Call) -> Any:
-    table = call.whole(0)
+def _quantized_table(call: Call, axis: int) -> torch.Tensor | None:
+    """What rows of a table of integers stand for, where they are all dequantized by one scale; takes that node in."""
+    data = call.value(0)
+    if not data.constant or data.data.dim() != 2 or axis or data.elem not in (INT8, UINT8) or call.value(1).constant:
+        return None
+    after = call.following("DequantizeLinear")
+    if after is None or not after.others or len(after.others) > 2:
+        return None
+    numbers: list[Any] = [
+        each.data if each is not None and each.constant and each.data.numel() == 1 else None for each in after.others
+    ]
+    if any(number is None for number in numbers) or numbers[0].dtype != torch.float32:
+        return None
+    after.take()
+    scale, zero = numbers[0].reshape([]), numbers[1].reshape([]).float() if len(numbers) == 2 else None
+    table: torch.Tensor = dequantize(call, as_float(call, 0), scale, zero)
+    return table
+
+
+def _embedding(call: Call, table: torch.Tensor) -> Any:
+    scale = call.builder.scales.get(id(table))
 
     def make() -> nn.Module:
         layer = nn.Embedding(table.shape[0], table.shape[1], _weight=table)
         layer.weight.requires_grad_(True)
+        if scale is not None:
+            setattr(layer, FILE_SCALE, scale)
         return layer
 
     indices = call.value(1)
     found = call.x(1)
     if not indices.sizes:
         found = call.call(indexing.counted, found, table.shape[0])
-    return call.layer(("embedding", table), make, found)
+    return call.layer(("embedding", call.value(0).data), make, found)
 
 
 @operator("GatherElements", since=11)
