@@ -385,3 +385,10 @@ def test_totals_are_those_of_the_network(tmp_path: Path, tied: bool, skip: tuple
     niwaki.compile(small, (ids[:1],)).save(tmp_path / "net.niwaki")
     size = (tmp_path / "net.niwaki").stat().st_size
     assert report.bytes < size < report.bytes + 12_000
+
+
+@pytest.mark.parametrize("net", [nn.Linear(8, 4), nn.GRU(8, 4, batch_first=True)], ids=repr)
+def test_a_network_that_is_one_layer_has_one_row(net: nn.Module) -> None:
+    _, report = niwaki.compress(net.eval(), torch.randn(8, 5, 8), progress=False)
+    assert [row.name for row in report] == [""]
+    assert report.float_bytes == 4 * sum(parameter.numel() for parameter in net.parameters())

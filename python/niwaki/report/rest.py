@@ -32,7 +32,7 @@ def with_rest(
     now = dict(module.named_parameters(remove_duplicate=False))
     counted: dict[int, str] = {}
     found = []
-    for name, part, own in _parts(optimized):
+    for name, part, own in _parts(optimized, whole="" in known):
         owner = next((counted[id(value)] for value in own.values() if id(value) in counted), "")
         fresh = {key: value for key, value in own.items() if id(value) not in counted}
         counted.update({id(value): name for value in fresh.values()})
@@ -62,13 +62,16 @@ def _zeros(weights: Sequence[torch.Tensor]) -> float:
     return 1 - sum(int(weight.count_nonzero()) for weight in weights) / sum(weight.numel() for weight in weights)
 
 
-def _parts(module: nn.Module) -> Iterator[tuple[str, nn.Module | None, dict[str, nn.Parameter]]]:
-    """Name, part and parameters of each leaf; name, None and parameter of what lies beside the parts of a module."""
+def _parts(module: nn.Module, *, whole: bool) -> Iterator[tuple[str, nn.Module | None, dict[str, nn.Parameter]]]:
+    """Name, part and parameters of each leaf; name, None and parameter of what lies beside the parts of a module.
+
+    `whole`: the module itself is a layer with a row.
+    """
     for name, part in module.named_modules():
         own = {key: value for key, value in part.named_parameters(recurse=False) if value.numel()}
         if not own:
             continue
-        if next(part.children(), None) is None and name:
+        if next(part.children(), None) is None and (name or whole):
             yield name, part, own
         else:
             for key, value in own.items():
