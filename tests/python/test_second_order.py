@@ -201,6 +201,17 @@ def test_sensitivity_is_the_squared_jacobian_of_centered_logits() -> None:
     assert torch.allclose(found[LinearLayer(net[1])], torch.full((3,), 2 / 3), rtol=0.1)
 
 
+def test_sensitivity_is_measured_in_inference_mode() -> None:
+    torch.manual_seed(0)
+    net, x = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 4)).eval(), torch.randn(16, 8)
+    layers = [LinearLayer(net[0]), LinearLayer(net[1])]
+    wanted = sensitivities(net, layers, [Batch(0, (x,), {})])
+    with torch.inference_mode():
+        found = sensitivities(net, layers, [Batch(0, (x,), {})])
+    assert wanted is not None and found is not None
+    assert all(torch.equal(found[layer], wanted[layer]) for layer in layers)
+
+
 def test_sensitivity_hangs_little_on_the_choice_of_inputs() -> None:
     torch.manual_seed(0)
     # As certain of its answers as a trained network is: few inputs lie between two classes.

@@ -52,7 +52,8 @@ def sensitivities(
         the logger 'niwaki' says so. None where the network has no gradient.
     """
     generator = torch.Generator().manual_seed(seed)
-    sums = {layer: torch.zeros(len(layer.weight), dtype=torch.float64) for layer in layers}
+    with torch.inference_mode(False):  # the caller's, whose tensors backward passes could not add to
+        sums = {layer: torch.zeros(len(layer.weight), dtype=torch.float64) for layer in layers}
     count = 0
 
     def watch(layer: Layer, output: Any) -> None:
