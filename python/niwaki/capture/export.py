@@ -18,6 +18,7 @@ from niwaki.capture.captured import Captured, CapturedInput
 from niwaki.capture.evaluating import evaluating
 from niwaki.capture.fingerprint import fingerprint
 from niwaki.capture.keywords import as_parameters, keywords_of
+from niwaki.capture.memory import settle_copies
 from niwaki.capture.overrides import FreeSizes
 from niwaki.capture.packed import free_batches, rows_are_read
 from niwaki.capture.pinned import make_numbers, pinned
@@ -103,11 +104,13 @@ class _Traced:
         exported: the graph.
         own: what the module's code asked of sizes.
         whole: torch.export could follow all sizes that were to be free.
+        copied: conditions on sizes under which tensors are copied as in the graph.
     """
 
     exported: ExportedProgram
     own: Questions
     whole: bool
+    copied: tuple[Any, ...] = ()
 
 
 def _conditions(
@@ -130,7 +133,7 @@ def _tried(
         sizes, guards = widened(Trial(module, traced.exported, args, kwargs, inputs), sizes, guards)
     env = _inputs(traced.exported)[1]
     if env is not None:
-        guards += guards_from(squeezed(traced.exported.graph), env, sizes)
+        guards += guards_from([*squeezed(traced.exported.graph), *traced.copied], env, sizes)
     return inputs, sizes, guards
 
 
@@ -216,7 +219,7 @@ def _export(
                 raise NiwakiError(f"{type(module).__name__} cannot be captured as a graph. {_PACKED}")
             if transforms.is_transformed(exported):
                 raise NiwakiError(f"{type(module).__name__} cannot be captured as a graph. {transforms.WORDS}")
-            return _Traced(exported, own, whole=first is None)
+            return _Traced(exported, own, whole=first is None, copied=tuple(settle_copies(exported)))
     assert first is not None
     raise NiwakiError(
         f"torch.export cannot capture {type(module).__name__} as a graph: {first_sentence(first)}. "

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from niwaki.capture import composed, recurrent
+from niwaki.capture.memory import copy_that_may_be_none
 from niwaki.capture.packed import Packed
 
 _AVERAGE = {F.avg_pool1d: 1, F.avg_pool2d: 2, F.avg_pool3d: 3}
@@ -43,11 +44,11 @@ class FreeSizes(TorchFunctionMode):
             return of_packed(*args, **kwargs)
         if func is torch.Tensor.contiguous and not kwargs and len(args) == 1:
             # Whether the tensor lies in memory row by row already is asked of its sizes; a copy asks nothing.
-            return args[0].clone(memory_format=torch.contiguous_format)
+            return copy_that_may_be_none(args[0])
         if func in _RESHAPES and args:
             # Whether a moved tensor has a view of the new shape depends on which of its sizes are 1. A copy has one.
             source, *others = args
-            return func(source.clone(memory_format=torch.contiguous_format), *others, **kwargs)
+            return func(copy_that_may_be_none(source), *others, **kwargs)
         if func is torch.Tensor.__getitem__:
             return func(*_without_ends(*_counted(*args)))
         if func is torch.Tensor.__setitem__:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
+from niwaki.capture.memory import is_mutable
 from niwaki.lower.canonical import antialias, compositions, gamma, matrices, norms
-from niwaki.lower.canonical.functional import is_mutable
 from niwaki.lower.canonical.tracing import decompositions, inserted, traced
 from niwaki.lower.nodes import inherit, is_getitem, makes_sizes
 from niwaki.lower.operators.registry import refusal

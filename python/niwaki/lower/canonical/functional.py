@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch.fx import Graph, GraphModule, Node
 
+from niwaki.capture.memory import is_mutable, viewed
 from niwaki.errors import NiwakiError
-from niwaki.lower.nodes import is_constant, label, operator_name, place_within, tensor_of
+from niwaki.lower.nodes import dtype_of, is_constant, label, operator_name, place_within, tensor_of
 
 _aten = torch.ops.aten
 
@@ -26,10 +27,21 @@ _INVERSES: dict[str, Callable[..., Any]] = {
     "aten::permute": lambda base, part, dims: (_aten.permute.default, (part, _inverse(dims))),
     "aten::unsqueeze": lambda base, part, dim: (_aten.squeeze.dim, (part, dim)),
     **dict.fromkeys(
-        ("aten::view", "aten::reshape", "aten::flatten", "aten::unflatten", "aten::squeeze", "aten::view_as"),
+        ("aten::swapaxes", "aten::swapdims"), lambda base, part, *rest: (_aten.transpose.int, (part, *rest))),
+    **dict.fromkeys(("aten::mT", "aten::adjoint"), lambda base, part: (_aten.transpose.int, (part, -2, -1))),
+    **dict.fromkeys(("aten::movedim", "aten::moveaxis"), lambda base, part, source, target: (
+        _aten.movedim.int if isinstance(source, int) else _aten.movedim.intlist, (part, target, source))),
+    **dict.fromkeys(
+        ("aten::view", "aten::reshape", "aten::flatten", "aten::unflatten", "aten::squeeze", "aten::view_as",
+         "aten::reshape_as", "aten::ravel", "aten::atleast_1d", "aten::atleast_2d", "aten::atleast_3d"),
         lambda base, part, *rest: (_aten.view_as.default, (part, base)),
     ),
-    **dict.fromkeys(("aten::alias", "aten::detach", "aten::contiguous"), lambda base, part, *rest: (None, part)),
+}  # fmt: skip
+# They show all of it as it is.
+_SAME = {
+    "aten::alias", "aten::detach", "aten::contiguous", "aten::to", "aten::type_as", "aten::positive", "aten::real",
+    "aten::conj_physical", "aten::resolve_conj", "aten::resolve_neg",
+    "aten::dropout", "aten::feature_dropout", "aten::alpha_dropout", "aten::feature_alpha_dropout",
 }  # fmt: skip
 
 # In name alone: nothing changes where there are no gradients.
@@ -64,46 +76,8 @@ def make_functional(module: GraphModule) -> None:
     module.graph.eliminate_dead_code()
 
 
-def is_mutable(node: Node) -> bool:
-    """Whether the node changes one of its arguments."""
-    if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
-        return False
-    return bool(node.target._schema.is_mutable)
-
-
-def _viewed(node: Node) -> Node | None:
-    """The node whose memory this one shows, if it is a view."""
-    if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload) or is_mutable(node):
-        return None
-    source = node.args[0] if node.args else None
-    if not isinstance(source, Node) or not node.target._schema.returns:
-        return None
-    if operator_name(node) in ("aten::reshape", "aten::contiguous", "aten::flatten"):
-        return source if _is_contiguous(source) else None  # else these copy
-    alias = node.target._schema.returns[0].alias_info
-    return source if alias is not None and not alias.is_write else None
-
-
-def _is_contiguous(node: Node) -> bool:
-    """Whether a tensor lies in memory row by row, as far as that is written; asks nothing of free sizes."""
-    value = tensor_of(node)
-    if value is None:
-        return False
-    wanted: Any = 1
-    for size, stride in zip(reversed(value.shape), reversed(value.stride()), strict=True):
-        if not isinstance(size, int) or size != 1:
-            if _expression(stride) != _expression(wanted):
-                return False
-            wanted = wanted * size
-    return True
-
-
-def _expression(size: Any) -> Any:
-    return size.node.expr if isinstance(size, torch.SymInt) else size
-
-
 def _root(node: Node) -> Node:
-    source = _viewed(node)
+    source = viewed(node)
     return node if source is None else _root(source)
 
 
@@ -132,7 +106,7 @@ def _rewrite(graph: Graph, node: Node) -> None:
         def renewed(view: Node) -> Node:
             """The view as it is after the change."""
             if view not in fresh:
-                source = _viewed(view)
+                source = viewed(view)
                 assert source is not None
                 again = renewed(source)
                 fresh[view] = graph.node_copy(view, lambda other: again if other is source else other)
@@ -228,9 +202,11 @@ def _like(graph: Graph, node: Node, value: Node, changed: Node) -> Node:
 
 def _write_back(graph: Graph, node: Node, view: Node, part: Node) -> Node:
     """The tensor that owns the memory, with the changed part in its place."""
-    source = _viewed(view)
+    source = viewed(view)
     if source is None:
         return part
+    if operator_name(view) in _SAME and dtype_of(view) == dtype_of(source):
+        return _write_back(graph, node, source, part)
     inverse = _INVERSES.get(operator_name(view))
     written = None if inverse is None or view.kwargs else inverse(source, part, *view.args[1:])
     if written is None:
@@ -239,8 +215,6 @@ def _write_back(graph: Graph, node: Node, view: Node, part: Node) -> Node:
             "it without the in-place form."
         )
     target, arguments = written
-    if target is None:
-        return _write_back(graph, node, source, part)
     whole = graph.call_function(target, arguments)
     place_within(whole, node)
     whole.meta["val"] = source.meta["val"]

@@ -9,7 +9,7 @@ import torch
 from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
-from niwaki.lower.canonical.functional import is_mutable
+from niwaki.capture.memory import is_mutable
 from niwaki.lower.nodes import arguments, constant_of, inherit, is_getitem, operator_name, squeezed_sizes, tensor_of
 
 CHECKS = ("aten::_assert", "aten::sym_constrain", "_guards_fn", "_assert", "_check")
