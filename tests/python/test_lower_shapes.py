@@ -46,6 +46,10 @@ SHAPED = {
     "halves": lambda x: (torch.arange(0.5, x.shape[2], dtype=torch.float32) / x.shape[2],
                          torch.arange(0.5, x.shape[2], 1.5) + x[0, 0, 0, 0],
                          torch.arange(0.5, x.shape[3] // 2, 2.0)[None].expand(2, -1).reshape(-1)),
+    "whole numbers with a fraction": lambda x: (
+        torch.arange(x.shape[2] - 1, -1, -1.0), torch.arange(x.shape[2] - 1, -x.shape[2], -1.0), torch.arange(
+            0.0, x.shape[2], dtype=torch.long), torch.arange(x.shape[2], 0, -2.0)[:, None] * x[0, 0, 0],
+        torch.arange(x.shape[2] * 1.0), torch.arange(1.0, x.shape[2] / 2 + 2), torch.arange(3.0, 0.0, -1.0)),
     "meshgrid": lambda x: torch.meshgrid(torch.arange(x.shape[2]), torch.arange(x.shape[3]), indexing="ij"),
     "triangles": lambda x: (x.tril(), x.triu(1), x.tril(-1), torch.ones(x.shape[2], x.shape[2],
         dtype=torch.bool).triu(1)),
@@ -79,6 +83,33 @@ def test_squeezed_sizes_must_not_be_one() -> None:
         (stage,) = lower(capture(Module(function), (numbers(2, 3, 4, 5),))).stages
     with pytest.raises(ValueError, match="batch must be other than 1"):
         stage.graph.run(numbers(1, 3, 4, 5))
+
+
+@pytest.mark.parametrize(
+    ("function", "shape", "dims"),
+    [
+        (lambda x: x.squeeze(0), (1, 4, 3), (1, None, None)),
+        (lambda x: F.adaptive_avg_pool2d(x, 1).squeeze(), (1, 4, 3, 3), (1, None, None, None)),
+        (lambda x: F.max_pool1d(x, 4).squeeze(2), (2, 3, 5), (None, None, None)),
+        (lambda x: F.avg_pool1d(x, 4, 1).squeeze(-1), (2, 3, 4), (None, None, 4)),
+        (lambda x: x[:, 1:].squeeze((0, 1)), (3, 2, 4), (None, 2, None)),
+    ],
+)
+def test_a_size_that_is_squeezed_away_is_one(function, shape, dims) -> None:
+    """What the example's shape says is meant: other sizes, of which the dim would stay, are refused."""
+    net = niwaki.compile(Module(function), (numbers(*shape),))
+    assert tuple(dim if isinstance(dim, int) else None for dim in net.inputs[0].dims) == dims
+    x = numbers(*shape)
+    torch.testing.assert_close(net(x), function(x))
+
+
+def test_sizes_of_pools_that_are_squeezed_away() -> None:
+    net = niwaki.compile(Module(lambda x: F.max_pool1d(x, 4).squeeze(2)), (numbers(2, 3, 5),))
+    for length in (4, 7):
+        x = numbers(1, 2, length)
+        assert torch.equal(net(x), x[:, :, :4].amax(2))
+    with pytest.raises(ValueError, match="length must be from 4 to 7"):
+        net(numbers(2, 3, 8))
 
 
 def test_linspace() -> None:

@@ -49,6 +49,63 @@ class Unrolled(nn.Module):
         return {"all": torch.stack(found, 1), "last": (found[-1], None)}
 
 
+class Latent(nn.Module):
+    """Heads that share a rotated key, of latents; causal where there is more than one token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.down, self.up, self.norm = nn.Linear(8, 16), nn.Linear(8, 8), nn.Linear(4, 16), nn.RMSNorm(4)
+
+    def forward(self, x: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
+        batch, length, _ = x.shape
+        latent, key = self.down(x).split([4, 4], -1)
+        q = self.q(x).view(batch, length, 2, 8).transpose(1, 2)
+        k, v = self.up(self.norm(latent)).view(batch, length, 2, 8).transpose(1, 2).chunk(2, -1)
+        cos, sin = angle.cos()[:, None], angle.sin()[:, None]
+        half = lambda y: torch.cat([-y[..., 2:], y[..., :2]], -1)  # noqa: E731
+        turned = [y * cos + half(y) * sin for y in (q[..., 4:], key[:, None])]
+        k = torch.cat([k, turned[1].expand(-1, 2, -1, -1)], -1)
+        q = torch.cat([q[..., :4], turned[0]], -1)
+        return F.scaled_dot_product_attention(q, k, v, is_causal=length > 1).transpose(1, 2).flatten(2)
+
+
+class Line(nn.Module):
+    """A line of text, of which the convolutions leave one row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(4), nn.Conv2d(4, 6, (2, 1)))
+        self.rnn = nn.LSTM(6, 5, bidirectional=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x)
+        height = x.shape[2]
+        if height != 1:
+            raise ValueError("one row is expected")
+        return self.rnn(x.squeeze(2).permute(2, 0, 1))[0]
+
+
+class Filter(nn.Module):
+    """A filter as long as the signal, of decaying waves, by spectra of twice the length."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rate, self.wave = nn.Parameter(torch.rand(3, 2)), nn.Parameter(torch.rand(3, 2) * 3)
+        self.mix = nn.Parameter(torch.randn(3, 2, 2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        length = x.shape[-1]
+        turns = (-self.rate.exp() + 1j * self.wave)[..., None] * torch.arange(length)
+        kernel = 2 * torch.einsum("hn,hnl->hl", torch.view_as_complex(self.mix), turns.exp()).real
+        found = torch.fft.rfft(x, n=2 * length) * torch.fft.rfft(kernel, n=2 * length)
+        return torch.fft.irfft(found, n=2 * length)[..., :length]
+
+
+def grown(x: torch.Tensor) -> torch.Tensor:
+    """Each channel by itself, of as many as there are."""
+    return F.conv2d(x, torch.ones(3, 1, 2, 2), groups=x.shape[1], stride=x.shape[1] - 1)
+
+
 def canvas(x: torch.Tensor) -> torch.Tensor:
     """Writes into parts of what it made."""
     y = torch.zeros(x.shape[0], x.shape[1] + 2, x.shape[2])
@@ -154,6 +211,10 @@ NETWORKS: dict[str, tuple[Any, list[tuple[torch.Tensor, ...]]]] = {
     "a guided step": (lambda: Of(lambda x, t: x + torch.cat(
         [(t[:, None] * torch.arange(4)).sin(), (t[:, None] * torch.arange(4)).cos()], -1)[:, :, None, None]), [
         (torch.randn(2, 8, 4, 5), torch.rand(2)), (torch.randn(1, 8, 6, 6), torch.rand(1))]),
+    "latents": (Latent, [(torch.randn(b, n, 8), torch.randn(b, n, 4)) for b, n in ((2, 5), (1, 9), (3, 1))]),
+    "a line": (Line, shapes((2, 1, 8, 20), (1, 1, 8, 20), (3, 1, 11, 33))),
+    "a long filter": (Filter, shapes((2, 3, 8), (1, 3, 8), (2, 3, 13))),
+    "channels by themselves": (lambda: Of(grown), images(3)),
     "norms": (lambda: nn.Sequential(
         nn.LayerNorm((3, 4)), nn.InstanceNorm1d(3, affine=True), nn.BatchNorm1d(3, track_running_stats=False),
         nn.RMSNorm(4), nn.Softmin(-2)), shapes((2, 3, 4), (5, 3, 4))),

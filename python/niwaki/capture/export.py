@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import sympy
 import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
@@ -324,4 +325,20 @@ def _wider(
         traced = _export(module, many, by_name, named)
     except (NiwakiError, TypeError):
         return None
+    if _excludes(traced, args, kwargs):
+        return None
     return traced if answers(module, traced.exported, args, kwargs) else None
+
+
+def _excludes(traced: _Traced, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether some size of an example is 1 where the graph's squeezes leave dims that are not."""
+    tensors = [leaf for leaf in pytree.tree_leaves((args, dict(kwargs))) if isinstance(leaf, torch.Tensor)]
+    inputs, _ = _inputs(traced.exported)
+    known = {
+        dim: size
+        for tensor, info in zip(tensors, inputs, strict=False)
+        for dim, size in zip(info.dims, tensor.shape, strict=True)
+        if not isinstance(dim, int) and dim.is_Symbol
+    }
+    asked = (*squeezed(traced.exported.graph), *traced.copied)
+    return any(condition.xreplace(known) in (sympy.false, False) for condition in asked)

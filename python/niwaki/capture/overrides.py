@@ -8,13 +8,26 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
 
 from niwaki.capture import composed, recurrent
 from niwaki.capture.memory import copy_that_may_be_none
 from niwaki.capture.packed import Packed
+from niwaki.capture.settings import hint
 
 _AVERAGE = {F.avg_pool1d: 1, F.avg_pool2d: 2, F.avg_pool3d: 3}
 _LARGEST = {F.max_pool1d: 1, F.max_pool2d: 2, F.max_pool3d: 3}
+_CONVOLUTIONS: dict[Any, tuple[str, ...]] = {
+    **dict.fromkeys(
+        (torch.conv1d, torch.conv2d, torch.conv3d),
+        ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
+    ),
+    **dict.fromkeys(
+        (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d),
+        ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation"),
+    ),
+}
+_NUMBERS = ("stride", "dilation", "groups")
 _FIRST = ("input", "kernel_size", "stride", "padding")
 _RESHAPES = (torch.reshape, torch.Tensor.reshape, torch.flatten, torch.Tensor.flatten)
 _NAMES = {
@@ -38,7 +51,7 @@ class FreeSizes(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        kwargs = dict(kwargs or {})
+        args, kwargs = _settled(func, args, dict(kwargs or {}))
         of_packed = self._packed.replacement(func, args, kwargs)
         if of_packed is not None:
             return of_packed(*args, **kwargs)
@@ -74,6 +87,21 @@ class FreeSizes(TorchFunctionMode):
         if found is not None:
             return found(*args)
         return func(*args, **kwargs)
+
+
+def _settled(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments, with numbers for sizes that are strides, dilations or groups of a convolution."""
+    if func in _CONVOLUTIONS:
+        names = _CONVOLUTIONS[func]
+        args = tuple(
+            pytree.tree_map_only(torch.SymInt, int, value) if name in _NUMBERS else value
+            for name, value in zip(names, args, strict=False)
+        )
+        kwargs = {
+            name: pytree.tree_map_only(torch.SymInt, int, value) if name in _NUMBERS else value
+            for name, value in kwargs.items()
+        }
+    return args, kwargs
 
 
 def _axes(x: torch.Tensor, given: Sequence[Any]) -> list[int] | None:
@@ -205,9 +233,21 @@ def _take_along_dim(input: torch.Tensor, indices: torch.Tensor, dim: int | None 
     return wide[0].gather(dim, wide[1])
 
 
+def _squeeze(input: torch.Tensor, dim: Any = None) -> None:
+    """A size that is 1 in the example is left out: the graph is one for sizes of which it is 1."""
+    axes = range(input.dim()) if dim is None else [dim] if isinstance(dim, int) else dim
+    for axis in axes:
+        size: Any = input.shape[axis] if -input.dim() <= axis < input.dim() else 0
+        if isinstance(size, torch.SymInt) and hint(size) == 1:
+            bool(size == 1)
+
+
 _OTHERS: dict[Any, Callable[..., Any]] = {
     **composed.FUNCTIONS,
     torch.linspace: _linspace,
+    torch.squeeze: _squeeze,
+    torch.Tensor.squeeze: _squeeze,
+    torch.Tensor.squeeze_: _squeeze,
     torch.take_along_dim: _take_along_dim,
     torch.Tensor.take_along_dim: _take_along_dim,
 }

@@ -19,6 +19,8 @@ from torch._dynamo import config as dynamo_config
 from torch.fx.experimental import _config as symbolic_config
 from torch.fx.experimental import proxy_tensor
 from torch.fx.experimental.symbolic_shapes import DimConstraints
+from torch.nn import functional as F
+from torch.utils import _pytree as pytree
 from torch.utils._sympy import functions
 
 _MOST_OPERATIONS = 50  # in an expression that sympy simplifies in milliseconds
@@ -49,6 +51,8 @@ def settings(any_size: bool) -> Iterator[None]:
         # len(x) and the root of Python are numbers, which tie the graph to them.
         stack.enter_context(mock.patch.object(builtins, "len", _length))
         stack.enter_context(mock.patch.object(math, "sqrt", _root))
+        # `is_causal=length > 1` is a question, which the function takes for no answer.
+        stack.enter_context(mock.patch.object(F, "scaled_dot_product_attention", _attention))
         yield
 
 
@@ -64,6 +68,13 @@ def quiet() -> Iterator[None]:
             yield
         finally:
             logger.setLevel(level)
+
+
+def _attention(
+    *args: Any, _inner: Callable[..., torch.Tensor] = F.scaled_dot_product_attention, **kwargs: Any
+) -> torch.Tensor:
+    given, named = pytree.tree_map_only(torch.SymBool, bool, (args, kwargs))
+    return _inner(*given, **named)
 
 
 def _nothing(*args: Any, **kwargs: Any) -> None:

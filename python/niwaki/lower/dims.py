@@ -110,6 +110,8 @@ class SizeMap:
             return (fraction.numerator, fraction.denominator) if fraction.denominator <= _FINEST else None
         if isinstance(number, functions.ToFloat):
             return self._of(number.args[0]), 1
+        if isinstance(number, functions.IntTrueDiv) and number.args[1].is_Integer and 0 < number.args[1] <= _FINEST:
+            return self._of(number.args[0]), int(number.args[1])
         if not isinstance(number, (sympy.Add, sympy.Mul, functions.FloatTrueDiv)):
             return None
         parts = [self._exact(part) for part in number.args]
@@ -121,8 +123,8 @@ class SizeMap:
                 a, b = a * d + c * b, b * d
             elif isinstance(number, sympy.Mul):
                 a, b = a * c, b * d
-            elif isinstance(c, int) and c > 0:
-                a, b = a * d, b * c
+            elif isinstance(c, int) and c != 0:
+                a, b = (a * d, b * c) if c > 0 else (0 - a * d, b * -c)
             else:
                 return None
         return a, b

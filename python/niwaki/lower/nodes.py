@@ -108,8 +108,18 @@ def squeezed_sizes(node: Node) -> list[torch.SymInt]:
     source, given = node.args[0], arguments(node).get("dim")
     assert isinstance(source, Node)
     dims = range(rank_of(source)) if given is None else [given] if isinstance(given, int) else given
-    sizes = [shape_of(source)[axis_of(source, int(axis))] for axis in dims]
-    return [size for size in sizes if isinstance(size, torch.SymInt)]
+    asked = {axis_of(source, int(axis)) for axis in dims}
+    left = [_expression(size) for size in shape_of(node)]
+    found = []
+    for axis, size in enumerate(shape_of(source)):
+        if left and left[0] == _expression(size):
+            left.pop(0)
+            found += [size] if axis in asked and isinstance(size, torch.SymInt) else []
+    return found
+
+
+def _expression(size: Size) -> Any:
+    return size.node.expr if isinstance(size, torch.SymInt) else size
 
 
 def size_of(value: Any) -> Any:

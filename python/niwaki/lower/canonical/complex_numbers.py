@@ -17,7 +17,7 @@ from niwaki.lower.canonical import spectra
 from niwaki.lower.canonical.expand import pieces_of, replace
 from niwaki.lower.canonical.spectra import Complex
 from niwaki.lower.canonical.tracing import decompositions, inserted, traced
-from niwaki.lower.nodes import constant_of, inherit, is_getitem, operator_name, tensor_of
+from niwaki.lower.nodes import constant_of, inherit, is_getitem, makes_sizes, operator_name, tensor_of
 
 _PARTS = {
     "view", "reshape", "permute", "transpose", "t", "mT", "unsqueeze", "squeeze", "slice", "select", "index", "expand",
@@ -241,6 +241,9 @@ def split_complex(module: GraphModule) -> None:
                 before = set(module.graph.nodes)
                 replace(module, node, pieces)
                 nodes = [each for each in module.graph.nodes if each not in before] + nodes
+    for node, pair in pairs.items():
+        for user in [user for user in node.users if makes_sizes(user)]:
+            user.replace_input_with(node, pair.real)  # the sizes of a pair are those of its parts
     module.graph.eliminate_dead_code()
 
 

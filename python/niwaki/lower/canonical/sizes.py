@@ -39,6 +39,10 @@ class _Analysis(PythonReferenceAnalysis):
     """Numbers with a fraction become whole ones by functions that know symbols; Python's own ask for a number."""
 
     @staticmethod
+    def int_truediv(a: Any, b: Any) -> Any:
+        return a / b
+
+    @staticmethod
     def floor_to_int(x: Any, dtype: Any) -> Any:
         return _call(math.floor, x)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch._decomp import core_aten_decompositions
+from torch._dispatch.python import enable_python_dispatcher
 from torch._guards import detect_fake_mode
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -47,10 +49,15 @@ def traced(call: Callable[..., Any], node: Node, sources: Sequence[Node], table:
     mode = detect_fake_mode(list(pytree.tree_leaves([*values, list(values_of(node))])))
     if mode is None:
         return None
-    try:
-        with quiet(), mode, torch.no_grad(), _sizes_of_one_are_like_others():
-            pieces = make_fx(call, decomposition_table=table, _allow_non_fake_inputs=True)(*values)
-    except Exception:  # it asks for a free size, or for something else that it does not get: the node stays as it is
+    pieces = None
+    # Some operators take sizes that are free in torch's Python alone, as pads do.
+    for dispatcher in (contextlib.nullcontext, enable_python_dispatcher):
+        # It may ask for a free size, or for something else that it does not get: then the node stays as it is.
+        with contextlib.suppress(Exception), quiet(), mode, torch.no_grad(), _sizes_of_one_are_like_others():
+            with dispatcher():
+                pieces = make_fx(call, decomposition_table=table, _allow_non_fake_inputs=True)(*values)
+            break
+    if pieces is None:
         return None
     make_functional(pieces)
     drop_identities(pieces)

@@ -41,6 +41,11 @@ class Full(Operator):
         return builder.add("full", node, [], {"shape": shape, "dtype": DTYPES[dtype], "value": number})
 
 
+def _whole(value: Any) -> bool:
+    """Whether a number is a whole one, written with a fraction or not."""
+    return isinstance(value, (int, torch.SymInt)) or (isinstance(value, float) and value.is_integer())
+
+
 @register("aten::arange")
 class Range(Operator):
     """Start, start + step, ... up to the end."""
@@ -49,8 +54,7 @@ class Range(Operator):
         start, step, end = self._bounds(node)
         if any(isinstance(value, Node) and is_tensor(value) for value in (start, step, end)):
             return "takes a bound that it computes"
-        whole = all(isinstance(value, (int, torch.SymInt)) for value in (start, end))
-        if whole and isinstance(step, int):
+        if _whole(start) and _whole(step) and not isinstance(step, torch.SymInt):
             return "" if dtype_of(node) != torch.bool else "makes bools"
         fractions = all(isinstance(value, (int, float)) for value in (start, step))
         return "" if fractions and dtype_of(node) == torch.float32 else "takes a step that it computes"
@@ -64,10 +68,13 @@ class Range(Operator):
     def emit(self, builder: Builder, node: Node) -> int:
         start, step, end = self._bounds(node)
         dtype = DTYPES[dtype_of(node)]
-        if isinstance(start, (int, torch.SymInt)) and isinstance(step, int) and isinstance(end, (int, torch.SymInt)):
-            bounds = {"start": builder.dim(start), "end": builder.dim(end), "step": step, "dtype": dtype}
+        size = builder.dim(shape_of(node)[0])
+        if _whole(start) and _whole(step):
+            first = builder.dim(start if isinstance(start, torch.SymInt) else int(start))
+            last = builder.dim(end) if isinstance(end, (int, torch.SymInt)) else first + size * int(step)
+            bounds = {"start": first, "end": last, "step": int(step), "dtype": dtype}
             return builder.add("arange", node, [], bounds)
-        count = {"start": 0, "end": builder.dim(shape_of(node)[0]), "step": 1, "dtype": "float32"}
+        count = {"start": 0, "end": size, "step": 1, "dtype": "float32"}
         value = builder.add("arange", node, [], count, part="steps")
         value = builder.binary(node, "mul", value, builder.scalar(float(step), torch.float32), part="scaled")
         return builder.binary(node, "add", value, builder.scalar(float(start), torch.float32))
