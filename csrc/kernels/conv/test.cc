@@ -290,6 +290,30 @@ TEST(conv_of_every_isa_matches_the_formula) {
     }
 }
 
+// Whatever comes together: strides, paddings, dilations, groups and sizes at random.
+TEST(conv_of_random_shapes) {
+  Random random(13);
+  for (int round = 0; round < 150; ++round) {
+    Case c{};
+    c.images = random.integer(1, 3);
+    c.groups = std::vector{1, 1, 2, 3, 8}[static_cast<std::size_t>(random.integer(0, 4))];
+    c.channels = c.groups * random.integer(1, c.groups == 1 ? 20 : 9);
+    c.outputs = c.groups * random.integer(1, c.groups == 1 ? 20 : 9);
+    c.kernel_h = random.integer(1, 5), c.kernel_w = random.integer(1, 5);
+    c.stride_h = random.integer(1, 3), c.stride_w = random.integer(1, 3);
+    c.dilation_h = random.integer(1, 2), c.dilation_w = random.integer(1, 2);
+    c.pad = random.integer(0, 3);
+    const auto least = [&](int32_t kernel, int32_t dilation) { return std::max(1, (kernel - 1) * dilation + 1 - 2 * c.pad); };
+    c.height = least(c.kernel_h, c.dilation_h) + random.integer(0, 30);
+    c.width = least(c.kernel_w, c.dilation_w) + random.integer(0, 60);
+    c.zeros = 0.5;
+    Layer layer = make_layer(c, random, {.residual = round % 3 == 0});
+    const Expected expected = expect(layer);
+    for (const Isa isa : testing::swept_isas())
+      check_layer(layer, expected, isa, round % 4 == 0 ? ConvKind::automatic : ConvKind::dense, 1 + round % 2);
+  }
+}
+
 // Planes from one pixel to past the widest tile, so that every remainder of a tile and of a vector comes up.
 TEST(conv_tile_edges) {
   Random random(3);
