@@ -30,8 +30,14 @@ void clear(uint16_t* masks, int64_t vectors, int64_t begin, int64_t end) {
 }  // namespace
 
 Band::Band(const ConvParams& params, const ConvPadding& padding, const ConvKernels& kernels,
-           std::span<const TapRectangle> rectangles, const Planes& in, const Planes& out)
-    : params_(params), padding_(padding), kernels_(kernels), rectangles_(rectangles), in_(in), out_(out) {
+           std::span<const TapRectangle> rectangles, int32_t tile_vectors, const Planes& in, const Planes& out)
+    : params_(params),
+      padding_(padding),
+      kernels_(kernels),
+      rectangles_(rectangles),
+      tile_vectors_(tile_vectors),
+      in_(in),
+      out_(out) {
   const TileSource source(params, padding, in, out);
   if (kernels.fill_band == nullptr || kernels.lanes != kMaskLanes || source.direct() || out.pixels() == 0) return;
   in_rows_ = !source.shifted();
@@ -52,7 +58,7 @@ void Band::choose_tiles() {
   // less, and where strips have whole rows that few of these are for a part of their pixels; fewer where the cache is too small for them.
   const bool grouped = params_.groups > 1;
   const int64_t most_bytes = grouped ? kMostBytesOfBlock : kMostBytes;
-  const int64_t tile_lanes = int64_t{kernels_.dense_vectors} * kernels_.lanes;
+  const int64_t tile_lanes = int64_t{tile_vectors_} * kernels_.lanes;
   const int64_t wanted = std::max((grouped ? 8 : 2) * below, in_rows_ ? int64_t{8} * out_.width : 0);
   int64_t tiles = 1;
   for (int64_t more = div_up(wanted, tile_lanes); more > tiles;) {
@@ -60,7 +66,7 @@ void Band::choose_tiles() {
     if (band_bytes(half) > most_bytes) more = half - 1;
     else tiles = half;
   }
-  const int64_t bytes = band_bytes(tiles), vectors = tiles * rows_ * kernels_.dense_vectors;  // vectors: of panels
+  const int64_t bytes = band_bytes(tiles), vectors = tiles * rows_ * tile_vectors_;  // vectors: of panels
   if (bytes > kMostOffset || (in_rows_ ? row_copies(tiles) * 4 > vectors * 5 : bytes * 4 > vectors * 64 * 3)) return;
   tiles_ = tiles;
   lanes_ = lanes_of(tiles);
@@ -82,8 +88,7 @@ int64_t Band::strip_bytes(const TapRectangle& taps, int64_t lanes) const {
 int64_t Band::row_copies(int64_t tiles) const {
   int64_t copies = 0;
   for (const TapRectangle& taps : rectangles_)
-    copies +=
-        (taps.end - taps.begin) * strips(taps) * rows_of(taps, tiles * kernels_.dense_vectors * kernels_.lanes) * row_vectors();
+    copies += (taps.end - taps.begin) * strips(taps) * rows_of(taps, tiles * tile_vectors_ * kernels_.lanes) * row_vectors();
   return copies;
 }
 

@@ -18,9 +18,9 @@ namespace niwaki {
 
 class Band {
  public:
-  // rectangles: as they lie in the panel, one after the other. All arguments are kept.
+  // rectangles: as they lie in the panel, one after the other; tile_vectors: of a tile, the most. All arguments are kept.
   Band(const ConvParams& params, const ConvPadding& padding, const ConvKernels& kernels, std::span<const TapRectangle> rectangles,
-       const Planes& in, const Planes& out);
+       int32_t tile_vectors, const Planes& in, const Planes& out);
 
   // Tiles of a band; 0 where panels take less.
   int64_t tiles() const { return tiles_; }
@@ -54,7 +54,7 @@ class Band {
   }
   int64_t row_copies(int64_t tiles) const;
   int64_t band_bytes(int64_t tiles) const;
-  int64_t lanes_of(int64_t tiles) const { return tiles * (kernels_.dense_vectors + kernels_.dense_tail) * kernels_.lanes; }
+  int64_t lanes_of(int64_t tiles) const { return tiles * (tile_vectors_ + kernels_.dense_tail) * kernels_.lanes; }
   int64_t row_vectors() const { return div_up(out_.width, kernels_.lanes); }
   // Where `begin` and `fill` keep what, in working memory: offsets come first.
   int64_t shifts_at() const { return round_up(rows_ * 4, 64); }
@@ -70,6 +70,7 @@ class Band {
   const ConvPadding padding_;
   const ConvKernels& kernels_;
   std::span<const TapRectangle> rectangles_;
+  const int32_t tile_vectors_;
   const Planes& in_;
   const Planes& out_;
   bool in_rows_ = false;  // the output's rows are not the input's

@@ -18,7 +18,8 @@ class DenseConv::Run {
         residual_(residual),
         out_float_(out_float),
         band_(conv.params_, padding, kernels_,
-              grouped() ? std::span(&conv.block_taps_, 1) : std::span<const TapRectangle>(conv.rectangles_), in, out),
+              grouped() ? std::span(&conv.block_taps_, 1) : std::span<const TapRectangle>(conv.rectangles_), conv.tile_vectors(),
+              in, out),
         source_(conv.params_, padding, in, out),
         in_place_(conv.direct(in, out)) {}
 
@@ -28,10 +29,10 @@ class DenseConv::Run {
   }
 
   void run(uint8_t* scratch, ThreadPool& pool) {
-    grid_ = conv_grid(out_.pixels(), kernels_.lanes, kernels_.dense_vectors, narrow() ? 0 : kernels_.dense_tail,
+    grid_ = conv_grid(out_.pixels(), kernels_.lanes, conv_.tile_vectors(), narrow() ? 0 : kernels_.dense_tail,
                       static_cast<int64_t>(conv_.blocks_.size()), pool.threads(), std::max<int64_t>(1, band_.tiles()));
     // Of a panel: whole vectors, of which the last holds the single pixel.
-    lanes_ = int64_t{kernels_.dense_vectors + (grid_.tails > 0 ? 1 : 0)} * kernels_.lanes;
+    lanes_ = int64_t{conv_.tile_vectors() + (grid_.tails > 0 ? 1 : 0)} * kernels_.lanes;
     // The rows lie alike in the bands of all threads: one list for all, in the first one's memory.
     offsets_ = band_.tiles() > 0 ? band_.offsets(scratch + working_at()) : nullptr;
     const int64_t each = scratch_bytes();
@@ -40,8 +41,8 @@ class DenseConv::Run {
 
  private:
   bool grouped() const { return conv_.params_.groups > 1; }
-  bool narrow() const { return conv_.width_ != kernels_.dense_outputs; }
-  int64_t most_lanes() const { return int64_t{kernels_.dense_vectors + kernels_.dense_tail} * kernels_.lanes; }
+  bool narrow() const { return conv_.narrow(); }
+  int64_t most_lanes() const { return int64_t{conv_.tile_vectors() + kernels_.dense_tail} * kernels_.lanes; }
   int64_t band_at() const { return conv_.panel_bytes(in_, out_); }
   int64_t working_at() const { return band_at() + band_.bytes(); }
   // Past the pixels of a tile, with those that fill its last vector.
@@ -160,7 +161,7 @@ bool DenseConv::direct(const Planes& in, const Planes& out) const {
 }
 
 int64_t DenseConv::panel_bytes(const Planes& in, const Planes& out) const {
-  const int64_t lanes = int64_t{kernels_.dense_vectors + kernels_.dense_tail} * kernels_.lanes;
+  const int64_t lanes = int64_t{tile_vectors() + kernels_.dense_tail} * kernels_.lanes;
   return direct(in, out) ? 0 : round_up(rows_of(0, in_groups()) * lanes * kRowBytes, 64);
 }
 

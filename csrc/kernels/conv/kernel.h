@@ -181,12 +181,12 @@ struct ConvKernels {
   int32_t dense_vectors, dense_outputs;
   int32_t sparse_vectors, sparse_lists;  // lists: 1, or as many outputs as a group of the layout has, 4
   int32_t wide_pixels, wide_outputs;
-  int32_t dense_tail;
+  int32_t dense_tail, narrow_vectors;
   // What the panels of dense and sparse kernels have xor-ed to each byte: 0, or 128 where the multiply takes signed bytes. q ^ 128, as a
   // signed byte, is q - 128: kernels then see sum w (q - 128), and the bias holds the rest. Wide kernels do that to their input themselves.
   int32_t flip;
   void (*dense)(const DenseTile& tile);  // null where there is a matrix unit, which then does the same
-  // The same for blocks of kNarrowOutputs and tiles without a tail, for grouped layers; or null.
+  // The same for blocks of kNarrowOutputs, tiles of up to narrow_vectors and no tail, for grouped layers; or null, and 0.
   void (*dense_narrow)(const DenseTile& tile);
   const MatrixUnit* matrix;  // or null
   void (*sparse)(const SparseTile& tile);

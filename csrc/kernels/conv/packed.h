@@ -78,6 +78,8 @@ class DenseConv final : public PackedBase {
     int64_t offset, number;         // where its weights and DenseTile::numbers begin
   };
   class Run;  // dense_run.cc
+  bool narrow() const { return width_ != kernels_.dense_outputs; }
+  int32_t tile_vectors() const { return narrow() ? kernels_.narrow_vectors : kernels_.dense_vectors; }
   bool direct(const Planes& in, const Planes& out) const;
   int64_t panel_bytes(const Planes& in, const Planes& out) const;  // of a tile; 0 where the input itself is the panel
 

@@ -20,7 +20,7 @@ namespace niwaki {
 #define NIWAKI_FILL_BAND_0(name) nullptr
 #define NIWAKI_FILL_BAND_1(name) conv_##name::fill_band
 #define NIWAKI_NARROW_0(name) nullptr
-#define NIWAKI_NARROW_1(name) conv_##name::dense_narrow
+#define NIWAKI_NARROW_6(name) conv_##name::dense_narrow
 #define NIWAKI_DENSE_0(name, narrow) conv_##name::dense, NIWAKI_NARROW_##narrow(name), nullptr
 #define NIWAKI_DENSE_1(name, narrow) nullptr, NIWAKI_NARROW_##narrow(name), &conv_##name::matrix
 #define NIWAKI_PICK_0(name) nullptr
@@ -41,6 +41,7 @@ static const ConvKernels kRows[] = {
    wide_pixels,                                                                                                                \
    wide_outputs,                                                                                                               \
    dense_tail,                                                                                                                 \
+   narrow,                                                                                                                     \
    flip,                                                                                                                       \
    NIWAKI_DENSE_##matrix(name, narrow),                                                                                        \
    conv_##name::sparse,                                                                                                        \

@@ -36,25 +36,41 @@ class OnePixel {
   __m256i sums_;
 };
 
-template <int kOutputs, typename Tail, bool kOffsets>
+template <typename Tail, bool kOffsets>
 void dense_tiles(const DenseTile& tile) {
   switch (tile.vectors) {
-    case 1: return dense_tile<1, kOutputs, Tail, kOffsets>(tile);
-    case 2: return dense_tile<2, kOutputs, Tail, kOffsets>(tile);
-    default: return dense_tile<3, kOutputs, Tail, kOffsets>(tile);
+    case 1: return dense_tile<1, kDenseOutputs, Tail, kOffsets>(tile);
+    case 2: return dense_tile<2, kDenseOutputs, Tail, kOffsets>(tile);
+    default: return dense_tile<3, kDenseOutputs, Tail, kOffsets>(tile);
+  }
+}
+
+// Six vectors at once, which most tiles have; of four and five, three at a time.
+template <bool kOffsets>
+void narrow_tiles(DenseTile tile) {
+  if (tile.vectors == 6) return dense_tile<6, kNarrowOutputs, NoTail, kOffsets>(tile);
+  for (; tile.vectors > 3; tile.vectors -= 3) {
+    dense_tile<3, kNarrowOutputs, NoTail, kOffsets>(tile);
+    tile.panel += 3 * kPixelBytes;
+    if (tile.output.out) tile.output.out += 3 * kPixelBytes;
+    if (tile.output.residual) tile.output.residual += 3 * kPixelBytes;
+    if (tile.output.out_float) tile.output.out_float += 3 * kLanes;
+  }
+  switch (tile.vectors) {
+    case 1: return dense_tile<1, kNarrowOutputs, NoTail, kOffsets>(tile);
+    case 2: return dense_tile<2, kNarrowOutputs, NoTail, kOffsets>(tile);
+    default: return dense_tile<3, kNarrowOutputs, NoTail, kOffsets>(tile);
   }
 }
 
 }  // namespace
 
 void dense(const DenseTile& tile) {
-  if (tile.offsets) tile.tail ? dense_tiles<kDenseOutputs, OnePixel, true>(tile) : dense_tiles<kDenseOutputs, NoTail, true>(tile);
-  else tile.tail ? dense_tiles<kDenseOutputs, OnePixel, false>(tile) : dense_tiles<kDenseOutputs, NoTail, false>(tile);
+  if (tile.offsets) tile.tail ? dense_tiles<OnePixel, true>(tile) : dense_tiles<NoTail, true>(tile);
+  else tile.tail ? dense_tiles<OnePixel, false>(tile) : dense_tiles<NoTail, false>(tile);
 }
 
-void dense_narrow(const DenseTile& tile) {
-  tile.offsets ? dense_tiles<kNarrowOutputs, NoTail, true>(tile) : dense_tiles<kNarrowOutputs, NoTail, false>(tile);
-}
+void dense_narrow(const DenseTile& tile) { tile.offsets ? narrow_tiles<true>(tile) : narrow_tiles<false>(tile); }
 
 void wide(const WideTile& tile) {
   switch (tile.pixels) {
