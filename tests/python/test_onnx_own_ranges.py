@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,49 @@ def test_convolution_of_groups(kind: str, native: bool) -> None:
     assert (found["conv2d"], found["convolution"]) == ((1, 0) if native else (0, 1)), found
     (wanted,) = answers(data, x)
     assert np.abs(net(x).numpy() - wanted).max() <= 1e-6 * np.abs(wanted).max()
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1), nn.SiLU())
+        self.deep = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.SiLU(), nn.Conv2d(16, 16, 1))
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        return self.head((x + self.deep(x)).mean((2, 3)))
+
+
+@pytest.mark.parametrize("kind", ["QInt8", "QUInt8"])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_files_of_onnx_runtime_s_quantizer(kind: str, per_channel: bool, tmp_path: Path) -> None:
+    """Compiled, all layers multiply integers; compressed, they are plain layers with their biases."""
+    tools = pytest.importorskip("onnxruntime.quantization", reason="onnxruntime has no quantizer here")
+    torch.manual_seed(3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Block().eval(), (torch.randn(1, 3, 16, 16),), tmp_path / "f.onnx", input_names=["x"], opset_version=17,
+            dynamo=False, dynamic_axes={"x": {0: "n"}},
+        )  # fmt: skip
+    weight = getattr(tools.QuantType, kind)
+    tools.quantize_dynamic(tmp_path / "f.onnx", tmp_path / "q.onnx", per_channel=per_channel, weight_type=weight)
+    module, x = niwaki.from_onnx(tmp_path / "q.onnx"), torch.randn(4, 3, 16, 16)
+    net = niwaki.compile(module, (x,), threads=1)
+    found = Counter(node["op"] for node in net.graph.nodes())
+    layers = found["conv2d"], found["linear"] + found["dynamic_linear"], found["convolution"], found["matmul"]
+    assert layers == (3, 1, 0, 0), found
+    (wanted,) = runtime(str(tmp_path / "q.onnx"), {"x": x.numpy()}).values()
+    apart = np.abs(net(x).numpy() - wanted).max() / np.abs(wanted).max()
+    assert apart <= 1e-2, apart  # where a value is halfway, it is a step
+    plain = without_own_ranges(module)
+    kept = [part for part in plain.modules() if isinstance(part, (nn.Conv2d, nn.Linear))]
+    assert len(kept) == 4 and all(part.bias is not None for part in kept), plain.code  # type: ignore[union-attr]
+    assert (plain(x) - module(x)).abs().max() <= 0.03 * module(x).abs().max()
+    small = niwaki.compile(niwaki.quantize(module, [x], progress=False), (x,), threads=1)
+    ops = Counter(node["op"] for node in small.graph.nodes())
+    assert ops["conv2d"] == 3 and not ops["convolution"] and ops["quantize"] == 1, ops
 
 
 @pytest.mark.parametrize("kind", ["int8", "int8 with -128", "uint8 around 119"])
