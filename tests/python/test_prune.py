@@ -16,10 +16,10 @@ from niwaki.pruning.mask import Mask, find_mask
 from niwaki.pruning.select import keep_largest
 
 
-def make_net() -> nn.Sequential:
+def make_net(groups: int = 8) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 16, 3), nn.ReLU(),
-        nn.Conv2d(16, 16, 3, groups=4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 12),
+        nn.Conv2d(16, 16, 3, groups=groups), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 12),
     )  # fmt: skip
 
 
@@ -48,7 +48,7 @@ def test_block4_prunes_whole_blocks_to_the_block(sparsity: float, scope: str) ->
     for i in (3, 8):
         left = pruned[i].weight != 0
         assert torch.equal(pruned[i].weight[left], net[i].weight[left])
-    # Three input channels, and four groups: not in fours.
+    # Three input channels, and two in each group: not in fours.
     assert zeros(pruned[0].weight) == 0 and zeros(pruned[5].weight) == 0 and find_mask(pruned[0]) is None
 
 
@@ -72,7 +72,7 @@ def test_unstructured_prunes_the_smallest_weights_everywhere(sparsity: float) ->
 
 
 def test_n_of_m_keeps_the_largest_n_of_each_m() -> None:
-    net = make_net()
+    net = make_net(groups=4)
     pruned = niwaki.prune(net, pattern="2:4")
     for i in (3, 5, 8):
         before, after = (w.reshape(len(w), -1, 4, *w.shape[2:]) for w in (net[i].weight, pruned[i].weight))
@@ -187,7 +187,28 @@ def test_left_dense_is_said(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "niwaki"):
         niwaki.prune(make_net(), sparsity=0.5)
     assert "'0' stays as it is: not pruned: block4 needs input channels in fours, and it has 3" in caplog.text
-    assert "'5' stays as it is: not pruned: block4 needs one group" in caplog.text
+    assert "'5' stays as it is: not pruned: block4 needs input channels in fours, and it has 2 in each" in caplog.text
+
+
+@pytest.mark.parametrize("importance", ["magnitude", "second_order"])
+def test_blocks_of_grouped_convolutions(importance: str) -> None:
+    """Blocks lie within a group, and the network that is compiled skips them."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 128, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(128, 128, 3, padding=1, groups=2),
+        nn.ReLU(),
+        nn.Conv2d(128, 4, 1),
+    ).eval()
+    images = [torch.randn(4, 3, 12, 12) for _ in range(4)]
+    config = niwaki.PruneConfig(0.9, importance=importance)
+    small, _ = niwaki.compress(net, images, prune=config)
+    weight = small[2].weight.reshape(128, 16, 4, 3, 3)
+    assert float((weight == 0).all(2).float().mean()) == pytest.approx(0.9, abs=0.01)
+    compiled = niwaki.compile(small, (images[0],))
+    assert torch.equal(compiled(images[0]), niwaki.compile(small, (images[0][:1],))(images[0]))
+    assert ["sparse" in step.kernel for step in compiled.plan if step.name == "2"] == [True]
 
 
 @pytest.mark.parametrize("sparsity", [-0.1, 1.01, math.nan, math.inf, 75])

@@ -32,19 +32,23 @@ const ConvKernels& kernels_of(const ConvParams& params, Isa isa) {
 std::unique_ptr<PackedConv> pack_conv(const ConvParams& params, const ConvWeights& weights, Isa isa, ConvKind kind) {
   const ConvKernels& kernels = kernels_of(params, isa);
   const SparseCut cut(params, kernels);
-  const bool can_be_sparse = params.groups == 1 && cut.offsets_fit();
-  const ConvCost cost = params.groups == 1 ? conv_cost(params, weights.weight, kernels, cut) : ConvCost{};
+  const bool by_group = GroupedSparse::possible(params, kernels);
+  const bool can_be_sparse = by_group || (params.groups == 1 && cut.offsets_fit());
+  const ConvCost cost = params.groups == 1 ? conv_cost(params, weights.weight, kernels, cut)
+                        : by_group         ? GroupedSparse::cost(params, weights, kernels)
+                                           : ConvCost{};
   char text[160];
   const bool wide = params.linear    ? cost.wide <= cost.dense
                     : kernels.matrix ? params.expected_pixels > 0 && cost.wide <= cost.dense
                                      : fills_few_lanes(params, kernels);
   if (can_be_sparse && kind != ConvKind::dense) {
     const double other = params.linear && wide ? cost.wide : cost.dense;
-    const double least = std::min(cost.sparse, cost.pick);
+    const double least = by_group ? cost.sparse : std::min(cost.sparse, cost.pick);
     if (kind == ConvKind::sparse || least < other) {
       std::snprintf(text, sizeof text, "%.0f %% of the blocks are zero: estimated %.2f times the speed of dense",
                     100 * (1 - cost.filled), least > 0 ? other / least : 1.0);
       const char* const reason = kind == ConvKind::sparse ? "sparse kernels were asked for" : text;
+      if (by_group) return std::make_unique<GroupedSparse>(params, weights, kernels, reason);
       if (cost.pick < cost.sparse) return std::make_unique<PickConv>(params, weights, kernels, reason);
       return std::make_unique<SparseConv>(params, weights, kernels, reason);
     }
@@ -52,7 +56,8 @@ std::unique_ptr<PackedConv> pack_conv(const ConvParams& params, const ConvWeight
                   100 * (1 - cost.filled));
   } else {
     std::snprintf(text, sizeof text, "%s",
-                  can_be_sparse ? "dense kernels were asked for" : "grouped convolutions and very large kernels are dense");
+                  can_be_sparse ? "dense kernels were asked for"
+                                : "groups of channels that are not in fours, and very large kernels, are dense");
   }
   if (wide && WideConv::possible(params, kernels))
     return std::make_unique<WideConv>(params, weights, kernels, std::string(text) + "; outputs along the vectors");

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstring>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "base/memory.h"
 #include "kernels/conv/band.h"
 #include "kernels/conv/conv.h"
+#include "kernels/conv/cost.h"
 #include "kernels/conv/kernel.h"
 #include "kernels/conv/pick_lists.h"
 #include "kernels/conv/rows.h"
@@ -146,6 +148,29 @@ class SparseConv final : public PackedBase {
   SharedBuffer counts_;           // uint16 [chunks][sets]
   std::vector<uint32_t> starts_;  // [chunks][blocks]: the first of a block of outputs' blocks of weights
   SharedBuffer offsets_, values_;
+};
+
+// A sparse layer with groups of channels, each of whole groups of the layout: one after the other.
+class GroupedSparse final : public PackedConv {
+ public:
+  GroupedSparse(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, std::string reason);
+  const char* kernel() const override { return parts_[0]->kernel(); }
+  std::string reason() const override { return reason_; }
+  bool sparse() const override { return true; }
+  int64_t bytes() const override;
+  std::vector<SharedBuffer*> weights() override;
+  int64_t scratch_bytes(const Planes& in, const Planes& out) const override;
+  void run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
+           uint8_t* scratch, ThreadPool& pool) const override;
+
+  static bool possible(const ConvParams& params, const ConvKernels& kernels);
+  // Of all groups, with dense and with sparse kernels.
+  static ConvCost cost(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels);
+
+ private:
+  const ConvParams own_;  // of a group
+  const std::string reason_;
+  std::vector<std::unique_ptr<SparseConv>> parts_;
 };
 
 class WideConv final : public PackedBase {

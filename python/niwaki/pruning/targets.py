@@ -64,11 +64,9 @@ def _why_not(name: str, layer: Layer, config: PruneConfig, shared: Counter[int])
         return "not pruned: its weight is computed by another parametrization or hook"
     if parameter is not None and shared[id(parameter)] > 1:
         return "not pruned: its weight is shared with another module"
-    if config.pattern == "block4":
-        if layer.groups > 1:
-            return f"not pruned: block4 needs one group of channels, and it has {layer.groups}"
-        if layer.weight.shape[1] % BLOCK:
-            return f"not pruned: block4 needs input channels in fours, and it has {layer.weight.shape[1]}"
+    if config.pattern == "block4" and layer.weight.shape[1] % BLOCK:
+        each = " in each of its groups" if layer.groups > 1 else ""
+        return f"not pruned: block4 needs input channels in fours, and it has {layer.weight.shape[1]}{each}"
     pair = n_of_m(config.pattern)
     if pair is not None and layer.weight.shape[1] % pair[1]:
         return (
