@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -65,6 +66,24 @@ def test_all_calls_fit_what_is_returned(monkeypatch: pytest.MonkeyPatch) -> None
     found = refit.prune_and_refit(layer, by_magnitude, seen, config, "gru").layer
     fits = [GatePruner(layer, seen, config, "gru").prune(damping=damping)[0] for damping in refit._DAMPINGS]
     assert any(all(map(torch.equal, found.parameters(), one.parameters())) for one in fits)
+
+
+def test_a_fit_to_all_calls_that_fails_is_not_returned(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    layer = nn.GRU(16, 16)
+    seen, config = calls_of(layer, 40), PruneConfig(0.5, importance="second_order")
+
+    def train(layer: nn.RNNBase, given: Seen) -> Iterator[int]:
+        yield 0
+        with torch.no_grad():
+            layer.weight_hh_l0.fill_(float("nan"))
+        yield 1
+
+    monkeypatch.setattr(refit, "_best_steps", lambda layer, seen, held, error: (error, 1))
+    monkeypatch.setattr(refit, "_train", train)
+    by_magnitude = nn.GRU(16, 16)
+    found = refit.prune_and_refit(layer, by_magnitude, seen, config, "gru")
+    assert found.layer is by_magnitude and found.note.startswith("pruned by magnitude")
 
 
 def test_a_layer_of_which_nothing_is_left_is_not_trained() -> None:

@@ -62,17 +62,19 @@ def prune_and_refit(
     magnitude = held.error(by_magnitude)
     error, damping, layer = min(found, key=lambda each: each[0])
     error, steps = _best_steps(layer, fitted, held, error)
-    if not error < magnitude:
-        return Refitted(by_magnitude, f"pruned by magnitude, which costs {magnitude:.2%} of its results and second "
-                        f"order {error:.2%}, on inputs that decided nothing")  # fmt: skip
-    # With what was found to serve best, once more on all calls: more of them cost less than what is said.
-    layer, _ = GatePruner(before, seen, config, name).prune(damping=damping)
-    for step in _train(layer, seen):
-        if step == steps:
-            break
-    return Refitted(layer.requires_grad_(False),
-                    f"pruned by second order, which costs {error:.2%} of its results and magnitude "
-                    f"{magnitude:.2%}, on inputs that decided nothing")  # fmt: skip
+    if error < magnitude:
+        # With what was found to serve best, once more on all calls: more of them cost less than what is said.
+        layer, _ = GatePruner(before, seen, config, name).prune(damping=damping)
+        for step in _train(layer, seen):
+            if step == steps:
+                break
+        fit = held.error(layer.requires_grad_(False))
+        if fit < magnitude:
+            return Refitted(layer, f"pruned by second order, which costs {error:.2%} of its results and magnitude "
+                            f"{magnitude:.2%}, on inputs that decided nothing")  # fmt: skip
+        error = fit  # numbers that overflow, say
+    return Refitted(by_magnitude, f"pruned by magnitude, which costs {magnitude:.2%} of its results and second "
+                    f"order {error:.2%}, on inputs that decided nothing")  # fmt: skip
 
 
 class _Judge:
