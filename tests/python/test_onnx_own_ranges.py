@@ -21,7 +21,7 @@ from onnx_written import runtime
 
 import niwaki
 from niwaki.onnx.integer_weights import codes_of
-from niwaki.onnx.plain import without_own_ranges
+from niwaki.onnx.plain import without_rounding
 
 RANDOM = np.random.default_rng(11)
 MS = "com.microsoft"
@@ -235,7 +235,7 @@ def test_files_of_onnx_runtime_s_quantizer(kind: str, per_channel: bool, tmp_pat
     (wanted,) = runtime(str(tmp_path / "q.onnx"), {"x": x.numpy()}).values()
     apart = np.abs(net(x).numpy() - wanted).max() / np.abs(wanted).max()
     assert apart <= 1e-2, apart  # where a value is halfway, it is a step
-    plain = without_own_ranges(module)
+    plain = without_rounding(module)
     kept = [part for part in plain.modules() if isinstance(part, (nn.Conv2d, nn.Linear))]
     assert len(kept) == 4 and all(part.bias is not None for part in kept), plain.code  # type: ignore[union-attr]
     assert (plain(x) - module(x)).abs().max() <= 0.03 * module(x).abs().max()
@@ -316,7 +316,7 @@ def test_sequences_of_an_lstm_have_ranges_of_their_own(tmp_path: Path) -> None:
     x = on_a_grid(6, 4, 7) / 4
     net, _ = compiled(data, x)
     wanted, *_ = answers(data, x)
-    plain, *_ = without_own_ranges(niwaki.from_onnx(data))(x)
+    plain, *_ = without_rounding(niwaki.from_onnx(data))(x)
     apart = np.abs(net(x)[0].numpy() - wanted)
     assert 0 < apart.max() <= 0.02
     own, file = (np.abs(found - plain.detach().numpy()).mean() for found in (net(x)[0].numpy(), wanted))
@@ -338,7 +338,7 @@ def test_compression_finds_plain_layers(kind: str) -> None:
     """No range is looked for when the compressed network runs, and the bias is the layer's."""
     data = convolution(kind, pads=[1, 1, 1, 1])
     module, x = niwaki.from_onnx(data), on_a_grid(4, 4, 9, 8)
-    plain = without_own_ranges(module)
+    plain = without_rounding(module)
     layer = plain.get_submodule("conv")
     assert type(layer) is nn.Conv2d and layer.bias is not None
     assert (plain(x) - module(x)).abs().max() <= 0.02 * module(x).abs().max()
@@ -353,7 +353,7 @@ def test_compression_finds_plain_layers(kind: str) -> None:
 def test_compression_finds_plain_products(form: str) -> None:
     data, columns = product("uint8 around 119", 10, form)
     module, x = niwaki.from_onnx(data), on_a_grid(2, 3, 48)
-    plain = without_own_ranges(module)
+    plain = without_rounding(module)
     (layer,) = [part for part in plain.modules() if isinstance(part, nn.Linear)]
     assert layer.bias is not None and layer.weight.shape == (columns, 48)
     torch.testing.assert_close(plain(x), module(x), rtol=1e-4, atol=1e-4)

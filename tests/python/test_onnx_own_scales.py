@@ -20,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_written import runtime
 
 import niwaki
+from niwaki.onnx.plain import without_rounding
 
 RANDOM = np.random.default_rng(5)
 
@@ -275,6 +276,26 @@ def test_weights_that_left_the_grid_are_float32_again() -> None:
         layer.weight += 1e-4  # type: ignore[union-attr, operator]
     tuned = Counter(node["op"] for node in niwaki.compile(module, (image,)).graph.nodes())
     assert tuned["convolution"] == 1 and not tuned["conv2d"]
+
+
+def test_compression_rounds_on_no_grid_of_the_file() -> None:
+    """Its bounds stay, which may be all that there is of a ReLU; a value that is moved has them, too."""
+    file = File()
+    x = file.grid("x", 0.02, 128)
+    a = file.grid(file.op("Conv", x, file.weight(6, 4, 3, 3), file.bias("x", 6), made="a"), 0.03, 0)
+    file.op("MaxPool", "a_q", made="m", kernel_shape=[2, 2])
+    file.op("DequantizeLinear", "m", "a_s", "a_z", made="p")
+    file.nodes = [each for each in file.nodes if each.output[0] != a]
+    y = file.grid(file.op("Conv", "p", file.weight(5, 6, 1, 1, name="v"), made="c"), 0.02, 0)
+    module, image = niwaki.from_onnx(file.finish(y, "n", 4, 9, 9)), torch.randn(16, 4, 9, 9)
+    plain = without_rounding(module)
+    assert not any("quantize" in str(node.target) for node in plain.graph.nodes), plain.code  # type: ignore[union-attr]
+    found, wanted = plain(image), module(image)
+    assert found.min() == 0 and found.max() <= 255 * 0.02 + 1e-6 and (wanted == 0).any()
+    assert 0 < (found - wanted).abs().max() <= 0.1
+    small = niwaki.quantize(module, [image], progress=False)
+    ops = Counter(node["op"] for node in niwaki.compile(small, (image,), threads=1).graph.nodes())
+    assert (ops["conv2d"], ops["quantize"], ops["binary"], ops["max_pool2d"]) == (2, 1, 0, 1), ops
 
 
 def test_a_module_that_was_compressed_keeps_its_own_ranges() -> None:

@@ -19,7 +19,7 @@ from niwaki.errors import NiwakiError, unknown_option
 from niwaki.modules.checks import check_model
 from niwaki.modules.names import check_names
 from niwaki.network.unwritable import foreseen_reason
-from niwaki.onnx.plain import without_own_ranges
+from niwaki.onnx.plain import without_rounding
 from niwaki.optimization.equalize import equalization_calls, equalize_with
 from niwaki.optimization.optimize import OptimizeConfig
 from niwaki.optimization.optimize import optimize as run_optimize
@@ -141,7 +141,7 @@ def compress(
             )  # fmt: skip
             check_result(found[0])
         return found
-    model = without_own_ranges(check_model(model, "compress"))
+    model = without_rounding(check_model(model, "compress"))
     given: dict[str, Any] = {
         "sparsity": sparsity,
         "target": target,

@@ -88,7 +88,7 @@ class _Rewriter:
         """Puts a grid in the place of a dequantize, where a quantize is behind it, or behind what moves elements."""
         moves: list[fx.Node] = []
         source = node.args[0]
-        while isinstance(source, fx.Node) and _moves(source):
+        while isinstance(source, fx.Node) and moves_elements(source):
             moves.append(source)
             source = source.args[0]
         if not isinstance(source, fx.Node) or source.target is not quantized.quantize:
@@ -206,7 +206,8 @@ def _grid_of_quantize(node: fx.Node) -> tuple[float, int, int] | None:
     return (*numbers, low)
 
 
-def _moves(node: fx.Node) -> bool:
+def moves_elements(node: fx.Node) -> bool:
+    """Whether it leaves the elements of its first argument as they are, and takes or orders them."""
     if node.op == "call_method":
         return node.target in _MOVING_METHODS
     return node.op == "call_function" and node.target in _MOVES and not node.kwargs.get("return_indices", False)
@@ -222,7 +223,7 @@ def _pads(node: fx.Node) -> bool:
 
 def _grid_behind(value: Any) -> tuple[float, int] | None:
     """Scale and zero point of a value whose elements are all on a grid."""
-    while isinstance(value, fx.Node) and (_moves(value) or _pads(value)):
+    while isinstance(value, fx.Node) and (moves_elements(value) or _pads(value)):
         value = value.args[0]
     if isinstance(value, fx.Node) and value.target is torch.ops.niwaki.grid.default:
         return float(value.args[1]), int(value.args[2])  # type: ignore[arg-type]

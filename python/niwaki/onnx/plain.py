@@ -1,7 +1,8 @@
-"""Quantized files for compression: what a file rounds by the range that it has when it runs is rounded no more.
+"""Quantized files for compression: what a file rounds when it runs is rounded no more.
 
 Compression finds ranges of its own. A layer of integers, between DynamicQuantizeLinear and the multiplication by both
-scales, becomes one of float32 with its bias; DynamicQuantizeLSTM becomes an LSTM.
+scales, becomes one of float32 with its bias; DynamicQuantizeLSTM becomes an LSTM. Of QuantizeLinear and
+DequantizeLinear with one scale stay the bounds: a ReLU may be meant by them.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from torch import fx, nn
 
 from niwaki.onnx.functions import quantized
 from niwaki.onnx.own_ranges import calls_of
+from niwaki.onnx.own_scales import moves_elements
 from niwaki.onnx.rounded import Integers, each_output, numbers_of, part_of, weight_scale
 from niwaki.onnx.rounded_lstm import RoundedLSTM, plain_form
 
 
-def without_own_ranges(module: nn.Module) -> nn.Module:
-    """A copy whose layers take float32, where a part of it is such a file; else the module itself."""
+def without_rounding(module: nn.Module) -> nn.Module:
+    """A copy that rounds nothing, where a part of the module is such a file; else the module itself."""
     if not any(map(_rounds, module.modules())):
         return module
     copied = copy.deepcopy(module)
@@ -35,10 +37,15 @@ def without_own_ranges(module: nn.Module) -> nn.Module:
 def _rounds(part: nn.Module) -> bool:
     if type(part) is RoundedLSTM:
         return True
-    return isinstance(part, fx.GraphModule) and any(node.target is quantized.dynamic for node in part.graph.nodes)
+    if not isinstance(part, fx.GraphModule):
+        return False
+    return any(node.target in (quantized.dynamic, quantized.quantize) for node in part.graph.nodes)
 
 
 def _make_plain(module: fx.GraphModule) -> None:
+    for node in list(module.graph.nodes):
+        if node.target is quantized.quantize:
+            _only_bound(module, node)
     for path, calls in calls_of(module).items():
         layer = module.get_submodule(path)
         if type(layer) is RoundedLSTM:
@@ -50,6 +57,27 @@ def _make_plain(module: fx.GraphModule) -> None:
     module.graph.eliminate_dead_code()
     module.graph.lint()
     module.recompile()
+
+
+def _only_bound(module: fx.GraphModule, node: fx.Node) -> None:
+    """Bounds a value instead of rounding it, where all that reads it takes its numbers off again."""
+    x, scale, zero, low, high = node.args
+    if not isinstance(scale, float) or not isinstance(zero, (int, float)) or not scale > 0:
+        return
+    moved, ends = [node], []
+    for each in moved:  # grows
+        for user in each.users:
+            if user.target is quantized.dequantize and (user.args[1], user.args[2] or 0) == (scale, zero):
+                ends.append(user)
+            elif moves_elements(user) and user.args[0] is each and each not in user.args[1:]:
+                moved.append(user)
+            else:
+                return
+    with module.graph.inserting_before(node):
+        bounds: list[Any] = [(end - zero) * scale for end in (low, high)]  # type: ignore[operator]
+        node.replace_all_uses_with(module.graph.call_function(torch.clamp, (x, *bounds)))
+    for end in ends:
+        end.replace_all_uses_with(end.args[0])  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

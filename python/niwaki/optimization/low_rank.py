@@ -18,7 +18,7 @@ from niwaki.modules.copies import replace_module
 from niwaki.modules.layer import Layer
 from niwaki.modules.names import check_patterns, check_skips, matches
 from niwaki.modules.plain import has_hooks
-from niwaki.onnx.plain import without_own_ranges
+from niwaki.onnx.plain import without_rounding
 from niwaki.optimization.plain_copy import plain_copy
 from niwaki.options import says_its_options
 from niwaki.quantization.inputs import batches, check_calibration
@@ -75,7 +75,7 @@ def factorize(
         TypeError, ValueError: an argument is not fit; says which and why.
         NiwakiError: the network cannot be captured.
     """
-    model = without_own_ranges(check_model(model, "factorize"))
+    model = without_rounding(check_model(model, "factorize"))
     config = config_or_default(config, FactorizeConfig, "factorize")
     check_skips(model, config.skip, "factorize")
     copied = plain_copy(model)

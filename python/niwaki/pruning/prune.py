@@ -17,7 +17,7 @@ from niwaki.layerwise.sequences import write_back
 from niwaki.modules.checks import check_model
 from niwaki.modules.copies import bake_parametrizations, copy_model
 from niwaki.modules.layer import Layer, named_layers
-from niwaki.onnx.plain import without_own_ranges
+from niwaki.onnx.plain import without_rounding
 from niwaki.options import PruneOptions
 from niwaki.pruning.channels import prune_channels
 from niwaki.pruning.config import PruneConfig, check_sparsity
@@ -98,7 +98,7 @@ def prune(
                 model, checked, calibration=calibration, transform=transform, checkpoint=checkpoint, progress=progress
             )
             return check_result(found)
-    model = without_own_ranges(check_model(model, "prune"))
+    model = without_rounding(check_model(model, "prune"))
     if checked.pattern == "channels":
         example = next(batches(check_calibration(calibration, model), transform, model))
         items = None if loss is None else _items(model, calibration, transform, progress)

@@ -21,7 +21,7 @@ from niwaki.modules.names import CELLS, RECURRENT, check_names, matches, named_t
 from niwaki.modules.plain import has_hooks
 from niwaki.nn.embedding import Embedding
 from niwaki.nn.layers import like, quantized_layers
-from niwaki.onnx.plain import without_own_ranges
+from niwaki.onnx.plain import without_rounding
 from niwaki.optimization.equalize import EQUALIZED, equalize_with
 from niwaki.optimization.plain_copy import plain_copy
 from niwaki.options import QuantizeOptions
@@ -122,7 +122,7 @@ def quantize_with_reasons(
     `scales` are those of the weights that lie on the int8 grid already, by the layer's name. `checkpoint` is a folder
     that keeps layers whose rounding takes long.
     """
-    model = without_own_ranges(check_model(model, "quantize"))
+    model = without_rounding(check_model(model, "quantize"))
     config = config_or_default(config, QuantizeConfig, "quantize")
     if quantized_layers(model):
         raise ValueError("niwaki.quantize: the network is quantized already; begin with the float32 network.")

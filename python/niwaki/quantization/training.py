@@ -15,7 +15,7 @@ from niwaki.modules.checks import check_model, config_or_default
 from niwaki.modules.copies import copy_model, keep_frozen, replace_module
 from niwaki.modules.layer import Layer, named_layers
 from niwaki.nn.layers import QuantizedLayer, quantized_layers
-from niwaki.onnx.plain import without_own_ranges
+from niwaki.onnx.plain import without_rounding
 from niwaki.optimization.equalize import equalization_calls, equalize_with
 from niwaki.optimization.fold import BatchNorm, fold_shift, what_remains
 from niwaki.optimization.optimize import OptimizeConfig, optimize
@@ -80,7 +80,7 @@ def prepare(
         TypeError, ValueError: an argument is not fit; says which and why.
         NiwakiError: there is nothing to quantize.
     """
-    model = without_own_ranges(check_model(model, "prepare"))
+    model = without_rounding(check_model(model, "prepare"))
     config = config_or_default(config, QuantizeConfig, "prepare")
     if config.codebook is not None:
         raise ValueError(

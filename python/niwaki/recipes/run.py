@@ -18,7 +18,7 @@ from niwaki.budget.accuracy import Accuracy
 from niwaki.compression.pipeline import Squeezed
 from niwaki.modules.checks import check_model
 from niwaki.modules.layer import named_layers
-from niwaki.onnx.plain import without_own_ranges
+from niwaki.onnx.plain import without_rounding
 from niwaki.optimization.equalize import equalization_calls, equalize_with
 from niwaki.optimization.optimize import optimize
 from niwaki.quantization.held_out import Cutter, HeldOut
@@ -57,7 +57,7 @@ def run_recipe(
         recipe: a name, a path or a Recipe.
     """
     found = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    model = without_own_ranges(check_model(model, "compress"))
+    model = without_rounding(check_model(model, "compress"))
     found.check_patterns(model)
     quantize = found.quantize if transform is None else dataclasses.replace(found.quantize, transform=transform)
     with _seeded(found.seed):

@@ -12,7 +12,7 @@ from torch import nn
 
 from niwaki.modules.checks import check_model
 from niwaki.modules.copies import keep_frozen
-from niwaki.onnx.plain import without_own_ranges
+from niwaki.onnx.plain import without_rounding
 from niwaki.optimization.equalize import equalization_calls, equalize_with
 from niwaki.optimization.optimize import OptimizeConfig, optimize
 from niwaki.pruning.config import PruneConfig
@@ -101,7 +101,7 @@ class JointTraining:
         checkpoint: str | os.PathLike[str] | None = None,
         progress: bool = True,
     ) -> None:
-        model = without_own_ranges(check_model(model, "JointTraining"))
+        model = without_rounding(check_model(model, "JointTraining"))
         if prune is None and quantize is None:
             raise TypeError("niwaki.JointTraining: give prune=PruneConfig(...), quantize=QuantizeConfig(...) or both.")
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
