@@ -27,6 +27,14 @@ RANDOM = np.random.default_rng(11)
 MS = "com.microsoft"
 
 
+@pytest.fixture(autouse=True)
+def _same_numbers() -> None:
+    """Whichever other tests run."""
+    global RANDOM
+    RANDOM = np.random.default_rng(11)
+    torch.manual_seed(11)
+
+
 def file_of(nodes: list[Any], tensors: dict[str, Any], x: list[Any], outputs: tuple[str, ...] = ("y",)) -> bytes:
     graph = helper.make_graph(
         nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, x)],
