@@ -17,6 +17,7 @@ from torch.fx import Node
 from niwaki.lower.nodes import data_inputs, origin
 from niwaki.lower.types import Types
 from niwaki.nn.layers import QuantizedLayer
+from niwaki.quantization.arithmetic import FloatRun
 from niwaki.quantization.costs import Costs, Estimate, Rounding
 from niwaki.quantization.errors import Check
 from niwaki.quantization.observers import Observer
@@ -31,6 +32,8 @@ _FINE, _MUCH, _ROWS, _APART = 0.01, 0.015, 0.003, 0.5
 _UNLIKE = 4.0
 # A layer whose input costs more is left in float32, if float32 is what helps.
 _TOO_MUCH = 0.03
+# The share of a layer's input that its range may cut off where sequences are shorter, by norms.
+_CUT = 0.03
 # What is given up for it has to lower the errors to this share.
 _BETTER = 0.9
 
@@ -43,9 +46,11 @@ class Structure:
         dynamic: linear layers whose inputs have a range for each row.
         exact: layers that stay in float32.
         costs: by the layer, what 8 bits with one range for all of its input would cost.
+        shorter: of `dynamic`, those for sequences shorter than the calibration's; the cost is what is cut off there.
     """
 
     dynamic: tuple[QuantizedLayer, ...] = ()
+    shorter: frozenset[QuantizedLayer] = frozenset()
     exact: tuple[QuantizedLayer, ...] = ()
     costs: Mapping[QuantizedLayer, float] = field(default_factory=dict)
 
@@ -114,24 +119,68 @@ def ranges_of_kinds(observers: Mapping[str, Observer], kinds: Mapping[str, str],
     return Ranges(fingerprint, values)
 
 
-def choose_structure(check: Check, ranges: Ranges) -> Structure:
-    """Linear layers whose inputs have a range for each row, and layers that stay in float32."""
+def choose_structure(check: Check, ranges: Ranges, short: Check | None = None) -> Structure:
+    """Linear layers whose inputs have a range for each row, and layers that stay in float32.
+
+    Args:
+        check: calls to measure on.
+        ranges: of the values.
+        short: calls of shorter sequences. What attention averages over fewer tokens spans more, so that a range of the
+            calibration's length would cut it off.
+    """
     before = check.errors(ranges)
-    if max(before, default=0.0) <= _FINE:
-        return Structure()
-    types, found = check.costs(ranges)
-    if found is None:
-        return Structure()
-    dynamic = _rows(check, types, found)
-    if dynamic:
-        after = _changed(check, ranges, dynamic, {})
-        if _total(after) > _BETTER**2 * _total(before):
-            dynamic, after = {}, before
-        before = after
-    exact = {layer: cost for layer, cost in _layers(check, types, found).items() if layer not in dynamic}
-    if exact and _total(_changed(check, ranges, dynamic, exact)) > _BETTER**2 * _total(before):
-        exact = {}
-    return Structure(tuple(dynamic), tuple(exact), {**dynamic, **exact})
+    found = None
+    dynamic: dict[QuantizedLayer, float] = {}
+    exact: dict[QuantizedLayer, float] = {}
+    if max(before, default=0.0) > _FINE:
+        types, found = check.costs(ranges)
+    if found is not None:
+        dynamic = _rows(check, types, found)
+        if dynamic:
+            after = _changed(check, ranges, dynamic, {})
+            if _total(after) > _BETTER**2 * _total(before):
+                dynamic, after = {}, before
+            before = after
+        exact = {layer: cost for layer, cost in _layers(check, types, found).items() if layer not in dynamic}
+        if exact and _total(_changed(check, ranges, dynamic, exact)) > _BETTER**2 * _total(before):
+            exact = {}
+    more = {} if short is None else _cut_off(short, ranges, {**dynamic, **exact})
+    return Structure((*dynamic, *more), frozenset(more), tuple(exact), {**dynamic, **exact, **more})
+
+
+def _cut_off(short: Check, ranges: Ranges, chosen: Mapping[QuantizedLayer, float]) -> dict[QuantizedLayer, float]:
+    """Linear layers, others than are chosen, whose inputs the ranges cut off where sequences are shorter: how much."""
+    before = short.errors(ranges)
+    if max(before, default=0.0) <= _MUCH:
+        return {}
+    program, types = short.program, types_of(short.program, ranges)
+    read: dict[Node, set[QuantizedLayer]] = {}
+    for call, layer in program.layers.items():
+        if source_of(call) in types.quantized or source_of(call) in types.entering:
+            read.setdefault(source_of(call), set()).add(layer)
+    able = {
+        source: layers
+        for source, layers in read.items()
+        if all(layer.may_be_dynamic and not layer.dynamic and layer not in chosen for layer in layers)
+    }
+    run = FloatRun(program, short.floats, list(able))
+    cut, whole = dict.fromkeys(able, 0.0), dict.fromkeys(able, 0.0)
+    for call in short.calls:
+        run.call(call)
+        for source in able:
+            value, numbers = run.seen[source].double(), types.qparams(source)
+            low, high = (numbers.scale * (end - numbers.zero_point) for end in (0, 255))
+            cut[source] += float((value - value.clamp(low, high)).square().sum())
+            whole[source] += float(value.square().sum())
+    more = {
+        layer: math.sqrt(cut[source] / whole[source])
+        for source, layers in able.items()
+        if cut[source] > _CUT**2 * whole[source]
+        for layer in layers
+    }
+    if not more or _total(_changed(short, ranges, more, {})) > _BETTER**2 * _total(before):
+        return {}
+    return more
 
 
 def _changed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.errors import Check
 from niwaki.quantization.held_out import Cutter, HeldOut
 from niwaki.quantization.inputs import Batch
+from niwaki.quantization.lengths import shorter
 from niwaki.quantization.programs import Program, Programs
 from niwaki.quantization.ranges import Ranges, attach_ranges
 from niwaki.quantization.simulate import types_of
@@ -183,7 +185,12 @@ def few_calls(program: Program, calls: Sequence[Batch], cutter: Cutter) -> list[
 
 def _restructured(network: Calibrated) -> tuple[Calibrated, dict[str, str]]:
     """The network with the layers that are chosen for it, and by their names why."""
-    structure = choose_structure(network.check, network.ranges)
+    check = network.check
+    calls = shorter(check.program, check.calls)
+    short = None
+    with contextlib.suppress(ValueError):  # a network that reads at places beyond them cannot be run with them
+        short = Check(check.program, check.floats, calls) if calls else None
+    structure = choose_structure(check, network.ranges, short)
     if not structure.dynamic and not structure.exact:
         return network, {}
     changed = _apply(network, structure)
@@ -191,7 +198,12 @@ def _restructured(network: Calibrated) -> tuple[Calibrated, dict[str, str]]:
         return network, {}
     says = dict.fromkeys(structure.dynamic, "a range for each row: one for all would cost")
     says |= dict.fromkeys(structure.exact, "8 bits for its input would cost")
-    return changed, {layer.name: f"{words} {structure.costs[layer]:.1%} of the output" for layer, words in says.items()}
+    said = {layer: f"{words} {structure.costs[layer]:.1%} of the output" for layer, words in says.items()}
+    said |= {
+        layer: f"a range for each row: one for all would cut off {structure.costs[layer]:.1%} of shorter sequences"
+        for layer in structure.shorter
+    }
+    return changed, {layer.name: words for layer, words in said.items()}
 
 
 def _apply(network: Calibrated, structure: Structure) -> Calibrated | None:
