@@ -165,8 +165,8 @@ def _cut_off(short: Check, ranges: Ranges, chosen: Mapping[QuantizedLayer, float
     }
     run = FloatRun(program, short.floats, list(able))
     cut, whole = dict.fromkeys(able, 0.0), dict.fromkeys(able, 0.0)
-    for call in short.calls:
-        run.call(call)
+    for given in short.calls:
+        run.call(given)
         for source in able:
             value, numbers = run.seen[source].double(), types.qparams(source)
             low, high = (numbers.scale * (end - numbers.zero_point) for end in (0, 255))

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-from torch.utils import _pytree as pytree
-
 from niwaki.capture.trial import resized
 from niwaki.quantization.inputs import Batch
 from niwaki.quantization.programs import Program
@@ -43,11 +40,8 @@ def shorter(program: Program, calls: Sequence[Batch]) -> list[Batch]:
         }
         if small == sizes or any(str(each) not in small for info in inputs for each in _free(info.dims)):
             return []
-        position = iter(inputs)
-        args, kwargs = pytree.tree_map_only(
-            torch.Tensor, lambda x, at=position, to=small: resized(x, next(at).dims, to), (call.args, call.kwargs)
-        )
-        piece = Batch(call.number, args, kwargs)
+        parts = iter([resized(x, info.dims, small) for x, info in zip(call.tensors, inputs, strict=True)])
+        piece = call.mapped(lambda _, parts=parts: next(parts))  # type: ignore[misc]
         if not program.accepts(piece):
             return []
         found.append(piece)
