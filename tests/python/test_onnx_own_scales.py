@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -298,7 +299,9 @@ def test_compression_rounds_on_no_grid_of_the_file() -> None:
     assert (ops["conv2d"], ops["quantize"], ops["binary"], ops["max_pool2d"]) == (2, 1, 0, 1), ops
 
 
-def test_a_module_that_was_compressed_keeps_its_own_ranges() -> None:
+def test_a_module_that_was_compressed_keeps_its_own_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "RANDOM", np.random.default_rng(0))  # whichever other tests run
+    torch.manual_seed(0)
     file = File()
     x = file.grid("x", 0.02, 128)
     file.op("Conv", x, file.weight(6, 4, 3, 3), made="c")
@@ -306,4 +309,4 @@ def test_a_module_that_was_compressed_keeps_its_own_ranges() -> None:
     image = torch.randn(8, 4, 8, 8)
     small, _ = niwaki.compress(module, [image], progress=False)
     net = niwaki.compile(small, (image,))
-    assert (net(image) - module(image)).abs().max() <= 0.1
+    assert (net(image) - without_rounding(module)(image)).abs().max() <= 0.1  # what compression began with
