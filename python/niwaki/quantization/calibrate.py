@@ -30,6 +30,11 @@ Range = tuple[float, float]
 _MOVES = {"flatten", "view", "reshape", "max_pool2d"}
 
 
+def _read_in_torch(program: Program) -> set[Node]:
+    """What layers read in 8 bits where they stay in torch, too: behind a number of elements that hangs on values."""
+    return {source_of(call) for call, layer in program.layers.items() if not layer.dynamic}
+
+
 # What functions make, whatever they are given: ranges reach beyond the values that were seen, but not beyond these.
 _BOUNDS = {
     "softmax": (0.0, 1.0), "_softmax": (0.0, 1.0), "_safe_softmax": (0.0, 1.0), "sigmoid": (0.0, 1.0),
@@ -118,7 +123,7 @@ class Calibration:
                 output = self._run(batch)
             else:
                 if program not in self._wanted:
-                    self._wanted[program] = eight_bit_values(program)
+                    self._wanted[program] = eight_bit_values(program) | _read_in_torch(program)
                 output = _Observing(program, self.floats, self._wanted[program], self._observe).call(batch)
         except _NotFiniteInputError as error:
             raise _not_finite(f"the input of layer '{error}'") from error

@@ -18,20 +18,27 @@ from niwaki.quantization.inputs import Batch
 _CLOSE = 1e-6  # two answers of the same arithmetic
 
 
-def layers_called(model: nn.Module, batch: Batch) -> tuple[set[int], set[int]]:
+_AUTOCAST = "it computes in another type than float32 (torch.autocast)"
+_REPLACED = "other weights are put in the place of its own where it is called (torch.func.functional_call)"
+
+
+def layers_called(model: nn.Module, batch: Batch) -> tuple[set[int], set[int], dict[int, str]]:
     """ids of layers and embeddings that are called when the network runs; and of those whose parameters others read.
+
+    Also why some of them, by their ids, are not what their weights say.
 
     Layers that are not called are dead, or their parent reads their weights. Code that only looks at a weight's type,
     to bring its inputs to it, reads nothing where it leaves them as they are for int8, too.
     """
     called: set[int] = set()
-    looked, read, answer = _run(model, batch, called)
+    otherwise: dict[int, str] = {}
+    looked, read, answer = _run(model, batch, called, otherwise)
     if looked - read:
         seen_as_int8: set[int] = set()
         if not _same(model, batch, looked - read, seen_as_int8, answer):
-            return called, read | looked
+            return called, read | looked, otherwise
         read |= seen_as_int8
-    return called, read
+    return called, read, otherwise
 
 
 def _layers(model: nn.Module) -> list[nn.Module]:
@@ -39,7 +46,7 @@ def _layers(model: nn.Module) -> list[nn.Module]:
     return [layer for layer in layers if "forward" not in vars(layer)]
 
 
-def _run(model: nn.Module, batch: Batch, called: set[int]) -> tuple[set[int], set[int], Any]:
+def _run(model: nn.Module, batch: Batch, called: set[int], otherwise: dict[int, str]) -> tuple[set[int], set[int], Any]:
     """Layers whose weight's type somebody looked at, those of which more was read, and the network's answer."""
     looked: set[int] = set()
     read: set[int] = set()
@@ -52,7 +59,7 @@ def _run(model: nn.Module, batch: Batch, called: set[int]) -> tuple[set[int], se
         return _Watched.of(value, value.dtype, lambda: read.add(id(layer)))
 
     try:
-        answer = _call(model, batch, called, give)
+        answer = _call(model, batch, called, otherwise, give)
     except Exception as error:
         raise ValueError(f"{batch}: the network cannot be run with it: {first_sentence(error)}.") from error
     return looked, read, answer
@@ -67,7 +74,7 @@ def _same(model: nn.Module, batch: Batch, looked: set[int], read: set[int], answ
         return _Watched.of(value, torch.int8, lambda: read.add(id(layer)))
 
     try:
-        found = pytree.tree_leaves(_call(model, batch, set(), give))
+        found = pytree.tree_leaves(_call(model, batch, set(), {}, give))
     except Exception:  # it does not take what it is given then
         return False
     wanted = pytree.tree_leaves(answer)
@@ -82,14 +89,20 @@ def _close(a: Any, b: Any) -> bool:
     return torch.allclose(a, b, rtol=_CLOSE, atol=_CLOSE * float(a.abs().max()) if a.numel() else 0.0, equal_nan=True)
 
 
-def _call(model: nn.Module, batch: Batch, called: set[int], give: Callable[[nn.Module, str, Any], Any]) -> Any:
+def _call(
+    model: nn.Module,
+    batch: Batch,
+    called: set[int],
+    otherwise: dict[int, str],
+    give: Callable[[nn.Module, str, Any], Any],
+) -> Any:
     """The network's answer; `give` is asked for the parameters of layers that others than themselves want."""
     kinds = {layer: type(layer) for layer in _layers(model)}
     batch = batch.copy()
     try:
         # Not with hooks: nn.TransformerEncoderLayer reads its layers' weights, unless one of them has a hook.
         for layer, kind in kinds.items():
-            layer.__class__ = _watched(kind, called, give)
+            layer.__class__ = _watched(kind, called, otherwise, dict(layer._parameters), give)
         with evaluating(model):
             return model(*batch.args, **batch.kwargs)
     finally:
@@ -97,12 +110,22 @@ def _call(model: nn.Module, batch: Batch, called: set[int], give: Callable[[nn.M
             layer.__class__ = kind
 
 
-def _watched(kind: type[Any], called: set[int], give: Callable[[nn.Module, str, Any], Any]) -> type[Any]:
+def _watched(
+    kind: type[Any],
+    called: set[int],
+    otherwise: dict[int, str],
+    own: Mapping[str, Any],
+    give: Callable[[nn.Module, str, Any], Any],
+) -> type[Any]:
     """The same class, which notes who calls a layer and asks `give` what others get of its parameters."""
     inside: list[int] = []
 
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
         called.add(id(self))
+        if torch.is_autocast_enabled("cpu"):
+            otherwise[id(self)] = _AUTOCAST
+        elif any(self._parameters.get(name) is not value for name, value in own.items()):
+            otherwise[id(self)] = _REPLACED
         inside.append(id(self))
         try:
             return kind.forward(self, *args, **kwargs)

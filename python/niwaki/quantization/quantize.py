@@ -138,12 +138,12 @@ def quantize_with_reasons(
         head = list(first_inputs(itertools.chain([first], stream), EQUALIZED))
         copied = equalize_with(copied, head, config, progress=progress)
         first, stream = head[0], itertools.chain(head[1:], stream)
-    called, read = layers_called(copied, first)
+    called, read, otherwise = layers_called(copied, first)
     floats = dict(named_layers(copied))
     reasons: dict[str, str] = {}
     swapped: dict[str, Layer] = {}
     for name, layer in floats.items():
-        reason = _why_not(name, layer, config, called, read)
+        reason = _why_not(name, layer, config, called, read) or otherwise.get(id(layer.module), "")
         if reason:
             reasons[name] = reason
             continue
@@ -158,11 +158,15 @@ def quantize_with_reasons(
     tables = {
         name: part
         for name, part in named_tables(copied)
-        if not matches(name, config.skip) and not has_hooks(part) and id(part) in called and id(part) not in read
+        if not matches(name, config.skip)
+        and not has_hooks(part)
+        and id(part) in called
+        and id(part) not in {*read, *otherwise}
     }
     if not swapped and not recurrent and not tables:
         _check_rest(copied, reasons)
     reasons |= _why_others(copied, {**recurrent, **tables}, config, called, read)
+    reasons |= {name: otherwise[id(table)] for name, table in named_tables(copied) if id(table) in otherwise}
     scales = dict(scales or {})
     open_layers = {name: layer for name, layer in swapped.items() if name not in scales}
     if any(config.rounds_by_layer(name) for name in open_layers):

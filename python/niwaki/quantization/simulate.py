@@ -120,7 +120,7 @@ class RoundedRun(FloatRun):
             return super().layer(node, layer, x)
         if layer in self._dynamic or operator_name(node) == "niwaki::dynamic_linear":
             x = rounded_rows(x)
-        elif source not in self._types.quantized:
+        elif source not in self._types.quantized and source in self._types.entering:  # else it stays in torch
             x = rounded(x, self._types.qparams(source))
         if not self._round_weights:
             return super().layer(node, layer, x)
