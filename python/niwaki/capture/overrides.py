@@ -90,15 +90,21 @@ class FreeSizes(TorchFunctionMode):
 
 
 def _settled(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments, with numbers for sizes that are strides, dilations or groups of a convolution."""
+    """The arguments, with numbers for sizes that are strides, dilations or groups of a convolution.
+
+    Groups of weights that are computed, a batch of kernels, stay as free as these.
+    """
     if func in _CONVOLUTIONS:
         names = _CONVOLUTIONS[func]
+        weight = dict(zip(names, args, strict=False)).get("weight", kwargs.get("weight"))
+        fixed = isinstance(weight, torch.Tensor) and all(isinstance(size, int) for size in weight.shape)
+        numbers = _NUMBERS if fixed else _NUMBERS[:2]
         args = tuple(
-            pytree.tree_map_only(torch.SymInt, int, value) if name in _NUMBERS else value
+            pytree.tree_map_only(torch.SymInt, int, value) if name in numbers else value
             for name, value in zip(names, args, strict=False)
         )
         kwargs = {
-            name: pytree.tree_map_only(torch.SymInt, int, value) if name in _NUMBERS else value
+            name: pytree.tree_map_only(torch.SymInt, int, value) if name in numbers else value
             for name, value in kwargs.items()
         }
     return args, kwargs
