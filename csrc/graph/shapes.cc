@@ -14,8 +14,8 @@ namespace niwaki {
 namespace {
 
 constexpr int64_t kInt32 = std::numeric_limits<int32_t>::max();
-constexpr int64_t kMaxElements =
-    int64_t{1} << 40;                         // sizes of 0 count as 1: a value without elements has steps along its axes, too
+// Sizes of 0 count as 1: a value without elements has steps along its axes, too.
+constexpr int64_t kMaxElements = int64_t{1} << 40;
 constexpr int64_t kMaxChannels = kInt32 - 8;  // so that kernels may round them up
 
 std::string text(int64_t value) { return std::to_string(value); }

@@ -7,6 +7,7 @@
 // stride: six with stride 2. Loads straddle two cache lines: dense kernels have ports to spare for that, sparse kernels don't.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 
@@ -26,7 +27,7 @@ class Band {
   int64_t tiles() const { return tiles_; }
 
   int64_t bytes() const { return bytes_; }                  // of a band
-  int64_t working_bytes() const { return working_bytes_; }  // of what `begin` and `fill` need besides
+  int64_t working_bytes() const { return working_bytes_; }  // of what `offsets` and `fill` need besides
   // Writes the offsets of all rows, in the order of the panel, for DenseTile: add 4 bytes for each pixel after begin_of the band's first.
   // `working`: working_bytes(), 64-byte aligned.
   const int32_t* offsets(uint8_t* working) const;
@@ -56,7 +57,7 @@ class Band {
   int64_t band_bytes(int64_t tiles) const;
   int64_t lanes_of(int64_t tiles) const { return tiles * (tile_vectors_ + kernels_.dense_tail) * kernels_.lanes; }
   int64_t row_vectors() const { return div_up(out_.width, kernels_.lanes); }
-  // Where `begin` and `fill` keep what, in working memory: offsets come first.
+  // Where they keep what, in working memory: offsets come first.
   int64_t shifts_at() const { return round_up(rows_ * 4, 64); }
   int64_t tops_at() const { return shifts_at() + round_up(columns_ * 8, 64); }
   int64_t masks_at() const { return tops_at() + round_up(phases_ * 8, 64); }

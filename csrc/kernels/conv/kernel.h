@@ -154,8 +154,8 @@ struct PanelFill {
 // or, where `rows` is set, it is made of as many rows of `row_lanes` pixels, each from a row of the input, of which every `stride_w`-th
 // pixel is taken.
 struct BandFill {
-  const uint8_t*
-      in;  // first group, at the pixel where the strips begin, inside of the image or not; of rows: at the image's first pixel
+  // First group, at the pixel where the strips begin, inside of the image or not; of rows: at the image's first pixel.
+  const uint8_t* in;
   int64_t group_stride;
   int32_t groups, strips, vectors;  // vectors: of a strip, or of a row, of `lanes` pixels
   const int64_t* shifts;  // [strips], of rows [columns]: bytes from `in`, or from where a row begins, to the first pixel

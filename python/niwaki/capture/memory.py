@@ -229,11 +229,12 @@ def _is_contiguous(node: Node) -> bool:
     wanted: Any = 1
     for size, stride in zip(reversed(value.shape), reversed(value.stride()), strict=True):
         if not isinstance(size, int) or size != 1:
-            if _expression(stride) != _expression(wanted):
+            if expression_of(stride) != expression_of(wanted):
                 return False
             wanted = wanted * size
     return True
 
 
-def _expression(size: Any) -> Any:
+def expression_of(size: Any) -> Any:
+    """The sympy expression of a free size; a number as it is."""
     return size.node.expr if isinstance(size, torch.SymInt) else size

@@ -11,6 +11,8 @@ import torch
 from torch.fx import Graph, GraphModule, Node
 from torch.utils import _pytree as pytree
 
+from niwaki.capture.memory import expression_of
+
 Size = int | torch.SymInt
 
 DTYPES = {torch.float32: "float32", torch.int64: "int64", torch.int32: "int32", torch.bool: "bool"}
@@ -109,17 +111,13 @@ def squeezed_sizes(node: Node) -> list[torch.SymInt]:
     assert isinstance(source, Node)
     dims = range(rank_of(source)) if given is None else [given] if isinstance(given, int) else given
     asked = {axis_of(source, int(axis)) for axis in dims}
-    left = [_expression(size) for size in shape_of(node)]
+    left = [expression_of(size) for size in shape_of(node)]
     found = []
     for axis, size in enumerate(shape_of(source)):
-        if left and left[0] == _expression(size):
+        if left and left[0] == expression_of(size):
             left.pop(0)
             found += [size] if axis in asked and isinstance(size, torch.SymInt) else []
     return found
-
-
-def _expression(size: Size) -> Any:
-    return size.node.expr if isinstance(size, torch.SymInt) else size
 
 
 def size_of(value: Any) -> Any:
