@@ -47,6 +47,15 @@ NIWAKI_INLINE void store_masked(void* to, Mask mask, Ints v) {
   store_lane<2>(to, mask, v);
   store_lane<3>(to, mask, v);
 }
+NIWAKI_INLINE Ints load_apart(const void* from) { return load(from); }
+NIWAKI_INLINE Ints choose(Mask mask, Ints v, Ints other) {
+  static constexpr uint32_t kBits[4] = {1, 2, 4, 8};
+  return vbslq_s32(vtstq_u32(vdupq_n_u32(mask), vld1q_u32(kBits)), v, other);
+}
+template <int kCount>
+NIWAKI_INLINE Ints shift_in(Ints before, Ints v) {
+  return vextq_s32(before, v, 4 - kCount);
+}
 NIWAKI_INLINE Floats load_floats(const float* from, Mask mask) {
   return vreinterpretq_f32_s32(load_masked(from, mask, vdupq_n_s32(0)));
 }

@@ -29,6 +29,12 @@ NIWAKI_INLINE Ints load(const void* from) { return _mm512_loadu_si512(from); }
 NIWAKI_INLINE void store(void* to, Ints v) { _mm512_storeu_si512(to, v); }
 NIWAKI_INLINE Ints load_masked(const void* from, Mask mask, Ints other) { return _mm512_mask_loadu_epi32(other, mask, from); }
 NIWAKI_INLINE void store_masked(void* to, Mask mask, Ints v) { _mm512_mask_storeu_epi32(to, mask, v); }
+NIWAKI_INLINE Ints choose(Mask mask, Ints v, Ints other) { return _mm512_mask_blend_epi32(mask, other, v); }
+// The last kCount lanes of `before`, then the first ones of v.
+template <int kCount>
+NIWAKI_INLINE Ints shift_in(Ints before, Ints v) {
+  return _mm512_alignr_epi32(v, before, kLanes - kCount);
+}
 NIWAKI_INLINE Floats load_floats(const float* from, Mask mask) { return _mm512_maskz_loadu_ps(mask, from); }
 NIWAKI_INLINE void store_floats(float* to, Mask mask, Floats v) { _mm512_mask_storeu_ps(to, mask, v); }
 NIWAKI_INLINE Floats load_floats(const float* from) { return _mm512_loadu_ps(from); }
@@ -154,6 +160,12 @@ NIWAKI_INLINE Ints load_masked(const void* from, Mask mask, Ints other) {
   return _mm256_or_si256(_mm256_maskload_epi32(static_cast<const int*>(from), mask), _mm256_andnot_si256(mask, other));
 }
 NIWAKI_INLINE void store_masked(void* to, Mask mask, Ints v) { _mm256_maskstore_epi32(static_cast<int*>(to), mask, v); }
+NIWAKI_INLINE Ints choose(Mask mask, Ints v, Ints other) { return _mm256_blendv_epi8(other, v, mask); }
+template <int kCount>
+NIWAKI_INLINE Ints shift_in(Ints before, Ints v) {
+  static_assert(kCount < 4);
+  return _mm256_alignr_epi8(v, _mm256_permute2x128_si256(before, v, 0x21), 16 - 4 * kCount);
+}
 NIWAKI_INLINE Floats load_floats(const float* from, Mask mask) { return _mm256_maskload_ps(from, mask); }
 NIWAKI_INLINE void store_floats(float* to, Mask mask, Floats v) { _mm256_maskstore_ps(to, mask, v); }
 NIWAKI_INLINE Floats load_floats(const float* from) { return _mm256_loadu_ps(from); }
@@ -258,6 +270,13 @@ NIWAKI_INLINE void transpose_parts(Ints (&v)[kParts]) {
 }
 
 #endif
+
+// A whole vector to choose() from: a Zen 5 takes longer for a masked operand in memory, which is what the compiler would make of the two.
+NIWAKI_INLINE Ints load_apart(const void* from) {
+  Ints v = load(from);
+  __asm__("" : "+v"(v));
+  return v;
+}
 
 // Four bytes in every lane.
 NIWAKI_INLINE Ints set_lanes(const uint8_t* from) {

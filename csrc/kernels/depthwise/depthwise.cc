@@ -93,6 +93,7 @@ void depthwise(const DepthwiseWeights& weights, const Planes& in, const Planes& 
       group.out_width = out.width;
       group.row_begin = begin;
       group.row_end = end;
+      group.readable = int64_t{4} * in.width + kOverread;
       group.pointwise = pointwise;
       if (pointwise) {
         group.in += begin * row_bytes;

@@ -20,6 +20,7 @@ struct DepthwiseGroup {
   const float* multiplier;  // 4
   int32_t images, in_height, in_width, out_height, out_width;
   int64_t row_begin, row_end;
+  int64_t readable;  // bytes from the beginning of any row of the input
   bool pointwise;  // one tap, that of the output's own pixel: there is one row, of any pixels
 };
 

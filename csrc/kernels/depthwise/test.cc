@@ -10,6 +10,7 @@ namespace {
 struct Case {
   int32_t images, channels, height, width;
   DepthwiseParams params;
+  int32_t more_below = 0, more_right = 0;  // padding, beside what is above and left
 };
 
 DepthwiseParams square(int32_t kernel, int32_t stride, int32_t pad, int32_t dilation = 1, int32_t in_zero = 128) {
@@ -56,8 +57,8 @@ uint8_t naive(const Activation& in, const Layer& layer, const DepthwiseParams& p
 
 void check_case(const Case& c) {
   const DepthwiseParams& p = c.params;
-  const int32_t height = out_size(c.height, p.kernel_h, p.stride_h, p.pad_top, p.dilation_h);
-  const int32_t width = out_size(c.width, p.kernel_w, p.stride_w, p.pad_left, p.dilation_w);
+  const int32_t height = out_size(c.height + c.more_below, p.kernel_h, p.stride_h, p.pad_top, p.dilation_h);
+  const int32_t width = out_size(c.width + c.more_right, p.kernel_w, p.stride_w, p.pad_left, p.dilation_w);
   Random random(static_cast<uint64_t>(c.width * 64 + p.kernel_w));
   for (const bool extreme : {false, true}) {
     const Layer layer = layer_of(c, random, extreme);
@@ -75,7 +76,8 @@ void check_case(const Case& c) {
         depthwise(packed, in.planes, out.planes, p, pool);
         std::ostringstream what;
         what << kernel->name << " " << c.height << " x " << c.width << " kernel " << p.kernel_h << " x " << p.kernel_w
-             << " stride " << p.stride_w << " pad " << p.pad_left << " dilation " << p.dilation_w << " threads " << threads;
+             << " stride " << p.stride_w << " pad " << p.pad_left << " and " << c.more_right << " more, dilation " << p.dilation_w
+             << " threads " << threads;
         check_same(out, wanted, what.str());
       }
     }
@@ -123,6 +125,20 @@ TEST(depthwise_of_any_kernel_stride_padding_and_dilation) {
   for (const Case& c : cases) check_case(c);
 }
 
+// Kernels of 3 and 5 in registers: whole vectors are read where they may be, what lies outside of the image is put in their place.
+TEST(depthwise_of_random_widths_and_paddings) {
+  Random random(5);
+  for (int i = 0; i < 150; ++i) {
+    const int32_t kernel = random.integer(0, 1) ? 3 : 5, stride = random.integer(1, 2);
+    Case c = {random.integer(1, 3), random.integer(1, 6), random.integer(5, 9), random.integer(5, 70), square(kernel, stride, 0)};
+    c.params.pad_top = random.integer(0, 4);
+    c.params.pad_left = random.integer(0, 1) ? kernel / 2 : random.integer(0, 40);
+    c.more_below = random.integer(-c.params.pad_top, 4);
+    c.more_right = random.integer(-c.params.pad_left, random.integer(0, 1) ? 1 : 60);
+    check_case(c);
+  }
+}
+
 TEST(depthwise_of_any_batch_channels_and_zero_points) {
   for (const int32_t images : {0, 1, 2, 5})
     for (const int32_t channels : {1, 2, 3, 4, 7, 8, 33}) check_case({images, channels, 7, 7, square(3, 1, 1, 1, images * 51)});
@@ -144,6 +160,7 @@ TEST(depthwise_of_any_range_of_rows) {
         const DepthwiseWeights packed =
             pack_depthwise(*row, layer.weight.data(), layer.bias.data(), layer.multiplier.data(), 4, c.params);
         for (int64_t begin = 0; begin <= 3 * height; begin += 4) {
+          const int64_t readable = begin % 8 == 0 ? 4 * 19 + kOverread : 4 * 19;
           for (int64_t end = begin; end <= 3 * height; end += 3) {
             Activation out(3, 4, height, width), wanted(3, 4, height, width);
             wanted.each([&](int64_t n, int64_t channel, int64_t y, int64_t x) {
@@ -162,6 +179,7 @@ TEST(depthwise_of_any_range_of_rows) {
                                           width,
                                           begin,
                                           end,
+                                          readable,
                                           false};
             row->run(group, c.params);
             check_same(out, wanted,
