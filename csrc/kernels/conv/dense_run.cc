@@ -47,7 +47,8 @@ class DenseConv::Run {
   int64_t working_at() const { return band_at() + band_.bytes(); }
   // Past the pixels of a tile, with those that fill its last vector.
   int64_t end_pixel(int64_t tile) const {
-    return grid_.first_pixel(tile) + int64_t{grid_.vectors_of(tile)} * kernels_.lanes + grid_.tail_of(tile);
+    const TilePixels pixels = grid_.pixels_of(tile);
+    return pixels.first + int64_t{pixels.vectors} * kernels_.lanes + pixels.tail;
   }
 
   // Neighbouring tiles whose inputs lie in one band, and their pixels: as many as a band holds, the task has, and one image has.
@@ -84,7 +85,8 @@ class DenseConv::Run {
         else if (band.end > tile) band_.fill(grid_.first_pixel(tile), band.lanes, working, memory + band_at());
       }
       if (tile >= band.end) run_panel(job, tile, begin, end, memory);
-      else if (!grouped()) run_tile(job, tile, begin, end, memory + band_at() + band_offset(band, tile), offsets_);
+      else if (!grouped())
+        run_tile(job, grid_.pixels_of(tile), begin, end, memory + band_at() + band_offset(band, tile), offsets_);
     });
   }
 
@@ -103,28 +105,28 @@ class DenseConv::Run {
       own.band = memory + band_at();
       kernels_.fill_band(own);
       for (int64_t tile = band.begin; tile < band.end; ++tile)
-        run_tile(job, tile, block, block + 1, own.band + band_offset(band, tile), offsets_);
+        run_tile(job, grid_.pixels_of(tile), block, block + 1, own.band + band_offset(band, tile), offsets_);
     }
   }
 
   void run_panel(DenseTile& job, int64_t tile, int64_t begin, int64_t end, uint8_t* memory) const {
-    const int64_t first_pixel = grid_.first_pixel(tile);
+    const TilePixels pixels = grid_.pixels_of(tile);
     job.row_bytes = in_.group_stride;
-    if (in_place_) return run_tile(job, tile, begin, end, in_.data + first_pixel * 4, nullptr);
+    if (in_place_) return run_tile(job, pixels, begin, end, in_.data + pixels.first * 4, nullptr);
     PanelFill fill{};
-    fill.vectors = grid_.vectors_of(tile) + grid_.tail_of(tile);
-    source_.locate(first_pixel, int64_t{fill.vectors} * kernels_.lanes, memory + working_at() + band_.working_bytes(), fill);
+    fill.vectors = pixels.vectors + pixels.tail;
+    source_.locate(pixels.first, int64_t{fill.vectors} * kernels_.lanes, memory + working_at() + band_.working_bytes(), fill);
     fill.row_bytes = job.row_bytes = lanes_ * kRowBytes;
     conv_.fill_panel(in_, fill, conv_.blocks_[static_cast<std::size_t>(begin)].begin,
                      conv_.blocks_[static_cast<std::size_t>(end - 1)].end, memory);
-    run_tile(job, tile, begin, end, memory, nullptr);
+    run_tile(job, pixels, begin, end, memory, nullptr);
   }
 
   // Blocks [begin, end) of a tile. `panel`: row 0 of its inputs, those of a block in a band of its own.
-  void run_tile(DenseTile& job, int64_t tile, int64_t begin, int64_t end, const uint8_t* panel, const int32_t* offsets) const {
-    const int64_t first_pixel = grid_.first_pixel(tile);
-    job.vectors = grid_.vectors_of(tile);
-    job.tail = grid_.tail_of(tile);
+  void run_tile(DenseTile& job, const TilePixels& pixels, int64_t begin, int64_t end, const uint8_t* panel,
+                const int32_t* offsets) const {
+    job.vectors = pixels.vectors;
+    job.tail = pixels.tail;
     job.offsets = offsets;
     for (int64_t block = begin; block < end; ++block) {
       const Block& range = conv_.blocks_[static_cast<std::size_t>(block)];
@@ -136,10 +138,10 @@ class DenseConv::Run {
       job.weights = conv_.weights_.data() + range.offset;
       job.bias = conv_.bias() + o;
       job.multiplier = conv_.multiplier() + o;
-      conv_.place(job.output, out_, residual_, o / 4, first_pixel);
+      conv_.place(job.output, out_, residual_, o / 4, pixels.first);
       (narrow() ? kernels_.dense_narrow : kernels_.dense)(job);
       if (out_float_)
-        store_float_tile(job.output.out_float, lanes_, out_, conv_.float_plane(out_), o, conv_.width_, first_pixel,
+        store_float_tile(job.output.out_float, lanes_, out_, conv_.float_plane(out_), o, conv_.width_, pixels.first,
                          job.vectors * kernels_.lanes + job.tail, out_float_);
     }
   }

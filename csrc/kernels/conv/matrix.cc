@@ -77,15 +77,15 @@ void MatrixConv::run(const Planes& in, const ConvPadding& padding, const Planes&
     if (out_float) job.output.out_float = floats;
     kernels_.matrix->begin();
     grid.for_each_tile(task, [&](int64_t tile, int64_t begin, int64_t end) {
-      const int64_t first_pixel = grid.first_pixel(tile);
-      job.vectors = grid.vectors_of(tile);
+      const TilePixels pixels = grid.pixels_of(tile);
+      job.vectors = pixels.vectors;
       if (in_place) {
-        job.panel = in.data + first_pixel * 4;
+        job.panel = in.data + pixels.first * 4;
         job.row_bytes = in.group_stride;
       } else {
         PanelFill fill{};
         fill.vectors = job.vectors;
-        source.locate(first_pixel, int64_t{fill.vectors} * kernels_.lanes, memory + at.arrays, fill);
+        source.locate(pixels.first, int64_t{fill.vectors} * kernels_.lanes, memory + at.arrays, fill);
         fill.in = in.data;
         fill.group_stride = in.group_stride;
         fill.groups = in_groups();
@@ -103,10 +103,10 @@ void MatrixConv::run(const Planes& in, const ConvPadding& padding, const Planes&
         job.weights = weights_.data() + block * block_bytes();
         job.bias = bias() + o;
         job.multiplier = multiplier() + o;
-        place(job.output, out, residual, o / 4, first_pixel);
+        place(job.output, out, residual, o / 4, pixels.first);
         kernels_.matrix->tile(job);
         if (out_float)
-          store_float_tile(floats, at.lanes, out, float_plane(out), o, width, first_pixel, job.vectors * kernels_.lanes,
+          store_float_tile(floats, at.lanes, out, float_plane(out), o, width, pixels.first, job.vectors * kernels_.lanes,
                            out_float);
       }
     });

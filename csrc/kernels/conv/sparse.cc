@@ -90,10 +90,10 @@ void SparseConv::run(const Planes& in, const ConvPadding& padding, const Planes&
     job.output.float_stride = lanes;
     if (out_float) job.output.out_float = floats;
     grid.for_each_tile(task, [&](int64_t tile, int64_t part_begin, int64_t part_end) {
-      const int64_t first_pixel = grid.first_pixel(tile);
+      const TilePixels pixels = grid.pixels_of(tile);
       PanelFill fill{};
-      fill.vectors = grid.vectors_of(tile);
-      source.locate(first_pixel, int64_t{fill.vectors} * kernels_.lanes, arrays, fill);
+      fill.vectors = pixels.vectors;
+      source.locate(pixels.first, int64_t{fill.vectors} * kernels_.lanes, arrays, fill);
       fill.group_stride = in.group_stride;
       fill.row_bytes = cut_.row_bytes;
       fill.flip = static_cast<uint32_t>(kernels_.flip) * 0x01010101u;
@@ -124,10 +124,10 @@ void SparseConv::run(const Planes& in, const ConvPadding& padding, const Planes&
             job.bias = bias() + o;
             job.multiplier = multiplier() + o;
             job.partial = partial + (cut_.chunks == 1 ? 0 : (block - from) * kSparseBlock * lanes);
-            place(job.output, out, residual, o / 4, first_pixel);
+            place(job.output, out, residual, o / 4, pixels.first);
             kernels_.sparse(job);
             if (out_float && job.last)
-              store_float_tile(floats, lanes, out, float_plane(out), o, job.outputs, first_pixel, fill.vectors * kernels_.lanes,
+              store_float_tile(floats, lanes, out, float_plane(out), o, job.outputs, pixels.first, fill.vectors * kernels_.lanes,
                                out_float);
           }
         }

@@ -11,7 +11,7 @@ namespace niwaki {
 ConvGrid conv_grid(int64_t pixels, int32_t lanes, int32_t max_vectors, int32_t max_tail, int64_t blocks, int threads,
                    int64_t task_tiles) {
   // Tiles for each thread from which on the last one to finish is late by little, and others may take over what it has left.
-  constexpr int64_t kEnough = 2;
+  constexpr int64_t kEnough = 2, kMostTasks = 32;
   ConvGrid grid{};
   grid.lanes = lanes;
   grid.vectors = div_up(pixels, lanes);
@@ -26,7 +26,9 @@ ConvGrid conv_grid(int64_t pixels, int32_t lanes, int32_t max_vectors, int32_t m
   grid.whole_tiles = threads == 1 || grid.tiles >= kEnough * threads;
   if (grid.whole_tiles) {
     if (threads > 1) grid.tiles = std::min(round_up(grid.tiles, threads), grid.vectors);
+    // Setting up a task takes as long as a tenth of a small tile; what the last one to finish is late by is a share of its tasks.
     grid.tasks = std::min(grid.tiles, round_up(div_up(grid.tiles, task_tiles), threads));
+    grid.tasks = std::min(grid.tasks, threads == 1 ? 1 : kMostTasks * threads);
   } else {
     grid.tasks = std::min<int64_t>(threads, grid.tiles * blocks);
   }

@@ -15,6 +15,20 @@ struct TapRectangle {
   int32_t top, left, height, width;
 };
 
+// Of `total`, what lies before part `index` of `parts`. 64-bit divisions take as long as some products of a tile, so 32 bits where they do.
+inline int64_t share_before(int64_t total, int64_t index, int64_t parts) {
+  if (total == parts) return index;
+  const int64_t product = total * index;
+  if (product >> 32 == 0 && parts >> 32 == 0) return static_cast<uint32_t>(product) / static_cast<uint32_t>(parts);
+  return product / parts;
+}
+
+// A tile's pixels: whole vectors of them, and what comes after the last.
+struct TilePixels {
+  int64_t first;
+  int32_t vectors, tail;
+};
+
 // How one run is cut. A tile is some vectors of consecutive pixels and, where kernels can, a single pixel after them: the 49 pixels of a
 // 7 x 7 plane are three vectors of 16 and one pixel, not four vectors of which the last holds one. The units of a run are (tile, block of
 // outputs), tile by tile; a task is a range of them. With many tiles a task is one tile. With few, every thread gets one equal range, so
@@ -27,19 +41,31 @@ struct ConvGrid {
   int64_t blocks;
   int64_t tasks;
   bool whole_tiles;
-  int64_t first_vector(int64_t tile) const { return vectors * tile / tiles; }
-  int64_t first_tail(int64_t tile) const { return tails * tile / tiles; }
+  int64_t first_vector(int64_t tile) const { return share_before(vectors, tile, tiles); }
+  int64_t first_tail(int64_t tile) const { return tails == 0 ? 0 : share_before(tails, tile, tiles); }
   int64_t first_pixel(int64_t tile) const { return first_vector(tile) * lanes + first_tail(tile); }
-  int32_t vectors_of(int64_t tile) const { return static_cast<int32_t>(first_vector(tile + 1) - first_vector(tile)); }
-  int32_t tail_of(int64_t tile) const { return static_cast<int32_t>(first_tail(tile + 1) - first_tail(tile)); }
+  TilePixels pixels_of(int64_t tile) const {
+    const int64_t vector = first_vector(tile), tail = first_tail(tile);
+    return {vector * lanes + tail, static_cast<int32_t>(first_vector(tile + 1) - vector),
+            static_cast<int32_t>(first_tail(tile + 1) - tail)};
+  }
 
   // Where a task begins, in units. Where there are tasks for whole tiles, they get whole tiles.
-  int64_t first_unit(int64_t task) const { return whole_tiles ? tiles * task / tasks * blocks : tiles * blocks * task / tasks; }
-  int64_t end_tile(int64_t task) const { return div_up(first_unit(task + 1), blocks); }  // past the last one that a task touches
+  int64_t first_unit(int64_t task) const {
+    return whole_tiles ? share_before(tiles, task, tasks) * blocks : share_before(tiles * blocks, task, tasks);
+  }
+  int64_t end_tile(int64_t task) const {
+    return whole_tiles ? share_before(tiles, task + 1, tasks) : div_up(first_unit(task + 1), blocks);
+  }  // past the last one that a task touches
 
   // function(tile, first block, last block + 1) for the tiles that a task touches.
   template <typename Function>
   void for_each_tile(int64_t task, const Function& function) const {
+    if (whole_tiles) {
+      const int64_t last = share_before(tiles, task + 1, tasks);
+      for (int64_t tile = share_before(tiles, task, tasks); tile < last; ++tile) function(tile, 0, blocks);
+      return;
+    }
     const int64_t end = first_unit(task + 1);
     for (int64_t unit = first_unit(task); unit < end;) {
       const int64_t tile = unit / blocks, stop = (tile + 1) * blocks < end ? (tile + 1) * blocks : end;
