@@ -12,6 +12,8 @@ static_assert(std::endian::native == std::endian::little, "numbers are copied be
 inline constexpr uint8_t kMagic[8] = {0x89, 'N', 'I', 'W', 'A', 'K', 'I', '\n'};
 inline constexpr uint32_t kVersion = 3;         // what is written; versions 1 and 2 are read, too
 inline constexpr uint32_t kEntriesVersion = 4;  // what is written of entry points with names
+inline constexpr uint32_t kRepeatsVersion =
+    5;  // what is written where nodes of one entry have the same tensors: see graph/repeats.h
 
 struct Header {
   uint8_t magic[8];

@@ -24,17 +24,23 @@ void charge_node(WordReader& in, const Graph& graph) {
   in.charge(bytes);
 }
 
-uint32_t TensorShelf::take_index() {
+uint32_t TensorShelf::take_index(size_t node, size_t* repeated) {
   const uint32_t index = in_.count();
   if (index >= tensors_.size()) in_.refuse("tensor " + std::to_string(index) + " does not exist");
-  if (last_[index] == entry_) in_.refuse("tensor " + std::to_string(index) + " belongs to two nodes");
+  if (last_[index] == entry_) {
+    if (repeated == nullptr || node_.empty() || node_[index] == kNone || node_[index] == node)
+      in_.refuse("tensor " + std::to_string(index) + " belongs to two nodes");
+    *repeated = node_[index];
+    return index;
+  }
   last_[index] = entry_;
+  if (!node_.empty()) node_[index] = node;
   return index;
 }
 
-// The last entry gets the tensors themselves, which were counted with the table; the others get copies.
+// The last entry gets the tensors themselves, which were counted with the table; the others get copies, and so do all where a node may come that has them, too.
 Tensor TensorShelf::take(uint32_t index) {
-  if (is_last_) return std::move(tensors_[index]);
+  if (is_last_ && node_.empty()) return std::move(tensors_[index]);
   in_.charge(kTensorBytes);
   return tensors_[index];
 }
@@ -46,17 +52,17 @@ void TensorShelf::begin_entry(bool last) {
 }
 
 Tensor TensorShelf::take_for_state() {
-  const uint32_t index = take_index();
+  const uint32_t index = take_index(kNone, nullptr);
   if (rows_ != nullptr) rows_->back().states.push_back(index);
   return take(index);
 }
 
-Tensors TensorShelf::take_for_node() {
+Tensors TensorShelf::take_for_node(size_t node, size_t* repeated) {
   Tensors tensors;
   if (rows_ != nullptr) rows_->back().nodes.emplace_back();
   for (uint32_t left = in_.count_up_to(kMostNamed); left > 0; --left) {
     std::string key = read_key(in_, tensors);
-    const uint32_t index = take_index();
+    const uint32_t index = take_index(node, repeated);
     if (rows_ != nullptr) rows_->back().nodes.back().emplace(key, index);
     tensors.emplace(std::move(key), take(index));
   }

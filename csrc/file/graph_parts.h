@@ -41,25 +41,34 @@ inline std::map<std::string, std::string> read_metadata(WordReader& in) {
 void charge_node(WordReader& in, const Graph& graph);
 
 // The tensors of a file, each of which belongs to one node or state of an entry: one that several used would be packed for each of them, and
-// a small file could fill any memory. Entries may have tensors in common.
+// a small file could fill any memory. Entries may have tensors in common, and from version 5 on nodes that are calls of one layer, which is packed once.
 class TensorShelf {
  public:
   // `rows`: gets the rows of each entry; null where nobody asks.
-  TensorShelf(WordReader& in, std::vector<Tensor> tensors, std::vector<TensorRows>* rows)
-      : in_(in), tensors_(std::move(tensors)), last_(tensors_.size(), 0), rows_(rows) {}
+  // `repeated`: nodes may have the tensors of others.
+  TensorShelf(WordReader& in, std::vector<Tensor> tensors, std::vector<TensorRows>* rows, bool repeated)
+      : in_(in),
+        tensors_(std::move(tensors)),
+        last_(tensors_.size(), 0),
+        node_(repeated ? tensors_.size() : 0, kNone),
+        rows_(rows) {}
 
   void begin_entry(bool last);
   Tensor take_for_state();
-  Tensors take_for_node();
+  // repeated: where to say of which earlier node it has a tensor; the caller has to see that it is the same layer. Null where it may have none.
+  Tensors take_for_node(size_t node = kNone, size_t* repeated = nullptr);
   void expect_all_taken() const;
 
+  static constexpr size_t kNone = SIZE_MAX;
+
  private:
-  uint32_t take_index();
+  uint32_t take_index(size_t node, size_t* repeated);
   Tensor take(uint32_t index);
 
   WordReader& in_;
   std::vector<Tensor> tensors_;
   std::vector<uint32_t> last_;  // for each tensor the entry that took it last, counted from 1; 0: none
+  std::vector<size_t> node_;    // for each tensor the first node of that entry that took it; empty before version 5
   uint32_t entry_ = 0;
   bool is_last_ = false;
   std::vector<TensorRows>* rows_;

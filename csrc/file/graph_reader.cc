@@ -1,4 +1,4 @@
-// The graph section of versions 3 and 4; docs/file-format.md has it in words.
+// The graph section of versions 3 to 5; docs/file-format.md has it in words.
 #include "file/graph_reader.h"
 
 #include <algorithm>
@@ -8,6 +8,7 @@
 #include "file/expressions.h"
 #include "file/format.h"
 #include "file/graph_parts.h"
+#include "graph/repeats.h"
 
 namespace niwaki {
 namespace {
@@ -137,13 +138,17 @@ class GraphReader {
       inputs.push_back(read_value() - 1);  // 0: one that is not given
     }
     Attributes attributes = read_attributes();
-    Tensors tensors = shelf_.take_for_node();
+    size_t repeated = TensorShelf::kNone;
+    Tensors tensors = shelf_.take_for_node(graph_.nodes().size(), &repeated);
     std::vector<std::optional<Quantization>> outputs;
     for (uint32_t left = in_.count_up_to(kMostOutputs); left > 0; --left) outputs.push_back(read_quantization(name));
     const size_t stated = outputs.size();
     graph_.add_node(op, name, std::move(inputs), std::move(attributes), std::move(tensors), std::move(outputs));
     if (const size_t made = graph_.nodes().back().outputs.size(); made != stated)
       in_.refuse(name + " has " + std::to_string(stated) + " outputs where it makes " + std::to_string(made));
+    // Of any other node they would be packed once more.
+    if (repeated != TensorShelf::kNone && !repeats(graph_.nodes().back(), graph_.nodes()[repeated]))
+      in_.refuse(name + " has tensors of " + graph_.nodes()[repeated].name + ", and is not the same layer");
     charge_node(in_, graph_);
   }
 
@@ -162,7 +167,7 @@ class GraphReader {
 }  // namespace
 
 std::vector<Entry> read_graphs(WordReader& in, uint32_t version, std::vector<Tensor> tensors, std::vector<TensorRows>* rows) {
-  TensorShelf shelf(in, std::move(tensors), rows);
+  TensorShelf shelf(in, std::move(tensors), rows, version >= format::kRepeatsVersion);
   in.read_strings();
   std::vector<Entry> entries;
   const bool named = version >= format::kEntriesVersion;
@@ -171,7 +176,7 @@ std::vector<Entry> read_graphs(WordReader& in, uint32_t version, std::vector<Ten
     in.charge(3 * sizeof(Entry));
     shelf.begin_entry(i + 1 == count);
     std::string name = named ? in.string() : std::string();
-    if (named && name.empty()) in.refuse("an entry point has no name");
+    if (named && name.empty() && (version < format::kRepeatsVersion || count > 1)) in.refuse("an entry point has no name");
     entries.push_back({std::move(name), version < 3 ? read_old_graph(in, version, shelf) : GraphReader(in, shelf).read()});
   }
   check_entries(entries);

@@ -18,8 +18,8 @@ struct TensorRows {
   std::vector<uint32_t> states;                        // of each state
 };
 
-// `in`: the whole section, from its strings on, of format `version`. Each of the tensors is used, and by an entry at most once, or the file is
-// refused. Throws Error(invalid_argument), from the graph, for a network that is not valid.
+// `in`: the whole section, from its strings on, of format `version`. Each of the tensors is used, and by an entry at most once but by calls of
+// one layer, or the file is refused. Throws Error(invalid_argument), from the graph, for a network that is not valid.
 // `rows`: where to say, of each entry, which tensor came from where; null where nobody asks.
 std::vector<Entry> read_graphs(WordReader& in, uint32_t version, std::vector<Tensor> tensors, std::vector<TensorRows>* rows);
 

@@ -1,11 +1,15 @@
 #include "file/graph_writer.h"
 
 #include <algorithm>
+#include <map>
+#include <string>
 
 #include "base/status.h"
 #include "file/expressions.h"
+#include "file/format.h"
 #include "file/words.h"
 #include "graph/operators.h"
+#include "graph/repeats.h"
 
 namespace niwaki {
 namespace {
@@ -42,7 +46,10 @@ class Rows {
 
 class GraphWriter {
  public:
-  GraphWriter(const Graph& graph, Rows& rows, WordWriter& out) : graph_(graph), rows_(rows), out_(out) { number_values(); }
+  GraphWriter(const Graph& graph, Rows& rows, WordWriter& out)
+      : graph_(graph), rows_(rows), out_(out), first_(first_calls(graph)), node_rows_(first_.size()) {
+    number_values();
+  }
 
   void write() {
     write_list(graph_.metadata, [&](const auto& entry) { out_.string(entry.first), out_.string(entry.second); });
@@ -76,8 +83,6 @@ class GraphWriter {
 
   void write_dim(const Dim& dim) { write_expression(dim, out_); }
 
-  void write_tensor(const Tensor& tensor) { out_.natural(rows_.row_of(tensor)); }
-
   void write_size(const FreeSize& size) {
     out_.string(size.name);
     for (const int64_t number : {size.low, size.high, size.hint}) out_.natural(static_cast<uint64_t>(number));
@@ -95,7 +100,7 @@ class GraphWriter {
       throw Error(Status::invalid_argument,
                   "State '" + state.name + "': what it becomes was never said; set it before the network is saved.");
     out_.string(state.name);
-    write_tensor(state.initial);
+    out_.natural(rows_.row_of(state.initial));
     out_.natural(number_of(state.next));
   }
 
@@ -129,7 +134,11 @@ class GraphWriter {
     out_.string(node.name);
     write_list(node.inputs, [&](int input) { out_.natural(input < 0 ? 0 : number_of(input) + 1); });
     write_list(node.attributes, [&](const auto& entry) { out_.string(entry.first), write_attribute(entry.second); });
-    write_list(node.tensors, [&](const auto& entry) { out_.string(entry.first), write_tensor(entry.second); });
+    const size_t number = next_node_++, first = first_[number];
+    if (first == number)
+      for (const auto& [name, tensor] : node.tensors) node_rows_[number][name] = rows_.row_of(tensor);
+    write_list(node.tensors,
+               [&](const auto& entry) { out_.string(entry.first), out_.natural(node_rows_[first].at(entry.first)); });
     write_list(node.outputs, [&](int output) {
       const auto& quantization = graph_.value(output).quantization;
       out_.number(static_cast<uint8_t>(quantization.has_value()));
@@ -143,15 +152,19 @@ class GraphWriter {
   Rows& rows_;
   WordWriter& out_;
   std::vector<uint64_t> numbers_;
+  std::vector<size_t> first_;                               // for each node, the one whose layer it calls
+  std::vector<std::map<std::string, uint64_t>> node_rows_;  // of each node that is the first one
+  size_t next_node_ = 0;
 };
 
 }  // namespace
 
-std::vector<uint8_t> write_graphs(std::span<const Entry> entries, std::vector<Tensor>& tensors) {
+GraphSection write_graphs(std::span<const Entry> entries, std::vector<Tensor>& tensors) {
   check_entries(entries);
   Rows rows(tensors);
   WordWriter out;
-  const bool named = !entries[0].name.empty();
+  const bool repeated = std::any_of(entries.begin(), entries.end(), [](const Entry& entry) { return has_repeats(entry.graph); });
+  const bool named = repeated || !entries[0].name.empty();
   if (named) out.natural(entries.size());
   for (const Entry& entry : entries) {
     if (named) out.string(entry.name);
@@ -159,7 +172,7 @@ std::vector<uint8_t> write_graphs(std::span<const Entry> entries, std::vector<Te
     GraphWriter(entry.graph, rows, out).write();
     rows.end_entry();
   }
-  return out.take_with_strings();
+  return {repeated ? format::kRepeatsVersion : named ? format::kEntriesVersion : format::kVersion, out.take_with_strings()};
 }
 
 }  // namespace niwaki

@@ -9,8 +9,14 @@
 
 namespace niwaki {
 
-// `tensors` gets the tensors in the order of their rows in the tensor table: one row for a tensor that is the same in several entries.
-// Entries with names make a section of format::kEntriesVersion, a single one without a name one of format::kVersion.
-std::vector<uint8_t> write_graphs(std::span<const Entry> entries, std::vector<Tensor>& tensors);
+struct GraphSection {
+  uint32_t version;
+  std::vector<uint8_t> bytes;
+};
+
+// `tensors` gets the tensors in the order of their rows in the tensor table: one row for a tensor that is the same in several entries, or in nodes that
+// are calls of one layer. Such nodes make a section of format::kRepeatsVersion; else entries with names make one of format::kEntriesVersion, a single one
+// without a name one of format::kVersion.
+GraphSection write_graphs(std::span<const Entry> entries, std::vector<Tensor>& tensors);
 
 }  // namespace niwaki

@@ -1,4 +1,4 @@
-// Format versions 3 and 4: see docs/file-format.md.
+// Format versions 3 to 5: see docs/file-format.md.
 #include <cstddef>
 #include <cstring>
 #include <string>
@@ -64,7 +64,8 @@ void write_file(std::span<const Entry> entries, const std::string& path) {
   for (Entry& entry : shared) graphs.push_back(&entry.graph);
   if (graphs.size() > 1) share_tensors(graphs);
   std::vector<Tensor> tensors;
-  const std::vector<uint8_t> graph_bytes = write_graphs(shared, tensors);
+  const GraphSection section = write_graphs(shared, tensors);
+  const std::vector<uint8_t>& graph_bytes = section.bytes;
   std::vector<Payload> payloads;
   for (const Tensor& tensor : tensors) payloads.push_back(make_payload(tensor));
   WordWriter rows;
@@ -73,7 +74,7 @@ void write_file(std::span<const Entry> entries, const std::string& path) {
 
   format::Header header{};
   std::memcpy(header.magic, format::kMagic, sizeof(header.magic));
-  header.version = shared[0].name.empty() ? format::kVersion : format::kEntriesVersion;
+  header.version = section.version;
   header.graph_bytes = graph_bytes.size();
   header.table_bytes = table.size();
   header.tensors = payloads.size();

@@ -127,10 +127,10 @@ std::optional<Bytes> change_network(const FileParts& parts, Random& random) {
         if (choices == 0) return std::nullopt;
         std::vector<Tensor> tensors;
         FileParts changed = parts;
-        changed.version = entries[0].name.empty() ? 3 : 4;
         std::vector<Entry> rebuilt = entries;
         rebuilt[chosen].graph = rebuild(graph, below(random, choices), random);
-        changed.graph = write_graphs(rebuilt, tensors);
+        GraphSection section = write_graphs(rebuilt, tensors);
+        changed.version = section.version, changed.graph = std::move(section.bytes);
         return put_together(changed);
       } catch (const Error&) {  // tried again
       }

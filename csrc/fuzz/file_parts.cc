@@ -114,7 +114,7 @@ void put_varint(Bytes& bytes, uint64_t value) {
 std::optional<FileParts> take_apart(std::span<const uint8_t> file) {
   if (file.size() < kHeader || std::memcmp(file.data(), kMagic, 8) != 0) return std::nullopt;
   const auto version = get<uint32_t>(file, 8);
-  if (version < 2 || version > 4) return std::nullopt;
+  if (version < 2 || version > 5) return std::nullopt;
   const auto graph = get<uint64_t>(file, 24), tensors = get<uint64_t>(file, 32), table_size = get<uint64_t>(file, 48);
   if (!has_room(file, kHeader, graph) || !has_room(file, kHeader + graph, table_size)) return std::nullopt;
   FileParts parts;

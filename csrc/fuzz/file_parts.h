@@ -16,12 +16,12 @@ struct FileParts {
     Bytes row;  // of the table, up to the shape: type, form, sizes
     Bytes payload;
   };
-  uint32_t version = 3;  // 2 to 4
+  uint32_t version = 3;  // 2 to 5
   Bytes graph;
   std::vector<Stored> tensors;
 };
 
-// Nothing for what is no file of version 2 to 4, or not laid out like one.
+// Nothing for what is no file of version 2 to 5, or not laid out like one.
 std::optional<FileParts> take_apart(std::span<const uint8_t> file);
 Bytes put_together(const FileParts& parts);
 

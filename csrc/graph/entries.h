@@ -35,7 +35,8 @@ std::string names_of(const Entries& entries) {
   return names;
 }
 
-// Makes tensors of different graphs that are equal, element by element, one tensor in memory. Tensors of one graph stay apart.
+// Makes tensors of different graphs that are equal, element by element, one tensor in memory. Tensors of one graph stay apart, but
+// for those of repeated layers (repeats.h), which are one already.
 void share_tensors(std::span<Graph* const> graphs);
 
 }  // namespace niwaki

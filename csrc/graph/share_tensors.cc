@@ -2,11 +2,12 @@
 #include "graph/entries.h"
 
 #include <algorithm>
-#include <cstring>
 #include <functional>
 #include <string_view>
 #include <unordered_map>
 #include <utility>
+
+#include "graph/repeats.h"
 
 namespace niwaki {
 namespace {
@@ -26,20 +27,15 @@ size_t hash_of(const Tensor& tensor) {
   return std::hash<std::string_view>()({reinterpret_cast<const char*>(whole.data()), bytes}) ^ bytes;
 }
 
-bool equal(const Tensor& a, const Tensor& b) {
-  if (a.dtype() != b.dtype() || a.shape() != b.shape()) return false;
-  if (a.is_same(b)) return true;
-  const Tensor left = a.unpacked(), right = b.unpacked();
-  return std::memcmp(left.data(), right.data(), static_cast<size_t>(left.bytes())) == 0;
-}
-
 // Finds for the tensors of a graph those of the graphs before it that are equal.
 class Sharing {
  public:
-  Sharing(Graph& graph, size_t number, Knowns& known) : graph_(graph), number_(number), known_(known) {
+  Sharing(Graph& graph, size_t number, Knowns& known)
+      : graph_(graph), number_(number), known_(known), first_(first_calls(graph)) {
     for (size_t i = 0; i < graph.nodes().size(); ++i)
-      for (const auto& [name, tensor] : graph.nodes()[i].tensors)
-        if (tensor.elements() > 0) left_.push_back({i, hash_of(tensor), {graph.nodes()[i].name, name, tensor, number}});
+      if (first_[i] == i)
+        for (const auto& [name, tensor] : graph.nodes()[i].tensors)
+          if (tensor.elements() > 0) left_.push_back({i, hash_of(tensor), {graph.nodes()[i].name, name, tensor, number}});
   }
 
   // Each tensor of another graph is taken once, where `fits` allows it.
@@ -57,6 +53,13 @@ class Sharing {
     });
   }
 
+  // Further calls of a layer have what its first one has by now.
+  void share_repeated() {
+    for (size_t i = 0; i < first_.size(); ++i)
+      if (first_[i] != i)
+        for (const auto& [name, tensor] : graph_.nodes()[first_[i]].tensors) graph_.share_tensor(i, name, tensor);
+  }
+
   // Those that nobody had before are there for the graphs that follow.
   void add_others() {
     for (Left& left : left_) known_.emplace(left.hash, std::move(left.own));
@@ -71,6 +74,7 @@ class Sharing {
   Graph& graph_;
   size_t number_;
   Knowns& known_;
+  std::vector<size_t> first_;  // for each node, the one whose layer it calls
   std::vector<Left> left_;
 };
 
@@ -83,6 +87,7 @@ void share_tensors(std::span<Graph* const> graphs) {
     // Layers may have equal scales, say. Those that have the same name find each other first, so that they are alike in all.
     sharing.share([](const Known& one, const Known& other) { return one.node == other.node && one.name == other.name; });
     sharing.share([](const Known&, const Known&) { return true; });
+    sharing.share_repeated();
     sharing.add_others();
   }
 }

@@ -22,6 +22,7 @@
 #include "file/image_words.h"
 #include "graph/entries.h"
 #include "graph/graph.h"
+#include "graph/repeats.h"
 #include "graph/shapes.h"
 #include "graph/stream/stream.h"
 #include "kernels/limit/limit.h"
@@ -70,6 +71,7 @@ std::vector<int> add_node(Graph& graph, const std::string& op, const std::string
   std::vector<std::optional<Quantization>> scales;
   for (const py::object& pair : quantizations) scales.push_back(to_quantization(name, pair));
   graph.add_node(op, name, inputs, to_attributes(op, name, attributes), to_tensors(name, tensors), std::move(scales));
+  share_repeated(graph);
   return graph.nodes().back().outputs;
 }
 

@@ -5,8 +5,10 @@
 
 #include "base/status.h"
 #include "graph/fuse.h"
+#include "graph/repeats.h"
 #include "graph/shapes.h"
 #include "runtime/layout.h"
+#include "runtime/repeated.h"
 
 namespace niwaki {
 namespace {
@@ -68,10 +70,14 @@ Model::Model(Graph graph, Isa isa, ConvKind kind, ThreadPool* pool, SharedWeight
   const std::vector<int64_t> pixels = expected_pixels(graph_);
   steps_.resize(graph_.nodes().size());
   constants_.resize(graph_.values().size());
+  const std::vector<size_t> first = first_calls(graph_);
+  for (size_t i = 0; i < first.size(); ++i)
+    if (first[i] != i) graph_.forget_data(i);
   const Allocator allocator = current_allocator();  // a copy: the original belongs to this thread
   const auto pack = [&](int64_t index, int) {
     const AllocatorScope scope(allocator);
     const auto i = static_cast<size_t>(index);
+    if (first[i] != i) return;  // packed with the first call of the same layer
     const Node& node = graph_.nodes()[i];
     const auto value = static_cast<size_t>(node.outputs[0]);
     if (node.op == Op::constant) {
@@ -88,6 +94,9 @@ Model::Model(Graph graph, Isa isa, ConvKind kind, ThreadPool* pool, SharedWeight
     pool->run(count, pack);
   } else {
     for (int64_t i = 0; i < count; ++i) pack(i, 0);
+  }
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    if (first[i] != i) steps_[i] = make_repeated(graph_.nodes()[i], std::move(laid_out.fused.fused[i]), steps_[first[i]]);
   }
 }
 

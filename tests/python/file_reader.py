@@ -1,4 +1,4 @@
-"""A second reader of .niwaki files, format 3, written from docs/file-format.md alone: Python and numpy, slow, strict.
+"""A second reader of .niwaki files of one network, written from docs/file-format.md alone: Python, numpy, slow, strict.
 
 It shares nothing with the core: what it reads right the page describes right. What the page rules out: RefusedError.
 """
@@ -271,11 +271,16 @@ class GraphReader:
     def __init__(self, words: Words, tensors: list[np.ndarray], result: ReadFile) -> None:
         self.words, self.tensors, self.result = words, tensors, result
         self.unused = set(range(len(tensors)))
+        self.owners: dict[int, ReadNode] = {}  # of the tensors that nodes have
+        self.again: list[int] = []  # tensors of the node that is read, which another has, too
+        self.repeats = False
         self.values = 0
 
-    def read(self) -> None:
+    def read(self, version: int) -> None:
         words, result = self.words, self.result
         words.read_strings()
+        self.repeats = version == 5
+        expect(not self.repeats or (words.count() == 1 and words.string() == ""), "entry points")
         result.metadata = dictionary([(words.string(), words.string()) for _ in range(words.count())])
         result.sizes = [
             (words.string(), words.natural(), words.natural(), words.natural()) for _ in range(words.count())
@@ -297,10 +302,17 @@ class GraphReader:
         expect(all(value < self.values for value, _ in result.outputs), "an output is no value")
         expect(all(value < self.values for _, _, value in result.states), "a state becomes no value")
 
-    def tensor(self) -> np.ndarray:
+    def tensor(self, of_node: list[int] | None = None) -> np.ndarray:
         index = self.words.count()
-        expect(index in self.unused, "a tensor that does not exist, or belongs to another node")
-        self.unused.remove(index)
+        if index in self.unused:
+            self.unused.remove(index)
+        else:
+            expect(
+                self.repeats and of_node is not None and index in self.owners, "a tensor of another node, or of none"
+            )
+            self.again.append(index)
+        if of_node is not None:
+            of_node.append(index)
         return self.tensors[index]
 
     def port_type(self) -> str:
@@ -351,10 +363,20 @@ class GraphReader:
         op, name = words.string(), words.string()
         inputs = [self.value() for _ in range(words.count())]
         attributes = dictionary([(words.string(), self.attribute()) for _ in range(words.count())])
-        tensors = dictionary([(words.string(), self.tensor()) for _ in range(words.count())])
+        taken: list[int] = []
+        self.again = []
+        tensors = dictionary([(words.string(), self.tensor(taken)) for _ in range(words.count())])
         outputs = [self.quantization() for _ in range(words.count())]
         self.values += len(outputs)
-        return ReadNode(op, name, inputs, attributes, tensors, outputs)
+        node = ReadNode(op, name, inputs, attributes, tensors, outputs)
+        if self.again:
+            first = self.owners[self.again[0]]
+            expect(op == first.op and op in ("recurrent", "dynamic_linear"), "a layer that is not called again")
+            expect(attributes == first.attributes and tensors.keys() == first.tensors.keys(), "another layer")
+            expect(all(tensors[key] is first.tensors[key] for key in tensors), "tensors of several layers")
+        for index in taken:
+            self.owners.setdefault(index, node)
+        return node
 
 
 def read(data: bytes) -> ReadFile:
@@ -363,7 +385,7 @@ def read(data: bytes) -> ReadFile:
     version, zero, size, graph_size, count, graph_crc, table_crc, table_size, zeros, crc = struct.unpack(
         "<IIQQQIIQII", data[8:64]
     )
-    expect(version == 3, "the version")
+    expect(version in (3, 5), "the version")
     expect(zero == 0 and zeros == 0 and crc32c(data[:60]) == crc and size == len(data), "the header")
     table_begin, end = 64 + graph_size, 64 + graph_size + table_size
     expect(end <= size, "sizes in the header")
@@ -371,5 +393,5 @@ def read(data: bytes) -> ReadFile:
     expect(crc32c(graph) == graph_crc and crc32c(table) == table_crc, "a checksum")
     result = ReadFile()
     tensors = read_table(data, Words(table), count, end, result)
-    GraphReader(Words(graph), tensors, result).read()
+    GraphReader(Words(graph), tensors, result).read(version)
     return result

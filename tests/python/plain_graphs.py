@@ -227,6 +227,9 @@ def recurrent() -> _core.Graph:
     step = plain.add("reshape", [plain.add("reduce", [x], function="sum", axes=[0, 1])], shape=[1, 1, 3])
     plain.add("recurrent", [step, cell], weights(1, ""), kind="rnn_tanh", hidden=4)
     plain.graph.set_state(cell, max(plain.unread))
+    again = weights(1, "")  # two calls of one cell, whose tensors are stored once
+    first = plain.add("recurrent", [step], again, kind="rnn_relu", hidden=4)
+    plain.add("recurrent", [step, first], again, kind="rnn_relu", hidden=4)
     ones = plain.add("full", shape=[plain.batch], dtype="int64", value=1)
     lengths = plain.add("sequence_lengths", [ones], steps=length, falling=1)
     plain.add("recurrent", [x, -1, -1, lengths], weights(4, ""), kind="lstm", hidden=4, batch_first=1)

@@ -80,14 +80,13 @@ class Contents:
         return [tensor for _, name, tensor in self._stored() if name == "weight"]
 
     def _stored(self) -> list[tuple[str, str, dict[str, Any]]]:
-        """The tensors of the file: layer, name and description. What entries share has the first one's layer."""
-        if not self.entries:
-            return [(node["name"], name, tensor) for node in self.nodes for name, tensor in node["tensors"].items()]
+        """The tensors of the file: layer, name and description. What several have is the first one's."""
         found: dict[tuple[int, int], tuple[str, str, dict[str, Any]]] = {}
-        for entry, contents in self.entries.items():
-            for index, (layer, name, tensor) in enumerate(contents._stored()):
+        for entry, contents in (self.entries or {"": self}).items():
+            tensors = [(node["name"], *each) for node in contents.nodes for each in node["tensors"].items()]
+            for index, (layer, name, tensor) in enumerate(tensors):
                 place = (tensor["offset"], 0 if tensor["bytes"] else index)  # empty ones may lie at one place
-                found.setdefault(place, (f"{entry}: {layer}", name, tensor))
+                found.setdefault(place, (f"{entry}: {layer}" if entry else layer, name, tensor))
         return list(found.values())
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,0 +1,66 @@
+#include "graph/repeats.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <string>
+
+namespace niwaki {
+namespace {
+
+// Whether both are one operator of this kind with the same attributes, and tensors of the same names that `alike` holds for.
+template <typename Alike>
+bool same_layer(const Node& a, const Node& b, const Alike& alike) {
+  return may_repeat(a.op) && a.op == b.op && a.attributes == b.attributes &&
+         std::equal(a.tensors.begin(), a.tensors.end(), b.tensors.begin(), b.tensors.end(),
+                    [&](const auto& x, const auto& y) { return x.first == y.first && alike(x.second, y.second); });
+}
+
+}  // namespace
+
+bool repeats(const Node& node, const Node& earlier) {
+  return same_layer(node, earlier, [](const Tensor& a, const Tensor& b) { return a.is_same(b); });
+}
+
+std::vector<size_t> first_calls(const Graph& graph) {
+  const std::vector<Node>& nodes = graph.nodes();
+  std::vector<size_t> first(nodes.size());
+  std::multimap<const void*, size_t> known;  // first calls, by where their first tensor lies
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    first[i] = i;
+    if (!may_repeat(nodes[i].op) || nodes[i].tensors.empty()) continue;
+    const void* place = nodes[i].tensors.begin()->second.address();
+    const auto [begin, end] = known.equal_range(place);
+    const auto found = std::find_if(begin, end, [&](const auto& one) { return repeats(nodes[i], nodes[one.second]); });
+    if (found != end) first[i] = found->second;
+    else known.emplace(place, i);
+  }
+  return first;
+}
+
+bool equal(const Tensor& a, const Tensor& b) {
+  if (a.dtype() != b.dtype() || a.shape() != b.shape()) return false;
+  if (a.elements() == 0 || a.is_same(b)) return true;
+  const Tensor left = a.unpacked(), right = b.unpacked();
+  return std::memcmp(left.data(), right.data(), static_cast<size_t>(left.bytes())) == 0;
+}
+
+bool has_repeats(const Graph& graph) {
+  const std::vector<size_t> first = first_calls(graph);
+  for (size_t i = 0; i < first.size(); ++i)
+    if (first[i] != i) return true;
+  return false;
+}
+
+void share_repeated(Graph& graph) {
+  const std::vector<Node>& nodes = graph.nodes();
+  if (nodes.empty() || !may_repeat(nodes.back().op)) return;
+  const size_t last = nodes.size() - 1;
+  for (size_t i = 0; i < last; ++i) {
+    if (!same_layer(nodes[last], nodes[i], equal)) continue;
+    for (const auto& [name, tensor] : nodes[i].tensors) graph.share_tensor(last, name, tensor);
+    return;
+  }
+}
+
+}  // namespace niwaki
