@@ -244,7 +244,7 @@ def test_layers_after_it_make_good_what_it_lost(monkeypatch: pytest.MonkeyPatch)
     net = Tagger(nn.RNN, "batch first", batch_first=True).eval()
     batches = inputs("batch first", 16)
 
-    def emptied(self: RecurrentPruner, name: str, layer: nn.Module, given: list[Batch]) -> str:
+    def emptied(self: RecurrentPruner, name: str, layer: nn.Module, given: list[Batch], *_: Any) -> str:
         with torch.no_grad():
             for parameter in layer.parameters():
                 parameter.zero_()
@@ -282,3 +282,70 @@ def test_a_network_without_gradients_is_pruned_all_the_same() -> None:
     assert seen is not None and bool((seen.pulls.y == 1).all()) and not bool(seen.pulls.last[0].any())
     _, reasons = pruned(net, inputs("batch first"))
     assert reasons["layer"].startswith("pruned by second order, which costs")
+
+
+class Twins(nn.Module):
+    """Two layers with the same parameters: all of them, or the matrix of states alone."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__()
+        self.first, self.second = (nn.GRU(8, 8, batch_first=True) for _ in range(2))
+        for name in names:
+            setattr(self.second, name, getattr(self.first, name))
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.second(3 * self.first(x)[0])[0])
+
+
+def test_layers_with_the_same_weights_are_solved_as_one(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = Twins(["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"]).eval()
+    x = torch.randn(512, 9, 8)
+    batches = [Batch(number, (one,), {}) for number, one in enumerate(x.split(128))]
+    config = PruneConfig(sparsity=0.5, importance="second_order", pattern="unstructured", skip=("fc",))
+
+    def pruned(checkpoint: Path | None = None) -> tuple[Any, dict[str, str]]:
+        return prune_with_reasons(
+            net, config, batches, checkpoint=checkpoint, recurrent=True, needed=False, progress=False
+        )
+
+    small, notes = pruned(tmp_path)
+    assert small.first.weight_hh_l0 is small.second.weight_hh_l0
+    assert notes["second"].startswith(notes["first"]) and notes["second"].endswith("as 'first', whose weights it has")
+    weights = torch.cat([small.first.weight_ih_l0, small.first.weight_hh_l0], 1)
+    assert float((weights == 0).float().mean()) == pytest.approx(0.5, abs=0.02)
+    again, _ = pruned(tmp_path)  # from the checkpoint
+    assert torch.equal(again.first.weight_hh_l0, small.first.weight_hh_l0)
+
+    def error(found: nn.Module) -> float:
+        with torch.no_grad():
+            return float((found(x) - net(x)).norm() / net(x).norm())
+
+    # Solved for the calls of one of them alone, it serves the other worse.
+    alone = copy.deepcopy(net)
+    alone.second.weight_ih_l0 = nn.Parameter(alone.second.weight_ih_l0.detach().clone())
+    for name in ("weight_hh_l0", "bias_ih_l0", "bias_hh_l0"):
+        setattr(alone.second, name, nn.Parameter(getattr(alone.second, name).detach().clone()))
+    found, _ = prune_with_reasons(alone, config, batches, recurrent=True, needed=False, progress=False)
+    worst = 0.0
+    for part in ("first", "second"):
+        both = copy.deepcopy(net)
+        both.first.load_state_dict(getattr(found, part).state_dict())
+        worst = max(worst, error(both))
+    assert error(small) < worst
+
+
+def test_layers_that_have_some_weights_in_common_go_by_magnitude() -> None:
+    torch.manual_seed(0)
+    net = Twins(["weight_hh_l0"]).eval()
+    batches = [Batch(0, (torch.randn(64, 9, 8),), {})]
+    config = PruneConfig(sparsity=0.5, importance="second_order", pattern="unstructured", skip=("fc",))
+    small, notes = prune_with_reasons(net, config, batches, recurrent=True, needed=False, progress=False)
+    assert "some of its weights, not all, are those of 'second'" in notes["first"]
+    assert "some of its weights, not all, are those of 'first'" in notes["second"]
+    assert small.first.weight_hh_l0 is small.second.weight_hh_l0
+    for part in ("first", "second"):
+        kept = getattr(small, part).weight_hh_l0
+        assert float((kept == 0).float().mean()) == pytest.approx(0.5, abs=0.02)
+        assert torch.equal(kept[kept != 0], getattr(net, part).weight_hh_l0[kept != 0])

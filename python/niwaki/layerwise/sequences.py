@@ -197,7 +197,7 @@ def watch(model: nn.Module, before: nn.Module, name: str, pieces: Iterable[Batch
         if found and steps * count * found[0].width > most:
             break
         found += calls
-    return _joined(found) if found else None
+    return joined(found) if found else None
 
 
 @contextlib.contextmanager
@@ -300,7 +300,7 @@ def _time_first(layer: nn.Module, x: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return x.contiguous(), torch.full((x.shape[1],), len(x))
 
 
-def _joined(calls: Sequence[Seen]) -> Seen:
+def joined(calls: Sequence[Seen]) -> Seen:
     """All calls side by side."""
     steps = max(len(call.now.x) for call in calls)
 

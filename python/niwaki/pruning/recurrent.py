@@ -10,7 +10,7 @@ from torch import nn
 
 from niwaki.capture import evaluating
 from niwaki.layerwise.sensitivity import first_pieces
-from niwaki.layerwise.sequences import Recurrent, plain_form, watch, write_back
+from niwaki.layerwise.sequences import Recurrent, joined, plain_form, watch, write_back
 from niwaki.modules.copies import copy_model
 from niwaki.modules.names import CELLS, RECURRENT, matches, recurrent_names
 from niwaki.modules.plain import has_hooks
@@ -50,6 +50,18 @@ def prune_recurrent(layers: Iterable[Recurrent], config: PruneConfig) -> None:
                     weight.copy_(torch.where(expand(keep, weight.shape, pattern), weight, 0))
 
 
+def _same_weights(a: Recurrent, b: Recurrent) -> bool:
+    """Whether two layers are one under two names: of the same kind, with the same parameters."""
+    forms = [[getattr(part, key, None) for key in ("nonlinearity", "num_layers", "bidirectional")] for part in (a, b)]
+    names = zip(recurrent_names(a), recurrent_names(b), strict=False)
+    return (
+        type(a) is type(b)
+        and forms[0] == forms[1]
+        and len(recurrent_names(a)) == len(recurrent_names(b))
+        and all(getattr(a, one) is getattr(b, other) for one, other in names)
+    )
+
+
 class RecurrentPruner:
     """Prunes recurrent layers by second order, one after the other.
 
@@ -81,15 +93,35 @@ class RecurrentPruner:
         layer = self._layers.get(name)
         if layer is None or name in self.notes:
             return
+        partners = self._partners(name)
+        if all(_same_weights(layer, self._layers[other]) for other in partners):
+            self._one(name, layer, batches, partners)
+        else:  # a solution for one would be put in the place of the other's
+            shared = ", ".join(f"'{other}'" for other in partners)
+            self.notes[name] = self._by_magnitude(name, layer, f"some of its weights, not all, are those of {shared}")
+
+    def _partners(self, name: str) -> list[str]:
+        """The other layers that have a weight of this one's."""
+        own = {id(weight) for weight in self._layers[name].parameters()}
+        return [
+            other
+            for other, layer in self._layers.items()
+            if other != name and any(id(weight) in own for weight in layer.parameters())
+        ]
+
+    def _one(self, name: str, layer: Recurrent, batches: Sequence[Batch], others: Sequence[str]) -> None:
+        """Prunes a layer, which the network may have under other names, too, for the calls of all of them."""
         known = None if self._checkpoint is None else self._checkpoint.load(f"recurrent {name}")
         if known is None:
-            self.notes[name] = self._prune(name, layer, batches)
+            self.notes[name] = self._prune(name, layer, batches, others)
             if self._checkpoint is not None:
                 state = {"layer": layer.state_dict(), "note": self.notes[name]}
                 self._checkpoint.save(f"recurrent {name}", state)
         else:
             layer.load_state_dict(known["layer"])
             self.notes[name] = known["note"]
+        for other in others:
+            self.notes[other] = f"{self.notes[name]}; as '{name}', whose weights it has"
 
     def all(self, batches: Sequence[Batch]) -> None:
         """Prunes the layers that are left, in the order in which the network calls them."""
@@ -112,22 +144,25 @@ class RecurrentPruner:
                 hook.remove()
         return list(dict.fromkeys(found))
 
-    def _prune(self, name: str, layer: Recurrent, batches: Sequence[Batch]) -> str:
+    def _prune(self, name: str, layer: Recurrent, batches: Sequence[Batch], others: Sequence[str] = ()) -> str:
         """Prunes a layer, and says how."""
+        names = (name, *others)
         if self._config.share == 1:
             prune_recurrent([layer], self._config)
             return "pruned: all of its weights"
-        if type(layer) not in (*RECURRENT, *CELLS) or has_hooks(layer):
+        parts = [self._layers[each] for each in names]
+        if any(type(part) not in (*RECURRENT, *CELLS) or has_hooks(part) for part in parts):
             return self._by_magnitude(name, layer, "it computes something of its own, or has hooks")
         pieces = first_pieces(self._model, batches, INPUTS)
-        seen = watch(self._model, self._before, name, pieces, most=_VALUES)
-        if seen is None:
+        calls = [watch(self._model, self._before, each, pieces, most=_VALUES // len(names)) for each in names]
+        found_calls = [seen for seen in calls if seen is not None]
+        if not found_calls:
             why = "the network does not call it, or calls it otherwise than before it was pruned"
             return self._by_magnitude(name, layer, why)
         before = plain_form(self._before.get_submodule(name))  # type: ignore[arg-type]
         by_magnitude = plain_form(layer)
         prune_recurrent([by_magnitude], self._config)
-        found = prune_and_refit(before, by_magnitude, seen, self._config, name)
+        found = prune_and_refit(before, by_magnitude, joined(found_calls), self._config, name)
         write_back(found.layer, layer)
         return found.note
 
