@@ -197,13 +197,12 @@ def test_cells(kind: type[nn.RNNCellBase], tmp_path: Path) -> None:
             small.cell(x[0][0]), small.cell(x[0])[0] if count == 1 else tuple(part[0] for part in small.cell(x[0]))
         )
     loop, report = niwaki.compress(Step(kind, 3).eval(), [given(16)], progress=False)
-    assert isinstance(loop.cell, kind)
-    assert next(row for row in report if row.name == "cell").scheme == "float32"
-    assert not niwaki.compile(loop, given(2)).plan.torch
+    assert next(row for row in report if row.name == "cell").scheme == "int8"
+    assert [step.op for step in niwaki.compile(loop, given(2)).plan].count("recurrent") == 1
 
 
 class Reader(nn.Module):
-    """A loop over a cell, and a layer whose weights are read and which is never called."""
+    """A loop over a cell, which is int8, and a layer whose weights are read and which is never called."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -221,8 +220,8 @@ def test_the_report_says_why_layers_stay_in_float32_and_how_many_zeros_they_have
     net, x = Reader().eval(), torch.randn(8, 16)
     small, report = niwaki.compress(net, [x], sparsity=0.5, importance="magnitude", progress=False)
     rows = {row.name: row for row in report}
-    assert [rows[name].scheme for name in ("cell", "unused")] == ["float32", "float32"]
-    assert "a cell in a loop once" in rows["cell"].reason and "not called as a layer" in rows["unused"].reason
+    assert [rows[name].scheme for name in ("cell", "unused")] == ["int8", "float32"]
+    assert "not called as a layer" in rows["unused"].reason
     weights = [small.cell.weight_ih, small.cell.weight_hh]
     zeros = 1 - sum(int(weight.count_nonzero()) for weight in weights) / sum(weight.numel() for weight in weights)
     assert rows["cell"].zeros == pytest.approx(zeros) and zeros == pytest.approx(0.5, abs=0.01)

@@ -20,7 +20,9 @@ from niwaki.lower.canonical.forms import (
 from niwaki.lower.canonical.functional import make_functional
 from niwaki.lower.canonical.identities import drop_checks, drop_identities, fold_constants
 from niwaki.lower.canonical.integers import widen_inputs
+from niwaki.lower.canonical.loops import join_steps
 from niwaki.lower.canonical.memory import elements_for_places
+from niwaki.lower.canonical.parts import whole_stacks
 from niwaki.lower.canonical.regions import inline_regions
 from niwaki.lower.canonical.sizes import SizeNodes, without_guards
 
@@ -53,6 +55,8 @@ def _rewrite(module: GraphModule, *, composed: bool) -> None:
     _each(module, sizes, views_reshape)
     fold_constants(module)
     _each(module, sizes, channel_shuffles)
+    join_steps(module, sizes)
+    _each(module, sizes, whole_stacks)
     if composed:
         split_complex(module)
         expand(module)

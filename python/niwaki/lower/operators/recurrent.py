@@ -9,6 +9,7 @@ import torch
 from torch.fx import Node
 
 from niwaki.lower.builder import Builder
+from niwaki.lower.canonical.parts import same_numbers
 from niwaki.lower.nodes import (
     arguments,
     constant_of,
@@ -164,6 +165,7 @@ def _scaled(weight: Node) -> bool:
 
 def _is_zero(node: Node) -> bool:
     """Whether a state is zeros throughout, which a recurrent layer begins with by itself."""
+    node = same_numbers(node)
     if is_constant(node):
         return not bool(constant_of(node).any())
     return operator_name(node) in ("aten::zeros", "aten::zeros_like", "aten::new_zeros")
