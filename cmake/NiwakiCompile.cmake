@@ -33,7 +33,7 @@ function(niwaki_small_code)
     endif()
     if(source MATCHES "csrc/(graph|capi|python)/" OR source MATCHES "csrc/file/[a-z_]*(reader|writer|words)\\.cc$" OR
        source MATCHES "csrc/kernels/scatter/scatter\\.cc$" OR
-       source MATCHES "csrc/runtime/(autotune|blocks|layout|model|placement|plan|segments|session|shared_weights|sized|states|step|steps/[a-z_]+)\\.cc$" OR
+       source MATCHES "csrc/runtime/(autotune|blocks|layout|model|placement|plan|repeated|segments|session|shared_weights|sized|states|step|steps/[a-z_]+)\\.cc$" OR
        source MATCHES "csrc/kernels/conv/(choose|cost|dense|grouped_sparse|matrix|pick|pick_lists|select|sparse|sparse_lists|wide)\\.cc$" OR
        source MATCHES "csrc/kernels/(resize|attention|byte_attention|recurrent)/reference\\.cc$" OR
        source MATCHES "csrc/kernels/resize/resize\\.cc$")

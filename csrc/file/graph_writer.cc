@@ -1,8 +1,6 @@
 #include "file/graph_writer.h"
 
 #include <algorithm>
-#include <map>
-#include <string>
 
 #include "base/status.h"
 #include "file/expressions.h"
@@ -136,9 +134,9 @@ class GraphWriter {
     write_list(node.attributes, [&](const auto& entry) { out_.string(entry.first), write_attribute(entry.second); });
     const size_t number = next_node_++, first = first_[number];
     if (first == number)
-      for (const auto& [name, tensor] : node.tensors) node_rows_[number][name] = rows_.row_of(tensor);
-    write_list(node.tensors,
-               [&](const auto& entry) { out_.string(entry.first), out_.natural(node_rows_[first].at(entry.first)); });
+      for (const auto& [name, tensor] : node.tensors) node_rows_[number].push_back(rows_.row_of(tensor));
+    const uint64_t* row = node_rows_[first].data();
+    write_list(node.tensors, [&](const auto& entry) { out_.string(entry.first), out_.natural(*row++); });
     write_list(node.outputs, [&](int output) {
       const auto& quantization = graph_.value(output).quantization;
       out_.number(static_cast<uint8_t>(quantization.has_value()));
@@ -152,8 +150,8 @@ class GraphWriter {
   Rows& rows_;
   WordWriter& out_;
   std::vector<uint64_t> numbers_;
-  std::vector<size_t> first_;                               // for each node, the one whose layer it calls
-  std::vector<std::map<std::string, uint64_t>> node_rows_;  // of each node that is the first one
+  std::vector<size_t> first_;                     // for each node, the one whose layer it calls
+  std::vector<std::vector<uint64_t>> node_rows_;  // of each node that is the first one, for its tensors in their order
   size_t next_node_ = 0;
 };
 

@@ -25,15 +25,12 @@ bool repeats(const Node& node, const Node& earlier) {
 std::vector<size_t> first_calls(const Graph& graph) {
   const std::vector<Node>& nodes = graph.nodes();
   std::vector<size_t> first(nodes.size());
-  std::multimap<const void*, size_t> known;  // first calls, by where their first tensor lies
+  std::map<const void*, size_t> known;  // first calls, by where their first tensor lies: no other layer has it
   for (size_t i = 0; i < nodes.size(); ++i) {
     first[i] = i;
     if (!may_repeat(nodes[i].op) || nodes[i].tensors.empty()) continue;
-    const void* place = nodes[i].tensors.begin()->second.address();
-    const auto [begin, end] = known.equal_range(place);
-    const auto found = std::find_if(begin, end, [&](const auto& one) { return repeats(nodes[i], nodes[one.second]); });
-    if (found != end) first[i] = found->second;
-    else known.emplace(place, i);
+    const size_t found = known.emplace(nodes[i].tensors.begin()->second.address(), i).first->second;
+    if (repeats(nodes[i], nodes[found])) first[i] = found;
   }
   return first;
 }
