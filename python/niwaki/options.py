@@ -41,6 +41,7 @@ class _Rounding(TypedDict, total=False):
     per_channel: bool
     weight_range: WeightRange
     weight_bits: int | Mapping[str, int]
+    spare: float
     codebook: CodebookKind | None
     codebook_entries: int
     rounding: Rounding

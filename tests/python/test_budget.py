@@ -15,8 +15,8 @@ from torch import nn
 import niwaki
 from niwaki import Target
 from niwaki.budget import measure
-from niwaki.budget.knapsack import choose
 from niwaki.budget.options import Option, interpolated
+from niwaki.layerwise.knapsack import choose
 from niwaki.layerwise.timing import time_layer
 from niwaki.modules.layer import Conv2dLayer, Layer, LinearLayer
 from niwaki.nn.layers import quantized_layers

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from niwaki.layerwise.exact import Exact
 from niwaki.layerwise.sensitivity import sensitivities
 from niwaki.layerwise.walk import Visit
 from niwaki.modules.layer import layer_of
-from niwaki.pruning.exact import Exact
 from niwaki.pruning.left_out import choose_damping, left_out, measure_losses
 from niwaki.pruning.problem import Problem
 from niwaki.quantization.inputs import Batch

@@ -13,11 +13,11 @@ from torch import nn
 from niwaki._core import stored_weight
 from niwaki.budget.options import LayerOptions, Option, interpolated, layer_options
 from niwaki.layerwise.allocate import SHARES
+from niwaki.layerwise.exact import Exact
 from niwaki.layerwise.rounding import round_to_grid
 from niwaki.layerwise.sensitivity import sensitivities
 from niwaki.layerwise.timing import Geometry, geometry, time_layer
 from niwaki.layerwise.walk import Visit, Walk
-from niwaki.pruning.exact import Exact
 from niwaki.pruning.left_out import LeftOut, Scale, left_out, nearest
 from niwaki.pruning.problem import Problem, units_of
 from niwaki.quantization.config import QuantizeConfig

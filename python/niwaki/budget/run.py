@@ -17,14 +17,13 @@ from niwaki.budget.target import Target
 from niwaki.compression.pipeline import build, measure_file, squeeze
 from niwaki.errors import NiwakiError
 from niwaki.modules.copies import bake_parametrizations, copy_model
-from niwaki.modules.layer import named_layers
-from niwaki.modules.names import matches
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.order import order_channels
 from niwaki.pruning.targets import find_targets
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.held_out import Cutter
 from niwaki.quantization.inputs import Batch
+from niwaki.quantization.quantize import quantizable
 
 # Bits to choose from where a file's size counts; times are those of int8, whatever the bits.
 BITS = (8, 6, 5, 4, 3)
@@ -107,7 +106,7 @@ def compress_to(
     baked = copy_model(optimized).eval()
     bake_parametrizations(baked)
     prunable = set(find_targets(baked, prune)[0]) if zeros else set()
-    quantized = _quantizable(baked, quantize)
+    quantized = quantizable(baked, quantize)
     if not quantized:
         raise NiwakiError("niwaki.compress: every layer is skipped, so there is nothing to fit into the target.")
 
@@ -160,10 +159,6 @@ def _plain(
     if target.accuracy_drop is not None and accuracy.reference - found > target.accuracy_drop + 1e-9:
         return None
     return Candidate({}, squeezed, measured, 0.0, found)
-
-
-def _quantizable(model: nn.Module, quantize: QuantizeConfig) -> set[str]:
-    return {name for name, layer in named_layers(model) if layer.is_plain() and not matches(name, quantize.skip)}
 
 
 def _put_back(first: Candidate, last: Candidate) -> dict[str, str]:

@@ -13,12 +13,12 @@ import numpy as np
 from torch import nn
 
 from niwaki.budget.accuracy import Accuracy
-from niwaki.budget.knapsack import choose
 from niwaki.budget.measure import Measurement
 from niwaki.budget.options import LayerOptions, Option
 from niwaki.budget.target import Target
 from niwaki.compression.pipeline import Measured, Squeezed, build, measure_file, squeeze
 from niwaki.errors import NiwakiError
+from niwaki.layerwise.knapsack import choose
 from niwaki.pruning.config import PruneConfig
 from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.inputs import Batch

@@ -46,8 +46,8 @@ _log = logging.getLogger("niwaki")
 _NOT_OPTIONS = ("model", "calibration", "options")
 _PRUNE = ("pattern", "scope", "importance")
 _QUANTIZE = (
-    "observer", "percentile", "per_channel", "weight_range", "weight_bits", "codebook", "codebook_entries", "rounding",
-    "correct_bias", "equalize", "activations", "precision", "dynamic",
+    "observer", "percentile", "per_channel", "weight_range", "weight_bits", "spare", "codebook", "codebook_entries",
+    "rounding", "correct_bias", "equalize", "activations", "precision", "dynamic",
 )  # fmt: skip
 
 
@@ -107,7 +107,7 @@ def compress(
             recipe promises, or a layer without weights. Otherwise the log and the report say it.
         progress: shows a progress bar, if stderr is a terminal.
         options: single options of PruneConfig (pattern, scope, importance) and QuantizeConfig (observer, percentile,
-            per_channel, weight_range, weight_bits, codebook, codebook_entries, rounding, correct_bias, equalize,
+            per_channel, weight_range, weight_bits, spare, codebook, codebook_entries, rounding, correct_bias, equalize,
             activations, precision, dynamic).
 
     Returns:

@@ -23,8 +23,9 @@ from niwaki.quantization.config import QuantizeConfig
 from niwaki.quantization.grid import Grid
 from niwaki.quantization.inputs import Batch, batches
 from niwaki.quantization.programs import Program, program_of
-from niwaki.quantization.quantize import quantize_with_reasons
+from niwaki.quantization.quantize import quantizable, quantize_with_reasons
 from niwaki.quantization.ranges import ranges_of
+from niwaki.quantization.spared import Spared, spare_layers
 from niwaki.runtime.image import ImageConfig
 from niwaki.runtime.network import Network
 
@@ -71,6 +72,12 @@ def squeeze(
     """
     second_order = prune is not None and prune.importance == "second_order"
     reasons: dict[str, str] = {}
+    spared = Spared(quantize)
+    if second_order:
+        # Weights go to their grid while they are pruned, so bits are chosen before.
+        calls = batches(items, quantize.transform, optimized)
+        spared = spare_layers(optimized, quantizable(optimized, quantize), quantize, calls, progress=progress)
+        quantize = spared.config
     grid = Grid(quantize) if second_order else None
     if prune is not None:
         stream = batches(items, quantize.transform, optimized) if second_order else None
@@ -90,7 +97,8 @@ def squeeze(
     both = {
         name: f"{reasons[name]}; {why}" for name, why in found.reasons.items() if name in reasons.keys() - found.floats
     }
-    return Squeezed(found.module, found.floats, {**reasons, **found.reasons, **both}, found.values)
+    known = spared.with_others({**reasons, **found.reasons, **both})
+    return Squeezed(found.module, found.floats, known, found.values)
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 
 from niwaki.layerwise.allocate import SHARES
+from niwaki.layerwise.exact import Exact
 from niwaki.layerwise.moments import Moments, columns_of
 from niwaki.layerwise.solve import DAMPING, quadratic
 from niwaki.layerwise.spread import reads_tokens
 from niwaki.layerwise.walk import Visit
 from niwaki.modules.layer import Layer
-from niwaki.pruning.exact import Exact
 from niwaki.pruning.problem import Problem, parted_moments_of
 from niwaki.quantization.inputs import Batch
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from niwaki.layerwise.allocate import allocate
+from niwaki.layerwise.exact import Exact
 from niwaki.layerwise.sensitivity import sensitivities
 from niwaki.layerwise.solve import Quadratic
 from niwaki.layerwise.spread import restore_spread
@@ -17,7 +18,6 @@ from niwaki.layerwise.walk import Visit, Walk, first
 from niwaki.modules.layer import Layer
 from niwaki.modules.names import matches
 from niwaki.pruning.config import PruneConfig
-from niwaki.pruning.exact import Exact
 from niwaki.pruning.left_out import choose_damping, left_out, measure_losses
 from niwaki.pruning.problem import Problem, units_of
 from niwaki.pruning.recurrent import INPUTS, RecurrentPruner

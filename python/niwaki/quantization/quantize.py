@@ -32,6 +32,7 @@ from niwaki.quantization.inputs import Batch, batches, check_calibration
 from niwaki.quantization.numbers import find_numbers
 from niwaki.quantization.recurrent import UNCALLED, quantize_recurrent
 from niwaki.quantization.rounding import round_layers
+from niwaki.quantization.spared import Spared, spare_layers
 from niwaki.quantization.weights import check_reduction
 from niwaki.runs.checkpoint import Checkpoint, Folder
 from niwaki.runs.progress import track
@@ -167,11 +168,13 @@ def quantize_with_reasons(
         _check_rest(copied, reasons)
     reasons |= _why_others(copied, {**recurrent, **tables}, config, called, read)
     reasons |= {name: otherwise[id(table)] for name, table in named_tables(copied) if id(table) in otherwise}
-    scales = dict(scales or {})
+    scales, spared = dict(scales or {}), Spared(config)
     open_layers = {name: layer for name, layer in swapped.items() if name not in scales}
     if any(config.rounds_by_layer(name) for name in open_layers):
         before = {name: copy.deepcopy(layer) for name, layer in floats.items()}
         kept = list(itertools.chain([first], stream))  # they are walked through twice
+        spared = spare_layers(copied, open_layers, config, kept, progress=progress)
+        config = spared.config
         state = (
             None if checkpoint is None
             else Checkpoint(checkpoint, copied, config, sorted(open_layers), what="niwaki.quantize")
@@ -191,7 +194,12 @@ def quantize_with_reasons(
         result, stands_for, itertools.chain([first], stream), config,
         Cutter(model), scales=scales, progress=progress,
     )  # fmt: skip
-    return Quantized(found.module, floats, {**reasons, **found.layers}, found.values)
+    return Quantized(found.module, floats, spared.with_others({**reasons, **found.layers}), found.values)
+
+
+def quantizable(model: nn.Module, config: QuantizeConfig) -> set[str]:
+    """The names of the layers that nothing but the graph may keep in float32."""
+    return {name for name, layer in named_layers(model) if layer.is_plain() and not matches(name, config.skip)}
 
 
 def _check_rest(model: nn.Module, reasons: Mapping[str, str]) -> None:

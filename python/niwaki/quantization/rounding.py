@@ -84,14 +84,22 @@ def _round_nearest(grid: Grid, name: str, layer: Layer) -> None:
 
 def _round(grid: Grid, seen: Visit, name: str) -> None:
     layer = seen.layer
+    named = Visit(name, layer, seen.inputs, seen.references, seen.weight, seen.bias)
+    weight, bias = rounded(grid, named)
+    layer.weight.copy_(weight)
+    if layer.bias is not None and bias is not None:
+        layer.bias.copy_(bias)
+    grid.restore(named)
+
+
+def rounded(grid: Grid, seen: Visit) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The weight and bias of a layer on the grid, of its shapes; its outputs have the mean that they had."""
+    layer, bias = seen.layer, seen.bias
     before = layer.matrix(seen.weight)
     found = moments(layer, seen.inputs, seen.references, centered=layer.bias is not None)
     few = columns_of(layer, seen.inputs) < _FEW * layer.weight[0].numel()
     form = quadratic(before, found.covariance, found.cross, _FEW_DAMPING if few else DAMPING)
-    keep = before != 0
-    named = Visit(name, layer, seen.inputs, seen.references, seen.weight, seen.bias)
-    weight = grid(named, form, keep, before * form.scale)
-    layer.weight.copy_(weight.reshape(layer.weight.shape))
-    if layer.bias is not None and seen.bias is not None:
-        layer.bias.copy_(seen.bias + found.lost(before, weight))
-    grid.restore(named)
+    weight = grid(seen, form, before != 0, before * form.scale)
+    if layer.bias is not None and bias is not None:
+        bias = bias + found.lost(before, weight)
+    return weight.reshape(layer.weight.shape), bias

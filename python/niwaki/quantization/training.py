@@ -36,8 +36,9 @@ from niwaki.quantization.fake import (
 from niwaki.quantization.held_out import Cutter
 from niwaki.quantization.inputs import batches, check_calibration
 from niwaki.quantization.numbers import Calibrated, few_calls, with_attentions, with_floats
-from niwaki.quantization.quantize import quantize, swap_layers
+from niwaki.quantization.quantize import quantizable, quantize, swap_layers
 from niwaki.quantization.ranges import Ranges, attach_ranges
+from niwaki.quantization.spared import spare_layers
 from niwaki.runs.progress import track
 
 _QUANTIZER = "input_quantizer"
@@ -101,6 +102,9 @@ def prepare(
     folded = optimize(model, OptimizeConfig(remove_dropout=False), args=first.args, kwargs=first.kwargs)
     if config.equalize:
         folded = equalize_with(folded, equalization_calls(items, config, model), config, progress=progress)
+    if fold_batch_norm:
+        calls = batches(items, config.transform, folded)
+        config = spare_layers(folded, quantizable(folded, config), config, calls, progress=progress).config
     start = _start(config, folded=fold_batch_norm)
     quantized = quantize(folded, items, start, progress=progress)
     found = {part.name: part for part in quantized_layers(quantized)}

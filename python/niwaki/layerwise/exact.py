@@ -26,7 +26,7 @@ class Exact:
 
     Args:
         model: float32, in eval mode.
-        batches: of inputs, those that LeftOut leaves out.
+        batches: of inputs; those that decide nothing tell most.
     """
 
     def __init__(self, model: nn.Module, batches: Sequence[Batch]) -> None:
@@ -34,6 +34,13 @@ class Exact:
         self._pieces = list(first_pieces(model, batches, _INPUTS))
         with evaluating(model):
             self._answers = [self._run(piece) for piece in self._pieces]
+
+    @property
+    def energy(self) -> float:
+        """The squared outputs, the sum of one input's, the mean over inputs; 0 where there are none."""
+        answers = [answer for found in self._answers for answer in found]
+        inputs = sum(_inputs(found) for found in self._answers)
+        return sum(_squared(answer) for answer in answers) / inputs if inputs else 0.0
 
     def cost(self, layer: Layer, weight: torch.Tensor, bias: torch.Tensor | None) -> float:
         """The squared change of the outputs, the sum of one input's, the mean over inputs. NaN where it has none.
@@ -50,7 +57,7 @@ class Exact:
                 for piece, answers in zip(self._pieces, self._answers, strict=True):
                     for answer, found in zip(answers, self._run(piece), strict=True):
                         total += _squared(found - answer)
-                    inputs += 0 if not answers else len(answers[0]) if answers[0].dim() else 1
+                    inputs += _inputs(answers)
         finally:
             with torch.no_grad():
                 _write(layer, *before)
@@ -60,6 +67,10 @@ class Exact:
         copied = piece.copy()
         leaves = pytree.tree_leaves(self._model(*copied.args, **copied.kwargs))
         return [x for x in leaves if isinstance(x, torch.Tensor) and x.is_floating_point()]
+
+
+def _inputs(answers: Sequence[torch.Tensor]) -> int:
+    return 0 if not answers else len(answers[0]) if answers[0].dim() else 1
 
 
 def _write(layer: Layer, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
