@@ -133,3 +133,14 @@ def test_training_rounds_to_the_bits_that_were_chosen(x: torch.Tensor) -> None:
     assert largest["narrow"] > 7
     assert max(largest[name] for name in ("still", "wide", "last")) <= 7
     assert torch.allclose(small(x), prepared(x), atol=0.05)
+
+
+def test_bits_travel_with_the_state(x: torch.Tensor) -> None:
+    """Processes that train together load the state of the first, which may have chosen other layers."""
+    one, other = (
+        niwaki.prepare(Narrow(), x.split(16), QuantizeConfig(weight_bits=4, spare=share), progress=False)
+        for share in (0.004, 0)
+    )
+    assert not torch.equal(one(x), other(x))
+    other.load_state_dict(one.state_dict())
+    assert torch.equal(one(x), other(x))

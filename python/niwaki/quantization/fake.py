@@ -20,7 +20,7 @@ def round_through(x: torch.Tensor) -> torch.Tensor:
     return x + (x.round() - x).detach()
 
 
-def scaled_gradient(x: torch.Tensor, factor: float) -> torch.Tensor:
+def scaled_gradient(x: torch.Tensor, factor: float | torch.Tensor) -> torch.Tensor:
     """x, whose gradient is multiplied by a factor."""
     return x * factor + (x * (1 - factor)).detach()
 
@@ -37,10 +37,13 @@ class WeightQuantizer(nn.Module):
     """
 
     keeps_zeros = True
+    largest: torch.Tensor
 
     def __init__(self, weight: torch.Tensor, scale: torch.Tensor, largest: int, *, learned: bool) -> None:
         super().__init__()
-        self.largest = largest
+        # Which layers keep more bits is measured. It travels with the state, so that processes which train together,
+        # each calibrated on inputs of its own, have those of the first.
+        self.register_buffer("largest", torch.tensor(float(largest)))
         self.learned = learned
         if learned:
             self.scale = nn.Parameter(scale.detach().clone())
@@ -52,7 +55,7 @@ class WeightQuantizer(nn.Module):
         """float32 [O], positive."""
         if self.learned:
             count = max(1, weight[0].numel())
-            scale = scaled_gradient(self.scale, 1 / math.sqrt(count * self.largest))
+            scale = scaled_gradient(self.scale, (count * self.largest).rsqrt())
             return scale.abs().clamp_min(SMALLEST_SCALE)
         return (self._ends(weight) * self.ratio).clamp_min(SMALLEST_SCALE)  # type: ignore[operator]
 
