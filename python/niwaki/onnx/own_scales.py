@@ -18,14 +18,15 @@ from niwaki.nn import Conv2d, Embedding, Linear
 from niwaki.nn import grid as _grid_operator  # noqa: F401 (registers niwaki::grid)
 from niwaki.nn.layers import QuantizedLayer
 from niwaki.onnx.functions import quantized
+from niwaki.onnx.integer_weights import LARGEST, Wide, wide
 from niwaki.onnx.own_ranges import make_dynamic
+from niwaki.onnx.rounded import constant
 from niwaki.onnx.rounded_lstm import RoundedLSTM, make_native
 from niwaki.quantization.ranges import ranges_of
 
 FILE_SCALE = "file_scale"
 """The attribute of a layer whose weights are a file's: their scale, float32, which broadcasts to them."""
 
-_LARGEST = 127
 _MOST = 66_311  # products that a sum takes in int32
 _INT32 = 2**31 - 1
 _MOVES: set[Any] = {F.max_pool1d, F.max_pool2d, torch.permute, torch.transpose, torch.flatten, torch.reshape}
@@ -121,9 +122,26 @@ class _Rewriter:
         scale, zero_point = next(each for each in inputs if each is not None)
         largest = max(each[0] for each in inputs if each is not None)
         smallest = min(each[0] for each in inputs if each is not None)
-        made = _layer(layer, scale, zero_point, smallest)
-        if made is not None and largest > 0:
-            self._module.set_submodule(path, made)
+        found = _layer(layer, scale, zero_point, smallest)
+        if found is None or not largest > 0:
+            return
+        made, codes = found
+        self._module.set_submodule(path, made)
+        for node, own in zip(calls, inputs, strict=True):
+            if own is not None and (codes.slices or codes.order):
+                self._again(node, own, codes, 1 if isinstance(layer, nn.Conv2d) else -1)
+
+    def _again(self, node: fx.Node, own: tuple[float, int], codes: Wide, axis: int) -> None:
+        """Gives a layer the inputs that it takes again; `own` is the grid of its inputs."""
+        call = self._graph.call_function
+        with self._graph.inserting_before(node):
+            x = node.args[0]
+            if codes.order:
+                x = call(torch.index_select, (x, axis, constant(self._module, "order", torch.tensor(codes.order))))
+            else:
+                again = [call(torch.narrow, (x, axis, first, last - first)) for first, last in codes.slices]
+                x = call(torch.cat, ([x, *again], axis))
+            node.update_arg(0, call(torch.ops.niwaki.grid.default, (x, *own)))
 
     def _quantize_table(self, path: str, calls: list[fx.Node]) -> None:
         table: Any = self._module.get_submodule(path)
@@ -131,10 +149,10 @@ class _Rewriter:
         if scale is None or scale.numel() != 1:
             return
         q = torch.round(table.weight.detach() / scale)
-        if not torch.equal(q * scale, table.weight.detach()) or not bool(q.max() - q.min() <= 2 * _LARGEST + 1):
+        if not torch.equal(q * scale, table.weight.detach()) or not bool(q.max() - q.min() <= 2 * LARGEST + 1):
             return
         # Integers of uint8 have their middle taken off, which is added to the rows.
-        middle = 0.0 if bool((q.abs() <= _LARGEST).all()) else float(q.min()) + _LARGEST + 1
+        middle = 0.0 if bool((q.abs() <= LARGEST).all()) else float(q.min()) + LARGEST + 1
         made = Embedding(table)
         made.weight.copy_(q - middle)
         made.weight_scale.fill_(float(scale))
@@ -146,8 +164,8 @@ class _Rewriter:
             added.update_arg(0, call)
 
 
-def _layer(layer: Any, scale: float, zero_point: int, smallest: float) -> QuantizedLayer | None:
-    """The layer in int8; None where its weights are on no grid of it, or its sums could overflow.
+def _layer(layer: Any, scale: float, zero_point: int, smallest: float) -> tuple[QuantizedLayer, Wide] | None:
+    """The layer in int8, and its weights; None where they are on no grid of it, or its sums could overflow.
 
     Args:
         scale, zero_point: of its input.
@@ -159,20 +177,34 @@ def _layer(layer: Any, scale: float, zero_point: int, smallest: float) -> Quanti
     weight, weight_scale = found
     sums = weight.flatten(1).abs().sum(1).double() * 255
     bias = None if layer.bias is None else layer.bias.detach().double().abs() / (smallest * weight_scale.double())
-    if weight[0].numel() > _MOST or bool((sums + (0 if bias is None else bias) >= _INT32).any()):
+    codes = wide(weight, getattr(layer, "groups", 1))
+    if codes.weight[0].numel() > _MOST or bool((sums + (0 if bias is None else bias) >= _INT32).any()):
         return None
-    made: QuantizedLayer = Conv2d.like(layer) if isinstance(layer, nn.Conv2d) else Linear.like(layer)
-    made.weight.copy_(weight)
+    made = _like(layer, codes)
+    made.weight.copy_(codes.weight)
     made.weight_scale.copy_(weight_scale)
     made.input_scale.fill_(scale)
     made.input_zero_point.fill_(zero_point)
     if made.bias is not None:
         made.bias.copy_(layer.bias.detach())
-    return made.eval()
+    return made.eval(), codes
+
+
+def _like(layer: Any, codes: Wide) -> QuantizedLayer:
+    """A layer like this one, for inputs of which some are there again."""
+    if not codes.slices and not codes.order:
+        return Conv2d.like(layer) if isinstance(layer, nn.Conv2d) else Linear.like(layer)
+    inputs, bias = codes.weight.shape[1], layer.bias is not None
+    if isinstance(layer, nn.Linear):
+        return Linear(inputs, layer.out_features, bias)
+    return Conv2d(
+        inputs * layer.groups, layer.out_channels, layer.kernel_size, layer.stride, layer.padding,
+        layer.dilation, layer.groups, bias,
+    )  # fmt: skip
 
 
 def _weights(layer: Any) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """int8 weights and a scale for each output; None where they are no longer those of the file, or -128 is one."""
+    """Weights as integers and a scale for each output; None where they are no longer those of the file."""
     scale = vars(layer).get(FILE_SCALE)
     if scale is None:
         return None
@@ -183,9 +215,7 @@ def _weights(layer: Any) -> tuple[torch.Tensor, torch.Tensor] | None:
         return None
     q = torch.round(weight / scale)
     same = bool(torch.equal(q * scale, weight)) and bool(torch.isfinite(scale).all()) and bool((scale > 0).all())
-    if not same or bool((q.abs() > _LARGEST).any()):
-        return None
-    return q.to(torch.int8), each.reshape(-1).float()
+    return (q, each.reshape(-1).float()) if same else None
 
 
 def _numbers(node: fx.Node) -> tuple[float, int] | None:
