@@ -18,28 +18,17 @@ import predicted
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import ray_cluster
 
 import niwaki
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'niwaki[ray]'")
 pytestmark = pytest.mark.filterwarnings("default")  # Ray's own
 
-STORE = 100 << 20
-
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A node with the driver and no CPU for actors, and two with one CPU each."""
-    from ray.cluster_utils import Cluster
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_worker_niceness", "0")  # else actors never begin where others work, too
-        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": STORE})
-        made.workers = [made.add_node(num_cpus=1, object_store_memory=STORE) for _ in range(2)]
-        ray.init(address=made.address, logging_level="error", log_to_driver=False)
-        yield made
-        ray.shutdown()
-        made.shutdown()
+    yield from ray_cluster.two_nodes()
 
 
 def busy(cluster: Any) -> Any:

@@ -106,6 +106,9 @@ def add_parser(commands: Any) -> None:
         "--seed", type=int, default=0, metavar="N", help="for sampling and initial weights (default: 0)"
     )
     parser.add_argument("--threads", type=int, metavar="N", help="threads to use while compressing (default: torch's)")
+    parser.add_argument(
+        "--ray", metavar="ADDRESS", help="share the measuring of layers over a cluster of Ray: auto, local, its address"
+    )
     parser.add_argument("--report", metavar="FILE", help="also write what was done to each layer, as .html or .json")
     parser.add_argument(
         "--checkpoint", metavar="FOLDER", help="keep what is done in this folder; the same command goes on from there"

@@ -87,7 +87,7 @@ def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
     targeted = any(limit is not None for limit in limits)
     if arguments.equalize:
         options["equalize"] = True
-    kept: dict[str, Any] = {} if arguments.checkpoint is None else {"checkpoint": arguments.checkpoint}
+    kept = {name: getattr(arguments, name) for name in ("checkpoint", "ray") if getattr(arguments, name) is not None}
     pruning = {
         name: getattr(arguments, name)
         for name in ("pattern", "scope", "importance")
@@ -98,6 +98,8 @@ def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.recipe is not None:
         if options or targeted or pruning or arguments.sparsity is not None:
             raise UsageError("--recipe says all of pruning and quantization; leave the other options of them out.")
+        if arguments.ray is not None:
+            raise UsageError("--recipe runs in one process; leave --ray out.")
         return {"recipe": arguments.recipe, **kept}
     if targeted:
         if arguments.sparsity:

@@ -36,7 +36,7 @@ from niwaki.report import Report
 from niwaki.report.make import report_of, report_of_target
 from niwaki.report.measures import Sample
 from niwaki.runs.checkpoint import Folder, check_folder
-from niwaki.runs.dealt import check_result, check_shared, shared
+from niwaki.runs.together import check_together, together
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -66,6 +66,7 @@ def compress(
     quantize: QuantizeConfig | None = None,
     checkpoint: Folder | None = None,
     distributed: bool = False,
+    ray: str | None = None,
     strict: bool = False,
     progress: bool = True,
     **options: Unpack[CompressOptions],
@@ -103,6 +104,8 @@ def compress(
         distributed: all processes of torch.distributed make this call, with the same network and inputs, and share the
             measuring of layers; each returns the network, the same as of one process. Not with a recipe, nor with a
             target of latency, which is measured on one machine.
+        ray: shares the same over a cluster of Ray: its address, "auto" for that of this machine, or "local" for one
+            that is started for this call. This process alone makes it; actors get the network, the inputs and options.
         strict: refuses a network of which there is something to warn: answers that change too much, more than the
             recipe promises, or a layer without weights. Otherwise the log and the report say it.
         progress: shows a progress bar, if stderr is a terminal.
@@ -131,16 +134,17 @@ def compress(
     """
     single: dict[str, Any] = {**options}
     _check_options(single)
-    if distributed:
-        _check_shared(recipe, target)
-        with shared(True):
-            found = compress(
-                model, calibration, sparsity=sparsity, target=target, evaluate=evaluate, transform=transform, skip=skip,
-                optimize=optimize, prune=prune, quantize=quantize, checkpoint=checkpoint, strict=strict,
-                progress=progress, **options,
-            )  # fmt: skip
-            check_result(found[0])
-        return found
+    if distributed or ray is not None:
+        _check_shared(recipe, target, distributed, ray)
+        all_options = {
+            "sparsity": sparsity, "target": target, "evaluate": evaluate, "transform": transform, "skip": skip,
+            "optimize": optimize, "prune": prune, "quantize": quantize, "checkpoint": checkpoint, "strict": strict,
+            **options,
+        }  # fmt: skip
+        shared: tuple[nn.Module, Report] = together(
+            "compress", model, calibration, all_options, ray=ray, progress=progress
+        )
+        return shared
     model = without_rounding(check_model(model, "compress"))
     given: dict[str, Any] = {
         "sparsity": sparsity,
@@ -222,15 +226,15 @@ def _check_options(options: dict[str, Any]) -> None:
             raise unknown_option("niwaki.compress", name, [*arguments, *_PRUNE, *_QUANTIZE])
 
 
-def _check_shared(recipe: Any, target: Target | None) -> None:
+def _check_shared(recipe: Any, target: Target | None, distributed: bool, ray: str | None) -> None:
     if recipe is not None:
-        raise TypeError("niwaki.compress: one process runs a recipe; leave distributed out.")
+        raise TypeError("niwaki.compress: one process runs a recipe; leave distributed and ray out.")
     if target is not None and target.timed:
         raise TypeError(
-            "niwaki.compress: a latency is measured on one machine, by one process; leave distributed or the latency "
-            "out."
+            "niwaki.compress: a latency is measured on one machine, by one process; leave distributed and ray or the "
+            "latency out."
         )
-    check_shared("niwaki.compress")
+    check_together("niwaki.compress", distributed, ray)
 
 
 def _check_recipe(others: dict[str, Any]) -> None:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import pickle
 import platform
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +20,12 @@ import pyarrow.parquet as pq
 
 from niwaki.errors import NiwakiError, first_sentence
 from niwaki.prediction.part import ERRORS, ROWS, appearing, refusing
-from niwaki.runtime.threads import available_cpus
+from niwaki.runs.cluster import check_room, connected
 
 if TYPE_CHECKING:
     from niwaki.prediction.batch import Share
     from niwaki.prediction.job import Job
     from niwaki.prediction.write import Tick
-
-STORE_BYTES = 256 << 20
-"""Shared memory of a cluster that is started here (`local`): parts pass through it, some at a time."""
 
 
 class Answerer:
@@ -104,7 +100,7 @@ def run_on_ray(
         NiwakiError: there is no cluster, or no machine of it has a CPU for each thread; a part can't be read or
             written; or Ray has given up.
     """
-    with _connected(address, job.threads) as ray:
+    with connected(address, job.threads, "--ray", ["data"]) as ray, _without_bars(ray):
         check_room(ray.nodes(), job.threads)
         content = Path(job.file).read_bytes()
         digest = _digest(content)
@@ -148,41 +144,12 @@ def _write(found: Any, shares: dict[int, Share], path: Callable[[int], Path], ti
         raise NiwakiError(f"Ray has returned without {len(shares)} parts; run the same command again for these.")
 
 
-def check_room(nodes: Sequence[Mapping[str, Any]], threads: int) -> None:
-    """Refuses more threads than any machine has CPUs: Ray would wait for ever for one that has."""
-    most = max((int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]), default=0)
-    if most < threads:
-        raise NiwakiError(
-            f"an actor with {threads} threads takes as many CPUs of one machine, and no machine of the cluster has "
-            f"more than {most}; ask for fewer threads, or start a larger machine first."
-        )
-
-
 @contextlib.contextmanager
-def _connected(address: str, threads: int) -> Iterator[Any]:
-    """A connection to a cluster; that of the process, if there is one already."""
-    try:
-        import ray
-        import ray.data
-        import ray.exceptions
-    except ImportError as error:
-        raise ImportError("--ray needs Ray; install it with: pip install 'niwaki[ray]'") from error
-    ours = not ray.is_initialized()
-    if ours:
-        options: dict[str, Any] = {"address": address}
-        if address == "local":
-            # Threads may be more than CPUs, as without Ray: Ray counts them, and the system shares the CPUs out.
-            cpus = max(threads, available_cpus())
-            options |= {"object_store_memory": STORE_BYTES, "include_dashboard": False, "num_cpus": cpus}
-        try:
-            ray.init(**options, logging_level=logging.ERROR, log_to_driver=False)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise NiwakiError(f"there is no cluster of Ray at '{address}': {first_sentence(error)}.") from error
+def _without_bars(ray: Any) -> Iterator[None]:
+    """Within it, Ray Data shows none of its own."""
     context = ray.data.DataContext.get_current()
     bars, context.enable_progress_bars = context.enable_progress_bars, False
     try:
-        yield ray
+        yield
     finally:
         context.enable_progress_bars = bars
-        if ours:
-            ray.shutdown()

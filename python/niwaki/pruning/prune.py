@@ -29,14 +29,14 @@ from niwaki.pruning.select import choose, expand, n_of_m, scores_of
 from niwaki.pruning.targets import find_targets, leave
 from niwaki.quantization.inputs import Batch, batches, check_calibration
 from niwaki.runs.checkpoint import Checkpoint
-from niwaki.runs.dealt import check_result, check_shared, shared
 from niwaki.runs.progress import track
+from niwaki.runs.together import check_together, together
 
 if TYPE_CHECKING:
     from typing import Unpack
 
 _log = logging.getLogger("niwaki")
-_ARGUMENTS = ("calibration", "transform", "loss", "checkpoint", "distributed", "progress")
+_ARGUMENTS = ("calibration", "transform", "loss", "checkpoint", "distributed", "ray", "progress")
 
 
 def prune(
@@ -48,6 +48,7 @@ def prune(
     loss: Loss | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     distributed: bool = False,
+    ray: str | None = None,
     progress: bool = True,
     **options: Unpack[PruneOptions],
 ) -> nn.Module:
@@ -76,7 +77,7 @@ def prune(
             lambda net, item: cross_entropy(net(item[0]), item[1]).
         checkpoint: for second order, a folder that keeps each layer that is done. After an interruption, the same call
             goes on from there. It may be deleted afterwards.
-        distributed: for second order, as in niwaki.compress.
+        distributed, ray: for second order, as in niwaki.compress.
         progress: shows progress bars, if stderr is a terminal.
 
     Examples:
@@ -91,13 +92,16 @@ def prune(
             'channels' and Torch-Pruning is not installed.
     """
     checked = make_config(config, dict(options))
-    _check_arguments(checked, calibration, transform, loss, checkpoint, distributed)
-    if distributed:
-        with shared(True):
-            found = prune(
-                model, checked, calibration=calibration, transform=transform, checkpoint=checkpoint, progress=progress
+    _check_arguments(checked, calibration, transform, loss, checkpoint)
+    if distributed or ray is not None:
+        if checked.importance != "second_order" or checked.pattern == "channels":
+            raise TypeError(
+                "niwaki.prune: only importance='second_order' is shared by processes; leave distributed and ray out."
             )
-            return check_result(found)
+        check_together("niwaki.prune", distributed, ray)
+        all_options = {"config": checked, "transform": transform, "checkpoint": checkpoint}
+        shared: nn.Module = together("prune", model, calibration, all_options, ray=ray, progress=progress)
+        return shared
     model = without_rounding(check_model(model, "prune"))
     if checked.pattern == "channels":
         example = next(batches(check_calibration(calibration, model), transform, model))
@@ -117,9 +121,7 @@ def _items(model: nn.Module, calibration: Any, transform: Callable[[Any], Any] |
     return items if transform is None else map(transform, items)
 
 
-def _check_arguments(
-    config: PruneConfig, calibration: Any, transform: Any, loss: Any, checkpoint: Any, distributed: bool
-) -> None:
+def _check_arguments(config: PruneConfig, calibration: Any, transform: Any, loss: Any, checkpoint: Any) -> None:
     importance = config.importance
     if importance == "movement":
         raise TypeError(
@@ -143,10 +145,6 @@ def _check_arguments(
         )
     if loss is not None and importance != "taylor":
         raise TypeError(f"niwaki.prune: importance='{importance}' has no use for loss; leave it out, or say 'taylor'.")
-    if distributed and (importance != "second_order" or config.pattern == "channels"):
-        raise TypeError("niwaki.prune: only importance='second_order' is shared by processes; leave distributed out.")
-    if distributed:
-        check_shared("niwaki.prune")
     if checkpoint is not None and importance != "second_order":
         raise TypeError("niwaki.prune: only importance='second_order' takes so long that it has a checkpoint.")
 

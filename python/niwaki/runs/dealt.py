@@ -1,4 +1,4 @@
-"""Work on layers that processes of torch.distributed share: each does a part, and all have all of it in the end.
+"""Work on layers that the processes of a group share: each does a part, and all have all of it in the end.
 
 What is shared follows from the network as it is, layer by layer, so who does it makes no difference to the result. What
 follows from other results (pruning a layer after those before it) every process does, and comes to the same.
@@ -17,67 +17,57 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import torch
-from torch import distributed, nn
+from torch import nn
 from torch.utils import _pytree as pytree
 
 from niwaki.errors import NiwakiError, first_sentence
 from niwaki.quantization.inputs import Batch
 from niwaki.runs.checkpoint import digest_of
+from niwaki.runs.group import Group, LostError
 
 Found = TypeVar("Found")
 _FAILED = "failed"
-_shared: ContextVar[bool] = ContextVar("niwaki_shared", default=False)
+_group: ContextVar[Group | None] = ContextVar("niwaki_group", default=None)
 
 
 class _StoppedError(NiwakiError):
     """Raised in all processes at once, so none has to be told."""
 
 
-def check_shared(what: str) -> None:
-    """Raises NiwakiError where there are no processes to share work with; `what` is called, for the message."""
-    if not (distributed.is_available() and distributed.is_initialized()):
-        raise NiwakiError(
-            f"{what}: distributed=True is for processes that torch.distributed.init_process_group has joined, such as "
-            "those of torchrun; this one has not called it."
-        )
-
-
 @contextlib.contextmanager
-def shared(enabled: bool) -> Iterator[None]:
-    """Within it, work is dealt out to all processes of torch.distributed, which all come here, if it is enabled.
+def shared(group: Group) -> Iterator[None]:
+    """Within it, work is dealt out to all processes of the group, which all come here.
 
     Raises:
-        NiwakiError: another process has failed within it.
+        NiwakiError: another process has failed within it, or is gone.
     """
-    if not enabled:
-        yield
-        return
-    token = _shared.set(True)
+    token = _group.set(group)
     try:
         yield
         _exchange("end", None)
-    except _StoppedError:
+    except (_StoppedError, LostError):
         raise
     except Exception as error:
-        with contextlib.suppress(_StoppedError):  # one that fails as well says so itself
+        with contextlib.suppress(_StoppedError, LostError):  # one that fails as well says so itself
             _exchange(_FAILED, first_sentence(error))
         raise
     finally:
-        _shared.reset(token)
+        _group.reset(token)
 
 
 def _exchange(kind: str, value: Any) -> list[Any]:
     """What all processes give, by their ranks. All call it with the same kind, or one of them with _FAILED."""
-    given: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(given, (kind, value))
+    group = _group.get()
+    assert group is not None
+    given = group.gather((kind, value))
     for rank, (other, said) in enumerate(given):
         if other == _FAILED:
             raise _StoppedError(f"niwaki: process {rank} has failed, so all stop: {said}.")
     for rank, (other, _) in enumerate(given):
         if other != given[0][0]:
             raise _StoppedError(
-                f"niwaki: process {rank} is elsewhere than process 0; with distributed=True all processes make the "
-                "same calls with the same arguments."
+                f"niwaki: process {rank} is elsewhere than process 0; processes that share work make the same calls "
+                "with the same arguments."
             )
     return [each for _, each in given]
 
@@ -92,9 +82,17 @@ def _check_alike(kind: str, value: str, told: str) -> None:
 
 def known_to_all(found: Found | None) -> Found | None:
     """What a checkpoint of any process holds, where processes share their work; else what is given."""
-    if not _shared.get():
+    if _group.get() is None:
         return found
     return next((each for each in _exchange("checkpoint", found) if each is not None), None)
+
+
+def known_to_first(find: Callable[[], Found]) -> Found:
+    """What the first process finds, for which the others wait."""
+    group = _group.get()
+    assert group is not None
+    found: Found = _exchange("first", find() if group.rank == 0 else None)[0]
+    return found
 
 
 def check_result(model: nn.Module) -> nn.Module:
@@ -103,7 +101,7 @@ def check_result(model: nn.Module) -> nn.Module:
     Raises:
         NiwakiError: in all processes, where one has come to another network.
     """
-    if _shared.get():
+    if _group.get() is not None:
         _check_alike(
             "result", _digest(model, []),
             "niwaki: process {rank} came to another network than process 0, so what it computed with, or an argument, "
@@ -125,9 +123,9 @@ class Dealt:
     """
 
     def __init__(self, model: nn.Module, batches: Sequence[Batch], *options: Any) -> None:
-        self._shared = _shared.get()
-        self._all = distributed.get_world_size() if self._shared else 1
-        self._own = distributed.get_rank() if self._shared else 0
+        group = _group.get()
+        self._shared = group is not None
+        self._all, self._own = (1, 0) if group is None else (group.size, group.rank)
         self._dealt = 0
         if not self._shared:
             return
@@ -138,13 +136,11 @@ class Dealt:
         )  # fmt: skip
         _check_alike(
             "inputs", _digest(model, batches),
-            "process {rank} has another network or other calibration inputs than process 0; with distributed=True give "
-            "all processes the same.",
+            "process {rank} has another network or other calibration inputs than process 0; give all the same.",
         )  # fmt: skip
         _check_alike(
             "options", digest_of(*options),
-            "process {rank} was called with other options than process 0; with distributed=True give all processes the "
-            "same.",
+            "process {rank} was called with other options than process 0; give all the same.",
         )  # fmt: skip
 
     def mine(self) -> bool:
