@@ -14,6 +14,7 @@ from torch import nn
 import niwaki
 from niwaki._compat import import_torchvision
 from niwaki.report.concerns import concerns
+from niwaki.runs import progress
 from niwaki.runs.progress import track
 
 
@@ -116,6 +117,18 @@ def test_in_inference_mode(x: torch.Tensor) -> None:
         module, _ = niwaki.compress(model, x.clone(), sparsity=0.5)
         inside = module(x)
     assert torch.equal(module(x), inside)
+
+
+def test_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each half minute one: how far it is, and how long the rest will take."""
+    clock = iter(range(0, 1000, 20))  # seconds at each look
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    assert list(track(list("abcdefgh"), "pruning")) == list("abcdefgh")
+    assert capsys.readouterr().err.splitlines()[:2] == [
+        "niwaki: pruning: 1 of 8, about 280 s left", "niwaki: pruning: 3 of 8, about 133 s left"
+    ]  # fmt: skip
+    assert list(track(iter("abc"), "calibrating")) == list("abc")
+    assert capsys.readouterr().err == "niwaki: calibrating: 1\n"
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ class Measurement:
         quantize: other options of the weights: ranges, scales, skip.
         threads: measures times on so many; None does not.
         checkpoint: a folder that keeps layers that were measured.
-        progress: shows a progress bar, if stderr is a terminal.
+        progress: tells on stderr how far it is.
     """
 
     def __init__(

@@ -84,7 +84,7 @@ def compress_to(
         bits_given: the bits of `quantize` are the caller's, and stay.
         accuracy: what tells the accuracy of a network, in per cent.
         checkpoint: a folder that keeps what was measured and built.
-        progress: shows progress bars, if stderr is a terminal.
+        progress: tells on stderr how far it is.
     """
     if target.accuracy_drop is not None and accuracy is None:
         raise TypeError(

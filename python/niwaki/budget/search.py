@@ -61,7 +61,7 @@ class Search:
         target: the limits.
         float_bytes: of the network's parameters.
         checkpoint: a folder that keeps layers of networks that are built.
-        progress: shows progress bars, if stderr is a terminal.
+        progress: tells on stderr how far it is.
     """
 
     def __init__(

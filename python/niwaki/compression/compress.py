@@ -108,7 +108,7 @@ def compress(
             that is started for this call. This process alone makes it; actors get the network, the inputs and options.
         strict: refuses a network of which there is something to warn: answers that change too much, more than the
             recipe promises, or a layer without weights. Otherwise the log and the report say it.
-        progress: shows a progress bar, if stderr is a terminal.
+        progress: tells on stderr how far it is: a bar on a terminal, elsewhere a line every half minute.
         options: single options of PruneConfig (pattern, scope, importance) and QuantizeConfig (observer, percentile,
             per_channel, weight_range, weight_bits, spare, codebook, codebook_entries, rounding, correct_bias, equalize,
             activations, precision, dynamic).

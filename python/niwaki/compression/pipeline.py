@@ -68,7 +68,7 @@ def squeeze(
         prune, quantize: the options.
         counts: for second order, weights or blocks of each layer to prune, by its name.
         checkpoint: a folder that keeps layers that are done.
-        progress: shows progress bars, if stderr is a terminal.
+        progress: tells on stderr how far it is.
     """
     second_order = prune is not None and prune.importance == "second_order"
     reasons: dict[str, str] = {}

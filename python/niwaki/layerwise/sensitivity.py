@@ -45,7 +45,7 @@ def sensitivities(
         batches: inputs.
         inputs: how many to use.
         seed: of the signs.
-        progress: shows a progress bar, if stderr is a terminal.
+        progress: tells on stderr how far it is.
 
     Returns:
         float32 [O] of each layer, the mean over inputs; layers whose gradients are not finite are left out, and

@@ -138,7 +138,7 @@ class Walk:
                 may write to its weights and biases.
             reference: whether the network as it was runs beside it; else, `references` are `inputs`.
             what: names the progress bar.
-            progress: shows one, if stderr is a terminal.
+            progress: tells on stderr how far it is.
         """
         modules = dict(self._model.named_modules(remove_duplicate=False))
         originals = _originals(self._model)

@@ -85,7 +85,7 @@ def balance(
         sides: of all layers.
         free: bool [variables], those that may be scaled.
         caps: float32 [variables], the most that a scale may be.
-        progress: shows a progress bar, if stderr is a terminal.
+        progress: tells on stderr how far it is.
 
     Returns:
         float32 [variables], 1 where it is not free; and the cost over that of ones. Ones, if nothing better is found.

@@ -54,7 +54,7 @@ def equalize(
         model: a float32 network on the CPU. It is not changed.
         calibration: as in niwaki.compress; the first 128 inputs are used.
         config: bits, per_channel, skip and transform; QuantizeConfig() where None.
-        progress: shows progress bars, if stderr is a terminal.
+        progress: tells on stderr how far it is.
 
     Returns:
         The network, in eval mode, without parametrizations. Where its graph cannot be found, the copy is as it was, and

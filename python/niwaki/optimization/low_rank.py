@@ -65,7 +65,7 @@ def factorize(
         model: a float32 network on the CPU, in eval mode. It is not changed.
         calibration: as in niwaki.compress, some hundred inputs.
         config: FactorizeConfig() where None.
-        progress: shows a progress bar, if stderr is a terminal.
+        progress: tells on stderr how far it is.
 
     Returns:
         The network; a layer 'fc' that became two is an nn.Sequential of 'fc.0' and 'fc.1'. The logger 'niwaki' says,

@@ -62,7 +62,7 @@ def order_channels(
         calls: inputs; the first 64 of the first one's shape are looked at.
         config: sparsity, and layers to skip. Nothing is done for other patterns than 'block4', or no zeros.
         checkpoint: a folder that keeps the orders.
-        progress: shows a progress bar, if stderr is a terminal.
+        progress: tells on stderr how far it is.
 
     Returns:
         By the name of each layer that reads reordered channels, what its blocks to go cost of what they cost before.

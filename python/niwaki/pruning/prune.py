@@ -78,7 +78,7 @@ def prune(
         checkpoint: for second order, a folder that keeps each layer that is done. After an interruption, the same call
             goes on from there. It may be deleted afterwards.
         distributed, ray: for second order, as in niwaki.compress.
-        progress: shows progress bars, if stderr is a terminal.
+        progress: tells on stderr how far it is: a bar on a terminal, elsewhere a line every half minute.
 
     Examples:
         >>> pruned = niwaki.prune(model, sparsity=0.5, pattern="unstructured")

@@ -85,7 +85,7 @@ def prune_layers(
         checkpoint: where layers that are done are kept, and found again.
         counts: how many weights or blocks of each layer to prune, instead of config's sparsity.
         recurrent: prunes recurrent layers, each before the network first runs it.
-        progress: shows progress bars, if stderr is a terminal.
+        progress: tells on stderr how far it is.
 
     Returns:
         What became of each layer; layers that the network does not call are not in it.

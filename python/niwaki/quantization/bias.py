@@ -64,7 +64,7 @@ def correct_biases(
         types: which values are uint8.
         calls: inputs; only as many are used as fit into memory, at least one.
         cutter: of the network, which knows whether rows of a call are inputs of their own.
-        progress: shows a progress bar, if stderr is a terminal.
+        progress: tells on stderr how far it is.
     """
     calls = calls[: max(1, _MEMORY // (2 * program.peak))]
     before = [FloatRun(program, floats) for _ in calls]

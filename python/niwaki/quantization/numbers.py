@@ -79,7 +79,7 @@ def find_numbers(
         config: the options.
         cutter: of the network in float32.
         scales: of weights that lie on the int8 grid already, by the layer's name.
-        progress: shows a progress bar, if stderr is a terminal.
+        progress: tells on stderr how far it is.
     """
     calibration = Calibration(model, floats, config)
     # What decides between ranges must not have made them.

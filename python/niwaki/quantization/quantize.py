@@ -61,7 +61,7 @@ def quantize(
             name). One tensor is taken as one batch. Some hundred inputs are enough.
         config: the options; QuantizeConfig() where None. Instead of one, its fields may be given by name:
             niwaki.quantize(model, images, weight_bits=4).
-        progress: shows a progress bar, if stderr is a terminal.
+        progress: tells on stderr how far it is: a bar on a terminal, elsewhere a line every half minute.
 
     Returns:
         A network in eval mode that takes and returns what `model` does. Its layers are niwaki.nn.Conv2d and Linear; the

@@ -40,7 +40,7 @@ def round_layers(
         config: bits, codebooks and rounding.
         batches: calibration inputs; only those that fit in memory are used, see Walk.
         checkpoint: where layers that are done are kept, and found again.
-        progress: shows a progress bar, if stderr is a terminal.
+        progress: tells on stderr how far it is.
 
     Returns:
         The scale of each output channel, float32 [O], by the layer's name. Layers rounded to the nearest of all

@@ -72,7 +72,7 @@ def prepare(
         fold_batch_norm: False keeps batch norms that follow a layer: they normalize with each batch's statistics while
             the network trains, and weights are rounded as they will be with the running statistics folded in. Then
             learning rates may be those of ordinary training.
-        progress: shows a progress bar, if stderr is a terminal.
+        progress: tells on stderr how far it is.
 
     Returns:
         A network in eval mode, to be trained like any other; `weight` of a layer is what it computes with.
@@ -236,7 +236,7 @@ def convert(
         calibration: inputs; they show the ranges of values between layers, such as sums, which niwaki.compile needs.
             None: niwaki.compile asks for them.
         config: observer and transform for `calibration`.
-        progress: shows a progress bar, if stderr is a terminal.
+        progress: tells on stderr how far it is.
 
     Returns:
         As niwaki.quantize.

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from niwaki._lazy import installed
 
 Item = TypeVar("Item")
+EVERY = 30.0
+"""Seconds between lines, where stderr is no terminal."""
 
 
 def track(items: Iterable[Item], what: str, enabled: bool = True) -> Iterator[Item]:
-    """Yields the items; shows a progress bar on stderr, if it is enabled and stderr is a terminal.
+    """Yields the items; tells on stderr how far it is, if it is enabled.
 
-    Without rich, which running files does not need, a line says how many are done.
+    A bar on a terminal, or without rich, which running files does not need, a line that says how many are done. In a
+    log or a notebook, a line from time to time.
     """
     import sys
 
-    if not enabled or not sys.stderr.isatty():
+    if not enabled:
         yield from items
+        return
+    if not sys.stderr.isatty():
+        yield from _told(items, what)
         return
     if not installed("rich"):
         yield from _counted(items, what)
@@ -58,3 +65,18 @@ def _counted(items: Iterable[Item], what: str) -> Iterator[Item]:
             yield item
     finally:
         print("\r" + " " * len(written) + "\r", end="", file=sys.stderr, flush=True)
+
+
+def _told(items: Iterable[Item], what: str) -> Iterator[Item]:
+    """A line for each half minute; nothing where it does not take as long."""
+    import sys
+
+    total = len(items) if isinstance(items, Sized) else 0
+    begin = said = time.monotonic()
+    for done, item in enumerate(items):
+        now = time.monotonic()
+        if now - said >= EVERY:
+            said = now
+            left = f" of {total:,}, about {(now - begin) / done * (total - done):,.0f} s left" if total and done else ""
+            print(f"niwaki: {what}: {done:,}{left}", file=sys.stderr, flush=True)
+        yield item

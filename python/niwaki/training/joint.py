@@ -77,7 +77,7 @@ class JointTraining:
         config: shares of the phases, and learned_steps; FinetuneConfig() where None.
         optimize: what is done first.
         checkpoint: a folder for second order, see niwaki.prune.
-        progress: shows progress bars of what is not training, if stderr is a terminal.
+        progress: tells on stderr how far what is not training is.
 
     Attributes:
         reasons: after the first phase has begun, why layers were not pruned, or what was odd about them, by name.

@@ -43,7 +43,7 @@ def train(
         criterion: the loss.
         checkpoint: a folder that keeps the state of each phase, written every hundred steps; the same call goes on from
             there, with the data from the beginning.
-        progress: shows progress bars, if stderr is a terminal.
+        progress: tells on stderr how far it is.
 
     Raises:
         ValueError: ten steps in a row had a loss or gradients that are NaN or infinite. A single one is left out, and
