@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,12 @@ NAMES = (
     "efficientnet_b0",
     "regnet_y_400mf",
 )
-OPTIONS = {"googlenet": {"init_weights": True, "aux_logits": False}}
+# Where a network has the same blocks many times, or ten times the weights of others, it has fewer here.
+OPTIONS: dict[str, dict[str, object]] = {
+    "googlenet": {"init_weights": True, "aux_logits": False},
+    "densenet121": {"block_config": (3, 4, 3, 3)},
+    "resnext50_32x4d": {"layers": [1, 2, 2, 1]},
+}
 
 
 class Block(nn.Module):
@@ -83,8 +89,7 @@ def with_statistics(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-def check(model: nn.Module, x: torch.Tensor) -> niwaki.Network:
-    small, _ = niwaki.compress(model, [x])
+def check(model: nn.Module, small: nn.Module, x: torch.Tensor) -> niwaki.Network:
     net = niwaki.compile(small, (x,), threads=1)
     assert not net.plan.torch, net.plan
     with torch.no_grad():
@@ -95,23 +100,43 @@ def check(model: nn.Module, x: torch.Tensor) -> niwaki.Network:
 
 
 def build(name: str) -> nn.Module:
-    return with_statistics(getattr(import_torchvision().models, name)(**OPTIONS.get(name, {})))
+    torch.manual_seed(0)
+    models, options = import_torchvision().models, OPTIONS.get(name, {})
+    if name == "densenet121":
+        return with_statistics(models.DenseNet(32, num_init_features=64, **options))
+    if name == "resnext50_32x4d":
+        block = models.resnet.Bottleneck
+        return with_statistics(models.ResNet(block, groups=32, width_per_group=4, **options))
+    made = getattr(models, name)(**options)
+    if name == "vgg11":
+        made.classifier[0], made.classifier[3] = nn.Linear(25_088, 256), nn.Linear(256, 256)
+        made.classifier[6] = nn.Linear(256, 1000)
+    return with_statistics(made)
+
+
+@functools.cache
+def compressed(name: str) -> tuple[nn.Module, nn.Module]:
+    """The network, and what becomes of it on the images that it is tested on."""
+    model = build(name)
+    return model, niwaki.compress(model, [images(2, 64, 64)])[0]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_torchvision(name: str) -> None:
-    net = check(build(name), images(2, 64, 64))
+    net = check(*compressed(name), images(2, 64, 64))
     assert net(images(1, 97, 65)).shape == (1, 1000)
 
 
 def test_timm_resnet50() -> None:
     timm = pytest.importorskip("timm", reason="needs timm: its ResNet-50 is tested")
-    check(with_statistics(timm.create_model("resnet50", pretrained=False)), images(2, 64, 64))
+    model, x = with_statistics(timm.create_model("resnet50", pretrained=False)), images(2, 64, 64)
+    check(model, niwaki.compress(model, [x])[0], x)
 
 
 @pytest.mark.parametrize("n", [3, 9], ids=["resnet20", "resnet56"])
 def test_cifar(n: int) -> None:
-    check(with_statistics(CifarResNet(n)), images(4, 32, 32))
+    model, x = with_statistics(CifarResNet(n)), images(4, 32, 32)
+    check(model, niwaki.compress(model, [x])[0], x)
 
 
 def load_cifar(name: str, n: int, folder: Path) -> tuple[nn.Module, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -142,10 +167,17 @@ def test_trained_cifar_networks_keep_their_answers(name: str, n: int, most: floa
 @pytest.mark.parametrize(
     ("name", "size", "batch"), [("resnet18", 33, 5), ("resnet18", 97, 1), ("mobilenet_v3_large", 224, 1)]
 )
-def test_every_instruction_set_gives_the_same_bits(name: str, size: int, batch: int) -> None:
-    small, _ = niwaki.compress(build(name), [images(1, 64, 64)])
+def test_every_instruction_set_gives_the_same_bits(
+    name: str, size: int, batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From one file: that compile(isa=...) makes the same network is tested with small ones."""
+    _, small = compressed(name)
     x = images(batch, size, size, seed=4)
-    nets = [niwaki.compile(small, (x,), threads=threads, isa=isa) for isa in isas() for threads in (1, 2)]
-    expected = nets[0](x)
-    for net in nets[1:]:
-        assert torch.equal(net(x), expected), (net.isa, net.threads)
+    net = niwaki.compile(small, (x,), threads=1)
+    net.save(tmp_path / "net.niwaki")
+    expected = net(x)
+    for isa in isas():
+        monkeypatch.setenv("NIWAKI_ISA", isa)
+        for threads in (1, 2):
+            other = niwaki.load(tmp_path / "net.niwaki", threads=threads)
+            assert other.isa == isa and torch.equal(other(x), expected), (isa, threads)
