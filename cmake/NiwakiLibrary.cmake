@@ -60,5 +60,8 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/niwakiConfigVersion.cmake
 install(FILES ${PROJECT_BINARY_DIR}/niwakiConfig.cmake ${PROJECT_BINARY_DIR}/niwakiConfigVersion.cmake DESTINATION ${package}
         COMPONENT development)
 file(RELATIVE_PATH NIWAKI_PC_PREFIX /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)  # the installed tree may be moved
-configure_file(${CMAKE_CURRENT_LIST_DIR}/niwaki.pc.in ${PROJECT_BINARY_DIR}/niwaki.pc @ONLY)
-install(FILES ${PROJECT_BINARY_DIR}/niwaki.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT development)
+# Where both libraries lie in one folder, -lniwaki is the shared one, also with pkg-config --static: so there are two.
+foreach(name niwaki niwaki-static)
+  configure_file(${CMAKE_CURRENT_LIST_DIR}/${name}.pc.in ${PROJECT_BINARY_DIR}/${name}.pc @ONLY)
+  install(FILES ${PROJECT_BINARY_DIR}/${name}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT development)
+endforeach()

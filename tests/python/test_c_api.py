@@ -143,6 +143,13 @@ def test_headers_and_pkg_config(prefix: Path, network, picture, tmp_path: Path) 
     program = tmp_path / "classify"
     call(tool("cc"), *strict, ROOT / "examples/c/classify.c", *flags, f"-Wl,-rpath,{folder.parent}", "-o", program)
     assert call(program, network[1], picture[0]).startswith("class ")
+    static = call(tool("pkg-config"), "--cflags", "--libs", "niwaki-static", env=environment).split()
+    whole = call(tool("pkg-config"), "--static", "--cflags", "--libs", "niwaki", env=environment).split()
+    for more, needs in ((static, ["libstdc++"]), (["-static", *whole], [])):
+        call(tool("cc"), *strict, ROOT / "examples/c/classify.c", *more, "-o", program)
+        assert call(program, network[1], picture[0]).startswith("class ")
+        needed = re.findall(r"NEEDED.*\[(lib(?:niwaki|stdc\+\+))", call(tool("readelf"), "-d", program))
+        assert needed == needs, "the library itself is in the program"
 
 
 def test_only_the_c_api_is_exported(prefix: Path) -> None:
