@@ -24,6 +24,7 @@ from niwaki.capture.overrides import FreeSizes
 from niwaki.capture.packed import free_batches, rows_are_read
 from niwaki.capture.pinned import make_numbers, pinned
 from niwaki.capture.questions import Questions, squeezed
+from niwaki.capture.results import unknown
 from niwaki.capture.settings import quiet, settings
 from niwaki.capture.sizes import (
     FreeSize,
@@ -213,6 +214,10 @@ def _export(
                     exported = torch.export.export(module, args, dict(kwargs), dynamic_shapes=shapes, strict=False)
             except Exception as error:
                 first = first or error
+                if unknown(error):
+                    raise NiwakiError(
+                        f"{type(module).__name__} cannot be captured as a graph. {unknown(error)}"
+                    ) from error
                 if isinstance(error, GuardOnDataDependentSymNode):
                     break  # it is values that it depends on
                 continue

@@ -11,6 +11,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import Graph, GraphModule, Node
 
+from niwaki.capture.settings import is_contiguous_in_example
 from niwaki.errors import NiwakiError
 
 _aten = torch.ops.aten
@@ -57,6 +58,16 @@ def _kind(value: Any) -> Any:
 def copy_that_may_be_none(x: torch.Tensor) -> torch.Tensor:
     """A copy row by row, in the place of what copies where x does not lie so; `settle_copies` finds it in the graph."""
     return _aten.alias(x.clone(memory_format=torch.contiguous_format))  # type: ignore[no-any-return]
+
+
+def without_chance(x: Any) -> Any:
+    """A copy of what lies row by row for the example's sizes alone, as the part of it that was padded to a multiple.
+
+    Operators ask how it lies, and the answer would be a condition on sizes.
+    """
+    if not isinstance(x, torch.Tensor) or is_contiguous(x) or not is_contiguous_in_example(x):
+        return x
+    return copy_that_may_be_none(x)
 
 
 def settle_copies(exported: ExportedProgram) -> list[Any]:
@@ -222,10 +233,12 @@ def _is_view(reshape: Node | None, source: Node, sizes: dict[Any, int]) -> bool:
 
 
 def _is_contiguous(node: Node) -> bool:
-    """Whether a tensor lies in memory row by row, as far as that is written; asks nothing of free sizes."""
     value = node.meta.get("val")
-    if not isinstance(value, torch.Tensor):
-        return False
+    return isinstance(value, torch.Tensor) and is_contiguous(value)
+
+
+def is_contiguous(value: torch.Tensor) -> bool:
+    """Whether a tensor lies in memory row by row, as far as that is written; asks nothing of free sizes."""
     wanted: Any = 1
     for size, stride in zip(reversed(value.shape), reversed(value.stride()), strict=True):
         if not isinstance(size, int) or size != 1:

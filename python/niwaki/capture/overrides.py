@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from niwaki.capture import composed, recurrent
-from niwaki.capture.memory import copy_that_may_be_none
+from niwaki.capture.memory import copy_that_may_be_none, without_chance
 from niwaki.capture.packed import Packed
 from niwaki.capture.settings import hint
 
@@ -63,14 +63,14 @@ class FreeSizes(TorchFunctionMode):
             source, *others = args
             return func(copy_that_may_be_none(source), *others, **kwargs)
         if func is torch.Tensor.__getitem__:
-            return func(*_without_ends(*_counted(*args)))
+            return without_chance(func(*_without_ends(*_counted(*args))))
         if func is torch.Tensor.__setitem__:
             x, index, value = args
             return func(*_counted(x, index), value)
         if func is torch.ops.aten.slice and len(args) == 5:  # what torch.export makes of x[a:b]
             x, axis, start, stop, step = args
             part = _part(slice(start, stop, step), x.shape[axis])
-            return func(x, axis, part.start, part.stop, step)
+            return without_chance(func(x, axis, part.start, part.stop, step))
         axes = _AVERAGE.get(func) or _LARGEST.get(func)
         if axes:
             given = {**dict(zip(_NAMES[func], args, strict=False)), **kwargs}
@@ -239,13 +239,25 @@ def _take_along_dim(input: torch.Tensor, indices: torch.Tensor, dim: int | None 
     return wide[0].gather(dim, wide[1])
 
 
-def _squeeze(input: torch.Tensor, dim: Any = None) -> None:
+def _squeeze(input: torch.Tensor, dim: Any = None) -> torch.Tensor | None:
     """A size that is 1 in the example is left out: the graph is one for sizes of which it is 1."""
     axes = range(input.dim()) if dim is None else [dim] if isinstance(dim, int) else dim
+    left = []
     for axis in axes:
         size: Any = input.shape[axis] if -input.dim() <= axis < input.dim() else 0
-        if isinstance(size, torch.SymInt) and hint(size) == 1:
-            bool(size == 1)
+        if isinstance(size, torch.SymInt) and hint(size) == 1 and bool(size == 1) and not size.node.expr.is_number:
+            left.append(axis % input.dim())
+    # torch does not know it of an expression, as height // 8 - 1, and would leave it there.
+    rest = [axis % input.dim() for axis in axes if left and axis % input.dim() not in left]
+    for axis in sorted(left, reverse=True):
+        input = input.select(axis, 0)
+    if rest:
+        return input.squeeze([axis - sum(each < axis for each in left) for axis in rest])
+    return input if left else None
+
+
+def _squeeze_(input: torch.Tensor, dim: Any = None) -> None:
+    _squeeze(input, dim)
 
 
 _OTHERS: dict[Any, Callable[..., Any]] = {
@@ -253,7 +265,7 @@ _OTHERS: dict[Any, Callable[..., Any]] = {
     torch.linspace: _linspace,
     torch.squeeze: _squeeze,
     torch.Tensor.squeeze: _squeeze,
-    torch.Tensor.squeeze_: _squeeze,
+    torch.Tensor.squeeze_: _squeeze_,
     torch.take_along_dim: _take_along_dim,
     torch.Tensor.take_along_dim: _take_along_dim,
 }

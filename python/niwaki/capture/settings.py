@@ -86,8 +86,11 @@ def _is_contiguous(tensor: Any, false_if_dde: bool = False, _asked: Callable[...
 
     Where torch asks for a guess, it may be one: proofs for all sizes are expressions of expressions of sizes.
     """
-    if not false_if_dde:
-        return _asked(tensor)
+    return is_contiguous_in_example(tensor) if false_if_dde else _asked(tensor)
+
+
+def is_contiguous_in_example(tensor: torch.Tensor) -> bool:
+    """Whether a tensor lies in memory row by row for the example's sizes; asks nothing of free ones."""
     expected = 1
     for size, stride in zip(reversed(tensor.shape), reversed(tensor.stride()), strict=True):
         if isinstance(size, int) and size == 1:

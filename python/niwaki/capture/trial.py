@@ -22,13 +22,23 @@ _SEARCHED = 64  # sizes up to here, or twice the example's, are tried to find on
 
 def answers(module: nn.Module, exported: ExportedProgram, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
     """Whether the graph gives the module's answer for these inputs."""
-    try:
-        with evaluating(module):
+    return bool(_compared(module, exported, args, kwargs))
+
+
+def _compared(
+    module: nn.Module, exported: ExportedProgram, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> bool | None:
+    """As `answers`; None where the module refuses the inputs."""
+    with evaluating(module):
+        try:
             wanted = pytree.tree_leaves(module(*args, **kwargs))
+        except Exception:
+            return None
+        try:
             program: Any = exported.module(check_guards=False)
             found = pytree.tree_leaves(program(*args, **kwargs))
-    except Exception:  # the module refuses such inputs, or the graph is another one for them
-        return False
+        except Exception:  # the graph is another one for them
+            return False
     return len(wanted) == len(found) and all(map(_alike, wanted, found))
 
 
@@ -57,11 +67,20 @@ class Trial:
 
     def answers(self, sizes: Mapping[str, int]) -> bool:
         """Whether the graph gives the module's answer for inputs of these sizes."""
+        return bool(self.compared(sizes))
+
+    def compared(self, sizes: Mapping[str, int]) -> bool | None:
+        """As `answers`; None where the module refuses such inputs."""
         leaves, structure = pytree.tree_flatten((self.args, dict(self.kwargs)))
         position = iter(self.inputs)
         changed = [resized(x, next(position).dims, sizes) if isinstance(x, torch.Tensor) else x for x in leaves]
         args, kwargs = pytree.tree_unflatten(changed, structure)
-        return answers(self.module, self.exported, args, kwargs)
+        return _compared(self.module, self.exported, args, kwargs)
+
+    def batch(self, sizes: Mapping[str, int], symbol: str) -> dict[str, int] | None:
+        """These sizes with the first dims of all inputs as large as one of them; None where it is none, or alone."""
+        firsts = {str(info.dims[0]) for info in self.inputs if info.dims} & sizes.keys()
+        return {**sizes, **dict.fromkeys(firsts, sizes[symbol])} if symbol in firsts and len(firsts) > 1 else None
 
 
 def widened(
@@ -75,7 +94,14 @@ def widened(
     """
     for guard in guards:
         excluded = _excluded(guard, guards, sizes)
-        if guard in guards and excluded is not None and trial.answers(excluded):
+        if guard not in guards or excluded is None:
+            continue
+        right = trial.compared(excluded)
+        for symbol in guard.symbols if right is None else ():  # a module may want as many words as pictures
+            together = trial.batch(excluded, symbol)
+            if together is not None and trial.answers(together):
+                right, excluded = True, together
+        if right:
             guards = tuple(each for each in guards if each.holds(excluded))
     for symbol in sizes:
         sizes = _lowered(trial, symbol, sizes, guards)

@@ -4,7 +4,8 @@
 {"constant": x}                 None, or a number, bool or string
 {"tuple": [...]}, {"list": [...]}, {"dict": [[key, ...], ...]}
 {"named": [name, [[key, ...], ...]]}  a tuple whose items have names, as a NamedTuple
-{"record": [[key, ...], ...]}   a mapping whose values are attributes, too, as the outputs of Hugging Face models are
+{"record": [[key, ...], ...]}   a mapping whose values are attributes, too, as the outputs of Hugging Face models are,
+                                or a dataclass
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import functools
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 Structure = dict[str, Any]
@@ -28,7 +29,7 @@ class Slot:
 
 
 class Record(OrderedDict[str, Any]):
-    """What a network from a file returns where the module returned a mapping with attributes: result.logits.
+    """What a file gives where the module returned a dataclass, or a mapping with attributes: result.logits.
 
     Like those of Hugging Face, it gives its values by name, by attribute, and by place.
     """
@@ -58,8 +59,9 @@ def describe(value: Any) -> Structure:
     if isinstance(value, tuple) and _names(type(value)):
         items = zip(_names(type(value)), value, strict=True)
         return {"named": [type(value).__name__, [[key, describe(item)] for key, item in items]]}
-    if is_dataclass(type(value)) and isinstance(value, OrderedDict):
-        return {"record": [[key, describe(item)] for key, item in value.items()]}
+    if is_dataclass(type(value)):
+        keys = list(value) if isinstance(value, OrderedDict) else [each.name for each in fields(value)]
+        return {"record": [[key, describe(getattr(value, key))] for key in keys]}
     if isinstance(value, dict) and all(type(key) in (str, int) for key in value):
         return {"dict": [[key, describe(item)] for key, item in value.items()]}
     raise UndescribableError(type(value).__name__)
