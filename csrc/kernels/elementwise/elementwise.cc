@@ -55,7 +55,7 @@ std::optional<UnaryFunction> find_unary(std::string_view name) {
 std::optional<BinaryFunction> find_binary(std::string_view name) {
 #define NIWAKI_FLOAT(function, expression) \
   if (name == #function) return BinaryFunction::function;
-#define NIWAKI_COMPARE NIWAKI_FLOAT
+#define NIWAKI_COMPARE(function) NIWAKI_FLOAT(function, )
 #define NIWAKI_BOOL NIWAKI_FLOAT
 #define NIWAKI_INTEGER(function, expression)
 #include "kernels/elementwise/binary_functions.inc"

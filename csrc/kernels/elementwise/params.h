@@ -20,7 +20,7 @@ enum class UnaryFunction : uint8_t {
 
 enum class BinaryFunction : uint8_t {
 #define NIWAKI_FLOAT(name, expression) name,
-#define NIWAKI_COMPARE(name, expression) name,
+#define NIWAKI_COMPARE(name) name,
 #define NIWAKI_INTEGER(name, expression)
 #define NIWAKI_BOOL(name, expression)
 #include "kernels/elementwise/binary_functions.inc"
