@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from niwaki._core import NiwakiError
 
-__all__ = ["NiwakiError", "first_sentence", "unknown_option"]
+__all__ = ["NiwakiError", "first_sentence", "meant", "unknown_option"]
 
 
 def unknown_option(where: str, name: str, known: Iterable[str]) -> TypeError:
@@ -19,9 +19,13 @@ def unknown_option(where: str, name: str, known: Iterable[str]) -> TypeError:
         known: the options that there are.
     """
     options = list(known)
-    close = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
-    meant = f"; did you mean '{close[0]}'?" if close else "."
-    return TypeError(f"{where}: there is no option '{name}'{meant} There are {', '.join(options)}.")
+    return TypeError(f"{where}: there is no option '{name}'{meant(name, options)} There are {', '.join(options)}.")
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """How a sentence about a name that does not exist ends: with what was meant, most likely."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else "."
 
 
 def first_sentence(error: BaseException, limit: int = 300) -> str:

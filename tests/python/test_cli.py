@@ -285,6 +285,21 @@ def test_help_has_examples(arguments: list[str], capsys: pytest.CaptureFixture[s
     assert "examples:\n  " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("inspekt x", "there is no command 'inspekt'; did you mean 'inspect'? There are compress, inspect, bench,"),
+        ("compress m --sparsty 0.5", "there is no option '--sparsty'; did you mean '--sparsity'?"),
+        ("bench f --rouds=3", "there is no option '--rouds'; did you mean '--rounds'? 'niwaki bench --help' shows all"),
+        ("bench f --zzzz", "there is no option '--zzzz'. 'niwaki bench --help'"),
+    ],
+)
+def test_what_is_misspelt(line: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(line.split())
+    assert stopped.value.code == 2 and says in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("module", ["niwaki", "niwaki.cli"])
 def test_as_a_program(module: str) -> None:
     run = subprocess.run(

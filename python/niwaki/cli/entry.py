@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from niwaki._lazy import missing
 from niwaki._version import __version__
 from niwaki.cli import bench, compress, export, inspect, predict
 from niwaki.cli.console import UsageError
+from niwaki.errors import meant
 
 DESCRIPTION = (
     "Make a trained PyTorch network small and fast on CPUs: prune it, quantize it, store it in one file, run it."
@@ -29,10 +31,31 @@ examples:
 """
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser that says which option or command was meant."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's, which takes the value of an option that it does not know for something else first."""
+        words = list(sys.argv[1:] if args is None else args)
+        groups = [each for each in self._actions if isinstance(each, argparse._SubParsersAction)]
+        commands = [name for group in groups for name in group.choices]
+        if commands:
+            if words and not words[0].startswith("-") and words[0] not in commands:
+                self.error(
+                    f"there is no command '{words[0]}'{meant(words[0], commands)} There are {', '.join(commands)}."
+                )
+            return super().parse_known_args(args, namespace)
+        for word in words[: words.index("--") if "--" in words else None]:
+            name, known = word.partition("=")[0], [*self._option_string_actions]
+            if name.startswith("--") and not any(option.startswith(name) for option in known):
+                self.error(f"there is no option '{name}'{meant(name, known)} '{self.prog} --help' shows all.")
+        return super().parse_known_args(args, namespace)
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line; `run` of what it returns is the command's function."""
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="niwaki", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=raw)
+    parser = Parser(prog="niwaki", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=raw)
     parser.add_argument("--version", action="version", version=f"niwaki {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     for command in (compress, inspect, bench, predict, export):
