@@ -1,5 +1,6 @@
 # make demo    train, compress, compile and time small networks; prints a table, writes a picture and a page into build/demo
 # make test    C++ and Python tests; with the tools for it, the C++ tests for Arm, too
+# make test-quick    for daily work: the C++ tests and the files of Python's that take seconds, three minutes in all
 # make test-arm    cross-builds for 64-bit Arm and runs the C++ tests under QEMU for each instruction set; as root installs what that takes
 # make wheels    wheels for Linux in build/wheels: x86-64, and 64-bit Arm with the tools for it; make build/arm-python    a Python that tests the latter under QEMU
 # make docs    the documentation as a site, in build/site; a link or name that is not there ends it
@@ -37,7 +38,7 @@ NATIVE := CMakeLists.txt pyproject.toml python/niwaki/_version.py $(shell find c
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
-.PHONY: all build cpp-tests demo test arm-tools test-arm test-sanitizers stress fuzz lint docs wheels bench bench-kernels bench-peers clean
+.PHONY: all build cpp-tests demo test test-quick arm-tools test-arm test-sanitizers stress fuzz lint docs wheels bench bench-kernels bench-peers clean
 .DELETE_ON_ERROR:
 
 all: build
@@ -83,6 +84,10 @@ test: cpp-tests
 	@if $(HAS_ARM_TOOLS); then $(MAKE) --no-print-directory test-arm; \
 	  else echo "The C++ tests for Arm are left out: they need $(ARM_TOOLS) (make test-arm)."; fi
 	$(RUN) -m pytest tests -n $(JOBS) --dist loadfile $(PYTEST)
+
+test-quick: cpp-tests
+	$(BUILD)/niwaki_tests
+	$(RUN) -m pytest tests --quick -n $(JOBS) --dist loadfile $(PYTEST)
 
 # Compiler and emulator, Debian's and Ubuntu's.
 ARM_TOOLS := g++-aarch64-linux-gnu qemu-user-static

@@ -1,4 +1,4 @@
-"""What the tests share: one thread, fixed seeds, and the data that only some machines have."""
+"""What the tests share: one thread, fixed seeds, the data that only some machines have, and which are quick."""
 
 from __future__ import annotations
 
@@ -16,6 +16,35 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 
 torch.set_num_threads(1)
+
+# For daily work, `make test-quick`: files that take at most some ten seconds of one core, of every part of niwaki.
+QUICK = (
+    "activations", "bias", "byte_attention", "calibration_inputs", "called_otherwise", "capture", "compile", "compress",
+    "core_movement", "core_products", "core_windows", "equalize", "file_format", "foreseen", "gram", "layer",
+    "left_out", "lower_elementwise", "lower_matrices", "lower_operators", "lower_products", "lower_recurrent",
+    "lower_reductions", "lower_shapes", "lower_types", "lower_windows", "masks", "messages", "nn", "observers", "onnx",
+    "onnx_own_scales", "optimize", "partition", "pictures", "pinned_sizes", "plan", "prune",
+    "quantize", "readme", "rewrite", "runtime_layer", "save_load", "spread", "states", "to_onnx_operators", "verdict",
+    "versions", "weight_bits",
+)  # fmt: skip
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--quick", action="store_true", help="only the files of tests that take seconds: QUICK in tests/conftest.py"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    missing = [name for name in QUICK if not (ROOT / "tests" / "python" / f"test_{name}.py").exists()]
+    if missing:
+        raise pytest.UsageError(f"tests/conftest.py: QUICK names files that are not there: {', '.join(missing)}")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    name = collection_path.stem.removeprefix("test_")
+    left_out = config.getoption("--quick") and collection_path.name.startswith("test_") and name not in QUICK
+    return True if left_out else None
 
 
 @pytest.fixture(autouse=True)

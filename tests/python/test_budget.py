@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from niwaki.layerwise.knapsack import choose
 from niwaki.layerwise.timing import time_layer
 from niwaki.modules.layer import Conv2dLayer, Layer, LinearLayer
 from niwaki.nn.layers import quantized_layers
+from niwaki.report import Report
 
 
 def make_net() -> nn.Sequential:
@@ -68,10 +70,17 @@ def test_shares_between_those_measured() -> None:
     assert max(option.share for option in interpolated(measured)) == 0.5
 
 
+@functools.cache
+def compressed_to(size: float) -> tuple[nn.Module, torch.Tensor, nn.Module, Report]:
+    """A network, inputs, what becomes of it, and the report."""
+    torch.manual_seed(0)
+    net, x = make_net(), torch.randn(32, 3, 10, 10)
+    return net, x, *niwaki.compress(net, x, target=Target(size=size))
+
+
 @pytest.mark.parametrize("size", [0.12, 0.2, 4000])
-def test_the_size_is_that_of_the_file(x: torch.Tensor, tmp_path: Path, size: float) -> None:
-    net = make_net()
-    module, report = niwaki.compress(net, x, target=Target(size=size))
+def test_the_size_is_that_of_the_file(tmp_path: Path, size: float) -> None:
+    net, x, module, report = compressed_to(size)
     floats = 4 * sum(parameter.numel() for parameter in net.parameters())
     limit = size if size > 1 else size * floats
     true = file_bytes(module, x, tmp_path / "net.niwaki")
@@ -114,9 +123,8 @@ def test_a_target_that_int8_meets_measures_nothing(
     report.to_json(tmp_path / "report.json")
 
 
-def test_more_bytes_cost_less(x: torch.Tensor) -> None:
-    net = make_net()
-    errors = [niwaki.compress(net, x, target=Target(size=size))[1].network.output_error for size in (0.12, 0.24)]
+def test_more_bytes_cost_less() -> None:
+    errors = [compressed_to(size)[-1].network.output_error for size in (0.12, 0.2)]
     assert errors[0] is not None and errors[1] is not None and errors[1] < errors[0]
 
 

@@ -68,7 +68,7 @@ def test_a_unet_keeps_its_masks(resize: bool, tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_detector_keeps_its_boxes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    net = drawn.train(own.Yolo(drawn.KINDS, 8), drawn.detection_loss, 64, steps=500)
+    net = drawn.train(own.Yolo(drawn.KINDS, 8), drawn.detection_loss, 64, steps=300, batch=4)
     test = drawn.draw(16, 64, torch.Generator().manual_seed(2))
     compiled = drawn.compile_drawn(net, 64, 32)
     with torch.no_grad():
