@@ -31,7 +31,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "quantize": niwaki.QuantizeConfig(),
     },
     "bits4": {
-        "prune": niwaki.PruneConfig(0.62, scope="global", importance="second_order"),
+        "prune": niwaki.PruneConfig(0.6, scope="global", importance="second_order"),
         "quantize": niwaki.QuantizeConfig(weight_bits=4),
     },
     "codebook": {
@@ -42,7 +42,7 @@ METHODS: dict[str, dict[str, Any]] = {
 WORDS = {
     "int8": "int8",
     "block4": "int8, 75 % block4, second order",
-    "bits4": "4 bits, 62 % block4, second order",
+    "bits4": "4 bits, 60 % block4, second order",
     "codebook": "codebook of 16, 50 % block4, second order",
 }
 
