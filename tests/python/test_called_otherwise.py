@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
@@ -78,3 +80,42 @@ def test_a_layer_behind_what_no_graph_holds_is_quantized() -> None:
             with torch.no_grad():
                 wanted, found = net(**call), each(**call)
             assert float((found - wanted).norm() / wanted.norm()) < 0.03
+
+
+class Read(nn.Module):
+    """A layer whose parameters are read by others, as those of an encoder by its decoder."""
+
+    def __init__(self, layer: nn.Module, function: Callable[[torch.Tensor, nn.Module], torch.Tensor]) -> None:
+        super().__init__()
+        self.layer, self.function, self.last = layer, function, nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        y = self.layer(x)
+        y = y[0] if isinstance(y, tuple) else y
+        return self.last(x), self.function(y, self.layer)
+
+
+READ = {
+    "Conv1d": (nn.Conv1d(6, 4, 3, dilation=2), (6, 8), lambda y, c: F.conv_transpose1d(y, c.weight, dilation=2)),
+    "Conv1d's bias": (nn.Conv1d(6, 4, 3), (6, 8), lambda y, c: y * c.bias[:, None]),
+    "Conv3d": (nn.Conv3d(4, 4, (3, 2, 1), groups=2), (4, 5, 6, 8),
+               lambda y, c: F.conv_transpose3d(y, c.weight, groups=2)),
+    "ConvTranspose1d": (nn.ConvTranspose1d(6, 4, 5, 3), (6, 8), lambda y, c: F.conv1d(y, c.weight, stride=3)),
+    "ConvTranspose2d": (nn.ConvTranspose2d(6, 4, (3, 4), (2, 3), groups=2), (6, 5, 8),
+                        lambda y, c: F.conv2d(y, c.weight, stride=(2, 3), groups=2) + c.bias.sum()),
+    "ConvTranspose3d": (nn.ConvTranspose3d(4, 6, 3, 2, 1), (4, 3, 4, 8), lambda y, c: F.conv3d(y, c.weight, stride=2)),
+    "GRU": (nn.GRU(8, 6, batch_first=True), (5, 8), lambda y, c: y @ c.weight_hh_l0.t()),
+    "LSTM's bias": (nn.LSTM(8, 6, batch_first=True), (5, 8), lambda y, c: y * c.bias_ih_l0[:6]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("layer", "shape", "function"), READ.values(), ids=READ)
+def test_layers_whose_parameters_others_read_are_as_they_were(layer, shape, function) -> None:
+    model, x = Read(layer, function).eval(), torch.randn(4, *shape)
+    small, report = niwaki.compress(model, x, progress=False)
+    net = niwaki.compile(small, (x,), threads=1)
+    with torch.no_grad():
+        wanted = model(x)[1]
+    torch.testing.assert_close(net(x)[1], wanted, atol=1e-5, rtol=1e-4)
+    assert [found.name for found in quantized_layers(small)] == ["last"]
+    assert "other parts of the network read its weight" in str(report)

@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from niwaki.capture import evaluating
 from niwaki.errors import first_sentence
 from niwaki.modules.layer import named_layers
-from niwaki.modules.names import named_tables
+from niwaki.modules.names import CELLS, RECURRENT, named_tables
 from niwaki.quantization.inputs import Batch
 
 _CLOSE = 1e-6  # two answers of the same arithmetic
@@ -43,6 +43,7 @@ def layers_called(model: nn.Module, batch: Batch) -> tuple[set[int], set[int], d
 
 def _layers(model: nn.Module) -> list[nn.Module]:
     layers = [layer.module for _, layer in named_layers(model)] + [table for _, table in named_tables(model)]
+    layers += [part for part in model.modules() if type(part) in (*RECURRENT, *CELLS)]
     return [layer for layer in layers if "forward" not in vars(layer)]
 
 
@@ -52,7 +53,7 @@ def _run(model: nn.Module, batch: Batch, called: set[int], otherwise: dict[int, 
     read: set[int] = set()
 
     def give(layer: nn.Module, name: str, value: Any) -> Any:
-        if name == "bias" or not isinstance(value, torch.Tensor):
+        if not name.startswith("weight") or not isinstance(value, torch.Tensor):
             read.add(id(layer))
             return value
         looked.add(id(layer))
@@ -69,7 +70,7 @@ def _same(model: nn.Module, batch: Batch, looked: set[int], read: set[int], answ
     """Whether the network gives this answer where the weights of these layers seem to be int8."""
 
     def give(layer: nn.Module, name: str, value: Any) -> Any:
-        if name == "bias" or id(layer) not in looked:
+        if not name.startswith("weight") or id(layer) not in looked:
             return value
         return _Watched.of(value, torch.int8, lambda: read.add(id(layer)))
 
@@ -134,7 +135,7 @@ def _watched(
 
     def get(self: Any, name: str) -> Any:
         value = kind.__getattr__(self, name)
-        return give(self, name, value) if name in ("weight", "bias") and id(self) not in inside else value
+        return give(self, name, value) if name in own and id(self) not in inside else value
 
     return type(kind.__name__, (kind,), {"forward": forward, "__getattr__": get})
 

@@ -196,6 +196,8 @@ class _Reader:
         if isinstance(item, Mapping):
             if not item or not all(isinstance(key, str) for key in item):
                 raise ValueError(f"{where}: a dict must hold the network's arguments by name.")
+            if self._takes_whole(item):
+                return Batch(number, (item,), {})
             return Batch(number, (), {key: value for key, value in item.items() if whole or key not in _LABELS})
         if isinstance(item, np.ndarray):
             raise TypeError(f"{where} is a numpy array; {_OF_NUMPY}, or give transform=torch.from_numpy.")
@@ -203,6 +205,12 @@ class _Reader:
             f"{where} is {type(item).__name__}; it must be a tensor, a tuple that begins with the input, or a dict. "
             "Use transform= to convert it."
         )
+
+    def _takes_whole(self, item: Mapping[str, Any]) -> bool:
+        """Whether a dict is the one argument that forward wants, none of whose names it has."""
+        parameters = inspect.signature(self._model.forward).parameters.values()
+        takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters)
+        return self._required == 1 and not takes_any and not any(each.name in item for each in parameters)
 
     def _arguments(self, number: int, where: str, parts: tuple[Any, ...]) -> tuple[Any, ...]:
         """The parts of a tuple that the network is called with."""

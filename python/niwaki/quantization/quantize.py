@@ -154,7 +154,10 @@ def quantize_with_reasons(
     recurrent = {
         name: part
         for name, part in copied.named_modules()
-        if type(part) in (*RECURRENT, *CELLS) and not matches(name, config.skip) and not has_hooks(part)
+        if type(part) in (*RECURRENT, *CELLS)
+        and not matches(name, config.skip)
+        and not has_hooks(part)
+        and id(part) not in read
     }
     tables = {
         name: part
@@ -247,7 +250,7 @@ def _why_others(
             reasons[name] = "it changes its table while it runs (max_norm)"
         elif isinstance(part, nn.Embedding) and id(part) not in called:
             reasons[name] = UNCALLED
-        elif isinstance(part, nn.Embedding) and id(part) in read:
+        elif id(part) in read:
             reasons[name] = "other parts of the network read its weight"
         else:
             reasons[name] = f"{type(part).__name__} computes something of its own"

@@ -25,6 +25,9 @@ class Conv1dAsConv2d(AsConv2d):
         )  # fmt: skip
         self.pad = nn.Identity() if self_pad is None else self_pad
 
+    def _original(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight.squeeze(2)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y: torch.Tensor = self.conv(self.pad(x).unsqueeze(-2)).squeeze(-2)
         return y
@@ -53,6 +56,11 @@ def moments_as_channels(weight: torch.Tensor) -> torch.Tensor:
     return weight.transpose(1, 2).flatten(1, 2)
 
 
+def channels_as_moments(weight: torch.Tensor, count: int) -> torch.Tensor:
+    """What `moments_as_channels` took, of so many moments."""
+    return weight.unflatten(1, (count, -1)).transpose(1, 2)
+
+
 class Conv3dAsConv2d(AsConv2d):
     """A convolution over time, height and width: of each moment's image, with those that its kernel sees as channels.
 
@@ -77,6 +85,9 @@ class Conv3dAsConv2d(AsConv2d):
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
     groups: int
+
+    def _original(self, weight: torch.Tensor) -> torch.Tensor:
+        return channels_as_moments(weight, self.kernel_size[0])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         batched = x.dim() == 5

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from niwaki.optimization.rewrite.along_time import frames, moments_as_channels
+from niwaki.optimization.rewrite.along_time import channels_as_moments, frames, moments_as_channels
 from niwaki.optimization.rewrite.wrapper import AsConv2d, is_plain
 
 
@@ -38,6 +38,15 @@ class ConvTransposeAsConv2d(AsConv2d):
             padding=tuple(axis.pad for axis in image), dilation=tuple(axis.apart for axis in image), bias=bias,
         )  # fmt: skip
         self._axes, self._missing = every, missing
+
+    @property
+    def bias(self) -> torch.Tensor | None:
+        """That of the layer that it stands for: phases have it in common."""
+        return None if self.conv.bias is None else self.conv.bias[:: math.prod(axis.stride for axis in self._axes)]
+
+    def _original(self, weight: torch.Tensor) -> torch.Tensor:
+        whole = _of_phases(channels_as_moments(weight, self._axes[0].taps), self._axes, self.groups)
+        return whole[(slice(None),) * 2 + (0,) * self._missing]
 
     def forward(self, x: torch.Tensor, output_size: Sequence[int] | None = None) -> torch.Tensor:
         count = 3 - self._missing
@@ -117,6 +126,17 @@ def _phases(weight: torch.Tensor, axes: Sequence[_Axis], groups: int) -> torch.T
     taps, phases = range(2, 2 + 2 * count, 2), range(3, 3 + 2 * count, 2)
     backwards: torch.Tensor = w.permute(0, *phases, 1, *taps).flatten(0, count).flip(list(range(2, 2 + count)))
     return backwards
+
+
+def _of_phases(weight: torch.Tensor, axes: Sequence[_Axis], groups: int) -> torch.Tensor:
+    """The weights that `_phases` took."""
+    count = len(axes)
+    w = weight.flip(list(range(2, 2 + count))).unflatten(0, (-1, *(axis.stride for axis in axes)))
+    pairs = [place for axis in range(count) for place in (2 + count + axis, 1 + axis)]
+    w = w.permute(0, 1 + count, *pairs)
+    for place, axis in enumerate(axes):
+        w = w.flatten(2 + place, 3 + place).narrow(2 + place, 0, axis.kernel)
+    return w.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
 
 
 def rewritten(module: nn.Module) -> nn.Module | None:

@@ -41,6 +41,20 @@ class AsConv2d(nn.Module):
                 self.conv.bias.copy_(bias).requires_grad_(bias.requires_grad)
         self.conv.weight.requires_grad_(module.weight.requires_grad)
 
+    @property
+    def weight(self) -> torch.Tensor:
+        """That of the layer that it stands for, which networks' code may read, too."""
+        return self._original(self.conv.weight)
+
+    @property
+    def bias(self) -> torch.Tensor | None:
+        """As `weight`."""
+        return self.conv.bias
+
+    def _original(self, weight: torch.Tensor) -> torch.Tensor:
+        """The weight of the layer that it stands for, of that of its Conv2d."""
+        raise NotImplementedError
+
 
 def pads(module: nn.modules.conv._ConvNd) -> list[tuple[int, int]]:
     """Zeros before and after along each axis; of padding 'same', too, whose odd one is at the end."""
