@@ -24,13 +24,13 @@ void charge_node(WordReader& in, const Graph& graph) {
   in.charge(bytes);
 }
 
-uint32_t TensorShelf::take_index(size_t node, size_t* repeated) {
+uint32_t TensorShelf::take_index(size_t node, Repeated* repeated) {
   const uint32_t index = in_.count();
   if (index >= tensors_.size()) in_.refuse("tensor " + std::to_string(index) + " does not exist");
   if (last_[index] == entry_) {
     if (repeated == nullptr || node_.empty() || node_[index] == kNone || node_[index] == node)
       in_.refuse("tensor " + std::to_string(index) + " belongs to two nodes");
-    *repeated = node_[index];
+    repeated->node = node_[index], ++repeated->tensors;
     return index;
   }
   last_[index] = entry_;
@@ -57,7 +57,7 @@ Tensor TensorShelf::take_for_state() {
   return take(index);
 }
 
-Tensors TensorShelf::take_for_node(size_t node, size_t* repeated) {
+Tensors TensorShelf::take_for_node(size_t node, Repeated* repeated) {
   Tensors tensors;
   if (rows_ != nullptr) rows_->back().nodes.emplace_back();
   for (uint32_t left = in_.count_up_to(kMostNamed); left > 0; --left) {

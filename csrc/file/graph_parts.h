@@ -41,9 +41,12 @@ inline std::map<std::string, std::string> read_metadata(WordReader& in) {
 void charge_node(WordReader& in, const Graph& graph);
 
 // The tensors of a file, each of which belongs to one node or state of an entry: one that several used would be packed for each of them, and
-// a small file could fill any memory. Entries may have tensors in common, and from version 5 on nodes that are calls of one layer, which is packed once.
+// a small file could fill any memory. Entries may have tensors in common, and from version 5 on nodes that are calls of one layer, which is packed once, or have the
+// weight of one.
 class TensorShelf {
  public:
+  static constexpr size_t kNone = SIZE_MAX;
+
   // `rows`: gets the rows of each entry; null where nobody asks.
   // `repeated`: nodes may have the tensors of others.
   TensorShelf(WordReader& in, std::vector<Tensor> tensors, std::vector<TensorRows>* rows, bool repeated)
@@ -55,14 +58,15 @@ class TensorShelf {
 
   void begin_entry(bool last);
   Tensor take_for_state();
-  // repeated: where to say of which earlier node it has a tensor; the caller has to see that it is the same layer. Null where it may have none.
-  Tensors take_for_node(size_t node = kNone, size_t* repeated = nullptr);
+  // repeated: where to say of which earlier node it has tensors, and how many; the caller has to see that it may. Null where it may have none.
+  struct Repeated {
+    size_t node = kNone, tensors = 0;
+  };
+  Tensors take_for_node(size_t node = kNone, Repeated* repeated = nullptr);
   void expect_all_taken() const;
 
-  static constexpr size_t kNone = SIZE_MAX;
-
  private:
-  uint32_t take_index(size_t node, size_t* repeated);
+  uint32_t take_index(size_t node, Repeated* repeated);
   Tensor take(uint32_t index);
 
   WordReader& in_;

@@ -138,7 +138,7 @@ class GraphReader {
       inputs.push_back(read_value() - 1);  // 0: one that is not given
     }
     Attributes attributes = read_attributes();
-    size_t repeated = TensorShelf::kNone;
+    TensorShelf::Repeated repeated;
     Tensors tensors = shelf_.take_for_node(graph_.nodes().size(), &repeated);
     std::vector<std::optional<Quantization>> outputs;
     for (uint32_t left = in_.count_up_to(kMostOutputs); left > 0; --left) outputs.push_back(read_quantization(name));
@@ -146,10 +146,14 @@ class GraphReader {
     graph_.add_node(op, name, std::move(inputs), std::move(attributes), std::move(tensors), std::move(outputs));
     if (const size_t made = graph_.nodes().back().outputs.size(); made != stated)
       in_.refuse(name + " has " + std::to_string(stated) + " outputs where it makes " + std::to_string(made));
-    // Of any other node they would be packed once more.
-    if (repeated != TensorShelf::kNone && !repeats(graph_.nodes().back(), graph_.nodes()[repeated]))
-      in_.refuse(name + " has tensors of " + graph_.nodes()[repeated].name + ", and is not the same layer");
+    if (repeated.tensors > 0) check_repeated(graph_.nodes().back(), graph_.nodes()[repeated.node], repeated.tensors);
     charge_node(in_, graph_);
+  }
+
+  // Of any other node they would be packed once more.
+  void check_repeated(const Node& node, const Node& earlier, size_t tensors) {
+    if (!repeats(node, earlier) && !(tensors == 1 && shares_weight(node, earlier)))
+      in_.refuse(node.name + " has tensors of " + earlier.name + ", and is not the same layer");
   }
 
   void read_output() {

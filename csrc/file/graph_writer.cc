@@ -25,7 +25,10 @@ class Rows {
 
   void begin_entry() { ++entry_; }
 
-  uint64_t row_of(const Tensor& tensor) {
+  // shared: nodes of one entry may have it in common.
+  uint64_t row_of(const Tensor& tensor, bool shared = false) {
+    for (size_t i = 0; shared && i < tensors_.size(); ++i)
+      if (last_[i] == entry_ && tensors_[i].is_same(tensor)) return i;
     for (size_t i = 0; i < before_; ++i)
       if (last_[i] != entry_ && tensors_[i].is_same(tensor)) return last_[i] = entry_, i;
     tensors_.push_back(tensor);
@@ -134,7 +137,8 @@ class GraphWriter {
     write_list(node.attributes, [&](const auto& entry) { out_.string(entry.first), write_attribute(entry.second); });
     const size_t number = next_node_++, first = first_[number];
     if (first == number)
-      for (const auto& [name, tensor] : node.tensors) node_rows_[number].push_back(rows_.row_of(tensor));
+      for (const auto& [name, tensor] : node.tensors)
+        node_rows_[number].push_back(rows_.row_of(tensor, name == "weight" && may_share_weight(node)));
     const uint64_t* row = node_rows_[first].data();
     write_list(node.tensors, [&](const auto& entry) { out_.string(entry.first), out_.natural(*row++); });
     write_list(node.outputs, [&](int output) {

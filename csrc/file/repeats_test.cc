@@ -112,6 +112,79 @@ TEST(file_repeats_are_stored_once) {
   CHECK(read_all(folder.file("again")) == read_all(folder.file("once")));
 }
 
+// Two linear layers, or convolutions, with one weight and other scales and biases, and a third one.
+Graph tied(Op op, const Tensor& weight, const Tensor& third) {
+  Graph graph;
+  const Dim batch = graph.add_size("batch", 1, 64, 2);
+  const bool conv = op == Op::conv2d;
+  const int x = graph.add_input("x", DType::f32, conv ? Dims{batch, kWidth, 1, 1} : Dims{batch, kWidth});
+  int v = graph.add_node(Op::quantize, "in", {x}, {}, {}, {Quantization{0.02f, 100}});
+  int32_t bias = 40;
+  for (const auto& [name, own] : {std::pair("a", &weight), std::pair("b", &weight), std::pair("c", &third)}) {
+    Tensors tensors = layer(*own);
+    std::vector<int32_t> biases(kWidth, bias += 3);
+    tensors["bias"] = tensor_of<int32_t>(DType::i32, {kWidth}, biases);
+    v = graph.add_node(op, name, {v}, {}, std::move(tensors), {Quantization{0.01f * static_cast<float>(bias), 120}});
+    share_repeated(graph);
+  }
+  v = graph.add_node(Op::dequantize, "out", {v}, {}, {});
+  graph.add_output(conv ? graph.add_node(Op::reshape, "flat", {v}, {{"shape", Attribute(Dims{1, batch, kWidth})}}, {}) : v, "y");
+  return graph;
+}
+
+std::vector<float> answer_of_tied(const Graph& graph, Isa isa) {
+  Session session(std::make_shared<const Model>(graph, isa), 1);
+  std::vector<float> x(2 * kWidth), y(2 * kWidth);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i * 37 % 101) / 50.0f - 1.0f;
+  const bool conv = graph.value(graph.inputs()[0].value).rank() == 4;
+  const std::vector<Session::Input> inputs = {{x.data(), conv ? Sizes{2, kWidth, 1, 1} : Sizes{2, kWidth}}};
+  void* const outputs[] = {y.data()};
+  session.run(inputs, outputs);
+  return y;
+}
+
+TEST(file_weights_that_layers_share_are_stored_once) {
+  Folder folder;
+  for (const Op op : {Op::linear, Op::conv2d}) {
+    const std::vector<int64_t> shape =
+        op == Op::linear ? std::vector<int64_t>{kWidth, kWidth} : std::vector<int64_t>{kWidth, kWidth, 1, 1};
+    const Graph graph = tied(op, weights(shape, 100, false, 5), weights(shape, 100, false, 6));
+    CHECK(first_weights(graph) == std::vector<size_t>({0, 1, 1, 3, 4}) ||
+          first_weights(graph) == std::vector<size_t>({0, 1, 1, 3, 4, 5}));
+    write_file(graph, folder.file("once"));
+    const FileContents once = inspect_file(folder.file("once"));
+    CHECK_EQ(once.info.version, format::kRepeatsVersion);
+    const auto& tensors = once.info.entries[0].tensors;
+    CHECK_EQ(tensors[1].at("weight").offset, tensors[2].at("weight").offset);
+    CHECK(tensors[1].at("bias").offset != tensors[2].at("bias").offset);
+    CHECK(tensors[1].at("weight").offset != tensors[3].at("weight").offset);
+    const Graph back = read_file(folder.file("once"));
+    CHECK(first_weights(back) == first_weights(graph));
+    write_file(back, folder.file("again"));
+    CHECK(read_all(folder.file("again")) == read_all(folder.file("once")));
+    write_file(std::vector<Entry>{{"a", graph}, {"b", graph}}, folder.file("two"));
+    const FileContents two = inspect_file(folder.file("two"));
+    CHECK_EQ(two.info.entries[1].tensors[2].at("weight").offset, two.info.entries[0].tensors[1].at("weight").offset);
+    for (const Isa isa : supported_isas()) {
+      CHECK(answer_of_tied(back, isa) == answer_of_tied(apart(graph), Isa::scalar));
+      CHECK(answer_of_tied(two.entries[1].graph, isa) == answer_of_tied(apart(graph), Isa::scalar));
+    }
+  }
+}
+
+// What is packed for each layer by itself stays apart.
+TEST(repeats_leave_small_convolutions_alone) {
+  const Tensor weight = weights({kWidth, 1, 1, 1}, 100, false, 5);
+  Graph graph;
+  const int x = graph.add_input("x", DType::f32, {2, kWidth, 1, 1});
+  const int v = graph.add_node(Op::quantize, "in", {x}, {}, {}, {Quantization{0.02f, 100}});
+  for (const char* name : {"a", "b"}) {
+    graph.add_node(Op::conv2d, name, {v}, {{"groups", Attribute(Dims{kWidth})}}, layer(weight), {Quantization{0.05f, 120}});
+    share_repeated(graph);
+  }
+  CHECK(!has_repeats(graph));
+}
+
 TEST(file_repeats_within_entries_that_share) {
   Folder folder;
   const std::vector<Entry> entries = {{"a", decoder({1, 1})}, {"b", decoder({9, 1, 1, 1})}, {"c", decoder({5})}};

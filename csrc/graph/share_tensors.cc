@@ -31,11 +31,12 @@ size_t hash_of(const Tensor& tensor) {
 class Sharing {
  public:
   Sharing(Graph& graph, size_t number, Knowns& known)
-      : graph_(graph), number_(number), known_(known), first_(first_calls(graph)) {
+      : graph_(graph), number_(number), known_(known), first_(first_calls(graph)), weight_(first_weights(graph)) {
     for (size_t i = 0; i < graph.nodes().size(); ++i)
       if (first_[i] == i)
         for (const auto& [name, tensor] : graph.nodes()[i].tensors)
-          if (tensor.elements() > 0) left_.push_back({i, hash_of(tensor), {graph.nodes()[i].name, name, tensor, number}});
+          if (tensor.elements() > 0 && (weight_[i] == i || name != "weight"))
+            left_.push_back({i, hash_of(tensor), {graph.nodes()[i].name, name, tensor, number}});
   }
 
   // Each tensor of another graph is taken once, where `fits` allows it.
@@ -55,9 +56,11 @@ class Sharing {
 
   // Further calls of a layer have what its first one has by now.
   void share_repeated() {
-    for (size_t i = 0; i < first_.size(); ++i)
+    for (size_t i = 0; i < first_.size(); ++i) {
+      if (weight_[i] != i) graph_.share_tensor(i, "weight", graph_.nodes()[weight_[i]].tensor("weight"));
       if (first_[i] != i)
         for (const auto& [name, tensor] : graph_.nodes()[first_[i]].tensors) graph_.share_tensor(i, name, tensor);
+    }
   }
 
   // Those that nobody had before are there for the graphs that follow.
@@ -74,7 +77,7 @@ class Sharing {
   Graph& graph_;
   size_t number_;
   Knowns& known_;
-  std::vector<size_t> first_;  // for each node, the one whose layer it calls
+  std::vector<size_t> first_, weight_;  // for each node, the ones whose layer it calls and whose weight it has
   std::vector<Left> left_;
 };
 

@@ -70,9 +70,12 @@ Model::Model(Graph graph, Isa isa, ConvKind kind, ThreadPool* pool, SharedWeight
   const std::vector<int64_t> pixels = expected_pixels(graph_);
   steps_.resize(graph_.nodes().size());
   constants_.resize(graph_.values().size());
-  const std::vector<size_t> first = first_calls(graph_);
+  const std::vector<size_t> first = first_calls(graph_), weights = first_weights(graph_);
   for (size_t i = 0; i < first.size(); ++i)
     if (first[i] != i) graph_.forget_data(i);
+  SharedWeights within;  // what nodes of this graph have in common, where no other model is to have it, too
+  for (size_t i = 0; i < weights.size() && shared == nullptr; ++i)
+    if (weights[i] != i) shared = &within;
   const Allocator allocator = current_allocator();  // a copy: the original belongs to this thread
   const auto pack = [&](int64_t index, int) {
     const AllocatorScope scope(allocator);

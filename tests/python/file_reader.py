@@ -371,9 +371,14 @@ class GraphReader:
         node = ReadNode(op, name, inputs, attributes, tensors, outputs)
         if self.again:
             first = self.owners[self.again[0]]
-            expect(op == first.op and op in ("recurrent", "dynamic_linear"), "a layer that is not called again")
-            expect(attributes == first.attributes and tensors.keys() == first.tensors.keys(), "another layer")
-            expect(all(tensors[key] is first.tensors[key] for key in tensors), "tensors of several layers")
+            expect(op == first.op, "a tensor of another kind of layer")
+            if op in ("recurrent", "dynamic_linear"):
+                expect(attributes == first.attributes and tensors.keys() == first.tensors.keys(), "another layer")
+                expect(all(tensors[key] is first.tensors[key] for key in tensors), "tensors of several layers")
+            else:
+                weight = tensors["weight"]
+                expect(op == "linear" or (op == "conv2d" and weight.shape[1] >= 8), "a layer that shares nothing")
+                expect(len(self.again) == 1 and weight is first.tensors["weight"], "more than a weight in common")
         for index in taken:
             self.owners.setdefault(index, node)
         return node
