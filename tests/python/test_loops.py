@@ -334,3 +334,56 @@ def test_pruned_by_second_order(feed: bool) -> None:
     with torch.no_grad():
         assert float((compiled(x) - net(x)).norm() / net(x).norm()) < 0.4
     assert next(step for step in compiled.plan if step.op == "recurrent").zeros == pytest.approx(0.5, abs=0.02)
+
+
+class Again(nn.Module):
+    """Layers of all kinds that are called again, for values of other scales: a head over levels, and a decoder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head, self.deep = (
+            nn.Conv2d(3, 32, 3),
+            nn.Conv2d(32, 32, 3, padding=1),
+            nn.Conv2d(32, 32, 1, groups=32),
+        )
+        self.table, self.cell, self.out = nn.Embedding(100, 32), nn.GRUCell(32, 32), nn.Linear(32, 100)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        y, levels, words = self.stem(x).relu(), [], []
+        for _ in range(3):
+            levels.append(self.deep(self.head(y).relu()).mean((2, 3)))
+            y = 0.1 * nn.functional.max_pool2d(y, 2)
+        h, word = levels[0], x.new_zeros(x.shape[0], dtype=torch.int64)
+        for _ in range(4):
+            h = self.cell(self.table(word), h)
+            words.append(self.out(h))
+            word = words[-1].argmax(1)
+        return torch.stack(levels, 1), torch.stack(words, 1)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_layers_that_are_called_again_are_stored_once(bits: int, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = Again().eval()
+    x = torch.randn(64, 3, 18, 18)
+    small = niwaki.quantize(net, [x], weight_bits=bits, progress=False)
+    compiled = niwaki.compile(small, (x[:1],))
+    assert not compiled.plan.torch
+    compiled.save(tmp_path / "net.niwaki")
+    nodes = niwaki.inspect(tmp_path / "net.niwaki").nodes
+    # Of each layer, one payload; small depthwise weights are each call's own.
+    tables = ["value"] if bits == 8 else ["value"] * 2
+    for op, name, count in (("conv2d", "weight", 1 + 1 + 3), ("linear", "weight", 1), ("recurrent", "w_hh_l0", 1)):
+        places = [node["tensors"][name]["offset"] for node in nodes if node["op"] == op and name in node["tensors"]]
+        assert len(places) > 1 and len(set(places)) == count, op
+    held = [node for node in nodes if node["op"] == "constant" and node["name"].startswith("table")]
+    assert len(held) == len(tables) + 1
+    loaded = niwaki.load(tmp_path / "net.niwaki")
+    for batch in (1, 4):
+        given = torch.randn(batch, 3, 18, 18)
+        with torch.no_grad():
+            found, wanted = compiled(given), net(given)
+        assert equal(found, loaded(given))
+        for a, b in zip(found, wanted, strict=True):
+            # Later words hang on which one is the likeliest.
+            assert float((a[:, 0] - b[:, 0]).norm() / b[:, 0].norm()) < (0.05 if bits == 8 else 0.5)

@@ -174,6 +174,12 @@ class Builder:
         quantizations = [] if qparams is None else [(qparams.scale, qparams.zero_point)]
         return int(self.graph.add_node("constant", name, [], {}, {"value": array}, quantizations)[0])
 
+    def once(self, key: Any, make: Callable[[], int]) -> int:
+        """A value that several nodes read, which is made for the first of them."""
+        if key not in self._constants:
+            self._constants[key] = make()
+        return self._constants[key]
+
     def scalar(self, number: float, dtype: torch.dtype) -> int:
         """A number as a value of rank 0."""
         value = torch.tensor(number).to(dtype) if isinstance(number, bool) else torch.tensor(number, dtype=dtype)

@@ -65,17 +65,25 @@ class QuantizedEmbedding(Operator):
         else:
             packed, values = pack_table(table)
             numbers = builder.cast(node, _rows(builder, node, packed, indices, 0), torch.int32, torch.float32)
-            known = builder.constant(values, f"{label(node)}.values")
+            known = builder.once(
+                ("values", given["weight"].target), lambda: builder.constant(values, f"{label(node)}.values")
+            )
             found = take(builder, node, known, numbers, 0, wrap=False, part="values")
             rows = builder.reshape(node, found, shape_of(node), part="unpacked")
-        scales = builder.constant(constant_of(given["weight_scale"])[:, None], f"{label(node)}.scales")
+        scale = constant_of(given["weight_scale"])[:, None]
+        scales = builder.once(
+            ("scales", given["weight_scale"].target), lambda: builder.constant(scale, f"{label(node)}.scales")
+        )
         return builder.binary(node, "mul", rows, take(builder, node, scales, indices, 0, wrap=False, part="scale"))
 
 
 def _rows(builder: Builder, node: Node, table: torch.Tensor, indices: int, zero_point: int) -> int:
     """Rows of a table of bytes [V, D], as float32, less the zero point."""
     whole = QParams(1.0, zero_point)
-    data = builder.constant(table, f"{label(node)}.table", qparams=whole)
+    data = builder.once(
+        ("table", arguments(node)["weight"].target),
+        lambda: builder.constant(table, f"{label(node)}.table", qparams=whole),
+    )
     found = builder.add("take", node, [data, indices], {"axis": 0, "wrap": 0}, qparams=whole, part="rows")
     return builder.add("dequantize", node, [found], part="dequantize")
 
