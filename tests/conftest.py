@@ -20,10 +20,10 @@ torch.set_num_threads(1)
 # For daily work, `make test-quick`: files that take at most some ten seconds of one core, of every part of niwaki.
 QUICK = (
     "activations", "bias", "byte_attention", "calibration_inputs", "called_otherwise", "capture", "compile", "compress",
-    "core_movement", "core_products", "core_windows", "equalize", "file_format", "foreseen", "gram", "layer",
+    "core_movement", "core_products", "core_windows", "file_format", "foreseen", "gram", "layer",
     "left_out", "lower_elementwise", "lower_matrices", "lower_operators", "lower_products", "lower_recurrent",
-    "lower_reductions", "lower_shapes", "lower_types", "lower_windows", "masks", "messages", "nn", "observers", "onnx",
-    "onnx_own_scales", "optimize", "partition", "pictures", "pinned_sizes", "plan", "prune",
+    "lower_reductions", "lower_shapes", "lower_types", "masks", "messages", "nn", "observers", "onnx",
+    "onnx_own_scales", "partition", "pictures", "pinned_sizes", "plan", "prune",
     "quantize", "readme", "rewrite", "runtime_layer", "save_load", "spread", "states", "to_onnx_operators", "verdict",
     "versions", "weight_bits",
 )  # fmt: skip

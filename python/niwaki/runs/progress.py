@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from niwaki._lazy import installed
@@ -40,10 +40,7 @@ def track(items: Iterable[Item], what: str, enabled: bool = True) -> Iterator[It
         TimeRemainingColumn,
     )
 
-    try:
-        total: int | None = len(items)  # type: ignore[arg-type]
-    except TypeError:
-        total = None
+    total = _total(items)
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TextColumn("left"), TimeRemainingColumn(),
@@ -52,15 +49,22 @@ def track(items: Iterable[Item], what: str, enabled: bool = True) -> Iterator[It
         yield from progress.track(items, total=total, description=what)
 
 
+def _total(items: Iterable[Item]) -> int | None:
+    """How many there are; None where nobody knows yet."""
+    try:
+        return len(items)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
 def _counted(items: Iterable[Item], what: str) -> Iterator[Item]:
     """A line that is written over, and gone in the end."""
     import sys
 
-    total = f" of {len(items)}" if isinstance(items, Sized) else ""
-    written = ""
+    total, written = _total(items), ""
     try:
         for done, item in enumerate(items):
-            written = f"{what}: {done}{total}"
+            written = f"{what}: {done}" + (f" of {total}" if total else "")
             print(f"\r{written}", end="", file=sys.stderr, flush=True)
             yield item
     finally:
@@ -71,7 +75,7 @@ def _told(items: Iterable[Item], what: str) -> Iterator[Item]:
     """A line for each half minute; nothing where it does not take as long."""
     import sys
 
-    total = len(items) if isinstance(items, Sized) else 0
+    total = _total(items)
     begin = said = time.monotonic()
     for done, item in enumerate(items):
         now = time.monotonic()
