@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import niwaki
+from niwaki.lower.canonical.tracing import decompositions, name_of
 
 
 def shuffle(x: torch.Tensor, groups: int = 2) -> torch.Tensor:
@@ -263,3 +264,13 @@ def test_a_view_of_a_tensor_that_is_changed_sees_the_change() -> None:
     model, x = Function(function).eval(), images()
     with torch.no_grad():
         assert cosine(compiled(model, x)(x), model(x)) > 0.999
+
+
+def test_operators_that_are_registered_later_are_found() -> None:
+    """What torch composes of others is looked up once, until a library brings more."""
+    known = decompositions()
+    assert decompositions() is known
+    library = torch.library.Library("niwaki_later", "DEF")
+    library.define("twice(Tensor x) -> Tensor")
+    library.impl("twice", lambda x: x * 2, "CompositeImplicitAutograd")
+    assert "niwaki_later::twice" in map(name_of, decompositions()) and "niwaki_later::twice" not in map(name_of, known)
