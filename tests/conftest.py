@@ -19,7 +19,7 @@ torch.set_num_threads(1)
 
 # For daily work, `make test-quick`: files that take at most some ten seconds of one core, of every part of niwaki.
 QUICK = (
-    "activations", "bias", "byte_attention", "calibration_inputs", "called_otherwise", "capture", "compile", "compress",
+    "activations", "bias", "byte_attention", "calibration_inputs", "called_otherwise", "compile", "compress",
     "core_movement", "core_products", "core_windows", "file_format", "foreseen", "gram", "layer",
     "left_out", "lower_elementwise", "lower_matrices", "lower_operators", "lower_products", "lower_recurrent",
     "lower_reductions", "lower_shapes", "lower_types", "masks", "messages", "nn", "observers", "onnx",
