@@ -124,6 +124,21 @@ def test_dicts_hold_arguments_by_name() -> None:
         read(One(), {"x": X, "y": X})
 
 
+class Whole(nn.Module):
+    def forward(self, batch: dict[str, Any]) -> torch.Tensor:
+        return batch["image"].mean() + batch["more"][0]  # type: ignore[no-any-return]
+
+
+def test_a_dict_may_be_the_one_argument() -> None:
+    item = {"image": X, "more": [LABELS], "labels": LABELS}
+    for given in (item, (item, LABELS)):
+        batch = read(Whole(), given)
+        assert batch.args == (item,)
+        assert not batch.kwargs
+    with pytest.raises(ValueError, match="missing a required argument: 'batch'"):
+        read(Whole(), {"picture": X})
+
+
 def test_hugging_face_batches() -> None:
     transformers = pytest.importorskip("transformers.tokenization_utils_base")
     item = transformers.BatchEncoding({"x": X, "scale": LABELS, "labels": LABELS})

@@ -99,6 +99,13 @@ def test_the_run_leaves_no_trace() -> None:
     assert not network._forward_hooks
 
 
+def test_the_run_draws_no_numbers_of_the_callers() -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    assert foreseen(Of(lambda x: x + torch.randn_like(x)), (torch.ones(2, 3),))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_network_that_fails_is_left_to_the_capture() -> None:
     assert foreseen(nn.Linear(4, 4), (torch.randn(2, 5),)) == []
 
@@ -122,10 +129,12 @@ def test_the_sentence_names_layer_and_remedy() -> None:
 @pytest.mark.parametrize(("function", "why"), [
     (lambda x: x if x.sum() > 0 else -x, "'1' is why: decides by values what it computes"),
     (lambda x: nn.functional.one_hot(x.argmax(1)), "'1' is why: aten::one_hot makes as many classes as it finds"),
+    (lambda x: x[torch.where(x > 0)[0]] * x[torch.where(x > 0)[1], 0, None], "'1' is why: aten::where has a size"),
 ])  # fmt: skip
 def test_what_has_no_graph_is_told_with_the_layer(function, why: str) -> None:
-    with pytest.raises(niwaki.NiwakiError, match=f"torch.export cannot capture .* A run shows that {why}"):
+    with pytest.raises(niwaki.NiwakiError, match=f"torch.export cannot capture .* A run shows that {why}") as told:
         niwaki.compile(nn.Sequential(nn.Linear(4, 4), Of(function)), (torch.randn(4, 4),))
+    assert "FakeTensor" not in str(told.value)
 
 
 def test_one_of_a_batch_is_enough() -> None:

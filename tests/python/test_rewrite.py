@@ -269,3 +269,15 @@ def test_frozen_parameters_stay_frozen() -> None:
     new = rewrite_layers(net)
     frozen = {name for name, parameter in new.named_parameters() if not parameter.requires_grad}
     assert frozen == {"0.conv.weight", "1.conv.bias", *(f"2.{part}_proj.weight" for part in "qkv")}
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_groups_of_films_leave_the_batch_free(batch: int) -> None:
+    net = nn.Sequential(nn.Conv3d(4, 4, (3, 2, 1), groups=2), nn.ReLU(), nn.ConvTranspose3d(4, 6, 2, groups=2)).eval()
+    x = torch.randn(4, 4, 5, 6, 8)
+    small, _ = niwaki.compress(net, list(x.split(batch)), progress=False)
+    compiled = niwaki.compile(small, (x[:batch],))
+    for count in (1, 4):
+        with torch.no_grad():
+            wanted = net(x[:count])
+        assert (compiled(x[:count]) - wanted).norm() < 0.03 * wanted.norm()

@@ -61,7 +61,11 @@ def foreseen(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     calls = _Calls({id(part): name for name, part in module.named_modules()})
     given = pytree.tree_map(calls.taken, (args, dict(kwargs or {})))
     try:
-        with evaluating(module), quiet(), calls.as_captured(), FreeSizes(), enable_python_dispatcher(), calls:
+        # Random numbers that it draws are not taken from those of the caller.
+        with (
+            torch.random.fork_rng(devices=[]), evaluating(module), quiet(),
+            calls.as_captured(), FreeSizes(), enable_python_dispatcher(), calls,
+        ):  # fmt: skip
             answer = module(*given[0], **given[1])
     except _DecidesError as error:
         return [error.foreseen]

@@ -103,7 +103,10 @@ def _captured(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any
         told = foreseen(module, args, kwargs)
         if not told:
             raise
-        raise NiwakiError(f"{error} A run shows that '{told[0].layer}' is why: {told[0].reason}.") from error
+        said = str(error)
+        if "FakeTensor" in said:  # torch's word for what it could not follow, which says nothing to anybody
+            said = f"torch.export cannot capture {type(module).__name__} as a graph."
+        raise NiwakiError(f"{said} A run shows that '{told[0].layer}' is why: {told[0].reason}.") from error
 
 
 def compile_captured(

@@ -196,7 +196,7 @@ class _Reader:
         if isinstance(item, Mapping):
             if not item or not all(isinstance(key, str) for key in item):
                 raise ValueError(f"{where}: a dict must hold the network's arguments by name.")
-            if self._takes_whole(item):
+            if self._takes_whole(number, item):
                 return Batch(number, (item,), {})
             return Batch(number, (), {key: value for key, value in item.items() if whole or key not in _LABELS})
         if isinstance(item, np.ndarray):
@@ -206,11 +206,14 @@ class _Reader:
             "Use transform= to convert it."
         )
 
-    def _takes_whole(self, item: Mapping[str, Any]) -> bool:
-        """Whether a dict is the one argument that forward wants, none of whose names it has."""
+    def _takes_whole(self, number: int, item: Mapping[str, Any]) -> bool:
+        """Whether a dict is the one argument that forward wants: it has none of these names, and runs with that."""
         parameters = inspect.signature(self._model.forward).parameters.values()
-        takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters)
-        return self._required == 1 and not takes_any and not any(each.name in item for each in parameters)
+        if self._required != 1 or any(each.kind is each.VAR_KEYWORD or each.name in item for each in parameters):
+            return False
+        if (names := tuple(item)) not in self._known:
+            self._known[names] = self._runs(Batch(number, (item,), {}))
+        return self._known[names]
 
     def _arguments(self, number: int, where: str, parts: tuple[Any, ...]) -> tuple[Any, ...]:
         """The parts of a tuple that the network is called with."""

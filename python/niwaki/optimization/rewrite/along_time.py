@@ -47,7 +47,8 @@ def frames(x: torch.Tensor, count: int, step: int, apart: int, groups: int) -> t
     size = (x.shape[2] - apart * (count - 1) - 1) // step + 1
     seen = [x[:, :, i * apart : i * apart + step * (size - 1) + 1 : step] for i in range(count)]
     if groups > 1 and count > 1:
-        seen = [torch.cat([part.unflatten(1, (groups, -1)) for part in seen], 2).flatten(1, 2)]
+        parts = (groups, int(x.shape[1]) // groups)  # a number: while it is captured, it may be a size still
+        seen = [torch.cat([part.unflatten(1, parts) for part in seen], 2).flatten(1, 2)]
     return (seen[0] if len(seen) == 1 else torch.cat(seen, 1)).transpose(1, 2)
 
 
@@ -58,7 +59,8 @@ def moments_as_channels(weight: torch.Tensor) -> torch.Tensor:
 
 def channels_as_moments(weight: torch.Tensor, count: int) -> torch.Tensor:
     """What `moments_as_channels` took, of so many moments."""
-    return weight.unflatten(1, (count, -1)).transpose(1, 2)
+    found: torch.Tensor = weight.unflatten(1, (count, -1)).transpose(1, 2)
+    return found
 
 
 class Conv3dAsConv2d(AsConv2d):

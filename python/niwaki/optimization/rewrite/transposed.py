@@ -136,7 +136,8 @@ def _of_phases(weight: torch.Tensor, axes: Sequence[_Axis], groups: int) -> torc
     w = w.permute(0, 1 + count, *pairs)
     for place, axis in enumerate(axes):
         w = w.flatten(2 + place, 3 + place).narrow(2 + place, 0, axis.kernel)
-    return w.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+    found: torch.Tensor = w.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+    return found
 
 
 def rewritten(module: nn.Module) -> nn.Module | None:
