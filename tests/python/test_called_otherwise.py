@@ -119,3 +119,11 @@ def test_layers_whose_parameters_others_read_are_as_they_were(layer, shape, func
     torch.testing.assert_close(net(x)[1], wanted, atol=1e-5, rtol=1e-4)
     assert [found.name for found in quantized_layers(small)] == ["last"]
     assert "other parts of the network read its weight" in str(report)
+
+
+def test_all_linear_layers_may_be_none() -> None:
+    """`dynamic=True` of a network of convolutions. A name that is none is an error still."""
+    model, x = nn.Sequential(nn.Conv1d(4, 6, 3), nn.ReLU()).eval(), torch.randn(4, 4, 9)
+    niwaki.compress(model, x, dynamic=True, progress=False)
+    with pytest.raises(ValueError, match="'last' matches no linear layer"):
+        niwaki.compress(model, x, dynamic=("last",), progress=False)

@@ -127,7 +127,8 @@ class QuantizeConfig:
         """All names and patterns of layers, by the option that they stand in."""
         bits = self.weight_bits
         pairs = () if isinstance(bits, int) else bits.items() if isinstance(bits, Mapping) else bits
-        dynamic = self.dynamic if isinstance(self.dynamic, tuple) else ()
+        # All linear layers may be none.
+        dynamic = self.dynamic if isinstance(self.dynamic, tuple) and self.dynamic != ("*",) else ()
         return {"weight_bits": tuple(pattern for pattern, _ in pairs), "skip": self.skip, "dynamic": dynamic}
 
     def is_dynamic(self, name: str) -> bool:
