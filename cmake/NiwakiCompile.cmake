@@ -32,6 +32,8 @@ function(niwaki_small_code)
       continue()
     endif()
     if(source MATCHES "csrc/(graph|capi|python)/" OR source MATCHES "csrc/file/[a-z_]*(reader|writer|words)\\.cc$" OR
+       source MATCHES "csrc/file/(graph_parts|expressions|new_file|mapping|choose|forms)\\.cc$" OR source MATCHES "csrc/base/arch\\.cc$" OR
+       source MATCHES "csrc/kernels/(byte_attention/byte_attention|convolution/convolution|dynamic_linear/dynamic_linear|elementwise/elementwise|interpolate/interpolate|rows/rows)\\.cc$" OR
        source MATCHES "csrc/kernels/scatter/scatter\\.cc$" OR
        source MATCHES "csrc/runtime/(autotune|blocks|layout|model|placement|plan|repeated|segments|session|shared_weights|sized|states|step|steps/[a-z_]+)\\.cc$" OR
        source MATCHES "csrc/kernels/conv/(choose|cost|dense|grouped_sparse|matrix|pick|pick_lists|select|sparse|sparse_lists|wide)\\.cc$" OR
@@ -40,6 +42,8 @@ function(niwaki_small_code)
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-Os")
     elseif(source MATCHES "csrc/kernels/(elementwise|rows|grid_sample|interpolate|float_pool)/reference\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-Os" COMPILE_DEFINITIONS "NIWAKI_SMALL_CODE")
+    elseif(source MATCHES "csrc/kernels/(order/order|conv/row_pairs)\\.cc$")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-O2")  # half of what -O3 makes
     endif()
   endforeach()
 endfunction()
@@ -74,6 +78,10 @@ function(niwaki_isa_flags)
   foreach(source ${ARGN})
     if(source MATCHES "(x86|arm)_([a-z0-9]+)\\.cc$" AND CMAKE_MATCH_1 STREQUAL "${architecture}")
       set(options -O3 ${flags_${CMAKE_MATCH_2}})
+      if(source MATCHES "kernels/elementwise/" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+        # Loops over integers and bytes end with single elements: that they ended with ever shorter vectors was a quarter of this code.
+        list(APPEND options --param vect-epilogues-nomask=0)
+      endif()
       if(MSVC)
         list(TRANSFORM options PREPEND "/clang:")
       endif()
