@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import ray_cluster
 import torch
+from dealt_network import images, network
 from torch import nn
 
 import niwaki
@@ -26,18 +27,6 @@ pytestmark = pytest.mark.filterwarnings("default")  # Ray's own
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     yield from ray_cluster.two_nodes()
-
-
-def network() -> nn.Module:
-    torch.manual_seed(0)
-    layers: list[nn.Module] = []
-    for inputs in (4, 16, 16):
-        layers += [nn.Conv2d(inputs, 16, 3, padding=1), nn.ReLU()]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(64, 10)).eval()
-
-
-def images() -> list[torch.Tensor]:
-    return list(torch.randn(32, 4, 8, 8, generator=torch.Generator().manual_seed(0)).split(8))
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:

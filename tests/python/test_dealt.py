@@ -15,25 +15,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import distributed, nn
+from dealt_network import images, network
+from torch import distributed
 
 import niwaki
 from niwaki.budget.measure import Measurement
 from niwaki.pruning import second_order
 
 compression: Any = importlib.import_module("niwaki.compression.compress")  # the module, not the verb
-
-
-def network() -> nn.Module:
-    torch.manual_seed(0)
-    layers: list[nn.Module] = []
-    for inputs in (4, 16, 16):
-        layers += [nn.Conv2d(inputs, 16, 3, padding=1), nn.ReLU()]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(64, 10)).eval()
-
-
-def images(seed: int = 0) -> list[torch.Tensor]:
-    return list(torch.randn(32, 4, 8, 8, generator=torch.Generator().manual_seed(seed)).split(8))
 
 
 def results(shared: bool) -> Iterator[dict[str, Any]]:

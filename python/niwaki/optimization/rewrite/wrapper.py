@@ -53,7 +53,7 @@ class AsConv2d(nn.Module):
 
     def _original(self, weight: torch.Tensor) -> torch.Tensor:
         """The weight of the layer that it stands for, of that of its Conv2d."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not say what the weight of its layer was")
 
 
 def pads(module: nn.modules.conv._ConvNd) -> list[tuple[int, int]]:
