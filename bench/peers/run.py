@@ -32,6 +32,7 @@ from peers.turns import EngineError, Place, compare
 
 ROOT = Path(__file__).resolve().parents[2]
 console = Console(stderr=True)
+_WIDE = 180  # characters of the table where no terminal says how many there are
 
 
 def checked(parse):
@@ -188,7 +189,7 @@ def main(arguments: list[str] | None = None) -> None:
     text = table.markdown(result)
     write(options.output / "peers.md", text)
     picture.draw(result, options.output / "peers.png")
-    Console().print(table.terminal(result))
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(table.terminal(result))
     if not sys.stdout.isatty():
         print(text)
     if options.readme:

@@ -32,12 +32,15 @@ double window(const Node& node, const Sizes& in, const Sizes& out) {
   return count;
 }
 
+// Of a pool of floats each comparison is a branch, whose two sides libFuzzer notes: that takes it longer than a product.
+double compared(const Node& node) { return node.op == Op::pool || node.op == Op::adaptive_pool ? 4 : 1; }
+
 double work_of(const Node& node, std::span<const Sizes> in, std::span<const Sizes> out) {
   double work = 2 * static_cast<double>(count_macs(node, in, out));
   // Their functions take longer than their products, and units and depths are rounded up to sixteen.
   if (node.op == Op::recurrent || node.op == Op::attention) work *= 16;
   for (const Sizes& shape : in) work += elements(shape);
-  for (const Sizes& shape : out) work += elements(shape) * (in.empty() ? 1 : window(node, in[0], shape));
+  for (const Sizes& shape : out) work += elements(shape) * (in.empty() ? 1 : window(node, in[0], shape)) * compared(node);
   for (const auto& [name, tensor] : node.tensors) work += static_cast<double>(tensor.elements());
   return work;
 }

@@ -12,6 +12,8 @@ y = net(x)  # arrays in, arrays out; tensors in, tensors out
 
 from __future__ import annotations
 
+import importlib
+import sys
 from typing import TYPE_CHECKING
 
 from niwaki._core import isa
@@ -129,6 +131,9 @@ _LAZY = LazyNames(
         "niwaki.runtime.stream": ("Stream",),
     },
 )
+
+if "numpy" in sys.modules:  # then the rest of what runs files takes milliseconds, and `load` need not wait for it
+    importlib.import_module("niwaki.runtime.load")
 
 if not TYPE_CHECKING:  # for whom the names above are enough, and with this every name would do
 

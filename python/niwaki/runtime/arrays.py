@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from niwaki import _core
 from niwaki.errors import first_sentence
 from niwaki.runtime.pixels import pixels_expected, to_float32
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from niwaki.runtime.signature import InputInfo
 
 DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(name) for name in ("float32", "int64", "int32", "bool", "uint8")}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import html
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from niwaki.runtime.plan import Plan
 from niwaki.runtime.signature import InputInfo, SizeInfo
 
 if TYPE_CHECKING:
     from niwaki.runtime.network import Network
+    from niwaki.runtime.plan import Plan
 
 
 class Described(ABC):
@@ -38,6 +37,8 @@ class Described(ABC):
     @property
     def plan(self) -> Plan:
         """What runs, with the times of the last call on any thread, or of the last piece on any stream."""
+        from niwaki.runtime.plan import Plan  # not needed to run
+
         network = self._whole()
         return Plan(network._steps(), network._heading)
 
@@ -53,6 +54,8 @@ class Described(ABC):
 
     def _repr_html_(self) -> str:
         """As notebooks show it: inputs, outputs and the plan."""
+        import html
+
         rows = (("inputs", map(str, self.inputs)), ("outputs", self.outputs))
         ports = "".join(f"<div>{name}: {html.escape(', '.join(texts))}</div>" for name, texts in rows)
         return ports + self.plan._repr_html_()

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from niwaki import _core
 from niwaki.errors import NiwakiError
 from niwaki.runtime.image import ImageConfig
 from niwaki.runtime.network import Network
-from niwaki.runtime.plan import Plan
+
+if TYPE_CHECKING:
+    from niwaki.runtime.plan import Plan
 
 
 class EntryNetwork(Network):
@@ -84,6 +86,8 @@ class EntryNetwork(Network):
     @property
     def plan(self) -> Plan:
         """The plans of all entries, one after the other; names of steps begin with the entry's."""
+        from niwaki.runtime.plan import Plan  # not needed to run
+
         steps = [
             dataclasses.replace(step, name=f"{name}: {step.name}")
             for name, network in self._networks.items()

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from niwaki import _core
 from niwaki.runtime.arrays import Inputs, Library, run
 from niwaki.runtime.described import Described
 from niwaki.runtime.image import ImageConfig, image_of
-from niwaki.runtime.plan import PlanStep, native_steps
 from niwaki.runtime.signature import Signature, with_images
 from niwaki.runtime.stream import Stream, streamed_graph, streamed_signature
 from niwaki.runtime.threads import check_threads
+
+if TYPE_CHECKING:
+    from niwaki.runtime.plan import PlanStep
 
 
 class Runner:
@@ -254,6 +256,8 @@ class Network(Described):
 
     def _steps_of(self, index: int, model: _core.Model | None, runner: Runner) -> list[PlanStep]:
         """The steps of a part."""
+        from niwaki.runtime.plan import native_steps  # not needed to run
+
         return [] if model is None else native_steps(model, runner.sessions[index])
 
     @property
