@@ -24,6 +24,7 @@ class SelectOptions(TypedDict, total=False):
     pattern: Pattern
     scope: Scope
     importance: Importance
+    balance: bool
 
 
 class PruneOptions(SelectOptions, total=False):

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("niwaki")
 
 _NOT_OPTIONS = ("model", "calibration", "options")
-_PRUNE = ("pattern", "scope", "importance")
+_PRUNE = ("pattern", "scope", "importance", "balance")
 _QUANTIZE = (
     "observer", "percentile", "per_channel", "weight_range", "weight_bits", "spare", "codebook", "codebook_entries",
     "rounding", "correct_bias", "equalize", "activations", "precision", "dynamic",
@@ -109,9 +109,9 @@ def compress(
         strict: refuses a network of which there is something to warn: answers that change too much, more than the
             recipe promises, or a layer without weights. Otherwise the log and the report say it.
         progress: tells on stderr how far it is: a bar on a terminal, elsewhere a line every half minute.
-        options: single options of PruneConfig (pattern, scope, importance) and QuantizeConfig (observer, percentile,
-            per_channel, weight_range, weight_bits, spare, codebook, codebook_entries, rounding, correct_bias, equalize,
-            activations, precision, dynamic).
+        options: single options of PruneConfig (pattern, scope, importance, balance) and QuantizeConfig (observer,
+            percentile, per_channel, weight_range, weight_bits, spare, codebook, codebook_entries, rounding,
+            correct_bias, equalize, activations, precision, dynamic).
 
     Returns:
         The compressed network, a module that takes and returns what `model` does, and a report, which prints as a

@@ -50,11 +50,13 @@ class Inner:
 
     Attributes:
         writer: the layer that gives them.
+        source: the node that it reads.
         others: modules with a parameter or buffer along the channels: depthwise convolutions, batch norms.
         readers: the layers that read them, of one group each, and the node that each reads.
     """
 
     writer: Layer
+    source: Node
     others: list[nn.Module] = field(default_factory=list)
     readers: list[tuple[Layer, Node]] = field(default_factory=list)
 
@@ -121,7 +123,10 @@ class _Graph:
         shape = _shape(node)
         if shape is None:
             return None
-        inner = Inner(layer)
+        source = node.args[0]
+        if not isinstance(source, Node):
+            return None
+        inner = Inner(layer, source)
         dims = {node: layer.axis(len(shape))}
         if dims[node] < 1:  # a single input
             return None

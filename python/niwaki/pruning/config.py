@@ -42,6 +42,8 @@ class PruneConfig:
             'second_order' prunes what changes the layers' outputs least on calibration inputs, and adapts the weights
             that are left.
         skip: names or patterns ('fc', 'layer1.*') of layers that stay as they are.
+        balance: whether each four output channels that follow each other keep equally many blocks, or weights. AVX-512
+            kernels work on the blocks of four channels side by side, and take as long as the longest list of the four.
     """
 
     sparsity: float | None = None
@@ -49,6 +51,7 @@ class PruneConfig:
     scope: Scope = "global"
     importance: Importance = "magnitude"
     skip: tuple[str, ...] = ()
+    balance: bool = False
 
     def __post_init__(self) -> None:
         if self.sparsity is not None:
@@ -65,6 +68,13 @@ class PruneConfig:
         ):
             if value not in choices:
                 raise ValueError(f"PruneConfig: {field} must be one of {', '.join(map(repr, choices))}, not {value!r}.")
+        if not isinstance(self.balance, bool):
+            raise TypeError(f"PruneConfig: balance is True or False, not {self.balance!r}.")
+        if self.balance and self.pattern not in ("block4", "unstructured"):
+            raise ValueError(
+                "PruneConfig: balance goes with the patterns 'block4' and 'unstructured', not with "
+                f"{self.pattern!r}; leave it out."
+            )
         if self.pattern == "channels" and self.importance == "second_order":
             raise ValueError(
                 "PruneConfig: whole channels are chosen by importance='magnitude' or 'taylor', not by 'second_order'."

@@ -23,6 +23,7 @@ from niwaki.layerwise.spread import reads_tokens
 from niwaki.layerwise.walk import Visit
 from niwaki.modules.layer import Layer
 from niwaki.pruning.problem import Problem, parted_moments_of
+from niwaki.pruning.select import SET
 from niwaki.quantization.inputs import Batch
 
 # With fewer columns of inputs than so many for each weight of an output, weights are pulled towards the trained ones;
@@ -109,19 +110,21 @@ class Scale:
         return math.exp(np.interp(share, list(self._logs), list(self._logs.values()))) if self._logs else 1.0
 
 
-def choose_damping(seen: Visit, pattern: str, rows: torch.Tensor | None, count: int) -> tuple[float, Moments | None]:
+def choose_damping(
+    seen: Visit, pattern: str, rows: torch.Tensor | None, count: int, balance: bool = False
+) -> tuple[float, Moments | None]:
     """The damping that serves inputs best which did not choose zeros and weights; and the moments, if it took them.
 
     Args:
         seen: the layer and its inputs.
-        pattern, rows: as in Problem.
+        pattern, rows, balance: as in Problem.
         count: how many weights or blocks to prune.
     """
     columns, size = columns_of(seen.layer, seen.inputs), seen.layer.weight[0].numel()
     if not seen.varied and columns >= size:
         return DAMPING if columns >= _FEW * size or reads_tokens(seen) else _TRIED[0], None
     rows = torch.ones(len(seen.weight)) if rows is None else rows  # one scale for all of the problems
-    chosen = _some_channels(seen)
+    chosen = _some_channels(seen, SET if balance else 1)
     count = round(count * len(chosen) / len(rows))
     rows = rows[chosen]
     left = LeftOut(dataclasses.replace(seen, weight=seen.weight[chosen]))
@@ -129,24 +132,24 @@ def choose_damping(seen: Visit, pattern: str, rows: torch.Tensor | None, count: 
         return DAMPING, left.all_moments
     losses: dict[float, float] = {}
     for damping in _VARIED if seen.varied else _TRIED:
-        problem = Problem(left.fitted, pattern, rows, quick=True, damping=damping, known=left.moments)
+        problem = Problem(left.fitted, pattern, rows, quick=True, damping=damping, known=left.moments, balance=balance)
         keep = problem.search(count)
         losses[damping] = left.loss(problem, torch.where(keep, problem.solve(keep), 0))
     return min(losses, key=losses.__getitem__), left.all_moments
 
 
 def measure_losses(
-    seen: Visit, pattern: str, rows: torch.Tensor | None, exact: Exact | None = None
+    seen: Visit, pattern: str, rows: torch.Tensor | None, exact: Exact | None = None, balance: bool = False
 ) -> tuple[list[float], int]:
     """What a layer costs at each of SHARES of zeros, and at 1 last, and how many units are zero already.
 
     Args:
         seen: the layer and its inputs, as they are in the network as it was.
-        pattern, rows: as in Problem.
+        pattern, rows, balance: as in Problem.
         exact: runs the network with some of the weights, and so gives the scale of the losses.
     """
     left = LeftOut(seen)
-    problem = Problem(left.fitted, pattern, rows, quick=True, known=left.moments)
+    problem = Problem(left.fitted, pattern, rows, quick=True, known=left.moments, balance=balance)
     scale = Scale(exact, seen.layer, problem)
     found = []
     for share, v in zip(_ALL, problem.solutions(), strict=True):
@@ -166,12 +169,20 @@ def left_out(batches: Sequence[Batch]) -> list[Batch]:
     return list(batches[_ONE_OF - 1 :: _ONE_OF] or batches)
 
 
-def _some_channels(seen: Visit) -> torch.Tensor:
-    """Numbers of output channels, as many of each group, evenly spaced; all where there are no more than _CHANNELS."""
+def _some_channels(seen: Visit, each: int) -> torch.Tensor:
+    """Numbers of output channels, as many of each group, evenly spaced; all where there are no more than _CHANNELS.
+
+    Args:
+        seen: the layer.
+        each: how many that follow each other stay together.
+    """
     groups = seen.layer.groups
     numbers = torch.arange(len(seen.weight)).reshape(groups, -1)
     width = numbers.shape[1]
-    return numbers[:, torch.linspace(0, width - 1, min(width, _CHANNELS)).round().long()].reshape(-1)
+    if width <= _CHANNELS:
+        return numbers.reshape(-1)
+    first = torch.linspace(0, width // each - 1, _CHANNELS // each).round().long() * each
+    return numbers[:, (first[:, None] + torch.arange(each)).reshape(-1)].reshape(-1)
 
 
 def _parts(seen: Visit, inputs: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:

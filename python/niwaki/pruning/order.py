@@ -4,12 +4,16 @@ Four consecutive input channels are zero together in the pattern 'block4', and w
 Where nothing but layers sees them, their order is free (niwaki.optimization.inner), and is searched for: as in Pool &
 Yu, "Channel permutations for N:M sparsity" (2021), pairs of channels change places while that makes the network lose
 less, here at blocks and for all layers that read the channels together.
+
+The same four channels are a set of the layer that writes them. With PruneConfig(balance=True) they keep equally many
+blocks there, which costs least where they would keep about as many anyway.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -23,9 +27,9 @@ from niwaki.layerwise.sensitivity import sensitivities
 from niwaki.layerwise.walk import first as first_inputs
 from niwaki.modules.layer import Layer
 from niwaki.modules.names import matches
-from niwaki.optimization.inner import find_inner
+from niwaki.optimization.inner import Inner, find_inner
 from niwaki.pruning.config import PruneConfig
-from niwaki.pruning.select import BLOCK
+from niwaki.pruning.select import BLOCK, SET
 from niwaki.quantization.inputs import Batch
 from niwaki.runs.checkpoint import Checkpoint
 from niwaki.runs.progress import track
@@ -82,7 +86,13 @@ def order_channels(
         skipped = matches(names[id(layer.module)], config.skip)
         return layer.inputs % BLOCK == 0 and layer.inputs > BLOCK and not skipped
 
-    inner = [found for found in find_inner(program, model) if any(blocked(reader) for reader, _ in found.readers)]
+    def in_sets(layer: Layer) -> bool:
+        return config.balance and blocked(layer) and len(layer.weight) % SET == 0 and _zeros(layer) <= _MOST_ZEROS
+
+    def matters(found: Inner) -> bool:
+        return in_sets(found.writer) or any(blocked(reader) for reader, _ in found.readers)
+
+    inner = [found for found in find_inner(program, model) if matters(found)]
     # Zeros in blocks stay where they are.
     inner = [found for found in inner if all(_zeros(reader) <= _MOST_ZEROS for reader, _ in found.readers)]
     if not inner:
@@ -95,17 +105,27 @@ def order_channels(
         return dict(known["gains"])
     readers = [[(reader, node) for reader, node in found.readers if blocked(reader)] for found in inner]
     wanted = dict(pair for pairs in readers for pair in pairs)
+    wanted |= {found.writer: found.source for found in inner if in_sets(found.writer)}
     spreads, counts = _measure(model, program, calls, wanted, progress)
     share = min(max(config.share, _LEAST_SHARE), _MOST_SHARE)
     gains: dict[str, float] = {}
     orders = []
     for found, pairs in zip(track(inner, "ordering channels", progress), readers, strict=True):
+        channels, writer = len(found.writer.weight), found.writer
         rows = [_rows(reader, spreads[node], counts.get(reader), share) for reader, node in pairs]
-        if all(bool(torch.isfinite(part).all()) for part in rows):
-            order = _search(torch.cat([_some(part) for part in rows]))
+        own = _rows(writer, spreads[found.source], counts.get(writer), share) if in_sets(writer) else None
+        if all(bool(torch.isfinite(part).all()) for part in (*rows, *([] if own is None else [own]))):
+            some = torch.cat([torch.zeros(0, channels), *(_some(part) for part in rows)])
+            lists = None
+            if own is not None:
+                all_rows = sum(len(part) for part in rows)
+                lists = _lists(own.reshape(channels, -1), len(some) / all_rows if all_rows else 1.0)
+            order = _search(some, lists)
         else:
-            order = torch.arange(len(found.writer.weight))  # pruning names inputs that are not finite
+            order = torch.arange(channels)  # pruning names inputs that are not finite
         found.reorder(order)
+        for node in {node for _, node in found.readers} & spreads.keys():
+            spreads[node] = spreads[node][order]
         orders.append(order)
         for (reader, _), part in zip(pairs, rows, strict=True):
             gains[names[id(reader.module)]] = _lost(part[:, order], share) / max(_lost(part, share), 1e-30)
@@ -186,33 +206,76 @@ def _lost(rows: torch.Tensor, share: float) -> float:
     return float(blocks[: round(share * len(blocks))].sum())
 
 
-def _search(rows: torch.Tensor) -> torch.Tensor:
+@dataclass(frozen=True)
+class _Lists:
+    """What it costs that sets of the layer which writes the channels balance.
+
+    Attributes:
+        lengths: float32 [C], how many blocks more than the mean each channel would keep.
+        price: of a block more or less than that, squared.
+    """
+
+    lengths: torch.Tensor
+    price: float
+
+    def cost(self, lengths: torch.Tensor) -> torch.Tensor:
+        """Of sets whose lengths add up to these; less what is the same in every order.
+
+        A set keeps the mean m of its lengths c: the sum of (c - m)^2 is that of c^2, less 4 m^2.
+        """
+        return lengths.square() * (-self.price / SET)
+
+
+def _lists(costs: torch.Tensor, part: float) -> _Lists:
+    """Of the costs of a layer's weights, [O, taps * I], in units of a block that is about to stay.
+
+    Args:
+        costs: as from _rows.
+        part: of the readers' rows that the search looks at.
+    """
+    blocks = costs.reshape(len(costs), -1, BLOCK).sum(2)
+    # Of so many blocks that are about to stay, the d-th costs d / `dense` more or less than the first.
+    dense = ((blocks > 0.5) & (blocks < 2)).sum(1).float().mean() / 1.5
+    lengths = (blocks >= 1).sum(1).float()
+    return _Lists(lengths - lengths.mean(), part / (2 * max(float(dense), 1.0)))
+
+
+def _search(rows: torch.Tensor, lists: _Lists | None = None) -> torch.Tensor:
     """The order of channels, int64 [C], in which blocks cost least, no more than 1 each; found by swaps of pairs."""
     order = torch.arange(rows.shape[1]).reshape(-1, BLOCK)
     generator = torch.Generator().manual_seed(0)
     half = len(order) // 2
-    step = max(1, _PART // (len(rows) * BLOCK * BLOCK))
+    step = max(1, _PART // (max(1, len(rows)) * BLOCK * BLOCK))
     still = 0
     for _ in range(_ROUNDS if half else 0):
         pairs = torch.randperm(len(order), generator=generator)[: 2 * half].reshape(2, half)
         moved = 0
         for one, other in zip(pairs[0].split(step), pairs[1].split(step), strict=True):
-            moved += _swap(rows, order, one, other)
+            moved += _swap(rows, order, one, other, lists)
         still = 0 if moved else still + 1
         if still >= _STILL:
             break
     return order.flatten()
 
 
-def _swap(rows: torch.Tensor, order: torch.Tensor, one: torch.Tensor, other: torch.Tensor) -> int:
+def _swap(rows: torch.Tensor, order: torch.Tensor, one: torch.Tensor, other: torch.Tensor, lists: _Lists | None) -> int:
     """Of each pair of blocks, swaps those two channels that make it cheapest, if any do. Returns how many pairs did."""
     first, second = rows[:, order[one]], rows[:, order[other]]  # [rows, pairs, 4]
     sums = first.sum(2), second.sum(2)
     before = (sums[0].clamp_max(1) + sums[1].clamp_max(1)).sum(0)
     change = second[:, :, None, :] - first[:, :, :, None]
     after = (sums[0][:, :, None, None] + change).clamp_max_(1).add_((sums[1][:, :, None, None] - change).clamp_max_(1))
-    least, at = after.sum(0).flatten(1).min(1)
-    better = torch.nonzero(least < before * (1 - 1e-6)).flatten()
+    total = after.sum(0)
+    noise = 1e-6 * before
+    if lists is not None:
+        mine, theirs = lists.lengths[order[one]], lists.lengths[order[other]]  # [pairs, 4]
+        change = theirs[:, None, :] - mine[:, :, None]
+        both = mine.sum(1), theirs.sum(1)
+        before = before + lists.cost(both[0]) + lists.cost(both[1])
+        total = total + lists.cost(both[0][:, None, None] + change) + lists.cost(both[1][:, None, None] - change)
+        noise = noise - 1e-6 * (lists.cost(both[0]) + lists.cost(both[1]))
+    least, at = total.flatten(1).min(1)
+    better = torch.nonzero(least < before - noise).flatten()
     i, j = at[better] // BLOCK, at[better] % BLOCK
     mine, theirs = order[one[better], i].clone(), order[other[better], j].clone()
     order[one[better], i], order[other[better], j] = theirs, mine

@@ -14,7 +14,7 @@ from niwaki.layerwise.moments import SAMPLES, Moments, deficiency, parted_moment
 from niwaki.layerwise.solve import DAMPING, MaskSearch, Project, Quadratic, quadratic, solve
 from niwaki.layerwise.walk import Visit
 from niwaki.modules.layer import Layer
-from niwaki.pruning.select import BLOCK, drop_smallest, keep_n_of_m, n_of_m
+from niwaki.pruning.select import BLOCK, drop_in_sets, drop_smallest, keep_n_of_m, n_of_m
 
 _log = logging.getLogger("niwaki")
 # Columns that the covariance of a layer is made of where it sees further versions of its inputs.
@@ -31,7 +31,7 @@ def _units(weight: torch.Tensor, pattern: str) -> int:
 
 
 class Problem:
-    """One layer: the form, what its rows count, and the pattern.
+    """One layer: the form, what its rows count, the pattern, and whether the lists of its sets balance.
 
     Attributes:
         moments, form: of its inputs, and the error that follows.
@@ -48,9 +48,10 @@ class Problem:
         quick: bool = False,
         damping: float = DAMPING,
         known: Moments | None = None,
+        balance: bool = False,
     ) -> None:
         self.seen = seen
-        self._pattern = pattern
+        self._pattern, self._balance = pattern, balance
         layer = seen.layer
         self._before = layer.matrix(seen.weight)
         self.moments = moments_of(seen) if known is None else known
@@ -68,7 +69,7 @@ class Problem:
         self._masks = MaskSearch(self.form, stages, steps, seen.name)
 
     def search(self, count: int) -> torch.Tensor:
-        """The mask [G, O / G, K] with `count` weights or blocks pruned."""
+        """The mask [G, O / G, K] with `count` weights or blocks pruned; where sets balance, the nearest number."""
         if count == 0 and n_of_m(self._pattern) is None:
             return self.allowed
         if count >= _units(self.seen.weight, self._pattern):
@@ -80,16 +81,23 @@ class Problem:
         pair = n_of_m(pattern)
         full = bool(allowed.all())
 
+        gone = ~self._units(allowed.reshape(shape))
+
+        def drop(scores: torch.Tensor) -> torch.Tensor:
+            if not self._balance:
+                return drop_smallest([scores], count)[0]
+            return drop_in_sets([torch.where(gone, -torch.inf, scores)], [self.seen.layer.groups], count)[0]
+
         def project(importance: torch.Tensor) -> torch.Tensor:
             importance = (importance if full else torch.where(allowed, importance, 0)).reshape(shape)
             if pair is not None:
                 keep = keep_n_of_m(importance, *pair)
             elif pattern == "block4":
                 blocks = importance.reshape(shape[0], -1, BLOCK, *shape[2:])
-                keep = drop_smallest([blocks.sum(2)], count)[0]
+                keep = drop(blocks.sum(2))
                 keep = keep[:, :, None].expand(blocks.shape).reshape(shape)
             else:
-                keep = drop_smallest([importance], count)[0]
+                keep = drop(importance)
             keep = keep.reshape(allowed.shape)
             return keep if full else keep & allowed
 
@@ -121,10 +129,11 @@ class Problem:
 
     def zeros(self) -> int:
         """Weights or blocks that are zero already."""
-        empty = ~self.allowed.reshape(self.seen.weight.shape)
-        if self._pattern == "block4":
-            empty = empty.reshape(len(empty), -1, BLOCK, *empty.shape[2:]).all(2)
-        return int(empty.sum())
+        return int((~self._units(self.allowed.reshape(self.seen.weight.shape))).sum())
+
+    def _units(self, mask: torch.Tensor) -> torch.Tensor:
+        """Which weights or blocks hold anything of a mask of the weight's shape."""
+        return mask.reshape(len(mask), -1, BLOCK, *mask.shape[2:]).any(2) if self._pattern == "block4" else mask
 
     def relative_error(self, v: torch.Tensor) -> float:
         if self._energy <= 0:

@@ -211,7 +211,12 @@ def prune_with_reasons(
 
 
 def _by_scores(layers: dict[str, Layer], scores: dict[str, torch.Tensor], config: PruneConfig) -> None:
-    kept = choose([scores[name] for name in layers], config.pattern, config.scope, config.share)
+    groups = None
+    if config.balance:
+        groups = [layer.groups for layer in layers.values()]
+        for name, layer in layers.items():
+            scores[name] = torch.where(scores_of(layer.weight, config.pattern) == 0, -torch.inf, scores[name])
+    kept = choose([scores[name] for name in layers], config.pattern, config.scope, config.share, groups)
     with torch.inference_mode(False), torch.no_grad():
         for layer, keep in zip(layers.values(), kept, strict=True):
             set_mask(layer.module, expand(keep, layer.weight.shape, config.pattern))

@@ -104,7 +104,8 @@ class Pruner:
             for score in scores:
                 distributed.all_reduce(score)
                 score /= distributed.get_world_size()
-        kept = choose(scores, self._config.pattern, self._config.scope, share)
+        groups = [layer.groups for layer in self._layers.values()] if self._config.balance else None
+        kept = choose(scores, self._config.pattern, self._config.scope, share, groups)
         masks = []
         for layer, keep in zip(self._layers.values(), kept, strict=True):
             weight = original_of(layer.module)

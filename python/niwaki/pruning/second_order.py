@@ -116,8 +116,8 @@ def prune_layers(
         state = checkpoint.load(f"layer {seen.name}") if checkpoint is not None else None
         if state is None:
             rows, count = importance.get(seen.layer), zeros[seen.layer]
-            damping, known = choose_damping(seen, config.pattern, rows, count)
-            problem = Problem(seen, config.pattern, rows, damping=damping, known=known)
+            damping, known = choose_damping(seen, config.pattern, rows, count, config.balance)
+            problem = Problem(seen, config.pattern, rows, damping=damping, known=known, balance=config.balance)
             keep = problem.search(count)
             v = problem.solve(keep)
             weight = v / problem.form.scale if finish is None else finish(seen, problem.form, keep, v)
@@ -181,7 +181,7 @@ def _allocated(
     def visit(seen: Visit) -> None:
         if seen.layer in sizes and dealt.mine():
             rows = importance.get(seen.layer)
-            measured[str(order.index(seen.layer))] = measure_losses(seen, config.pattern, rows, exact)
+            measured[str(order.index(seen.layer))] = measure_losses(seen, config.pattern, rows, exact, config.balance)
 
     found = dealt.run(lambda: walk.run(visit, reference=False, what="measuring layers", progress=progress), measured)
     losses, floors = zip(*(found[str(number)] for number in range(len(order))), strict=True)

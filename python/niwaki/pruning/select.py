@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 BLOCK = 4
+# Output channels whose lists of blocks a kernel works on side by side: a group of four that follow each other.
+SET = 4
 
 
 def n_of_m(pattern: str) -> tuple[int, int] | None:
@@ -64,6 +66,68 @@ def drop_smallest(scores: Sequence[torch.Tensor], count: int) -> list[torch.Tens
     return [part.reshape(score.shape) for part, score in zip(parts, scores, strict=True)]
 
 
+def drop_in_sets(scores: Sequence[torch.Tensor], groups: Sequence[int], count: int) -> list[torch.Tensor]:
+    """Masks that drop the lowest scores, so that the four output channels of a set keep equally many.
+
+    A set is four channels that follow each other within a group of channels; those that are left over at its end are
+    free. The best of each of the four stay or go together, then the second best, and so on. Such a step counts the
+    mean of what is in it, so no other masks of equal lists lose less.
+
+    Args:
+        scores: [O, ...] of each layer. What is -inf is gone already: it is dropped, and its list may be shorter.
+        groups: of channels, of each layer.
+        count: how many to drop of all the scores together; the nearest number that whole steps make.
+    """
+    if not scores:
+        return []
+    layers = [_InSets(score, number) for score, number in zip(scores, groups, strict=True)]
+    sizes = np.concatenate([layer.sizes for layer in layers])
+    lowest = np.argsort(np.concatenate([layer.means for layer in layers]), kind="stable")
+    ends = np.cumsum(sizes[lowest])
+    keep = np.ones(len(sizes), dtype=bool)
+    keep[lowest[ends - sizes[lowest] / 2 <= count - sum(layer.gone for layer in layers)]] = False
+    parts = np.split(keep, np.cumsum([len(layer.sizes) for layer in layers])[:-1])
+    return [layer.mask(part) for layer, part in zip(layers, parts, strict=True)]
+
+
+class _InSets:
+    """The scores of one layer by the steps in which they go: those of sets, and each of the channels left over.
+
+    Attributes:
+        means: float32, of each step.
+        sizes: how many are in it that are not gone.
+        gone: scores that are.
+    """
+
+    def __init__(self, score: torch.Tensor, groups: int) -> None:
+        score = score.detach().cpu()
+        self._there = score != -torch.inf
+        self.gone = int((~self._there).sum())
+        channels = len(score) // max(groups, 1)
+        bound, number = channels // SET * SET, score[0].numel() if len(score) else 0
+        rows = score.reshape(groups, channels, number)
+        best, self._order = rows[:, :bound].sort(dim=2, descending=True, stable=True)
+        self._shape = (groups, bound // SET, SET, number)
+        four = best.reshape(self._shape)
+        there = four != -torch.inf
+        mean = torch.where(there, four, 0).sum(2) / there.sum(2).clamp_min(1)
+        # Where some of a set are gone, the rest of a worse step may have a better mean. Worse ones come first.
+        mean = mean.cummin(2).values.flip(2)
+        self._free = rows[:, bound:]
+        self._steps = mean.numel()
+        self.means: NDArray[np.float32] = torch.cat([mean.flatten(), self._free.flatten()]).numpy()
+        sizes = torch.cat([there.sum(2).flip(2).flatten(), (self._free != -torch.inf).flatten()])
+        self.sizes: NDArray[np.int64] = sizes.numpy()
+
+    def mask(self, keep: NDArray[np.bool_]) -> torch.Tensor:
+        """The mask, of the shape of the scores, from that of the steps."""
+        steps, free = torch.from_numpy(keep).split([self._steps, self._free.numel()])
+        groups, sets, _, number = self._shape
+        ranks = steps.reshape(groups, sets, 1, number).flip(3).expand(self._shape).reshape(self._order.shape)
+        bound = torch.zeros(self._order.shape, dtype=torch.bool).scatter_(2, self._order, ranks)
+        return torch.cat([bound, free.reshape(self._free.shape)], 1).reshape(self._there.shape) & self._there
+
+
 def keep_n_of_m(scores: torch.Tensor, n: int, m: int) -> torch.Tensor:
     """The mask that keeps the n largest of each m consecutive input channels.
 
@@ -75,13 +139,23 @@ def keep_n_of_m(scores: torch.Tensor, n: int, m: int) -> torch.Tensor:
     return torch.zeros_like(groups, dtype=torch.bool).scatter_(2, largest, True).reshape(scores.shape)
 
 
-def choose(scores: Sequence[torch.Tensor], pattern: str, scope: str, share: float) -> list[torch.Tensor]:
+def choose(
+    scores: Sequence[torch.Tensor], pattern: str, scope: str, share: float, groups: Sequence[int] | None = None
+) -> list[torch.Tensor]:
     """Masks of scores with `share` of them dropped: of all together, or of each.
 
     With 'n:m', `share` may be lower than the pattern's: then only the lowest of what it drops go, and at its own share
-    exactly n of each m are left.
+    exactly n of each m are left. With the number of `groups` of channels of each layer, sets balance: see drop_in_sets.
     """
     pair = n_of_m(pattern)
+    if groups is not None:
+        parts = [(scores, groups)] if scope == "global" else [([s], [g]) for s, g in zip(scores, groups, strict=True)]
+        counts = [round(share * sum(score.numel() for score in together)) for together, _ in parts]
+        return [
+            mask
+            for (together, own), count in zip(parts, counts, strict=True)
+            for mask in drop_in_sets(together, own, count)
+        ]
     if pair is None:
         if scope == "global":
             return keep_largest(scores, share)
