@@ -117,6 +117,20 @@ def test_no_masks_of_equal_lists_keep_more() -> None:
         assert float(rest.min()) >= float(scores[12:][~mask[12:]].max())
 
 
+@pytest.mark.parametrize("pattern", ["block4", "unstructured"])
+def test_sets_balance_in_each_chunk_that_a_kernel_may_take(pattern: Any) -> None:
+    """Within 72 rows of the panel, each four input channels at one tap."""
+    torch.manual_seed(4)
+    wide = nn.Sequential(nn.Conv2d(96, 12, 3), nn.Flatten(), nn.Linear(600, 8), nn.Linear(8, 8)).eval()
+    pruned = niwaki.prune(wide, sparsity=0.7, pattern=pattern, balance=True)
+    for i, channels in ((0, 32), (2, 288)):
+        parts = mask_of(pruned[i]).float().split(channels, 1)
+        assert len(parts) == 3
+        counts = [lengths(part, pattern) for part in parts]
+        assert all(balanced(one) for one in counts)
+        assert not all(torch.equal(one, one[:1].expand_as(one)) for one in counts)
+
+
 def test_groups_have_sets_of_their_own() -> None:
     scores = torch.rand(12, 7, generator=torch.Generator().manual_seed(3))
     (two,) = drop_in_sets([scores], [2], 50)

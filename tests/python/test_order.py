@@ -205,12 +205,36 @@ def test_an_order_costs_less() -> None:
 
 def test_layers_with_zeros_and_other_patterns_keep_their_order() -> None:
     x = [Batch(0, (torch.randn(8, 16),), {})]
-    assert not order_channels(_planted(), x, PruneConfig(0.5, pattern="unstructured"), progress=False)
+    assert not order_channels(_planted(), x, PruneConfig(pattern="2:4"), progress=False)
     assert not order_channels(_planted(), x, PruneConfig(0.5, skip=("1",)), progress=False)
     model = _planted()
     with torch.no_grad():
         model[1].weight[:, :4] = 0
     assert not order_channels(model, x, HALF, progress=False)
+
+
+def test_single_zeros_leave_fewer_blocks_and_lists_alike() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 24)).eval()
+    with torch.no_grad():
+        for part in (model[0].weight, model[2].weight.T):  # every fourth channel has large weights
+            part.uniform_(0.01, 0.02)
+            part[::4] += 1
+    x = torch.randn(64, 16)
+    with torch.no_grad():
+        wanted = model(x)
+
+    def multiplied(layer: nn.Module) -> int:
+        """Blocks, with the zeros that make lists of four equally long."""
+        kept = (layer.weight > 0.5).reshape(len(layer.weight), -1, 4).any(2).sum(1)
+        return 4 * int(kept.reshape(-1, 4).amax(1).sum())
+
+    before = [multiplied(model[i]) for i in (0, 2)]
+    gains = order_channels(model, [Batch(0, (x,), {})], PruneConfig(0.75, pattern="unstructured"), progress=False)
+    assert gains.keys() == {"2"} and gains["2"] == pytest.approx(2 / 8, abs=0.01)
+    assert [multiplied(model[i]) / old for i, old in zip((0, 2), before, strict=True)] == [0.25, 0.25]
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), wanted)
 
 
 def test_a_checkpoint_keeps_the_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,11 @@ namespace {
 // The rows of a chunk should stay in the L1 cache (32 or 48 KiB on today's cores): every output of the tile reads a part of them.
 constexpr int64_t kChunkBytes = 32 * 1024;
 
+// Kernels that work on lists side by side cut chunks at multiples of so many rows, and take up to 36 KiB for that. Within these rows, pruning
+// keeps the lists of a set equally long: SEGMENT in python/niwaki/pruning/select.py is the same number. 72 rows are 8 groups of a 3 x 3 layer.
+constexpr int64_t kSegmentRows = 72;
+constexpr int64_t kSegmentedBytes = 36 * 1024;
+
 }  // namespace
 
 SparseCut::SparseCut(const ConvParams& params, const ConvKernels& kernels)
@@ -20,7 +25,11 @@ SparseCut::SparseCut(const ConvParams& params, const ConvKernels& kernels)
   if (params.expected_pixels > 0)
     vectors = static_cast<int32_t>(std::min<int64_t>(vectors, div_up(params.expected_pixels, kernels.lanes)));
   row_bytes = int64_t{vectors} * kernels.lanes * kRowBytes;
-  chunk_groups = static_cast<int32_t>(std::max<int64_t>(1, kChunkBytes / (row_bytes * taps)));
+  const int64_t segment = std::max<int64_t>(1, kSegmentRows / taps);
+  int64_t in_chunk = std::max<int64_t>(1, kChunkBytes / (row_bytes * taps));
+  if (const int64_t segments = kSegmentedBytes / (row_bytes * taps * segment); kernels.sparse_lists > 1 && segments > 0)
+    in_chunk = segments * segment;
+  chunk_groups = static_cast<int32_t>(in_chunk);
   chunks = (groups + chunk_groups - 1) / chunk_groups;
   outputs = static_cast<int32_t>(round_up(params.out_channels, 4));
 }

@@ -18,6 +18,7 @@ from niwaki.layerwise.rounding import round_to_grid
 from niwaki.layerwise.sensitivity import sensitivities
 from niwaki.layerwise.timing import Geometry, geometry, time_layer
 from niwaki.layerwise.walk import Visit, Walk
+from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.left_out import LeftOut, Scale, left_out, nearest
 from niwaki.pruning.problem import Problem, units_of
 from niwaki.quantization.config import QuantizeConfig
@@ -39,7 +40,7 @@ class Measurement:
         batches: calibration inputs.
         names: of the layers that will be quantized; others are left out.
         prunable: those that may get zeros.
-        pattern: 'block4' or 'unstructured'.
+        prune: pattern, 'block4' or 'unstructured', and balance.
         bits: to choose from, for each layer.
         quantize: other options of the weights: ranges, scales, skip.
         threads: measures times on so many; None does not.
@@ -54,7 +55,7 @@ class Measurement:
         *,
         names: set[str],
         prunable: set[str],
-        pattern: str,
+        prune: PruneConfig,
         bits: Callable[[str], Sequence[int]],
         quantize: QuantizeConfig,
         threads: int | None,
@@ -62,14 +63,14 @@ class Measurement:
         progress: bool,
     ) -> None:
         self._names = names
-        self._prunable, self._pattern, self._bits, self._quantize = prunable, pattern, bits, quantize
+        self._prunable, self._prune, self._bits, self._quantize = prunable, prune, bits, quantize
         self._threads = threads
         self._times: dict[tuple[Geometry, float], float] = {}
         self.layers: list[LayerOptions] = []
         self._order: list[str] = []
         walk = Walk(model, batches)
         each = [tuple(bits(name)) for name in sorted(names)]
-        options = (sorted(names), sorted(prunable), pattern, quantize, threads, each)
+        options = (sorted(names), sorted(prunable), prune.pattern, prune.balance, quantize, threads, each)
         self._state = None
         if checkpoint is not None:
             self._state = Checkpoint(checkpoint, model, *options, what="niwaki.compress")
@@ -99,9 +100,10 @@ class Measurement:
     def _options(self, seen: Visit) -> LayerOptions:
         prunable = seen.name in self._prunable
         # What a pattern does not fit keeps the zeros that it has.
-        pattern = self._pattern if prunable else "unstructured"
+        pattern = self._prune.pattern if prunable else "unstructured"
+        balance = self._prune.balance and prunable
         left = LeftOut(seen)
-        problem = Problem(left.fitted, pattern, self._importance.get(seen.layer), quick=True)
+        problem = Problem(left.fitted, pattern, self._importance.get(seen.layer), quick=True, balance=balance)
         units = units_of(seen.layer, pattern)
         floor = problem.zeros() / max(1, units)
         # What is zero already stays zero: those are the shares to begin with.

@@ -63,8 +63,7 @@ def compress_to(
     *,
     target: Target,
     zeros: bool,
-    pattern: str,
-    skip: tuple[str, ...],
+    prune: PruneConfig,
     quantize: QuantizeConfig,
     bits_given: bool,
     accuracy: Accuracy | None,
@@ -79,7 +78,7 @@ def compress_to(
         calls: calibration.
         target: the limits.
         zeros: whether there may be more of them; else bits alone are chosen.
-        pattern, skip: of pruning.
+        prune: pattern, balance and layers to skip.
         quantize: all options but the bits.
         bits_given: the bits of `quantize` are the caller's, and stay.
         accuracy: what tells the accuracy of a network, in per cent.
@@ -98,7 +97,6 @@ def compress_to(
     if plain is not None:
         reference = None if accuracy is None else accuracy.reference
         return Outcome(plain, plain, (plain,), (), reference, {}, {}, evaluated)
-    prune = PruneConfig(0.0, pattern=pattern, importance="second_order", skip=skip)
     if zeros:
         order = None if checkpoint is None else checkpoint / "order"
         usual = dataclasses.replace(prune, sparsity=_USUAL)
@@ -116,7 +114,7 @@ def compress_to(
         return (quantize.bits_of(name),) if fixed else BITS
 
     measurement = Measurement(
-        baked, calls, names=quantized, prunable=prunable, pattern=pattern, bits=bits_of, quantize=quantize,
+        baked, calls, names=quantized, prunable=prunable, prune=prune, bits=bits_of, quantize=quantize,
         threads=target.threads if target.timed else None,
         checkpoint=checkpoint / "measured" if checkpoint is not None else None, progress=progress,
     )  # fmt: skip

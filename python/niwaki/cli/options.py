@@ -113,9 +113,7 @@ def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
             )
         if arguments.sparsity is not None:
             kept["sparsity"] = 0.0
-        _refuse(
-            pruning, ("scope", "importance", "balance"), "a target, which finds the zeros of each layer by second order"
-        )
+        _refuse(pruning, ("scope", "importance"), "a target, which finds the zeros of each layer by second order")
         size, latency, speedup = limits
         target = Target(size=size, latency=latency, speedup=speedup, threads=arguments.target_threads or 1)
         return {**options, **kept, **pruning, "target": target}

@@ -164,8 +164,10 @@ def compress(
     if target is not None:
         _check_target(target, sparsity, prune, quantize, single)
     zeros = target is None or sparsity is None
-    pattern = single.pop("pattern", "block4") if target is not None else "block4"
+    searched = None
     if target is not None:
+        for_zeros: dict[str, Any] = {name: single.pop(name) for name in ("pattern", "balance") if name in single}
+        searched = PruneConfig(0.0, importance="second_order", skip=skip, **for_zeros)
         sparsity = None
     prune_config, quantize_config = _configs(sparsity, transform, skip, prune, quantize, single)
     if optimize is not None and not isinstance(optimize, OptimizeConfig):
@@ -188,11 +190,11 @@ def compress(
         calls = equalization_calls(stream.taken(), quantize_config, model)
         optimized = equalize_with(optimized, calls, quantize_config, progress=progress)
         quantize_config = dataclasses.replace(quantize_config, equalize=False)
-    if target is not None:
+    if target is not None and searched is not None:
         outcome = compress_to(
-            model, optimized, list(stream), target=target, zeros=zeros, pattern=pattern, skip=skip,
-            quantize=quantize_config, bits_given="weight_bits" in single or quantize is not None,
-            accuracy=accuracy, checkpoint=folder, progress=progress,
+            model, optimized, list(stream), target=target, zeros=zeros, prune=searched, quantize=quantize_config,
+            bits_given="weight_bits" in single or quantize is not None, accuracy=accuracy, checkpoint=folder,
+            progress=progress,
         )  # fmt: skip
         reached = report_of_target(model, optimized, outcome, Sample.of(held, first), target)
         found = outcome.candidate.squeezed.module, reached.made_with(given)
@@ -256,8 +258,9 @@ def _check_target(target: Any, sparsity: Any, prune: Any, quantize: Any, options
     given += ["prune"] if prune is not None else []
     if given:
         raise TypeError(f"niwaki.compress: a target decides what {given[0]} would say; leave {given[0]} out.")
-    if none and "pattern" in options:
-        raise TypeError("niwaki.compress: sparsity=0 makes no zeros, so pattern says nothing; leave it out.")
+    for name in ("pattern", "balance"):
+        if none and name in options:
+            raise TypeError(f"niwaki.compress: sparsity=0 makes no zeros, so {name} says nothing; leave it out.")
     fixed: list[str] = [name for name in ("weight_bits", "codebook") if name in options]
     fixed += ["quantize"] if quantize is not None else []
     if none and (fixed or target.timed):

@@ -7,6 +7,9 @@ less, here at blocks and for all layers that read the channels together.
 
 The same four channels are a set of the layer that writes them. With PruneConfig(balance=True) they keep equally many
 blocks there, which costs least where they would keep about as many anyway.
+
+Single zeros go whatever the order is. There it decides how many blocks are left that hold anything, and how much longer
+than the others the longest list of a set is: what a sparse kernel multiplies.
 """
 
 from __future__ import annotations
@@ -59,19 +62,22 @@ def order_channels(
     """Reorders the inner channels of a network in place, for zeros in blocks of four.
 
     What a weight counts is its square times the variance of its input and what its output counts at the network's
-    output; what a block costs is their sum, and no more than that of the blocks which are about to stay.
+    output; what a block costs is their sum, and no more than that of the blocks which are about to stay. Where single
+    weights go, a block costs 1 if one of its weights is about to stay.
 
     Args:
         model: float32, in eval mode, with plain parameters; it computes the same afterwards, but for rounding.
         calls: inputs; the first 64 of the first one's shape are looked at.
-        config: sparsity, and layers to skip. Nothing is done for other patterns than 'block4', or no zeros.
+        config: sparsity, and layers to skip. Nothing is done for other patterns than 'block4' and 'unstructured', or no
+            zeros.
         checkpoint: a folder that keeps the orders.
         progress: tells on stderr how far it is.
 
     Returns:
-        By the name of each layer that reads reordered channels, what its blocks to go cost of what they cost before.
+        By the name of each layer that reads reordered channels, what its blocks to go cost of what they cost before;
+        with single zeros, the blocks that are about to stay.
     """
-    if config.pattern != "block4" or not 0 < config.share < 1:
+    if config.pattern not in ("block4", "unstructured") or not 0 < config.share < 1:
         return {}
     call = calls[0].copy()
     try:
@@ -87,7 +93,8 @@ def order_channels(
         return layer.inputs % BLOCK == 0 and layer.inputs > BLOCK and not skipped
 
     def in_sets(layer: Layer) -> bool:
-        return config.balance and blocked(layer) and len(layer.weight) % SET == 0 and _zeros(layer) <= _MOST_ZEROS
+        bound = config.balance or config.pattern == "unstructured"
+        return bound and blocked(layer) and len(layer.weight) % SET == 0 and _zeros(layer) <= _MOST_ZEROS
 
     def matters(found: Inner) -> bool:
         return in_sets(found.writer) or any(blocked(reader) for reader, _ in found.readers)
@@ -112,14 +119,19 @@ def order_channels(
     orders = []
     for found, pairs in zip(track(inner, "ordering channels", progress), readers, strict=True):
         channels, writer = len(found.writer.weight), found.writer
-        rows = [_rows(reader, spreads[node], counts.get(reader), share) for reader, node in pairs]
-        own = _rows(writer, spreads[found.source], counts.get(writer), share) if in_sets(writer) else None
+
+        def rows_of(layer: Layer, node: Node) -> torch.Tensor:
+            return _rows(layer, spreads[node], counts.get(layer), share, config.pattern)
+
+        rows = [rows_of(reader, node) for reader, node in pairs]
+        own = rows_of(writer, found.source) if in_sets(writer) else None
         if all(bool(torch.isfinite(part).all()) for part in (*rows, *([] if own is None else [own]))):
             some = torch.cat([torch.zeros(0, channels), *(_some(part) for part in rows)])
             lists = None
             if own is not None:
                 all_rows = sum(len(part) for part in rows)
-                lists = _lists(own.reshape(channels, -1), len(some) / all_rows if all_rows else 1.0)
+                part = len(some) / all_rows if all_rows else 1.0
+                lists = _lists(own.reshape(channels, -1), part, config.pattern)
             order = _search(some, lists)
         else:
             order = torch.arange(channels)  # pruning names inputs that are not finite
@@ -128,7 +140,8 @@ def order_channels(
             spreads[node] = spreads[node][order]
         orders.append(order)
         for (reader, _), part in zip(pairs, rows, strict=True):
-            gains[names[id(reader.module)]] = _lost(part[:, order], share) / max(_lost(part, share), 1e-30)
+            lost = (_lost(each, share, config.pattern) for each in (part[:, order], part))
+            gains[names[id(reader.module)]] = next(lost) / max(next(lost), 1e-30)
     if kept is not None:
         kept.save("order", {"orders": orders, "gains": gains})
     return gains
@@ -183,14 +196,21 @@ class _Spreads(Interpreter):
         return (squares / count - (total / count).square()).clamp_min(0).float()
 
 
-def _rows(reader: Layer, variance: torch.Tensor, counts: torch.Tensor | None, share: float) -> torch.Tensor:
-    """float32 [O * taps, C]: what weights cost, in units of a block that is about to stay."""
+def _rows(
+    reader: Layer, variance: torch.Tensor, counts: torch.Tensor | None, share: float, pattern: str
+) -> torch.Tensor:
+    """float32 [O * taps, C]: what weights cost, in units of a block that is about to stay.
+
+    With single zeros, 1 for a weight that is about to stay, and 0.
+    """
     outputs = len(reader.weight)
     counts = torch.ones(outputs) if counts is None else counts + 1e-3 * counts.mean() + 1e-30
     cost = reader.weight.detach().square().reshape(outputs, reader.inputs, -1) * variance[None, :, None]
     rows = (cost * counts[:, None, None]).transpose(1, 2).reshape(-1, reader.inputs)
-    blocks = rows.reshape(-1, BLOCK).sum(1)
-    most = blocks.kthvalue(max(1, round(share * len(blocks)))).values
+    units = rows.reshape(-1, BLOCK).sum(1) if pattern == "block4" else rows.flatten()
+    most = units.kthvalue(max(1, round(share * len(units)))).values
+    if pattern == "unstructured":
+        return torch.where(rows.isfinite(), (rows > most).float(), rows)
     return rows / most.clamp_min(1e-30)
 
 
@@ -200,15 +220,17 @@ def _some(rows: torch.Tensor) -> torch.Tensor:
     return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:_ROWS]]
 
 
-def _lost(rows: torch.Tensor, share: float) -> float:
-    """What the blocks to go cost: so many of the cheapest ones."""
+def _lost(rows: torch.Tensor, share: float, pattern: str) -> float:
+    """What the blocks to go cost: so many of the cheapest ones. With single zeros, how many blocks are left."""
     blocks = rows.reshape(-1, BLOCK).sum(1).sort().values
+    if pattern == "unstructured":
+        return float((blocks > 0).sum())
     return float(blocks[: round(share * len(blocks))].sum())
 
 
 @dataclass(frozen=True)
 class _Lists:
-    """What it costs that sets of the layer which writes the channels balance.
+    """What it costs that sets of the layer which writes the channels balance, or that they don't.
 
     Attributes:
         lengths: float32 [C], how many blocks more than the mean each channel would keep.
@@ -226,14 +248,20 @@ class _Lists:
         return lengths.square() * (-self.price / SET)
 
 
-def _lists(costs: torch.Tensor, part: float) -> _Lists:
-    """Of the costs of a layer's weights, [O, taps * I], in units of a block that is about to stay.
+def _lists(costs: torch.Tensor, part: float, pattern: str) -> _Lists:
+    """Of the costs of a layer's weights, [O, taps * I].
 
     Args:
         costs: as from _rows.
         part: of the readers' rows that the search looks at.
+        pattern: of zeros.
     """
     blocks = costs.reshape(len(costs), -1, BLOCK).sum(2)
+    if pattern == "unstructured":
+        lengths = (blocks > 0).sum(1).float()
+        # Of four lists whose lengths vary by s, the longest is about s longer than the mean: as many zeros for each of
+        # the four. The sum of squares of (c - m) is about 3 s^2.
+        return _Lists(lengths - lengths.mean(), part * SET / 3 / max(float(lengths.std()), 1.0))
     # Of so many blocks that are about to stay, the d-th costs d / `dense` more or less than the first.
     dense = ((blocks > 0.5) & (blocks < 2)).sum(1).float().mean() / 1.5
     lengths = (blocks >= 1).sum(1).float()

@@ -86,7 +86,8 @@ class Problem:
         def drop(scores: torch.Tensor) -> torch.Tensor:
             if not self._balance:
                 return drop_smallest([scores], count)[0]
-            return drop_in_sets([torch.where(gone, -torch.inf, scores)], [self.seen.layer.groups], count)[0]
+            scores, inputs = torch.where(gone, -torch.inf, scores), 1 if pattern == "block4" else BLOCK
+            return drop_in_sets([scores], [self.seen.layer.groups], count, inputs=inputs)[0]
 
         def project(importance: torch.Tensor) -> torch.Tensor:
             importance = (importance if full else torch.where(allowed, importance, 0)).reshape(shape)

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 BLOCK = 4
 # Output channels whose lists of blocks a kernel works on side by side: a group of four that follow each other.
 SET = 4
+# Rows of a kernel's panel, each four input channels at one tap, within which lists are equally long: chunks of rows of
+# such a layer end at multiples of these (csrc/kernels/conv/sparse_lists.cc).
+SEGMENT = 72
 
 
 def n_of_m(pattern: str) -> tuple[int, int] | None:
@@ -66,32 +69,38 @@ def drop_smallest(scores: Sequence[torch.Tensor], count: int) -> list[torch.Tens
     return [part.reshape(score.shape) for part, score in zip(parts, scores, strict=True)]
 
 
-def drop_in_sets(scores: Sequence[torch.Tensor], groups: Sequence[int], count: int) -> list[torch.Tensor]:
+def drop_in_sets(
+    scores: Sequence[torch.Tensor], groups: Sequence[int], count: int, *, inputs: int = 1
+) -> list[torch.Tensor]:
     """Masks that drop the lowest scores, so that the four output channels of a set keep equally many.
 
     A set is four channels that follow each other within a group of channels; those that are left over at its end are
-    free. The best of each of the four stay or go together, then the second best, and so on. Such a step counts the
-    mean of what is in it, so no other masks of equal lists lose less.
+    free. Sets balance within each SEGMENT of their inputs. There, the best of each of the four stay or go together,
+    then the second best, and so on. Such a step counts the mean of what is in it, so no other masks of equal lists lose
+    less.
 
     Args:
-        scores: [O, ...] of each layer. What is -inf is gone already: it is dropped, and its list may be shorter.
+        scores: [O, I, ...] of each layer. What is -inf is gone already: it is dropped, and its list may be shorter.
         groups: of channels, of each layer.
         count: how many to drop of all the scores together; the nearest number that whole steps make.
+        inputs: of the scores' second axis, how many are four input channels: 1 for blocks, 4 for single weights.
     """
     if not scores:
         return []
-    layers = [_InSets(score, number) for score, number in zip(scores, groups, strict=True)]
-    sizes = np.concatenate([layer.sizes for layer in layers])
-    lowest = np.argsort(np.concatenate([layer.means for layer in layers]), kind="stable")
+    cut = [score.split(max(1, SEGMENT // score[0, 0].numel()) * inputs, 1) for score in scores]
+    parts = [_InSets(part, number) for number, of_layer in zip(groups, cut, strict=True) for part in of_layer]
+    sizes = np.concatenate([part.sizes for part in parts])
+    lowest = np.argsort(np.concatenate([part.means for part in parts]), kind="stable")
     ends = np.cumsum(sizes[lowest])
     keep = np.ones(len(sizes), dtype=bool)
-    keep[lowest[ends - sizes[lowest] / 2 <= count - sum(layer.gone for layer in layers)]] = False
-    parts = np.split(keep, np.cumsum([len(layer.sizes) for layer in layers])[:-1])
-    return [layer.mask(part) for layer, part in zip(layers, parts, strict=True)]
+    keep[lowest[ends - sizes[lowest] / 2 <= count - sum(part.gone for part in parts)]] = False
+    kept = np.split(keep, np.cumsum([len(part.sizes) for part in parts])[:-1])
+    masks = iter([part.mask(own) for part, own in zip(parts, kept, strict=True)])
+    return [torch.cat([next(masks) for _ in of_layer], 1) for of_layer in cut]
 
 
 class _InSets:
-    """The scores of one layer by the steps in which they go: those of sets, and each of the channels left over.
+    """Scores of a segment by the steps in which they go: those of sets, and each of the channels left over.
 
     Attributes:
         means: float32, of each step.
@@ -154,7 +163,7 @@ def choose(
         return [
             mask
             for (together, own), count in zip(parts, counts, strict=True)
-            for mask in drop_in_sets(together, own, count)
+            for mask in drop_in_sets(together, own, count, inputs=1 if pattern == "block4" else BLOCK)
         ]
     if pair is None:
         if scope == "global":
