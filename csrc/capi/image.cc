@@ -6,10 +6,10 @@ namespace niwaki::capi {
 namespace {
 
 // Writes planes of one image; read(pixel, channel) gives an element of it.
-template <typename Read>
-void write_planes(const ImageShape& shape, int64_t image, const Read& read, float* to) {
+template <typename Element, typename Read>
+void write_planes(const ImageShape& shape, int64_t image, const Read& read, void* to) {
   const int64_t pixels = shape.height * shape.width;
-  float* plane = to + image * shape.channels * pixels;
+  Element* plane = static_cast<Element*>(to) + image * shape.channels * pixels;
   for (int64_t channel = 0; channel < shape.channels; ++channel, plane += pixels)
     for (int64_t pixel = 0; pixel < pixels; ++pixel) plane[pixel] = read(pixel, channel);
 }
@@ -28,24 +28,23 @@ std::optional<PixelTable> pixel_table(const std::map<std::string, std::string>& 
 }
 
 void to_planes(const void* from, niwaki_type type, niwaki_layout layout, const ImageShape& shape, const PixelTable* table,
-               float* to) {
+               void* to) {
   const int64_t channels = shape.channels, pixels = shape.height * shape.width;
   const int64_t pixel_step = layout == NIWAKI_NHWC ? channels : 1, channel_step = layout == NIWAKI_NHWC ? 1 : pixels;
   for (int64_t image = 0; image < shape.images; ++image) {
     const int64_t first = image * channels * pixels;
-    if (type == NIWAKI_UINT8) {
-      const auto* bytes = static_cast<const uint8_t*>(from) + first;
-      write_planes(
+    const auto* bytes = static_cast<const uint8_t*>(from) + first;
+    const auto* floats = static_cast<const float*>(from) + first;
+    const auto place = [&](int64_t pixel, int64_t channel) { return pixel * pixel_step + channel * channel_step; };
+    if (type != NIWAKI_UINT8)
+      write_planes<float>(shape, image, [&](int64_t pixel, int64_t channel) { return floats[place(pixel, channel)]; }, to);
+    else if (table == nullptr)
+      write_planes<uint8_t>(shape, image, [&](int64_t pixel, int64_t channel) { return bytes[place(pixel, channel)]; }, to);
+    else
+      write_planes<float>(
           shape, image,
-          [&](int64_t pixel, int64_t channel) {
-            return (*table)[static_cast<size_t>(channel)][bytes[pixel * pixel_step + channel * channel_step]];
-          },
+          [&](int64_t pixel, int64_t channel) { return (*table)[static_cast<size_t>(channel)][bytes[place(pixel, channel)]]; },
           to);
-    } else {
-      const auto* floats = static_cast<const float*>(from) + first;
-      write_planes(
-          shape, image, [&](int64_t pixel, int64_t channel) { return floats[pixel * pixel_step + channel * channel_step]; }, to);
-    }
   }
 }
 

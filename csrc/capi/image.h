@@ -1,4 +1,4 @@
-// Images as callers have them, made into what a network takes: float32, NCHW.
+// Images as callers have them, made into what a network takes: NCHW, float32 or uint8.
 #pragma once
 
 #include <array>
@@ -23,8 +23,9 @@ struct ImageShape {
   int64_t images, channels, height, width;
 };
 
-// Writes an image batch as float32, NCHW. from: float32 or uint8 elements in `layout`; table: one entry for each channel, for uint8.
+// Writes an image batch as float32, NCHW. from: float32 or uint8 elements in `layout`; table: one entry for each channel, for uint8. Without
+// a table, uint8 stays what it is.
 void to_planes(const void* from, niwaki_type type, niwaki_layout layout, const ImageShape& shape, const PixelTable* table,
-               float* to);
+               void* to);
 
 }  // namespace niwaki::capi

@@ -74,6 +74,7 @@ const char* niwaki_type_name(niwaki_type type) {
     case NIWAKI_INT64: return "int64";
     case NIWAKI_INT32: return "int32";
     case NIWAKI_BOOL: return "bool";
+    case NIWAKI_INT8: return "int8";
   }
   return "unknown type";
 }

@@ -31,9 +31,6 @@ std::vector<size_t> match(const std::vector<Port>& ports, const niwaki_tensor* t
 
 bool is_nhwc(const niwaki_tensor& tensor) { return tensor.layout == NIWAKI_NHWC && tensor.shape.rank == 4; }
 
-// Whether the network can take the tensor as it lies.
-bool ready(const niwaki_tensor& tensor) { return tensor.type != NIWAKI_UINT8 && !is_nhwc(tensor); }
-
 // An input, checked but for its memory. Its sizes as the network counts them, [N, C, H, W] of images.
 Sizes check_kind(const niwaki_tensor& tensor, niwaki_type expected, const std::string& what) {
   const int32_t layout = number_of(tensor.layout);
@@ -41,13 +38,11 @@ Sizes check_kind(const niwaki_tensor& tensor, niwaki_type expected, const std::s
   if (layout != NIWAKI_NCHW && layout != NIWAKI_NHWC) refuse(what + ": its layout is neither NIWAKI_NCHW nor NIWAKI_NHWC.");
   Sizes sizes = sizes_of(tensor.shape, what);
   if (!is_nhwc(tensor)) return sizes;
-  if (expected != NIWAKI_FLOAT32) refuse(what + ": NIWAKI_NHWC is for images, in float32 or uint8.");
+  if (expected != NIWAKI_FLOAT32 && expected != NIWAKI_UINT8) refuse(what + ": NIWAKI_NHWC is for images, in float32 or uint8.");
   return {sizes[0], sizes[3], sizes[1], sizes[2]};
 }
 
-void check_pixels(const niwaki_tensor& tensor, const Sizes& sizes, const std::optional<PixelTable>& pixels,
-                  const std::string& what) {
-  if (tensor.type != NIWAKI_UINT8) return;
+void check_pixels(const Sizes& sizes, const std::optional<PixelTable>& pixels, const std::string& what) {
   if (sizes.size() != 4) refuse(what + ": uint8 is for images of rank 4; give float32.");
   if (!pixels) refuse(what + ": the file does not say what mean and std uint8 images have; save it with them, or give float32.");
   if (pixels->size() != static_cast<size_t>(sizes[1]))
@@ -81,6 +76,10 @@ class Run {
 
  private:
   niwaki_type type_of(const Port& port) const { return capi::type_of(graph_.value(port.value).dtype); }
+  // Whether an input is given as bytes that are to become float32.
+  bool is_pixels(size_t i) const { return inputs_[i]->type == NIWAKI_UINT8 && type_of(graph_.inputs()[i]) == NIWAKI_FLOAT32; }
+  // Whether the network can take an input as it lies.
+  bool ready(size_t i) const { return !is_pixels(i) && !is_nhwc(*inputs_[i]); }
   std::string input_name(size_t i) const { return "Input '" + graph_.inputs()[i].name + "'"; }
 
   void check_output(size_t i, const Sizes& sizes) {
@@ -97,7 +96,7 @@ class Run {
   void check_input(size_t i) {
     const std::string what = input_name(i);
     check_memory(*inputs_[i], elements_[i], what);
-    check_pixels(*inputs_[i], sizes_[i], session_.model->pixels, what);
+    if (is_pixels(i)) check_pixels(sizes_[i], session_.model->pixels, what);
     check_bools(*inputs_[i], elements_[i], what);
   }
 
@@ -105,7 +104,7 @@ class Run {
   void prepare() {
     size_t bytes = 0;
     for (size_t i = 0; i < inputs_.size(); ++i)
-      if (!ready(*inputs_[i])) bytes += elements_[i] * sizeof(float);
+      if (!ready(i)) bytes += elements_[i] * sizeof(float);
     if (bytes > session_.images.size()) {
       session_.images = Buffer();  // before the larger one is asked for
       session_.images = Buffer(bytes);
@@ -114,13 +113,12 @@ class Run {
     for (size_t i = 0; i < inputs_.size(); ++i) {
       const niwaki_tensor& input = *inputs_[i];
       const Sizes& sizes = sizes_[i];
-      if (ready(input)) {
+      if (ready(i)) {
         sources_.push_back({input.data, sizes});
         continue;
       }
-      const auto& pixels = session_.model->pixels;
-      to_planes(input.data, input.type, input.layout, {sizes[0], sizes[1], sizes[2], sizes[3]}, pixels ? &*pixels : nullptr,
-                next);
+      const PixelTable* table = is_pixels(i) ? &*session_.model->pixels : nullptr;
+      to_planes(input.data, input.type, input.layout, {sizes[0], sizes[1], sizes[2], sizes[3]}, table, next);
       sources_.push_back({next, sizes});
       next += elements_[i];
     }

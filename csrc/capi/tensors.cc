@@ -33,10 +33,11 @@ niwaki_type type_of(DType dtype) {
     case DType::i64: return NIWAKI_INT64;
     case DType::i32: return NIWAKI_INT32;
     case DType::boolean: return NIWAKI_BOOL;
-    case DType::u8:
-    case DType::i8: break;
+    case DType::i8: return NIWAKI_INT8;
+    case DType::byte:
+    case DType::u8: break;  // as which a state of bytes begins; the graph lets no value of it out
   }
-  throw Error(Status::internal, std::string("A value of type ") + dtype_name(dtype) + " does not leave the network.");
+  return NIWAKI_UINT8;
 }
 
 size_t element_bytes(niwaki_type type) {
@@ -45,6 +46,7 @@ size_t element_bytes(niwaki_type type) {
     case NIWAKI_INT32: return 4;
     case NIWAKI_INT64: return 8;
     case NIWAKI_UINT8:
+    case NIWAKI_INT8:
     case NIWAKI_BOOL: break;
   }
   return 1;
@@ -64,7 +66,7 @@ size_t elements_of(const Sizes& sizes, const std::string& what) {
 
 void check_type(const niwaki_tensor& tensor, niwaki_type expected, const std::string& what) {
   const int32_t type = number_of(tensor.type);
-  if (type < NIWAKI_FLOAT32 || type > NIWAKI_BOOL) refuse(what + ": its type is no niwaki_type.");
+  if (type < NIWAKI_FLOAT32 || type > NIWAKI_INT8) refuse(what + ": its type is no niwaki_type.");
   if (type != expected)
     refuse(what + ": " + niwaki_type_name(expected) + " is expected, not " + niwaki_type_name(tensor.type) + ".");
 }

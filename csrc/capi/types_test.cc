@@ -1,4 +1,5 @@
 // Arrays of all types through the C API; free sizes, guards, states.
+#include <climits>
 #include <thread>
 
 #include "capi/test_tools.h"
@@ -124,6 +125,91 @@ TEST(capi_states) {
   CHECK_EQ(niwaki_session_reset(opened.session), NIWAKI_OK);
   CHECK_EQ(first.run(opened.session), NIWAKI_OK);
   CHECK_EQ(first.sums[0], 2.75f);
+}
+
+// Pictures as bytes, a class for each pixel as a byte, numbers of eight bits with a sign, a state of bytes.
+Graph painter() {
+  Graph graph;
+  const Dim batch = graph.add_size("batch"), height = graph.add_size("height"), width = graph.add_size("width");
+  const int x = graph.add_input("picture", DType::byte, {batch, 3, height, width}), y = graph.add_input("offset", DType::i8, {3});
+  const uint8_t start[] = {7, 200};
+  const int seen = graph.add_state("seen", Tensor::copy_of(DType::u8, {2}, start));
+  const auto cast = [&](const char* name, int value, const char* to) {
+    return graph.add_node("cast", name, {value}, {{"dtype", std::string(to)}}, {});
+  };
+  const auto add = [&](const char* name, int a, int b) {
+    return graph.add_node("binary", name, {a, b}, {{"function", std::string("add")}}, {});
+  };
+  const int offsets = graph.add_node("reshape", "column", {cast("wide", y, "float32")}, {{"shape", Dims{3, 1, 1}}}, {});
+  const int scores = add("scores", cast("floats", x, "float32"), offsets);
+  const int where = graph.add_node("arg_reduce", "where", {scores}, {{"function", std::string("argmax")}, {"axis", Dims{1}}}, {});
+  graph.add_output(cast("classes", where, "byte"), "classes");
+  graph.add_output(cast("negative", scores, "int8"), "negative");
+  const int more = add(
+      "more", cast("ints", seen, "int32"),
+      cast("offsets",
+           graph.add_node("slice", "two", {y}, {{"axis", Dims{0}}, {"start", Dims{0}}, {"end", Dims{2}}, {"step", Dims{1}}}, {}),
+           "int32"));
+  graph.set_state(seen, cast("seen", more, "byte"));
+  return graph;
+}
+
+TEST(capi_bytes_come_in_and_go_out) {
+  const std::vector<uint8_t> file = bytes_of(painter());
+  Opened opened({}, file);
+  niwaki_port port;
+  CHECK_EQ(niwaki_model_input(opened.model, 0, &port), NIWAKI_OK);
+  CHECK_EQ(port.type, NIWAKI_UINT8);
+  CHECK_EQ(niwaki_model_input(opened.model, 1, &port), NIWAKI_OK);
+  CHECK_EQ(port.type, NIWAKI_INT8);
+  CHECK_EQ(niwaki_model_output(opened.model, 0, &port), NIWAKI_OK);
+  CHECK(port.type == NIWAKI_UINT8 && port.shape.rank == 3);
+  CHECK(std::strcmp(niwaki_type_name(NIWAKI_INT8), "int8") == 0);
+
+  std::array<uint8_t, 18> planes, pixels;  // [1, 3, 2, 3] and [1, 2, 3, 3]
+  for (size_t i = 0; i < 18; ++i) planes[i] = static_cast<uint8_t>(i * 67), pixels[i % 6 * 3 + i / 6] = planes[i];
+  std::array<int8_t, 3> offset = {-128, 127, -1};
+  std::array<uint8_t, 6> classes = {}, wanted = {};
+  std::array<int8_t, 18> negative = {}, sums = {};
+  for (size_t i = 0; i < 6; ++i) {
+    int best = INT_MIN;
+    for (size_t c = 0; c < 3; ++c) {
+      const int score = planes[c * 6 + i] + offset[c];
+      sums[c * 6 + i] = static_cast<int8_t>(static_cast<uint8_t>(score));
+      if (score > best) best = score, wanted[i] = static_cast<uint8_t>(c);
+    }
+  }
+  niwaki_tensor inputs[] = {{nullptr, NIWAKI_UINT8, NIWAKI_NCHW, {4, {1, 3, 2, 3}}, planes.data(), 18},
+                            {nullptr, NIWAKI_INT8, NIWAKI_NCHW, {1, {3}}, offset.data(), 3}};
+  niwaki_tensor outputs[] = {{nullptr, NIWAKI_UINT8, NIWAKI_NCHW, {}, classes.data(), 6},
+                             {nullptr, NIWAKI_INT8, NIWAKI_NCHW, {}, negative.data(), 18}};
+  const auto run = [&] { return niwaki_run(opened.session, inputs, 2, outputs, 2); };
+  CHECK_EQ(run(), NIWAKI_OK);
+  CHECK(classes == wanted && negative == sums);
+  // As a camera has them: nothing is normalized, the file says nothing of pixels.
+  inputs[0].layout = NIWAKI_NHWC, inputs[0].shape = {4, {1, 2, 3, 3}}, inputs[0].data = pixels.data();
+  classes = {}, negative = {};
+  CHECK_EQ(run(), NIWAKI_OK);
+  CHECK(classes == wanted && negative == sums);
+  // 7 - 128 - 128 and 200 + 127 + 127, of which the last eight bits stay.
+  std::array<uint8_t, 2> seen = {};
+  niwaki_tensor state = {nullptr, NIWAKI_UINT8, NIWAKI_NCHW, {-1, {}}, seen.data(), 2};
+  CHECK_EQ(niwaki_session_get_state(opened.session, "seen", &state), NIWAKI_OK);
+  CHECK(seen == (std::array<uint8_t, 2>{7, 198}));
+  state.type = NIWAKI_INT8;
+  REFUSED(niwaki_session_set_state(opened.session, "seen", &state), "State 'seen': uint8 is expected, not int8");
+
+  const auto refused = [&](auto change, const char* part) {
+    niwaki_tensor in[] = {inputs[0], inputs[1]}, out[] = {outputs[0], outputs[1]};
+    change(in, out);
+    REFUSED(niwaki_run(opened.session, in, 2, out, 2), part);
+  };
+  refused([](niwaki_tensor* in, niwaki_tensor*) { in[0].type = NIWAKI_INT8; }, "Input 'picture': uint8 is expected, not int8");
+  refused([](niwaki_tensor* in, niwaki_tensor*) { in[0].type = NIWAKI_FLOAT32; }, "'picture': uint8 is expected, not float32");
+  refused([](niwaki_tensor* in, niwaki_tensor*) { in[1].type = NIWAKI_UINT8; }, "Input 'offset': int8 is expected, not uint8");
+  refused([](niwaki_tensor* in, niwaki_tensor*) { in[0].bytes = 17; }, "its buffer has 17 bytes; 18 are needed");
+  refused([](niwaki_tensor*, niwaki_tensor* out) { out[0].type = NIWAKI_INT64; }, "'classes': uint8 is expected, not int64");
+  refused([](niwaki_tensor*, niwaki_tensor* out) { out[1].type = NIWAKI_UINT8; }, "'negative': int8 is expected, not uint8");
 }
 
 TEST(capi_states_of_a_wrong_shape_are_refused) {

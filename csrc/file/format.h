@@ -14,6 +14,8 @@ inline constexpr uint32_t kVersion = 3;         // what is written; versions 1 a
 inline constexpr uint32_t kEntriesVersion = 4;  // what is written of entry points with names
 inline constexpr uint32_t kRepeatsVersion =
     5;  // what is written where nodes of one entry have the same tensors: see graph/repeats.h
+inline constexpr uint32_t kBytesVersion = 6;  // what is written of graphs with plain values of eight bits
+inline constexpr uint32_t kLastVersion = kBytesVersion;
 
 struct Header {
   uint8_t magic[8];

@@ -1,4 +1,4 @@
-// The graph section of versions 3 to 5; docs/file-format.md has it in words.
+// The graph section of versions 3 to 6; docs/file-format.md has it in words.
 #include "file/graph_reader.h"
 
 #include <algorithm>
@@ -57,7 +57,7 @@ class GraphReader {
     in_.charge(kPortBytes);
     const std::string name = in_.string();
     const auto dtype = in_.number<uint8_t>();
-    if (dtype > static_cast<uint8_t>(DType::boolean)) in_.refuse("the type of input '" + name + "'");
+    if (dtype > static_cast<uint8_t>(DType::byte)) in_.refuse("the type of input '" + name + "'");
     Dims dims(in_.count_up_to(kMaxRank));
     in_.charge(3 * dims.size() * sizeof(Dim));
     for (Dim& dim : dims) dim = read_dim();
@@ -182,6 +182,7 @@ std::vector<Entry> read_graphs(WordReader& in, uint32_t version, std::vector<Ten
     std::string name = named ? in.string() : std::string();
     if (named && name.empty() && (version < format::kRepeatsVersion || count > 1)) in.refuse("an entry point has no name");
     entries.push_back({std::move(name), version < 3 ? read_old_graph(in, version, shelf) : GraphReader(in, shelf).read()});
+    if (version < format::kBytesVersion && has_bytes(entries.back().graph)) in.refuse("values of eight bits");
   }
   check_entries(entries);
   in.expect_end();

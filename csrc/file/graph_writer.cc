@@ -16,7 +16,8 @@ namespace {
 static_assert(static_cast<int>(Relation::equal) == 0 && static_cast<int>(Relation::not_equal) == 1 &&
               static_cast<int>(Relation::less) == 2 && static_cast<int>(Relation::less_equal) == 3);
 static_assert(static_cast<int>(DType::u8) == 0 && static_cast<int>(DType::i8) == 1 && static_cast<int>(DType::i32) == 2 &&
-              static_cast<int>(DType::f32) == 3 && static_cast<int>(DType::i64) == 4 && static_cast<int>(DType::boolean) == 5);
+              static_cast<int>(DType::f32) == 3 && static_cast<int>(DType::i64) == 4 && static_cast<int>(DType::boolean) == 5 &&
+              static_cast<int>(DType::byte) == 6);
 
 // The rows of the tensor table. An entry has a row for each of its tensors; other entries may have the same.
 class Rows {
@@ -166,7 +167,8 @@ GraphSection write_graphs(std::span<const Entry> entries, std::vector<Tensor>& t
   Rows rows(tensors);
   WordWriter out;
   const bool repeated = std::any_of(entries.begin(), entries.end(), [](const Entry& entry) { return has_repeats(entry.graph); });
-  const bool named = repeated || !entries[0].name.empty();
+  const bool bytes = std::any_of(entries.begin(), entries.end(), [](const Entry& entry) { return has_bytes(entry.graph); });
+  const bool named = repeated || bytes || !entries[0].name.empty();
   if (named) out.natural(entries.size());
   for (const Entry& entry : entries) {
     if (named) out.string(entry.name);
@@ -174,7 +176,11 @@ GraphSection write_graphs(std::span<const Entry> entries, std::vector<Tensor>& t
     GraphWriter(entry.graph, rows, out).write();
     rows.end_entry();
   }
-  return {repeated ? format::kRepeatsVersion : named ? format::kEntriesVersion : format::kVersion, out.take_with_strings()};
+  return {bytes      ? format::kBytesVersion
+          : repeated ? format::kRepeatsVersion
+          : named    ? format::kEntriesVersion
+                     : format::kVersion,
+          out.take_with_strings()};
 }
 
 }  // namespace niwaki

@@ -100,9 +100,9 @@ class Reader {
     format::Header header;
     if (bytes_.size() < sizeof(header)) refuse_short(sizeof(header));
     std::memcpy(&header, bytes_.data(), sizeof(header));
-    if (header.version > format::kRepeatsVersion)
+    if (header.version > format::kLastVersion)
       refuse_file(path_, "was written by a newer niwaki (format " + std::to_string(header.version) + "; this one reads up to " +
-                             std::to_string(format::kRepeatsVersion) + "); update niwaki to read it.");
+                             std::to_string(format::kLastVersion) + "); update niwaki to read it.");
     if (crc32c(bytes_.first(offsetof(format::Header, header_crc))) != header.header_crc)
       refuse_corrupt(path_, "checksum of the header");
     if (header.version == 0 || header.zero != 0 || !all_zero(header.zeros) || (header.version == 1 && header.table_bytes != 0))

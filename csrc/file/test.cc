@@ -158,8 +158,8 @@ TEST(file_what_is_wrong_is_said) {
   write_file(small_graph(), folder.file("a.niwaki"));
   const auto original = read_all(folder.file("a.niwaki"));
   CHECK(error_of_forged(original, [](auto& b) {
-          b[8] = 6;
-        }).find("was written by a newer niwaki (format 6; this one reads up to 5)") != std::string::npos);
+          b[8] = 7;
+        }).find("was written by a newer niwaki (format 7; this one reads up to 6)") != std::string::npos);
   CHECK(error_of_forged(original, [](auto& b) { b.push_back(0); }).find("longer than it says") != std::string::npos);
   CHECK(error_of_forged(original, [](auto& b) {
           const std::string op = "conv2d";

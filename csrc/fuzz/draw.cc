@@ -122,8 +122,9 @@ void Elements::fill(Random& random) {
     case DType::i64: return fill_with<int64_t>(data(), bytes, [&] { return draw_integer<int64_t>(random); });
     case DType::i32: return fill_with<int32_t>(data(), bytes, [&] { return draw_integer<int32_t>(random); });
     case DType::boolean: return fill_with<uint8_t>(data(), bytes, [&] { return static_cast<uint8_t>(random.next() % 2); });
-    case DType::u8:
-    case DType::i8: break;
+    case DType::byte:
+    case DType::i8: return fill_with<uint8_t>(data(), bytes, [&] { return static_cast<uint8_t>(random.next()); });
+    case DType::u8: break;
   }
 }
 

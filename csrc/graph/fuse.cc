@@ -36,6 +36,8 @@ class Fuser {
     for (size_t i = 0; i < graph_.nodes_.size(); ++i)
       if (!gone_[i] && node(i).op == Op::clamp) fuse_clamp(i);
     for (size_t i = 0; i < graph_.nodes_.size(); ++i)
+      if (!gone_[i] && node(i).op == Op::cast) fuse_place(i);
+    for (size_t i = 0; i < graph_.nodes_.size(); ++i)
       if (!gone_[i] && node(i).op == Op::add) fuse_add(i);
     for (size_t i = 0; i < graph_.nodes_.size(); ++i)
       if (!gone_[i] && node(i).op == Op::conv2d) split_phases(i);
@@ -210,6 +212,14 @@ class Fuser {
       return;
     }
     absorb(static_cast<size_t>(from), index);
+  }
+
+  // Places that an arg_reduce finds are written as the integers that are wanted of them: a byte for each pixel, not eight.
+  void fuse_place(size_t index) {
+    const int input = node(index).inputs[0];
+    const DType dtype = value(node(index).outputs[0]).dtype;
+    if (made_by(Op::arg_reduce, input) == nullptr || uses(input) != 1) return;
+    if (dtype == DType::byte || dtype == DType::i8 || dtype == DType::i32) absorb(static_cast<size_t>(maker(input)), index);
   }
 
   void fuse_add(size_t index) {

@@ -6,6 +6,7 @@
 //   clamp         goes into the operator before it, where that has bounds (or a table) and nothing else reads its result
 //   add           goes into the conv2d (not depthwise) or linear that makes the later of its inputs, if nothing else reads that
 //                 and it has no bounds of its own; the other input becomes the residual
+//   places        a cast to byte, int8 or int32 goes into the arg_reduce before it, if nothing else reads what that makes
 //   phases        a first conv2d with stride 2 works on the four phases of the image, which its quantize writes (phases.h)
 //   heads         permutations that bring heads in front of tokens, and back, go into the attention between them (heads.h), also where queries, keys
 //                 and values are parts of one value, and where the result is quantized before it is moved back

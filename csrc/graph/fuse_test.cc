@@ -46,6 +46,29 @@ TEST(fuse_clamp_into_table_and_away) {
   CHECK_EQ(s.graph.nodes()[1].tensor("table").data()[0], 0);  // the caller's graph is untouched
 }
 
+TEST(fuse_cast_into_the_places_before_it) {
+  // What each cast makes, and what else reads the places: whether it goes into the arg_reduce, which then writes that type.
+  const auto fused = [](const char* to, bool read_elsewhere) {
+    Graph graph;
+    const int x = graph.add_input("x", DType::f32, {graph.add_size("batch"), 5});
+    const int where = graph.add_node("arg_reduce", "where", {x}, {{"function", std::string("argmax")}, {"axis", Dims{1}}}, {});
+    const int cast = graph.add_node("cast", "cast", {where}, {{"dtype", std::string(to)}}, {});
+    graph.add_output(cast, "cast");
+    if (read_elsewhere) graph.add_output(where, "where");
+    FusedGraph f = fuse(graph);
+    const bool gone = f.graph.nodes().size() == 1;
+    if (gone) {
+      CHECK_EQ(f.graph.nodes()[0].outputs[0], cast);
+      CHECK(f.graph.value(cast).node == 0 && f.graph.value(where).node == -2);
+      CHECK(f.fused[0] == std::vector<std::string>{"cast"});
+    }
+    return gone;
+  };
+  for (const char* to : {"byte", "int8", "int32"}) CHECK(fused(to, false));
+  for (const char* to : {"float32", "bool"}) CHECK(!fused(to, false));
+  CHECK(!fused("byte", true));
+}
+
 TEST(fuse_add_into_the_later_layer) {
   Images s;
   const int a = s.add_u8("conv2d", {s.x}, {}, layer({8, 8, 1, 1}));

@@ -23,8 +23,8 @@ bool is_known(const Graph& graph, const Dim& dim) {
 
 // The lambda names what has the dtype: "Input 'x'".
 void check_plain(const std::string& what, DType dtype, size_t rank) {
-  if (dtype == DType::u8 || dtype == DType::i8)
-    fail(what + " is " + dtype_name(dtype) + ", which only values inside of a network are; take float32, int64, int32 or bool.");
+  if (dtype == DType::u8)
+    fail(what + " is uint8, which only values inside of a network are; take byte, or float32, int64, int32, int8 or bool.");
   if (rank > static_cast<size_t>(kMaxRank)) fail(what + " has rank " + text(static_cast<int64_t>(rank)) + "; 8 is the highest.");
 }
 
@@ -71,11 +71,12 @@ int Graph::add_state(const std::string& name, Tensor initial) {
   if (name.empty()) fail("A state needs a name.");
   for (const State& state : states_)
     if (state.name == name) fail("There are two states '" + name + "'.");
-  check_plain(what, initial.dtype(), initial.shape().size());
+  const DType dtype = initial.dtype() == DType::u8 ? DType::byte : initial.dtype();
+  check_plain(what, dtype, initial.shape().size());
   for (const int64_t size : initial.shape())
     if (size < 0 || size > kMaxDim) fail(what + " has a dim of " + text(size) + "; they must lie in 0 to 2^31 - 1.");
   Dims dims(initial.shape().begin(), initial.shape().end());
-  values_.push_back({initial.dtype(), std::nullopt, std::move(dims), -1, -1 - static_cast<int>(states_.size())});
+  values_.push_back({dtype, std::nullopt, std::move(dims), -1, -1 - static_cast<int>(states_.size())});
   states_.push_back({name, static_cast<int>(values_.size()) - 1, -1, std::move(initial)});
   return states_.back().value;
 }
@@ -147,6 +148,11 @@ std::vector<std::string> Graph::size_names() const {
   std::vector<std::string> names;
   for (const FreeSize& size : sizes_) names.push_back(size.name);
   return names;
+}
+
+bool has_bytes(const Graph& graph) {
+  return std::any_of(graph.values().begin(), graph.values().end(),
+                     [](const Value& value) { return value.dtype == DType::byte || value.dtype == DType::i8; });
 }
 
 }  // namespace niwaki

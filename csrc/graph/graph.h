@@ -117,7 +117,7 @@ class Graph {
  public:
   // Returns the size as an expression. Names are unique and not empty.
   Dim add_size(const std::string& name, int64_t low = 0, int64_t high = INT64_MAX, int64_t hint = 0);
-  // Of any dtype but u8 and i8. Every free size must be a dim of an input by itself. Returns its value.
+  // Of any dtype but u8. Every free size must be a dim of an input by itself. Returns its value.
   int add_input(const std::string& name, DType dtype, Dims dims);
   int add_state(const std::string& name, Tensor initial);  // returns its value
   void set_state(int state_value, int next);
@@ -162,5 +162,7 @@ class Graph {
   std::vector<Node> nodes_;
   std::vector<Value> values_;
 };
+
+bool has_bytes(const Graph& graph);  // whether a value is a plain integer of eight bits
 
 }  // namespace niwaki

@@ -6,7 +6,7 @@ namespace niwaki {
 
 std::string text_of(TypeSet set) {
   std::string text;
-  for (const DType dtype : {DType::f32, DType::u8, DType::i8, DType::i64, DType::i32, DType::boolean})
+  for (const DType dtype : kDTypes)
     if (contains(set, dtype)) text += (text.empty() ? "" : " or ") + std::string(dtype_name(dtype));
   return text;
 }

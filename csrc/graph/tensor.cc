@@ -17,6 +17,7 @@ const char* dtype_name(DType dtype) {
     case DType::f32: return "float32";
     case DType::i64: return "int64";
     case DType::boolean: return "bool";
+    case DType::byte: return "byte";
   }
   return "unknown";
 }

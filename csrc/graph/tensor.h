@@ -7,9 +7,12 @@
 
 namespace niwaki {
 
-enum class DType : uint8_t { u8 = 0, i8 = 1, i32 = 2, f32 = 3, i64 = 4, boolean = 5 };  // boolean: a byte, 0 or 1
+// Of values and tensors. boolean: a byte, 0 or 1. Eight bits without a sign are two types of values: u8 are the steps of a quantization, which
+// kernels group, and byte are plain integers in row-major order, as those of a picture. As a tensor, both are u8.
+enum class DType : uint8_t { u8 = 0, i8 = 1, i32 = 2, f32 = 3, i64 = 4, boolean = 5, byte = 6 };
+inline constexpr DType kDTypes[] = {DType::f32, DType::u8, DType::i8, DType::i64, DType::i32, DType::boolean, DType::byte};
 
-const char* dtype_name(DType dtype);  // "uint8", "int8", "int32", "float32", "int64", "bool"
+const char* dtype_name(DType dtype);  // "uint8", "int8", "int32", "float32", "int64", "bool", "byte"
 int64_t dtype_bytes(DType dtype);
 
 // Makes the data of a tensor that is kept in a smaller form, as in a file. Immutable; any thread may ask.

@@ -10,8 +10,6 @@
 namespace niwaki::python {
 namespace {
 
-constexpr DType kTypes[] = {DType::f32, DType::u8, DType::i8, DType::i32, DType::i64, DType::boolean};
-
 bool is_sequence(const py::handle& value) { return py::isinstance<py::sequence>(value) && !py::isinstance<py::str>(value); }
 bool is_number(const py::handle& value) { return PyFloat_Check(value.ptr()) != 0 || PyIndex_Check(value.ptr()) != 0; }
 
@@ -82,7 +80,8 @@ Dims to_dims(const std::string& what, const py::handle& sizes) {
 Tensor to_tensor(const std::string& what, const py::handle& value) {
   if (!py::isinstance<py::array>(value)) throw py::type_error(what + " must be a numpy array.");
   const auto dense = py::array::ensure(value, py::array::c_style);
-  for (const DType type : kTypes) {
+  for (const DType type : kDTypes) {
+    if (type == DType::byte) continue;  // a tensor of bytes is uint8
     if (!dense.dtype().equal(py::dtype(dtype_name(type)))) continue;
     return Tensor::copy_of(type, {dense.shape(), dense.shape() + dense.ndim()}, dense.data());
   }
@@ -105,9 +104,9 @@ py::array from_tensor(const Tensor& tensor) {
 }
 
 DType to_dtype(const std::string& name) {
-  for (const DType type : kTypes)
+  for (const DType type : kDTypes)
     if (name == dtype_name(type)) return type;
-  throw py::value_error("There is no type '" + name + "'; take float32, int64, int32 or bool.");
+  throw py::value_error("There is no type '" + name + "'; take float32, int64, int32, bool, byte or int8.");
 }
 
 std::optional<Quantization> to_quantization(const std::string& node, const py::handle& pair) {

@@ -70,7 +70,7 @@ py::dict describe_attribute(const AttributeRule& rule) {
 
 py::list describe_types(TypeSet types) {
   py::list names;
-  for (const DType type : {DType::f32, DType::u8, DType::i8, DType::i32, DType::i64, DType::boolean})
+  for (const DType type : kDTypes)
     if (contains(types, type)) names.append(dtype_name(type));
   return names;
 }
@@ -129,7 +129,7 @@ py::list describe_ports(const Graph& graph, const std::vector<Port>& ports) {
     py::dict entry;
     entry["name"] = port.name;
     entry["value"] = port.value;
-    entry["dtype"] = dtype_name(value.dtype);
+    entry["dtype"] = value.dtype == DType::byte ? "uint8" : dtype_name(value.dtype);  // of the array that a caller has
     entry["dims"] = from_dims(value.dims, graph.size_names());
     result.append(entry);
   }

@@ -39,7 +39,8 @@ NamedDim add_size(Graph& graph, const std::string& name, int64_t low, int64_t hi
 }
 
 int add_input(Graph& graph, const std::string& name, const std::string& dtype, const py::object& dims) {
-  return graph.add_input(name, to_dtype(dtype), to_dims("Input '" + name + "': dims", dims));
+  const DType type = to_dtype(dtype);  // uint8 of callers are plain bytes
+  return graph.add_input(name, type == DType::u8 ? DType::byte : type, to_dims("Input '" + name + "': dims", dims));
 }
 
 int add_state(Graph& graph, const std::string& name, const py::object& initial) {

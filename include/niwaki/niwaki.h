@@ -90,13 +90,14 @@ NIWAKI_API niwaki_status niwaki_model_entry_count(const niwaki_model* model, siz
 NIWAKI_API niwaki_status niwaki_model_entry_name(const niwaki_model* model, size_t index, const char** name);
 NIWAKI_API niwaki_status niwaki_model_entry(const niwaki_model* model, const char* name, niwaki_model** entry);
 
-/* Of the elements of an array. A bool is a byte, 0 or 1. uint8 is for pixels of images alone: see niwaki_tensor. */
+/* Of the elements of an array. A bool is a byte, 0 or 1. uint8 may be pixels of images, too, for an input of float32: see niwaki_tensor. */
 typedef enum niwaki_type {
   NIWAKI_FLOAT32 = 0,
   NIWAKI_UINT8 = 1,
   NIWAKI_INT64 = 2,
   NIWAKI_INT32 = 3,
-  NIWAKI_BOOL = 4
+  NIWAKI_BOOL = 4,
+  NIWAKI_INT8 = 5
 } niwaki_type;
 
 NIWAKI_API const char* niwaki_type_name(niwaki_type); /* "float32" */

@@ -53,15 +53,16 @@ inline std::size_t elements(const niwaki_shape& shape) {
   return count;
 }
 
-// The type of an array of such elements; uint8_t is pixels.
+// The type of an array of such elements.
 template <typename Element>
 constexpr niwaki_type type_of() {
   constexpr bool is_integer = std::is_integral_v<Element> && std::is_signed_v<Element>;
   static_assert(std::is_same_v<Element, float> || std::is_same_v<Element, std::uint8_t> || std::is_same_v<Element, bool> ||
-                    (is_integer && (sizeof(Element) == 4 || sizeof(Element) == 8)),
-                "elements are float, uint8_t, int64_t, int32_t or bool");
+                    std::is_same_v<Element, std::int8_t> || (is_integer && (sizeof(Element) == 4 || sizeof(Element) == 8)),
+                "elements are float, uint8_t, int8_t, int64_t, int32_t or bool");
   if (std::is_same_v<Element, float>) return NIWAKI_FLOAT32;
   if (std::is_same_v<Element, bool>) return NIWAKI_BOOL;
+  if (std::is_same_v<Element, std::int8_t>) return NIWAKI_INT8;
   return !is_integer ? NIWAKI_UINT8 : sizeof(Element) == 8 ? NIWAKI_INT64 : NIWAKI_INT32;
 }
 
@@ -88,6 +89,8 @@ struct Output {
   std::vector<std::int64_t> int64s;
   std::vector<std::int32_t> int32s;
   std::vector<std::uint8_t> bools;  // 0 or 1
+  std::vector<std::uint8_t> uint8s;
+  std::vector<std::int8_t> int8s;
 
   // Makes room for an array of this shape; what a call may write it to.
   niwaki_tensor resize(const niwaki_shape& shape) {
@@ -98,8 +101,9 @@ struct Output {
       case NIWAKI_FLOAT32: tensor = room(values, count); break;
       case NIWAKI_INT64: tensor = room(int64s, count); break;
       case NIWAKI_INT32: tensor = room(int32s, count); break;
-      case NIWAKI_BOOL:
-      case NIWAKI_UINT8: tensor = room(bools, count); break;
+      case NIWAKI_BOOL: tensor = room(bools, count); break;
+      case NIWAKI_UINT8: tensor = room(uint8s, count); break;
+      case NIWAKI_INT8: tensor = room(int8s, count); break;
     }
     tensor.type = type;
     tensor.shape = shape;

@@ -10,7 +10,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-DTYPES = {"float32": torch.float32, "int64": torch.int64, "int32": torch.int32, "bool": torch.bool}
+DTYPES = {
+    "float32": torch.float32, "int64": torch.int64, "int32": torch.int32, "bool": torch.bool, "byte": torch.uint8,
+    "int8": torch.int8,
+}  # fmt: skip
 Values = list[Any]
 Attributes = Mapping[str, Any]
 OPERATORS: dict[str, Callable[..., Any]] = {}

@@ -14,7 +14,7 @@ import numpy as np
 
 MAGIC = b"\x89NIWAKI\n"
 DTYPES = tuple(np.dtype(name) for name in ("u1", "i1", "<i4", "<f4", "<i8", "?"))
-TYPES = ("uint8", "int8", "int32", "float32", "int64", "bool")
+TYPES = ("uint8", "int8", "int32", "float32", "int64", "bool", "byte")
 OPERATIONS = ("+", "-", "*", "//", "%", "min", "max")
 RELATIONS = ("==", "!=", "<", "<=")
 RAW, CODEBOOK, HUFFMAN = range(3)
@@ -273,13 +273,13 @@ class GraphReader:
         self.unused = set(range(len(tensors)))
         self.owners: dict[int, ReadNode] = {}  # of the tensors that nodes have
         self.again: list[int] = []  # tensors of the node that is read, which another has, too
-        self.repeats = False
+        self.repeats = self.bytes = False
         self.values = 0
 
     def read(self, version: int) -> None:
         words, result = self.words, self.result
         words.read_strings()
-        self.repeats = version == 5
+        self.repeats, self.bytes = version >= 5, version == 6
         expect(not self.repeats or (words.count() == 1 and words.string() == ""), "entry points")
         result.metadata = dictionary([(words.string(), words.string()) for _ in range(words.count())])
         result.sizes = [
@@ -317,7 +317,7 @@ class GraphReader:
 
     def port_type(self) -> str:
         number = self.words.unpack("B")
-        expect(number < len(TYPES) and TYPES[number] not in ("uint8", "int8"), "the type of an input")
+        expect(0 < number < (len(TYPES) if self.bytes else 6) and (self.bytes or number > 1), "the type of an input")
         return TYPES[number]
 
     def expression(self, depth: int = 0) -> Expression:
@@ -390,7 +390,7 @@ def read(data: bytes) -> ReadFile:
     version, zero, size, graph_size, count, graph_crc, table_crc, table_size, zeros, crc = struct.unpack(
         "<IIQQQIIQII", data[8:64]
     )
-    expect(version in (3, 5), "the version")
+    expect(version in (3, 5, 6), "the version")
     expect(zero == 0 and zeros == 0 and crc32c(data[:60]) == crc and size == len(data), "the header")
     table_begin, end = 64 + graph_size, 64 + graph_size + table_size
     expect(end <= size, "sizes in the header")

@@ -236,6 +236,30 @@ def recurrent() -> _core.Graph:
     return plain.finish()
 
 
+def pictures() -> _core.Graph:
+    """Integers of eight bits: pictures and offsets come in, classes of pixels and colours go out, one is kept."""
+    plain = Plain(19)
+    height, width = (plain.graph.add_size(name, 1, 2**31 - 1, 6) for name in ("height", "width"))
+    x, y = plain.input("x", 3, height, width, dtype="byte"), plain.input("y", 3, 1, 1, dtype="int8")
+    scores = plain.add("binary", [plain.add("cast", [each], dtype="float32") for each in (x, y)], function="sub")
+    classes = plain.add("cast", [plain.add("arg_reduce", [scores], function="argmax", axis=1)], dtype="byte")
+    palette = plain.add("constant", tensors={"value": plain.random.integers(0, 256, (3, 4), dtype=np.uint8)})
+    plain.add("take", [palette, plain.add("cast", [classes], dtype="int64")], axis=0)
+    plain.add("cast", [scores], dtype="int8")
+    offsets = plain.add("constant", tensors={"value": np.array([[-128, 127, 0]], np.int8)})
+    plain.add("where", [plain.add("cast", [y], dtype="bool"), plain.add("reshape", [offsets], shape=[3, 1, 1]), y])
+    turned = plain.add("flip", [x], axes=[3])
+    joined = plain.add("concat", [x, turned, plain.add("roll", [x], shifts=[1], axes=[2])], axis=1)
+    plain.add("pad", [joined], padding=[0, 0, 0, 0, 1, 0, 0, 2], mode="constant", value=255)
+    plain.add("tile", [plain.add("slice", [joined], axis=1, start=1, end=9, step=3)], repeats=[1, 2, 1, 1])
+    plain.add("expand", [y], shape=[-1, -1, height, width])
+    last = plain.graph.add_state("last", np.array([[0, 255]], np.uint8))
+    plain.graph.set_state(last, plain.add("permute", [plain.add("flip", [last], axes=[0, 1])], axes=[0, 1]))
+    plain.graph.add_output(classes, "classes")
+    return plain.finish()
+
+
 GRAPHS: dict[str, Callable[[], _core.Graph]] = {
-    make.__name__: make for make in (tokens, moves, values, elements, axes, products, heads, windows, recurrent)
+    make.__name__: make
+    for make in (tokens, moves, values, elements, axes, products, heads, windows, recurrent, pictures)
 }

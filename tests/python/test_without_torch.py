@@ -78,7 +78,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     given = {
         "ids": torch.randint(0, 20, (2, 6)),
         "mask": torch.rand(2, 6) > 0.4,
-        "counts": torch.randint(0, 9, (2, 6), dtype=torch.uint8),
+        "counts": torch.randint(0, 9, (2, 6), dtype=torch.int16),
         "scale": torch.tensor(0.75),
     }
     small = niwaki.quantize(Types().eval(), [given], progress=False)

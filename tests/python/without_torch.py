@@ -90,9 +90,9 @@ def other_types(folder: Path) -> None:
     assert [str(info) for info in net.inputs] == [
         "ids: int64 [batch, length]", "mask: bool [batch, length]", "counts: int32 [batch, length]", "scale: float32 []"
     ]  # fmt: skip
-    assert counts.dtype == np.uint8 and scale.shape == ()
+    assert counts.dtype == np.int16 and scale.shape == ()
     for bools in (mask, mask.view(np.uint8).__mul__(7).view(np.bool_)):  # true is any byte but 0
-        for narrow in (counts, counts.astype(np.int8), counts.astype(np.int16), counts.astype(">i2")):
+        for narrow in (counts, counts.astype(np.int8), counts.astype(np.uint8), counts.astype(">i2")):
             result = net(ids, bools, narrow, scale=scale)
             assert list(result) == ["sums", "rest"] and isinstance(result["rest"], tuple)
             same(result["sums"], data["sums"])

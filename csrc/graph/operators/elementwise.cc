@@ -208,15 +208,17 @@ OperatorRule binary() {
 
 OperatorRule where() {
   return {.summary = "a where the condition holds, else b",
-          .inputs = {{"condition", kBool}, {"a", kPlain}, {"b", kPlain}},
+          .inputs = {{"condition", kBool}, {"a", kMovable}, {"b", kMovable}},
           .infer = infer_where,
           .batch_local = elementwise};
 }
 
 OperatorRule cast() {
-  return {.summary = "another dtype: float32 to integers truncates, anything to bool is != 0",
-          .inputs = {{"data", kPlain}},
-          .attributes = {dtype_word({"float32", "int64", "int32", "bool"})},
+  return {.summary =
+              "another dtype: float32 to integers truncates, anything to bool is != 0, integers that byte or int8 do not hold "
+              "keep their last eight bits",
+          .inputs = {{"data", kMovable}},
+          .attributes = {dtype_word({"float32", "int64", "int32", "bool", "byte", "int8"})},
           .infer = infer_cast,
           .batch_local = always};
 }

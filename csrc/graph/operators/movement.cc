@@ -159,7 +159,7 @@ OperatorRule permute() {
 
 OperatorRule expand() {
   return {.summary = "dims of 1 repeated to those of shape, where -1 keeps what is there; new axes may stand in front",
-          .inputs = {{"data", kPlain}},
+          .inputs = {{"data", kMovable}},
           .attributes = {expressions("shape", kAnyCount, -1, kInt32)},
           .infer = infer_expand,
           .batch_local = local_expand};

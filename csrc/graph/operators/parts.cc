@@ -76,6 +76,9 @@ void check_pad(const Inference& node) {
   const bool whole = std::isfinite(value) && value == std::floor(value) && std::abs(value) < 0x1p53;
   if (dtype != DType::f32 && dtype != DType::u8 && !whole)
     refuse(node.node, std::string("value must be an integer for ") + dtype_name(dtype) + ", not " + std::to_string(value) + ".");
+  const double least = dtype == DType::i8 ? -128 : 0, most = dtype == DType::i8 ? 127 : 255;
+  if (contains(kBytes, dtype) && !(value >= least && value <= most))
+    refuse(node.node, std::string("value must be one that ") + dtype_name(dtype) + " holds, not " + std::to_string(value) + ".");
 }
 
 bool local_pad(const BatchInference& node) {

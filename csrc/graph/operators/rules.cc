@@ -131,7 +131,7 @@ void expect_same_types(const Inference& node, size_t a, size_t b) {
 }
 
 DType dtype_of(const std::string& word) {
-  for (const DType dtype : {DType::f32, DType::i64, DType::i32, DType::boolean, DType::u8})
+  for (const DType dtype : kDTypes)
     if (word == dtype_name(dtype)) return dtype;
   throw Error(Status::internal, "There is no type '" + word + "'.");
 }

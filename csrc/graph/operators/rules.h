@@ -21,7 +21,9 @@ inline constexpr int64_t kInt32 = INT32_MAX;
 inline constexpr TypeSet kFloat = types_of(DType::f32), kU8 = types_of(DType::u8), kInt64 = types_of(DType::i64),
                          kBool = types_of(DType::boolean), kIndex = types_of(DType::i64, DType::i32),
                          kNumbers = types_of(DType::f32, DType::i64, DType::i32),
-                         kPlain = types_of(DType::f32, DType::i64, DType::i32, DType::boolean), kAny = kPlain | kU8;
+                         kPlain = types_of(DType::f32, DType::i64, DType::i32, DType::boolean),
+                         kBytes = types_of(DType::byte, DType::i8),  // are moved, chosen and converted, and not computed with
+    kMovable = kPlain | kBytes, kAny = kMovable | kU8;
 
 // Attributes. Without `otherwise` they must be given.
 AttributeRule integers(const char* name, int count, int64_t low, int64_t high, std::optional<Dims> otherwise = std::nullopt);

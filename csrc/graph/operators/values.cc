@@ -8,7 +8,8 @@ namespace {
 
 std::vector<Operand> infer_constant(const Inference& node) {
   const Tensor& value = node.node.tensor("value");
-  return one(value.dtype(), Dims(value.shape().begin(), value.shape().end()));
+  const bool plain = value.dtype() == DType::u8 && !node.is_quantized(0);
+  return one(plain ? DType::byte : value.dtype(), Dims(value.shape().begin(), value.shape().end()));
 }
 
 std::vector<Operand> infer_full(const Inference& node) { return one(dtype_of(node.node.word("dtype")), node.dims("shape")); }
@@ -52,7 +53,10 @@ std::vector<Operand> infer_size(const Inference&) { return one(DType::i64, {}); 
 }  // namespace
 
 OperatorRule constant() {
-  return {.summary = "a tensor of the network", .inputs = {}, .tensors = {{"value", kAny, kAnyRank}}, .infer = infer_constant};
+  return {.summary = "a tensor of the network; one of uint8 without a scale is a value of type byte",
+          .inputs = {},
+          .tensors = {{"value", kPlain | kU8 | types_of(DType::i8), kAnyRank}},
+          .infer = infer_constant};
 }
 
 OperatorRule full() {

@@ -49,5 +49,42 @@ TEST(values_of_free_sizes) {
   CHECK_THROWS(net.shape({{2, 2}}), "the linspace (linspace): attribute 'steps' must lie in 0 to 2147483647, not -1");
 }
 
+// Integers of eight bits without a scale are moved, chosen and converted, and nothing computes with them.
+TEST(rules_of_plain_bytes) {
+  Graph graph;
+  const Dim batch = graph.add_size("batch");
+  const int x = graph.add_input("x", DType::byte, {batch, 4}), y = graph.add_input("y", DType::i8, {batch, 4});
+  const auto add = [&](const char* op, std::vector<int> inputs, Attributes attributes = {}, Tensors tensors = {}) {
+    return graph.add_node(op, op, std::move(inputs), std::move(attributes), std::move(tensors));
+  };
+  const auto type = [&](int value) { return std::string(dtype_name(graph.value(value).dtype)); };
+  const uint8_t bytes[] = {1, 2, 3, 4};
+  const int constant = add("constant", {}, {}, {{"value", Tensor::copy_of(DType::u8, {1, 4}, bytes)}});
+  CHECK_EQ(type(constant), "byte");
+  CHECK_EQ(type(add("constant", {}, {}, {{"value", Tensor::copy_of(DType::i8, {4}, bytes)}})), "int8");
+  CHECK_EQ(type(add("slice", {x}, {{"axis", Dims{1}}, {"start", Dims{0}}, {"end", Dims{2}}, {"step", Dims{1}}})), "byte");
+  CHECK_EQ(type(add("expand", {constant}, {{"shape", Dims{7, 4}}})), "byte");
+  CHECK_EQ(type(add("cast", {x}, {{"dtype", std::string("int8")}})), "int8");
+  CHECK_EQ(type(add("cast", {y}, {{"dtype", std::string("byte")}})), "byte");
+  const int condition = add("cast", {x}, {{"dtype", std::string("bool")}});
+  CHECK_EQ(type(add("where", {condition, x, constant})), "byte");
+  CHECK_THROWS(add("where", {condition, x, y}), "its inputs are byte and int8; cast them to one type");
+  CHECK_THROWS(add("binary", {x, x}, {{"function", std::string("add")}}), "its input 'a' is byte, not float32 or int64");
+  CHECK_THROWS(add("reduce", {y}, {{"function", std::string("sum")}}), "its input 'data' is int8, not float32");
+  CHECK_THROWS(add("dequantize", {x}), "its input 'data' is byte, not uint8");
+  CHECK_THROWS(add("cast", {x}, {{"dtype", std::string("uint8")}}), "must be one of float32, int64, int32, bool, byte, int8");
+  const auto pad = [&](int value, double number) {
+    return add("pad", {value},
+               {{"padding", Dims{0, 0, 1, 1}}, {"mode", std::string("constant")}, {"value", std::vector<double>{number}}});
+  };
+  CHECK_EQ(type(pad(x, 255)), "byte");
+  CHECK_EQ(type(pad(y, -128)), "int8");
+  CHECK_THROWS(pad(x, 256), "value must be one that byte holds, not 256");
+  CHECK_THROWS(pad(y, 128), "value must be one that int8 holds, not 128");
+  CHECK_THROWS(pad(x, 0.5), "value must be an integer for byte");
+  CHECK_THROWS(graph.add_input("z", DType::u8, {4}), "Input 'z' is uint8, which only values inside of a network are; take byte");
+  CHECK_EQ(type(graph.add_state("seen", Tensor::copy_of(DType::u8, {4}, bytes))), "byte");
+}
+
 }  // namespace
 }  // namespace niwaki

@@ -22,7 +22,8 @@ void fill(DType dtype, uint8_t* data, int64_t at, double number) {
     case DType::f32: return fill<float>(data, at, number);
     case DType::i64: return fill<int64_t>(data, at, number);
     case DType::i32: return fill<int32_t>(data, at, number);
-    default: return fill<uint8_t>(data, at, number);  // bool
+    case DType::i8: return fill<int8_t>(data, at, number);
+    default: return fill<uint8_t>(data, at, number);  // bool, byte
   }
 }
 
@@ -63,7 +64,7 @@ int Streamer::with_context(const Node& node, const Flow& in, int64_t count, doub
   std::vector<int64_t> shape;
   for (const Dim& dim : value.dims) shape.push_back(dim.value());
   shape[in.axis] = count;
-  const DType dtype = bytes ? DType::f32 : value.dtype;
+  const DType dtype = bytes ? DType::f32 : value.dtype == DType::byte ? DType::u8 : value.dtype;  // of the tensor
   int64_t outer = 1, inner = 1;
   for (size_t i = 0; i < shape.size(); ++i) (i < in.axis ? outer : i > in.axis ? inner : count) *= i == in.axis ? 1 : shape[i];
   std::vector<uint8_t> data(static_cast<size_t>(std::max<int64_t>(outer * count * inner, 1) * dtype_bytes(dtype)));
@@ -128,6 +129,7 @@ std::optional<double> Streamer::uniform(int value) const {
     case DType::f32: return static_cast<double>(*tensor.as<float>());
     case DType::i64: return static_cast<double>(*tensor.as<int64_t>());
     case DType::i32: return static_cast<double>(*tensor.as<int32_t>());
+    case DType::i8: return static_cast<double>(*tensor.as<int8_t>());
     default: return static_cast<double>(*tensor.data());
   }
 }

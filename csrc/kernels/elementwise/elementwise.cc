@@ -69,7 +69,9 @@ std::optional<BinaryFunction> find_binary(std::string_view name) {
 int64_t bytes_of(ElementType type) {
   switch (type) {
     case ElementType::i64: return 8;
-    case ElementType::boolean: return 1;
+    case ElementType::boolean:
+    case ElementType::u8:
+    case ElementType::i8: return 1;
     default: return 4;
   }
 }
@@ -173,11 +175,31 @@ void where(const ElementwiseKernel& kernel, ElementType type, const Nest& nest, 
                     });
 }
 
+namespace {
+
+// From int8, which is rare: one way for all instruction sets. Its bits are those of the uint8 it wraps to.
+void cast_signed(const ElementwiseKernel& kernel, ElementType to, const int8_t* in, void* out, int64_t count) {
+  const auto each = [&](auto* y) {
+    for (int64_t i = 0; i < count; ++i) y[i] = in[i];
+  };
+  switch (to) {
+    case ElementType::f32: return each(static_cast<float*>(out));
+    case ElementType::i64: return each(static_cast<int64_t*>(out));
+    case ElementType::i32: return each(static_cast<int32_t*>(out));
+    default: return kernel.cast(ElementType::u8, to, in, out, count);
+  }
+}
+
+}  // namespace
+
 void cast(const ElementwiseKernel& kernel, ElementType from, ElementType to, const void* in, void* out, int64_t count,
           ThreadPool& pool) {
   const int64_t in_bytes = bytes_of(from), out_bytes = bytes_of(to);
   for_each_stretch(count, std::max(in_bytes, out_bytes), pool, [&](int64_t first, int64_t some) {
-    kernel.cast(from, to, moved(in, first * in_bytes), moved(out, first * out_bytes), some);
+    const void* x = moved(in, first * in_bytes);
+    void* y = moved(out, first * out_bytes);
+    if (from == ElementType::i8) cast_signed(kernel, to, static_cast<const int8_t*>(x), y, some);
+    else kernel.cast(from, to, x, y, some);
   });
 }
 

@@ -5,7 +5,8 @@
 
 namespace niwaki {
 
-enum class ElementType : uint8_t { f32, i64, i32, boolean };  // boolean: a byte, 0 or 1
+// boolean: a byte, 0 or 1. u8 and i8 are chosen by where and converted by cast, and are not computed with.
+enum class ElementType : uint8_t { f32, i64, i32, boolean, u8, i8 };
 
 enum class UnaryFunction : uint8_t {
 #define NIWAKI_FLOAT(name, expression) name,

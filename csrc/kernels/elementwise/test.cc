@@ -286,6 +286,7 @@ void check_where(ElementType type, const Make& make) {
 TEST(where_is_broadcast) {
   check_where<float>(ElementType::f32, [](Random& random) { return any_float(random); });
   check_where<int64_t>(ElementType::i64, [](Random& random) { return any_integer(random); });
+  check_where<uint8_t>(ElementType::u8, [](Random& random) { return static_cast<uint8_t>(random.next()); });
   check_where<uint8_t>(ElementType::boolean, [](Random& random) { return static_cast<uint8_t>(random.next() & 1); });
 }
 
@@ -327,6 +328,30 @@ TEST(cast_between_all_types) {
   check_cast<uint8_t, float>(boolean, f32, {0, 1}, {0, 1});
   check_cast<uint8_t, int64_t>(boolean, i64, {0, 1}, {0, 1});
   check_cast<uint8_t, int32_t>(boolean, i32, {0, 1}, {0, 1});
+}
+
+TEST(cast_of_eight_bits_keeps_the_last_of_what_is_wider) {
+  constexpr auto f32 = ElementType::f32, i64 = ElementType::i64, i32 = ElementType::i32, boolean = ElementType::boolean;
+  constexpr auto u8 = ElementType::u8, i8 = ElementType::i8;
+  const std::vector<float> x = {0.0f,   -0.0f,         1.9f, -1.9f,  255.5f, 256.0f, -129.0f,
+                                300.0f, 2147483520.0f, 3e9f, -1e30f, kNaN,   kInf};
+  const std::vector<uint8_t> bytes = {0, 0, 1, 255, 255, 0, 127, 44, 128, 0, 0, 0, 0};
+  check_cast<float, uint8_t>(f32, u8, x, bytes);
+  check_cast<float, uint8_t>(f32, i8, x, bytes);  // the same bits
+  check_cast<int64_t, uint8_t>(i64, u8, {0, 1, -1, 256, 4294967296 + 7, INT64_MIN}, {0, 1, 255, 0, 7, 0});
+  check_cast<int32_t, int8_t>(i32, i8, {0, 1, -1, 128, -129, INT32_MIN}, {0, 1, -1, -128, 127, 0});
+  check_cast<uint8_t, int8_t>(u8, i8, {0, 127, 128, 255}, {0, 127, -128, -1});
+  check_cast<uint8_t, uint8_t>(boolean, u8, {0, 1}, {0, 1});
+  check_cast<uint8_t, float>(u8, f32, {0, 1, 200, 255}, {0, 1, 200, 255});
+  check_cast<uint8_t, int64_t>(u8, i64, {0, 1, 200, 255}, {0, 1, 200, 255});
+  check_cast<uint8_t, int32_t>(u8, i32, {0, 1, 200, 255}, {0, 1, 200, 255});
+  check_cast<uint8_t, uint8_t>(u8, boolean, {0, 1, 200, 255}, {0, 1, 1, 1});
+  const std::vector<int8_t> y = {0, 1, 127, -128, -1};
+  check_cast<int8_t, float>(i8, f32, y, {0, 1, 127, -128, -1});
+  check_cast<int8_t, int64_t>(i8, i64, y, {0, 1, 127, -128, -1});
+  check_cast<int8_t, int32_t>(i8, i32, y, {0, 1, 127, -128, -1});
+  check_cast<int8_t, uint8_t>(i8, boolean, y, {0, 1, 1, 1, 1});
+  check_cast<int8_t, uint8_t>(i8, u8, y, {0, 1, 127, 128, 255});
 }
 
 TEST(channel_affine_over_any_axis) {

@@ -1,5 +1,6 @@
 #include "kernels/rows/plain.h"
 
+#include <algorithm>
 #include <limits>
 #include <type_traits>
 
@@ -44,11 +45,54 @@ Plain<T> plain(PlainFunction function) {
   }
 }
 
+// Whether a wins over b, which comes first, where the largest wins. Without branches, so that the compiler makes vectors of it.
 template <typename T>
-bool before(T a, T b, bool largest) {  // whether a wins over b, which comes first
-  if constexpr (std::is_floating_point_v<T>)
-    if (a != a || b != b) return b == b;
-  return largest ? a > b : a < b;
+bool before(T a, T b) {
+  if constexpr (std::is_floating_point_v<T>) return (a > b) | ((a != a) & (b == b));
+  return a > b;
+}
+
+// The smallest is the largest of these. Not -x of integers, for the lowest has none.
+template <typename T>
+T turned(T x, T sign) {
+  if constexpr (std::is_floating_point_v<T>) return x * sign;
+  else return x ^ sign;
+}
+
+// Columns that are gone through together, from the first element of the axis to the last: their best elements and where those are stay close.
+constexpr int64_t kColumns = 256;
+
+template <typename Place>
+void write_as(const int32_t* where, int64_t count, void* out, int64_t at) {
+  for (int64_t i = 0; i < count; ++i) static_cast<Place*>(out)[at + i] = static_cast<Place>(where[i]);
+}
+__attribute__((noinline)) void write_places(const int32_t* where, int64_t count, int64_t bytes, void* out, int64_t at) {
+  if (bytes == 8) write_as<int64_t>(where, count, out, at);
+  else if (bytes == 4) write_as<int32_t>(where, count, out, at);
+  else write_as<uint8_t>(where, count, out, at);
+}
+
+template <typename T>
+void best_of(const T* in, int64_t count, int64_t step, int64_t columns, T sign, T* best, int32_t* where) {
+  if (columns == 1) {  // a row of its own
+    T most = turned(*in, sign);
+    int32_t place = 0;
+    for (int64_t k = 1; k < count; ++k)
+      if (const T x = turned(in[k * step], sign); before(x, most)) most = x, place = static_cast<int32_t>(k);
+    *where = place;
+    return;
+  }
+  for (int64_t column = 0; column < columns; ++column) best[column] = turned(in[column], sign), where[column] = 0;
+  for (int64_t k = 1; k < count; ++k) {
+    const T* x = in + k * step;
+    const auto place = static_cast<int32_t>(k);
+    for (int64_t column = 0; column < columns; ++column) {
+      const T next = turned(x[column], sign);
+      const bool wins = before(next, best[column]);
+      best[column] = wins ? next : best[column];
+      where[column] = wins ? place : where[column];
+    }
+  }
 }
 
 // Whether the next element of an axis takes the place of the extreme so far.
@@ -93,16 +137,17 @@ void reduce_plain(PlainFunction function, const Reduction& reduction, const T* i
 }
 
 template <typename T>
-void arg_reduce(const AxisView& view, bool largest, const T* in, int64_t* out, ThreadPool& pool) {
+void arg_reduce(const AxisView& view, bool largest, const T* in, void* out, int64_t bytes, ThreadPool& pool) {
+  const T sign = std::is_floating_point_v<T> ? static_cast<T>(largest ? 1 : -1) : static_cast<T>(largest ? 0 : -1);
   for_each_part(view.outer, view.inner, view.count * int64_t{sizeof(T)}, pool,
                 [&](int64_t begin, int64_t end, int64_t first, int64_t last) {
+                  T best[kColumns];
+                  int32_t where[kColumns];
                   for (int64_t i = begin; i < end; ++i)
-                    for (int64_t column = first; column < last; ++column) {
-                      const T* x = in + i * view.count * view.inner + column;
-                      int64_t best = 0;
-                      for (int64_t k = 1; k < view.count; ++k)
-                        if (before(x[k * view.inner], x[best * view.inner], largest)) best = k;
-                      out[i * view.inner + column] = best;
+                    for (int64_t at = first; at < last; at += kColumns) {
+                      const int64_t columns = std::min(kColumns, last - at);
+                      best_of(in + i * view.count * view.inner + at, view.count, view.inner, columns, sign, best, where);
+                      write_places(where, columns, bytes, out, i * view.inner + at);
                     }
                 });
 }
@@ -135,9 +180,9 @@ void cumextreme(const AxisView& view, bool largest, const T* in, T* out, int64_t
 
 template void reduce_plain(PlainFunction, const Reduction&, const int64_t*, int64_t*, ThreadPool&);
 template void reduce_plain(PlainFunction, const Reduction&, const uint8_t*, uint8_t*, ThreadPool&);
-template void arg_reduce(const AxisView&, bool, const float*, int64_t*, ThreadPool&);
-template void arg_reduce(const AxisView&, bool, const int64_t*, int64_t*, ThreadPool&);
-template void arg_reduce(const AxisView&, bool, const int32_t*, int64_t*, ThreadPool&);
+template void arg_reduce(const AxisView&, bool, const float*, void*, int64_t, ThreadPool&);
+template void arg_reduce(const AxisView&, bool, const int64_t*, void*, int64_t, ThreadPool&);
+template void arg_reduce(const AxisView&, bool, const int32_t*, void*, int64_t, ThreadPool&);
 template void cumsum(const AxisView&, const float*, float*, ThreadPool&);
 template void cumsum(const AxisView&, const int64_t*, int64_t*, ThreadPool&);
 template void cumprod(const AxisView&, const float*, float*, ThreadPool&);

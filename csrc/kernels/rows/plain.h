@@ -16,8 +16,9 @@ template <typename T>
 void reduce_plain(PlainFunction function, const Reduction& reduction, const T* in, T* out, ThreadPool& pool);
 
 // Where the largest or the smallest of an axis is: the first of equals, and the first NaN where there is one. T: float, int64_t, int32_t.
+// out: integers of so many bytes, 8, 4 or 1, of which the last hold the last eight bits.
 template <typename T>
-void arg_reduce(const AxisView& view, bool largest, const T* in, int64_t* out, ThreadPool& pool);
+void arg_reduce(const AxisView& view, bool largest, const T* in, void* out, int64_t bytes, ThreadPool& pool);
 
 // T: float, int64_t, which wraps around. `out` may be `in`.
 template <typename T>

@@ -47,7 +47,7 @@ TEST(arg_reduce_takes_the_first_and_not_a_number_wins) {
   ThreadPool pool(2);
   const auto best = [&](const std::vector<float>& x, bool largest) {
     Output<int64_t> out(1);
-    arg_reduce(AxisView{1, std::ssize(x), 1}, largest, x.data(), out.data(), pool);
+    arg_reduce(AxisView{1, std::ssize(x), 1}, largest, x.data(), out.data(), sizeof(out[0]), pool);
     return out[0];
   };
   CHECK_EQ(best({1, 5, 2, 5}, true), 1);
@@ -59,13 +59,54 @@ TEST(arg_reduce_takes_the_first_and_not_a_number_wins) {
   CHECK_EQ(best({-kInf, -kInf}, true), 0);
   const std::vector<int64_t> x = {4, 1, 4, 9, 2, 9};  // [1, 2, 3] along the middle
   Output<int64_t> out(3);
-  arg_reduce(AxisView{1, 2, 3}, true, x.data(), out.data(), pool);
+  arg_reduce(AxisView{1, 2, 3}, true, x.data(), out.data(), sizeof(out[0]), pool);
   CHECK_EQ(out[0], 1);
   CHECK_EQ(out[1], 1);
   CHECK_EQ(out[2], 1);
-  arg_reduce(AxisView{2, 3, 1}, true, x.data(), out.data(), pool);
+  arg_reduce(AxisView{2, 3, 1}, true, x.data(), out.data(), sizeof(out[0]), pool);
   CHECK_EQ(out[0], 0);
   CHECK_EQ(out[1], 0);
+}
+
+// Against the definition: where the axis lies last, and where many columns are gone through together.
+TEST(arg_reduce_of_every_shape_and_type_of_place) {
+  Random random(3);
+  ThreadPool pool(3);
+  for (const AxisView& view :
+       {AxisView{3, 21, 700}, AxisView{1, 300, 257}, AxisView{5, 40, 1}, AxisView{2, 1, 3}, AxisView{0, 4, 9}}) {
+    std::vector<float> x(static_cast<size_t>(view.outer * view.count * view.inner));
+    for (float& each : x) each = random.next() % 40 == 0 ? kNaN : static_cast<float>(random.next() % 9) - 4;
+    std::vector<int32_t> integers(x.size());
+    for (size_t i = 0; i < x.size(); ++i) integers[i] = x[i] == x[i] ? static_cast<int32_t>(x[i]) : INT32_MIN;
+    const int64_t made = view.outer * view.inner;
+    for (const bool largest : {true, false}) {
+      Output<int64_t> wide(made), wanted(made), of_integers(made), wanted_of_integers(made);
+      Output<int32_t> middle(made), wanted_middle(made);
+      Output<uint8_t> narrow(made), wanted_narrow(made);
+      for (int64_t i = 0; i < made; ++i) {
+        const auto at = [&](const auto& data, int64_t k) {
+          return data[static_cast<size_t>((i / view.inner * view.count + k) * view.inner + i % view.inner)];
+        };
+        int64_t best = 0, best_integer = 0;
+        for (int64_t k = 1; k < view.count; ++k) {
+          const float a = at(x, k), b = at(x, best);
+          if (b == b && (a != a || (largest ? a > b : a < b))) best = k;
+          const int32_t c = at(integers, k), d = at(integers, best_integer);
+          if (largest ? c > d : c < d) best_integer = k;
+        }
+        wanted.data()[i] = best, wanted_of_integers.data()[i] = best_integer;
+        wanted_middle.data()[i] = static_cast<int32_t>(best), wanted_narrow.data()[i] = static_cast<uint8_t>(best & 255);
+      }
+      arg_reduce(view, largest, x.data(), wide.data(), sizeof(wide[0]), pool);
+      arg_reduce(view, largest, x.data(), middle.data(), sizeof(middle[0]), pool);
+      arg_reduce(view, largest, x.data(), narrow.data(), sizeof(narrow[0]), pool);
+      arg_reduce(view, largest, integers.data(), of_integers.data(), sizeof(of_integers[0]), pool);
+      check_equals(wide, wanted, "int64 places");
+      check_equals(middle, wanted_middle, "int32 places");
+      check_equals(narrow, wanted_narrow, "places of a byte");
+      check_equals(of_integers, wanted_of_integers, "places of integers");
+    }
+  }
 }
 
 TEST(cumsum_and_cumprod_go_in_order) {

@@ -26,7 +26,8 @@ std::array<uint8_t, 8> element_of(double value, DType dtype) {
     case DType::f32: put(static_cast<float>(value)); break;
     case DType::i64: put(saturated<int64_t>(value)); break;
     case DType::i32: put(saturated<int32_t>(value)); break;
-    case DType::u8: put(saturated<uint8_t>(value)); break;
+    case DType::u8:
+    case DType::byte: put(saturated<uint8_t>(value)); break;
     case DType::i8: put(saturated<int8_t>(value)); break;
     case DType::boolean: put(static_cast<uint8_t>(value != 0.0)); break;
   }
@@ -34,7 +35,7 @@ std::array<uint8_t, 8> element_of(double value, DType dtype) {
 }
 
 DType dtype_of(const std::string& word) {
-  for (const DType dtype : {DType::u8, DType::i8, DType::i32, DType::f32, DType::i64, DType::boolean})
+  for (const DType dtype : kDTypes)
     if (word == dtype_name(dtype)) return dtype;
   throw Error(Status::internal, "'" + word + "' is no type of elements.");
 }

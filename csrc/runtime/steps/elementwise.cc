@@ -19,6 +19,8 @@ ElementType element_type(DType dtype) {
     case DType::i64: return ElementType::i64;
     case DType::i32: return ElementType::i32;
     case DType::boolean: return ElementType::boolean;
+    case DType::byte: return ElementType::u8;
+    case DType::i8: return ElementType::i8;
     default: throw Error(Status::internal, std::string("no kernel goes element by element over ") + dtype_name(dtype) + ".");
   }
 }

@@ -126,7 +126,9 @@ class ArgReduceStep : public RowsStep {
   void run(const StepCall& call) const override {
     with_numbers(call.in[0].dtype, [&](auto number) {
       using T = decltype(number);
-      arg_reduce(view_of(call.in, call.attributes), largest_, call.in[0].as<const T>(), call.out[0].as<int64_t>(), call.pool);
+      const Array& out = call.out[0];  // of another type than int64 where a cast went into it
+      arg_reduce(view_of(call.in, call.attributes), largest_, call.in[0].as<const T>(), out.data, dtype_bytes(out.dtype),
+                 call.pool);
     });
   }
 

@@ -27,6 +27,7 @@ const char* description(niwaki_type type) {
     case NIWAKI_INT64: return "<i8";
     case NIWAKI_INT32: return "<i4";
     case NIWAKI_BOOL: return "|b1";
+    case NIWAKI_INT8: return "|i1";
     case NIWAKI_UINT8: break;
   }
   return "|u1";
@@ -88,6 +89,7 @@ double Array::at(std::size_t index) const {
     case NIWAKI_FLOAT32: return read(0.0f);
     case NIWAKI_INT64: return read(std::int64_t{0});
     case NIWAKI_INT32: return read(std::int32_t{0});
+    case NIWAKI_INT8: return read(std::int8_t{0});
     case NIWAKI_UINT8:
     case NIWAKI_BOOL: break;
   }

@@ -15,10 +15,17 @@ from niwaki.capture.memory import expression_of
 
 Size = int | torch.SymInt
 
-DTYPES = {torch.float32: "float32", torch.int64: "int64", torch.int32: "int32", torch.bool: "bool"}
+DTYPES = {
+    torch.float32: "float32",
+    torch.int64: "int64",
+    torch.int32: "int32",
+    torch.bool: "bool",
+    torch.uint8: "byte",
+    torch.int8: "int8",
+}
 """What a plain value may hold, and the core's word for it."""
-NARROW = (torch.uint8, torch.int8, torch.int16)
-"""What is taken where int32 is."""
+BYTES = (torch.uint8, torch.int8)
+"""Of these, what is moved and converted, but not computed with."""
 
 _ORIGIN = "niwaki_origin"
 _LABEL = "niwaki_label"

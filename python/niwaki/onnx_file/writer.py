@@ -21,6 +21,7 @@ TYPES = {
     "int32": TensorProto.INT32,
     "int64": TensorProto.INT64,
     "bool": TensorProto.BOOL,
+    "byte": TensorProto.UINT8,
 }
 _SMALL = 64  # elements of a constant that is looked up by what it holds
 
@@ -32,7 +33,7 @@ class Value:
     Attributes:
         dtype: the name of its type.
         dims: numbers, None where they are not known, or trees (see `_core.Graph.nodes`).
-        scale, zero_point: of a uint8 one.
+        scale, zero_point: of a uint8 one that has them.
     """
 
     dtype: str
@@ -48,7 +49,7 @@ class Value:
     @property
     def quantized(self) -> bool:
         """Whether it is uint8 with a scale."""
-        return self.dtype == "uint8"
+        return self.scale > 0
 
     @property
     def low(self) -> float:
@@ -277,7 +278,8 @@ class Writer:
 
 def _value(entry: dict[str, Any]) -> Value:
     scale, zero_point = entry["quantization"] or (0.0, 0)
-    return Value(entry["dtype"], tuple(entry["dims"]), float(scale), int(zero_point))
+    dtype = "uint8" if entry["dtype"] == "byte" else entry["dtype"]  # numpy's byte has a sign
+    return Value(dtype, tuple(entry["dims"]), float(scale), int(zero_point))
 
 
 def onnx_dims(writer: Writer, dims: Sequence[Any]) -> list[int | str | None]:

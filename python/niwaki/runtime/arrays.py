@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
     from niwaki.runtime.signature import InputInfo
 
-DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(name) for name in ("float32", "int64", "int32", "bool", "uint8")}
+DTYPES: dict[str, np.dtype[Any]] = {
+    name: np.dtype(name) for name in ("float32", "int64", "int32", "bool", "uint8", "int8")
+}
 NARROW = ("uint8", "int8", "int16")
 """What is taken where int32 is."""
 

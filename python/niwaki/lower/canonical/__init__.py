@@ -19,7 +19,7 @@ from niwaki.lower.canonical.forms import (
 )
 from niwaki.lower.canonical.functional import make_functional
 from niwaki.lower.canonical.identities import drop_checks, drop_identities, fold_constants
-from niwaki.lower.canonical.integers import widen_inputs
+from niwaki.lower.canonical.integers import widen_bytes, widen_inputs
 from niwaki.lower.canonical.loops import join_steps
 from niwaki.lower.canonical.memory import elements_for_places
 from niwaki.lower.canonical.parts import whole_stacks
@@ -67,6 +67,7 @@ def _rewrite(module: GraphModule, *, composed: bool) -> None:
     for rewrite in (split_parts, join_reshapes, pads_within, bounds_before_moves):
         _each(module, sizes, rewrite)
     widen_inputs(module)
+    widen_bytes(module)
     module.graph.eliminate_dead_code()
 
 

@@ -336,6 +336,9 @@ class Logic(Operator):
 class Where(Operator):
     """x where the mask is true, else y. masked_fill(y, mask, x) is the same in another order."""
 
+    def any_type(self, node: Node) -> bool:
+        return True
+
     def refusal(self, node: Node) -> str:
         return "" if operator_name(node) == "aten::masked_fill" or len(node.args) == 3 else "looks for what is true"
 

@@ -130,5 +130,8 @@ class Triangle(Operator):
 class Cast(Operator):
     """Another type for the same numbers; a copy where the type is the same."""
 
+    def any_type(self, node: Node) -> bool:
+        return True
+
     def emit(self, builder: Builder, node: Node) -> int:
         return builder.plain(source_of(node), dtype_of(node))

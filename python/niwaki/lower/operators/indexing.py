@@ -90,6 +90,9 @@ def _rows(builder: Builder, node: Node, table: torch.Tensor, indices: int, zero_
 
 @register("aten::index_select")
 class IndexSelect(Operator):
+    def any_type(self, node: Node) -> bool:
+        return True
+
     def emit(self, builder: Builder, node: Node) -> int:
         given, source = arguments(node), source_of(node)
         data = builder.plain(source)
@@ -101,6 +104,9 @@ class IndexSelect(Operator):
 
 @register("aten::gather")
 class Gather(Operator):
+    def any_type(self, node: Node) -> bool:
+        return True
+
     def refusal(self, node: Node) -> str:
         return "" if rank_of(node) else "takes a single number"
 
@@ -113,6 +119,9 @@ class Gather(Operator):
 @register("aten::index", "aten::_unsafe_index")
 class Index(Operator):
     """x[i, j, :] with tensors of integers among the indices."""
+
+    def any_type(self, node: Node) -> bool:
+        return True
 
     def refusal(self, node: Node) -> str:
         indices = [index for index in arguments(node)["indices"] if index is not None]

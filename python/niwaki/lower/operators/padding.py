@@ -47,6 +47,9 @@ class Pad(Operator):
     def _value(node: Node) -> Any:
         return arguments(node).get("value") or 0.0
 
+    def any_type(self, node: Node) -> bool:
+        return True
+
     def added(self, node: Node) -> float | None:
         return float(self._value(node))
 

@@ -131,6 +131,9 @@ def _extreme(builder: Builder, node: Node, function: str) -> int:
         return value
     if dtype == torch.bool:
         return reduce(builder, node, value, "any" if function == "max" else "all", axes, keep)
+    if dtype == torch.int32:  # the core has them of int64
+        found = reduce(builder, node, builder.plain(source, torch.int64), function, axes, keep, part="wide")
+        return builder.cast(node, found, dtype)
     return reduce(builder, node, value, function, axes, keep)
 
 
@@ -346,5 +349,9 @@ class Sort(Operator):
         else:
             axis = 0 if name == "aten::msort" else axis_of(source, int(given["dim"]))
             order = {"axis": axis, "descending": int(given.get("descending", False))}
-            made = builder.add_several("sort", node, [value], order)
+            bools = dtype_of(source) == torch.bool
+            ordered = builder.plain(source, torch.int32) if bools else value
+            made = builder.add_several("sort", node, [ordered], order)
+            if bools:
+                made[0] = builder.cast(node, made[0], torch.bool)
         return made[1] if name == "aten::argsort" else made[0] if name == "aten::msort" else made

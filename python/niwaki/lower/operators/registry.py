@@ -9,7 +9,17 @@ import torch
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
-from niwaki.lower.nodes import DTYPES, is_constant, is_getitem, is_tensor, makes_sizes, operator_name, values_of
+from niwaki.lower.nodes import (
+    BYTES,
+    DTYPES,
+    is_constant,
+    is_getitem,
+    is_tensor,
+    makes_sizes,
+    operator_name,
+    tensor_operands,
+    values_of,
+)
 
 if TYPE_CHECKING:
     from niwaki.lower.builder import Builder
@@ -94,6 +104,10 @@ class Operator:
         """Whether the result is a part of the one input, and may span less than all of it."""
         return False
 
+    def any_type(self, node: Node) -> bool:
+        """Whether the call takes and makes integers of eight bits, too: it moves, chooses or converts them."""
+        return self.moves or self.takes_part(node)
+
     def added(self, node: Node) -> float | None:
         """A number that the result holds besides elements of the input: what a pad adds."""
         return None
@@ -157,6 +171,9 @@ def refusal(node: Node) -> str:
                 why = _unsuitable(value)
                 if why:
                     return f"{name} {why}"
+    narrow = [value.dtype for value in _tensors(node) if value.dtype in BYTES]
+    if narrow and not found.any_type(node):
+        return f"{name} works on {str(narrow[0]).removeprefix('torch.')}"
     if not all(_fixed(leaf) for leaf in pytree.tree_leaves((node.args, dict(node.kwargs)))):
         return f"{name} takes a size that depends on values"
     why = found.refusal(node)
@@ -167,6 +184,12 @@ def _unknown(tags: Collection[Any]) -> str:
     if torch.Tag.nondeterministic_seeded in tags:
         return OF_CHANCE
     return OF_VALUES if torch.Tag.dynamic_output_shape in tags else "is not native"
+
+
+def _tensors(node: Node) -> list[torch.Tensor]:
+    """What the node reads and makes, without parameters and buffers, which may become any type."""
+    read = [source.meta["val"] for source in tensor_operands(node) if not is_constant(source)]
+    return [*read, *(value for value in values_of(node) if isinstance(value, torch.Tensor))]
 
 
 def _unsuitable(value: Any) -> str:

@@ -191,12 +191,18 @@ class PixelShuffle(Shape):
 
 @register("aten::expand", "aten::expand_as", "aten::broadcast_to")
 class Expand(Operator):
+    def any_type(self, node: Node) -> bool:
+        return True
+
     def emit(self, builder: Builder, node: Node) -> int:
         return builder.add("expand", node, [builder.plain(source_of(node))], {"shape": builder.shape(node)})
 
 
 @register("aten::repeat", "aten::tile")
 class Repeat(Operator):
+    def any_type(self, node: Node) -> bool:
+        return True
+
     def emit(self, builder: Builder, node: Node) -> int:
         given, source = arguments(node), source_of(node)
         repeats = list(given.get("repeats", given.get("dims")) or [])
@@ -207,6 +213,9 @@ class Repeat(Operator):
 @register("aten::repeat_interleave")
 class RepeatInterleave(Operator):
     """Each element several times: a new axis, expanded, and taken into the one before it."""
+
+    def any_type(self, node: Node) -> bool:
+        return True
 
     def refusal(self, node: Node) -> str:
         given = arguments(node)
@@ -226,6 +235,9 @@ class RepeatInterleave(Operator):
 @register("aten::cat", "aten::concat", "aten::concatenate")
 class Concat(Operator):
     keeps = True
+
+    def any_type(self, node: Node) -> bool:
+        return True
 
     def refusal(self, node: Node) -> str:
         return "" if all(is_tensor(part) for part in arguments(node)["tensors"]) else "joins what is no tensor"
@@ -263,6 +275,9 @@ def _empty(node: Node) -> bool:
 @register("aten::stack")
 class Stack(Operator):
     """A concatenation along a new axis."""
+
+    def any_type(self, node: Node) -> bool:
+        return True
 
     def emit(self, builder: Builder, node: Node) -> int:
         given = arguments(node)

@@ -131,6 +131,9 @@ class Function(Unary):
                 return builder.unary(node, function, builder.plain(source), alpha, beta)
             if function in _STEPS:
                 return builder.plain(source)
+        if own == torch.bool and function in _OF_INTEGERS:  # a bool stays one, or becomes the integer that it counts as
+            made = dtype_of(node)
+            return builder.plain(source) if made == own else builder.unary(node, function, builder.plain(source, made))
         return builder.unary(node, function, builder.plain(source, torch.float32), alpha, beta)
 
 
