@@ -43,8 +43,8 @@ struct ConvLayer {
   std::vector<float> multiplier;
   Activation in, out;
 
-  // zeros: the share of 1 x 4 blocks that are zero.
-  ConvLayer(int32_t channels, int32_t outputs, int32_t side, int32_t kernel, double zeros)
+  // zeros: the share of 1 x 4 blocks that are zero; largest: of the other weights.
+  ConvLayer(int32_t channels, int32_t outputs, int32_t side, int32_t kernel, double zeros, int32_t largest)
       : bias(static_cast<size_t>(outputs), 0),
         multiplier(static_cast<size_t>(outputs), 1e-3f / std::sqrt(static_cast<float>(channels))),
         in(random_activation(side == 0 ? 128 : 1, channels, side == 0 ? 1 : side)),
@@ -61,7 +61,7 @@ struct ConvLayer {
         for (int64_t c = 0; c < channels; c += 4) {
           if (random.real(0.0f, 1.0f) < static_cast<float>(zeros)) continue;
           for (int64_t i = c; i < std::min<int64_t>(c + 4, channels); ++i)
-            weight[static_cast<size_t>((o * channels + i) * taps + tap)] = static_cast<int8_t>(random.integer(-127, 127));
+            weight[static_cast<size_t>((o * channels + i) * taps + tap)] = static_cast<int8_t>(random.integer(-largest, largest));
         }
   }
 

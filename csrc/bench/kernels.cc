@@ -52,10 +52,11 @@ struct ConvShape {
   const char* name;
   int32_t channels, outputs, side, kernel;  // side: of a square image; 0: a linear layer over 128 tokens
   double zeros;
+  int32_t largest = 127;  // weight
 };
 
 void add_conv(const ConvKernels& row, const ConvShape& shape, ConvKind kind, int64_t expected_pixels, const char* what) {
-  auto layer = std::make_shared<ConvLayer>(shape.channels, shape.outputs, shape.side, shape.kernel, shape.zeros);
+  auto layer = std::make_shared<ConvLayer>(shape.channels, shape.outputs, shape.side, shape.kernel, shape.zeros, shape.largest);
   layer->params.expected_pixels = expected_pixels;
   auto packed = std::shared_ptr<PackedConv>(pack_conv(layer->params, layer->weights(), row.isa, kind));
   auto scratch = std::make_shared<Buffer>(static_cast<size_t>(packed->scratch_bytes(layer->in.planes, layer->out.planes)));
@@ -75,6 +76,7 @@ void add_convs() {
          {ConvShape{"256x14x14_k3_85%", 256, 256, 14, 3, 0.85}, ConvShape{"1024x14x14_k1_85%", 1024, 256, 14, 1, 0.85}})
       add_conv(row, shape, ConvKind::sparse, 0, "sparse");
     add_conv(row, {"384_to_1536_tokens", 384, 1536, 0, 1, 0.0}, ConvKind::dense, 1, "wide");
+    add_conv(row, {"384_to_1536_tokens", 384, 1536, 0, 1, 0.0, 7}, ConvKind::dense, 1, "wide4");
   });
 }
 

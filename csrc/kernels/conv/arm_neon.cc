@@ -224,6 +224,35 @@ NIWAKI_INLINE void wide_sums(const WideTile& tile, int32x4_t (&acc)[kPixels][kWi
   }
 }
 
+// One row at a time, to words: few tokens wait for their weights.
+template <int kPixels>
+NIWAKI_INLINE void nibble_sums(const WideTile& tile, int32x4_t (&acc)[kPixels][kWideOutputs / 4]) {
+  constexpr int kVectors = kWideOutputs / 4;
+  Pairs pairs[kPixels][kVectors];
+#pragma GCC unroll 16
+  for (int p = 0; p < kPixels; ++p) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) pairs[p][v] = no_pairs();
+  }
+  NibbleRow<kVectors> w(tile);
+  const uint8_t* in = tile.in;
+  for (int64_t row = tile.rows; row > 0; --row) {
+    w.next();
+#pragma GCC unroll 16
+    for (int p = 0; p < kPixels; ++p) {
+      const int8x16_t a = flipped(four(in + p * 4));
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; ++v) multiply(pairs[p][v], w.of[v], a);
+    }
+    in += tile.row_bytes;
+  }
+#pragma GCC unroll 16
+  for (int p = 0; p < kPixels; ++p) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) acc[p][v] = vaddq_s32(acc[p][v], sums_of(pairs[p][v]));
+  }
+}
+
 using Picked = Pairs;
 NIWAKI_INLINE Picked no_picks() { return no_pairs(); }
 NIWAKI_INLINE int32x4_t sums_of_picks(const Picked& picked) { return sums_of(picked); }

@@ -27,6 +27,15 @@ const ConvKernels& kernels_of(const ConvParams& params, Isa isa) {
   return kernels.matrix && !fills ? select_conv(Isa::avx512vnni) : kernels;
 }
 
+// How a kernel with outputs along the vectors would hold the layer's weights as numbers of 4 bits: where they are more than an L1 cache
+// holds, so that half of the bytes are worth the instructions that unpack them.
+std::optional<Nibbles> nibbles_of(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels) {
+  constexpr int64_t kLeast = 48 * 1024;
+  const int64_t count = int64_t{params.out_channels} * params.in_channels * params.kernel_h * params.kernel_w;
+  if (count < kLeast || !WideConv::possible(params, kernels)) return std::nullopt;
+  return find_nibbles({weights.weight, static_cast<std::size_t>(count)}, kernels);
+}
+
 }  // namespace
 
 std::unique_ptr<PackedConv> pack_conv(const ConvParams& params, const ConvWeights& weights, Isa isa, ConvKind kind) {
@@ -34,7 +43,9 @@ std::unique_ptr<PackedConv> pack_conv(const ConvParams& params, const ConvWeight
   const SparseCut cut(params, kernels);
   const bool by_group = GroupedSparse::possible(params, kernels);
   const bool can_be_sparse = by_group || (params.groups == 1 && cut.offsets_fit());
-  const ConvCost cost = params.groups == 1 ? conv_cost(params, weights.weight, kernels, cut)
+  std::optional<Nibbles> nibbles;
+  if (params.linear) nibbles = nibbles_of(params, weights, kernels);
+  const ConvCost cost = params.groups == 1 ? conv_cost(params, weights.weight, kernels, cut, nibbles ? 4 : 8)
                         : by_group         ? GroupedSparse::cost(params, weights, kernels)
                                            : ConvCost{};
   char text[160];
@@ -59,8 +70,11 @@ std::unique_ptr<PackedConv> pack_conv(const ConvParams& params, const ConvWeight
                   can_be_sparse ? "dense kernels were asked for"
                                 : "groups of channels that are not in fours, and very large kernels, are dense");
   }
-  if (wide && WideConv::possible(params, kernels))
-    return std::make_unique<WideConv>(params, weights, kernels, std::string(text) + "; outputs along the vectors");
+  if (wide && WideConv::possible(params, kernels)) {
+    if (!params.linear) nibbles = nibbles_of(params, weights, kernels);
+    return std::make_unique<WideConv>(params, weights, kernels, nibbles,
+                                      std::string(text) + "; outputs along the vectors" + (nibbles ? ", weights of 4 bits" : ""));
+  }
   if (kernels.matrix) return std::make_unique<MatrixConv>(params, weights, kernels, text);
   return std::make_unique<DenseConv>(params, weights, kernels, text);
 }

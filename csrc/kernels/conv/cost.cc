@@ -95,12 +95,15 @@ double cost_on_matrix(const Work& work) {
 
 // A linear layer with outputs along the vectors: no lane is ever empty, whatever the number of pixels. `factor`: the innermost loop's cost
 // compared with that of the dense kernel. `least`: a few pixels wait for their weights, or for one multiply after the other, as long as so
-// many take. Measured on x86; on Arm by instructions.
-double cost_of_wide(const ConvParams& params, const Work& work, const ConvKernels& kernels, const ConvCost& cost) {
+// many take: fewer where weights are half as large. Measured on x86; on Arm by instructions.
+double cost_of_wide(const ConvParams& params, const Work& work, const ConvKernels& kernels, const ConvCost& cost,
+                    int32_t weight_bits) {
+  const bool four = weight_bits == 4;
   double factor = 1.0, least = 4.0;
   switch (kernels.isa) {
-    case Isa::amx: factor = 0.95; break;
-    case Isa::avx2: factor = 2.4, least = 1.3; break;  // widens bytes to words as it goes
+    case Isa::amx: factor = 0.95, least = four ? 2.7 : 4.0; break;
+    case Isa::avx512vnni: least = four ? 2.7 : 4.0; break;
+    case Isa::avx2: factor = four ? 1.7 : 2.4, least = 1.3; break;  // widens bytes to words as it goes, where they are not small
     case Isa::neon: factor = 1.1, least = 1.2; break;
     case Isa::dotprod: least = 2.5; break;
     case Isa::i8mm: factor = 1.35, least = 2.5; break;
@@ -138,7 +141,8 @@ double cost_of_picks(const ConvParams& params, const int8_t* weight, const ConvK
 
 }  // namespace
 
-ConvCost conv_cost(const ConvParams& params, const int8_t* weight, const ConvKernels& kernels, const SparseCut& cut) {
+ConvCost conv_cost(const ConvParams& params, const int8_t* weight, const ConvKernels& kernels, const SparseCut& cut,
+                   int32_t weight_bits) {
   const BlockCount blocks = count_blocks(params, weight, kernels, cut);
   const Work work = work_of(params, kernels, cut, blocks);
   ConvCost cost{};
@@ -146,7 +150,7 @@ ConvCost conv_cost(const ConvParams& params, const int8_t* weight, const ConvKer
   if (isa_includes(kernels.isa, Isa::neon)) cost_on_arm(work, kernels.isa, cost);
   else if (kernels.sparse_lists > 1) cost_of_sets(work, kernels, cost);
   else cost_of_lists(work, kernels.isa == Isa::scalar ? 40.0 : kernels.pairs ? 0.83 + 6.0 / work.rows : 0.5, cost);
-  if (params.linear || kernels.matrix) cost.wide = cost_of_wide(params, work, kernels, cost);
+  if (params.linear || kernels.matrix) cost.wide = cost_of_wide(params, work, kernels, cost, weight_bits);
   if (kernels.matrix) cost.dense = cost_on_matrix(work);
   cost.pick = cost_of_picks(params, weight, kernels, work);
   if (params.linear &&

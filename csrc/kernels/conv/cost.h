@@ -20,6 +20,8 @@ struct ConvCost {
   double filled;  // share of the blocks that are not zero
 };
 
-ConvCost conv_cost(const ConvParams& params, const int8_t* weight, const ConvKernels& kernels, const SparseCut& cut);
+// weight_bits: 4 where a kernel with outputs along the vectors would hold the weights as numbers of 4 bits, else 8.
+ConvCost conv_cost(const ConvParams& params, const int8_t* weight, const ConvKernels& kernels, const SparseCut& cut,
+                   int32_t weight_bits = 8);
 
 }  // namespace niwaki

@@ -96,10 +96,14 @@ struct SparseTile {
 struct WideTile {
   const uint8_t* in;  // pixel 0 of the tile, four channels; pixels are 4 bytes apart (never widened)
   int64_t row_bytes;
-  int64_t rows;             // of this chunk
-  int32_t pixels;           // 1 .. max_pixels
-  int32_t valid;            // outputs of this block that exist, 1 .. outputs
-  const uint8_t* weights;   // [rows][outputs] x 4 channels, bytes
+  int64_t rows;            // of this chunk
+  int32_t pixels;          // 1 .. max_pixels
+  int32_t valid;           // outputs of this block that exist, 1 .. outputs
+  const uint8_t* weights;  // [rows][outputs] x 4 channels, bytes
+  // null; or [16], 16-byte aligned: what numbers of 4 bits stand for. Weights are then [rows][outputs] x 2 bytes: byte j of a row holds the
+  // number of byte j of a row of bytes and, in its high bits, of byte j + 2 * outputs. So one load and one table give two vectors of weights.
+  const int8_t* table;
+  uint8_t* unpacked;        // null; or, where there is a table, where the rows are left as bytes for the tiles that follow
   const int32_t* bias;      // [outputs]
   const float* multiplier;  // [outputs]
   int32_t* partial;         // [pixels][outputs] sums between chunks

@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "kernels/conv/conv.h"
 #include "kernels/conv/cost.h"
 #include "kernels/conv/kernel.h"
+#include "kernels/conv/nibbles.h"
 #include "kernels/conv/pick_lists.h"
 #include "kernels/conv/rows.h"
 #include "kernels/conv/sparse_lists.h"
@@ -175,7 +177,8 @@ class GroupedSparse final : public PackedConv {
 
 class WideConv final : public PackedBase {
  public:
-  WideConv(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, std::string reason);
+  WideConv(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, std::optional<Nibbles> nibbles,
+           std::string reason);
   bool sparse() const override { return false; }
   int64_t bytes() const override { return static_cast<int64_t>(weights_.size()) + constants_bytes(); }
   std::vector<SharedBuffer*> weights() override { return {&weights_}; }
@@ -188,8 +191,13 @@ class WideConv final : public PackedBase {
 
  private:
   int64_t rows() const { return int64_t{in_groups()} * taps(); }
+  int64_t row_bytes() const { return int64_t{kernels_.wide_outputs} * (nibbles_ ? 2 : 4); }
 
-  SharedBuffer weights_;  // [blocks][rows][outputs] x 4
+  int64_t chunk_rows() const;
+  int64_t unpacked_bytes() const;
+
+  std::optional<Nibbles> nibbles_;
+  SharedBuffer weights_;  // [blocks][rows][outputs] x 4, or x 2: see WideTile
 };
 
 // A sparse linear layer of few rows, one after the other.

@@ -1,4 +1,5 @@
 // The kernels of a convolution in plain C++: what every other instruction set must equal to the last bit.
+#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -68,13 +69,33 @@ void sparse(const SparseTile& tile) {
   }
 }
 
+namespace {
+
+// The four weights of an output of row `row`.
+std::array<uint8_t, 4> wide_weights(const WideTile& tile, int64_t row, int o) {
+  std::array<uint8_t, 4> four;
+  for (int i = 0; i < 4; ++i) {
+    const int byte = o * 4 + i, half = kWideOutputs * 2;
+    if (!tile.table) four[i] = tile.weights[row * kWideOutputs * 4 + byte];
+    else four[i] = static_cast<uint8_t>(tile.table[tile.weights[row * half + byte % half] >> (byte < half ? 0 : 4) & 15]);
+  }
+  return four;
+}
+
+}  // namespace
+
 void wide(const WideTile& tile) {
+  if (tile.unpacked) {
+    for (int64_t row = 0; row < tile.rows; ++row)
+      for (int o = 0; o < kWideOutputs; ++o)
+        std::memcpy(tile.unpacked + (row * kWideOutputs + o) * 4, wide_weights(tile, row, o).data(), 4);
+  }
   for (int pixel = 0; pixel < tile.pixels; ++pixel) {
     for (int o = 0; o < tile.valid; ++o) {
       int32_t& partial = tile.partial[pixel * kWideOutputs + o];
       int32_t sum = tile.first ? tile.bias[o] : partial;
       for (int64_t row = 0; row < tile.rows; ++row)
-        sum = wrapping_add(sum, dot(tile.in + row * tile.row_bytes + pixel * 4, tile.weights + (row * kWideOutputs + o) * 4));
+        sum = wrapping_add(sum, dot(tile.in + row * tile.row_bytes + pixel * 4, wide_weights(tile, row, o).data()));
       if (!tile.last) partial = sum;
       else if (tile.output.out_float)
         tile.output.out_float[pixel * tile.output.float_stride + o] = static_cast<float>(sum) * tile.multiplier[o];

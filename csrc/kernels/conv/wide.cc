@@ -10,8 +10,11 @@ namespace niwaki {
 namespace {
 
 constexpr int64_t kTilePixels = 64;
-// Rows whose weights, of one block of outputs, should stay in the L1 cache while the pixels of a tile pass.
+// Bytes of weights, of one block of outputs, that should stay in the L1 cache while the pixels of a tile pass.
 constexpr int64_t kChunkBytes = 24 * 1024;
+
+// Tiles up to here multiply from numbers of 4 bits themselves; beyond, the first one unpacks them for the others.
+constexpr int64_t kFromNibbles = 3;
 
 bool one_tap(const ConvParams& params) {
   return params.kernel_h == 1 && params.kernel_w == 1 && params.stride_h == 1 && params.stride_w == 1 && !params.padded;
@@ -31,23 +34,40 @@ bool WideConv::possible(const ConvParams& params, const ConvKernels& kernels) {
   return params.groups == 1 && (one_tap(params) || !kernels.pairs);
 }
 
-WideConv::WideConv(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, std::string reason)
-    : PackedBase(params, weights, kernels, kernels.wide_outputs, "wide", std::move(reason)) {
+WideConv::WideConv(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels,
+                   std::optional<Nibbles> nibbles, std::string reason)
+    : PackedBase(params, weights, kernels, kernels.wide_outputs, nibbles ? "wide4" : "wide", std::move(reason)),
+      nibbles_(nibbles) {
   const int32_t width = kernels.wide_outputs;
-  weights_ = SharedBuffer(static_cast<std::size_t>(div_up(params.out_channels, width) * rows() * width * kRowBytes));
-  std::memset(weights_.data(), 0, weights_.size());
+  const int64_t blocks = div_up(params.out_channels, width);
+  weights_ = SharedBuffer(static_cast<std::size_t>(blocks * rows() * row_bytes()));
+  // A block as bytes, which are then packed tighter or are what is wanted.
+  Buffer memory(nibbles ? static_cast<std::size_t>(rows() * width * kRowBytes) : 0);
   WeightRows source(params, weights.weight);
-  for (int32_t o = 0; o < params.out_channels; ++o) {
-    uint8_t* to = weights_.data() + (o / width * rows() * width + o % width) * kRowBytes;
-    const int8_t* from = source.of(o, 0, in_groups());
-    for (int64_t row = 0; row < rows(); ++row) std::memcpy(to + row * width * kRowBytes, from + row * kRowBytes, kRowBytes);
+  for (int64_t block = 0; block < blocks; ++block) {
+    uint8_t* const packed = weights_.data() + block * rows() * row_bytes();
+    uint8_t* const bytes = nibbles ? memory.data() : packed;
+    std::memset(bytes, 0, static_cast<std::size_t>(rows() * width * kRowBytes));
+    for (int32_t i = 0; i < std::min<int64_t>(width, params.out_channels - block * width); ++i) {
+      const int8_t* from = source.of(static_cast<int32_t>(block * width + i), 0, in_groups());
+      for (int64_t row = 0; row < rows(); ++row)
+        std::memcpy(bytes + (row * width + i) * kRowBytes, from + row * kRowBytes, kRowBytes);
+    }
+    if (nibbles) nibbles->pack(bytes, rows(), width, packed);
   }
+}
+
+int64_t WideConv::chunk_rows() const { return std::max<int64_t>(1, kChunkBytes / (int64_t{kernels_.wide_outputs} * kRowBytes)); }
+
+// Of rows as bytes, where several tiles are made of numbers of 4 bits that are unpacked once.
+int64_t WideConv::unpacked_bytes() const {
+  return nibbles_ && !kernels_.pairs ? std::min(rows(), chunk_rows()) * kernels_.wide_outputs * kRowBytes : 0;
 }
 
 int64_t WideConv::scratch_bytes(const Planes& in, const Planes& out) const {
   const int64_t panel = TileSource(params_, {}, in, out).direct() ? 0 : rows() * kTilePixels * 4;
   const int64_t sums = kTilePixels * kernels_.wide_outputs * 4;
-  return round_up(round_up(panel, 64) + TileSource::bytes(kTilePixels) + 2 * sums, 64);
+  return round_up(round_up(panel, 64) + TileSource::bytes(kTilePixels) + 2 * sums + unpacked_bytes(), 64);
 }
 
 void WideConv::run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
@@ -59,7 +79,6 @@ void WideConv::run(const Planes& in, const ConvPadding& padding, const Planes& o
   const bool in_place = source.direct();
   const int64_t each = scratch_bytes(in, out);
   const int64_t plane = float_plane(out);
-  const int64_t chunk = std::max<int64_t>(1, kChunkBytes / (int64_t{width} * 4));
   pool.run(grid.tasks, [&](int64_t task, int thread) {
     WideTile job{};
     job.output = output_of(out, residual);
@@ -69,6 +88,7 @@ void WideConv::run(const Planes& in, const ConvPadding& padding, const Planes& o
       uint8_t* arrays = memory + (in_place ? 0 : round_up(rows() * kTilePixels * 4, 64));
       auto* partial = reinterpret_cast<int32_t*>(arrays + TileSource::bytes(kTilePixels));
       auto* floats = reinterpret_cast<float*>(partial + kTilePixels * width);
+      auto* const unpacked = reinterpret_cast<uint8_t*>(floats + kTilePixels * width);
       const uint8_t* panel = in.data + first * 4;
       if (!in_place) {
         PanelFill fill{};
@@ -95,10 +115,12 @@ void WideConv::run(const Planes& in, const ConvPadding& padding, const Planes& o
         float* const results = out_float && rows_in_place ? out_float + first * params_.out_channels + o : floats;
         job.bias = bias() + o;
         job.multiplier = multiplier() + o;
-        const int64_t step = once ? rows() : chunk;
+        const int64_t step = once ? rows() : chunk_rows();
         for (int64_t row = 0; row < rows(); row += step) {
           job.rows = std::min(step, rows() - row);
-          job.weights = weights_.data() + (block * rows() + row) * width * 4;
+          job.weights = weights_.data() + (block * rows() + row) * row_bytes();
+          job.table = nibbles_ ? nibbles_->table.data() : nullptr;
+          job.unpacked = unpacked_bytes() == 0 || pixels <= kFromNibbles * kernels_.wide_pixels ? nullptr : unpacked;
           job.first = row == 0;
           job.last = row + job.rows == rows();
           for (int64_t p = 0; p < pixels; p += job.pixels) {
@@ -109,6 +131,7 @@ void WideConv::run(const Planes& in, const ConvPadding& padding, const Planes& o
             place(job.output, out, residual, o / 4, first + p);
             if (out_float) job.output.out_float = results + p * job.output.float_stride;
             kernels_.wide(job);
+            if (job.unpacked) job.weights = unpacked, job.table = nullptr, job.unpacked = nullptr;
           }
         }
         if (!out_float || rows_in_place) continue;

@@ -30,6 +30,10 @@ struct V {
     return {_mm256_srai_epi16(_mm256_slli_epi16(bytes, 8), 8), _mm256_srai_epi16(bytes, 8)};
   }
   static NIWAKI_MEMBER OneActivation one_activation(const uint8_t* p) { return widen_unsigned(set_lanes(p)); }
+  // Weights of -64 to 64: two products fit 16 bits.
+  static NIWAKI_MEMBER void mac_small(Ints& acc, Ints a, Ints w) {
+    acc = add_ints(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(a, w), set_words(1)));
+  }
   static NIWAKI_MEMBER void mac_picked(Ints& acc, Ints bytes, const uint8_t* weights) {
     mac_wide(acc, widen_unsigned(bytes), wide_weight(weights));
   }
