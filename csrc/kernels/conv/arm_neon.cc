@@ -224,7 +224,6 @@ NIWAKI_INLINE void wide_sums(const WideTile& tile, int32x4_t (&acc)[kPixels][kWi
   }
 }
 
-// One row at a time, to words: few tokens wait for their weights.
 template <int kPixels>
 NIWAKI_INLINE void nibble_sums(const WideTile& tile, int32x4_t (&acc)[kPixels][kWideOutputs / 4]) {
   constexpr int kVectors = kWideOutputs / 4;
@@ -234,22 +233,29 @@ NIWAKI_INLINE void nibble_sums(const WideTile& tile, int32x4_t (&acc)[kPixels][k
 #pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v) pairs[p][v] = no_pairs();
   }
-  NibbleRow<kVectors> w(tile);
+  NibbleRow<kVectors> weights(tile);
   const uint8_t* in = tile.in;
-  for (int64_t row = tile.rows; row > 0; --row) {
-    w.next();
+  int8x16_t w[kVectors], next_w[kVectors];
+  for (int64_t row = tile.rows / 2; row > 0; --row) {
+    weights.next(w);
+    weights.next(next_w);
 #pragma GCC unroll 16
     for (int p = 0; p < kPixels; ++p) {
-      const int8x16_t a = flipped(four(in + p * 4));
+      const int8x16_t a = flipped(four(in + p * 4)), next = flipped(four(in + tile.row_bytes + p * 4));
 #pragma GCC unroll 16
-      for (int v = 0; v < kVectors; ++v) multiply(pairs[p][v], w.of[v], a);
+      for (int v = 0; v < kVectors; v += 2)
+        multiply_two(pairs[p][v], w[v], a, next_w[v], next, pairs[p][v + 1], w[v + 1], a, next_w[v + 1], next);
     }
-    in += tile.row_bytes;
+    in += 2 * tile.row_bytes;
   }
+  if (tile.rows % 2 == 1) weights.next(w);
 #pragma GCC unroll 16
   for (int p = 0; p < kPixels; ++p) {
 #pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) acc[p][v] = vaddq_s32(acc[p][v], sums_of(pairs[p][v]));
+    for (int v = 0; v < kVectors; ++v) {
+      if (tile.rows % 2 == 1) multiply(pairs[p][v], w[v], flipped(four(in + p * 4)));
+      acc[p][v] = vaddq_s32(acc[p][v], sums_of(pairs[p][v]));
+    }
   }
 }
 
