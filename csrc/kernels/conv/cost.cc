@@ -103,7 +103,8 @@ double cost_of_wide(const ConvParams& params, const Work& work, const ConvKernel
   switch (kernels.isa) {
     case Isa::amx: factor = 0.95, least = four ? 3.0 : 4.0; break;
     case Isa::avx512vnni: least = four ? 3.0 : 4.0; break;
-    case Isa::avx2: factor = four ? 1.7 : 2.4, least = four ? 1.65 : 1.3; break;  // widens bytes to words as it goes, where they are not small
+    // Widens bytes to words as it goes, where they are not small.
+    case Isa::avx2: factor = four ? 1.7 : 2.4, least = four ? 1.65 : 1.3; break;
     case Isa::neon: factor = 1.1, least = 1.2; break;
     case Isa::dotprod: least = 2.5; break;
     case Isa::i8mm: factor = 1.35, least = 2.5; break;

@@ -130,8 +130,8 @@ def order_channels(
             lists = None
             if own is not None:
                 all_rows = sum(len(part) for part in rows)
-                part = len(some) / all_rows if all_rows else 1.0
-                lists = _lists(own.reshape(channels, -1), part, config.pattern)
+                seen = len(some) / all_rows if all_rows else 1.0
+                lists = _lists(own.reshape(channels, -1), seen, config.pattern)
             order = _search(some, lists)
         else:
             order = torch.arange(channels)  # pruning names inputs that are not finite
