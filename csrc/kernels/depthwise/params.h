@@ -21,7 +21,7 @@ struct DepthwiseGroup {
   int32_t images, in_height, in_width, out_height, out_width;
   int64_t row_begin, row_end;
   int64_t readable;  // bytes from the beginning of any row of the input
-  bool pointwise;  // one tap, that of the output's own pixel: there is one row, of any pixels
+  bool pointwise;    // one tap, that of the output's own pixel: there is one row, of any pixels
 };
 
 }  // namespace niwaki
