@@ -36,7 +36,7 @@ function(niwaki_small_code)
        source MATCHES "csrc/kernels/(byte_attention/byte_attention|convolution/convolution|dynamic_linear/dynamic_linear|elementwise/elementwise|interpolate/interpolate|rows/rows)\\.cc$" OR
        source MATCHES "csrc/kernels/scatter/scatter\\.cc$" OR
        source MATCHES "csrc/runtime/(autotune|blocks|layout|model|placement|plan|repeated|segments|session|shared_weights|sized|states|step|steps/[a-z_]+)\\.cc$" OR
-       source MATCHES "csrc/kernels/conv/(choose|cost|dense|grouped_sparse|matrix|nibbles|pick|pick_lists|select|sparse|sparse_lists|wide)\\.cc$" OR
+       source MATCHES "csrc/kernels/conv/(choose|cost|dense|grouped_sparse|matrix|pick|pick_lists|select|sparse|sparse_lists|wide)\\.cc$" OR
        source MATCHES "csrc/kernels/(resize|attention|byte_attention|recurrent)/reference\\.cc$" OR
        source MATCHES "csrc/kernels/resize/resize\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-Os")
