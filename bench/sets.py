@@ -28,9 +28,9 @@ from peers.networks import build
 from torch import nn
 
 from niwaki.pruning.order import _Lists, _search
-from niwaki.pruning.select import drop_in_sets, drop_smallest
+from niwaki.pruning.select import SEGMENT, drop_in_sets, drop_smallest
 
-LANES, VECTORS, BLOCK, TOGETHER, CHUNK_BYTES = 16, 7, 32, 4, 32 * 1024
+LANES, VECTORS, BLOCK, TOGETHER, CHUNK_BYTES = 16, 7, 32, 4, 36 * 1024
 # What a vector of a panel's row costs, in multiplies: docs/performance.md, "Which kernel".
 ROW = 3.15 / 0.6
 
@@ -51,8 +51,9 @@ class Layer:
         self.vectors = -(-pixels // LANES)
         taps = self.weight[0, 0].numel()
         row_bytes = min(VECTORS, self.vectors) * LANES * 4
-        self.step = max(1, CHUNK_BYTES // (row_bytes * taps))  # groups of a chunk
-        self.most = max(self.step, CHUNK_BYTES * 5 // 4 // (row_bytes * taps))  # of the last one, with an overlap
+        segment = max(1, SEGMENT // taps)
+        self.step = segment * max(1, CHUNK_BYTES // (row_bytes * taps * segment))  # groups of a chunk
+        self.most = max(self.step, CHUNK_BYTES * 9 // 8 // (row_bytes * taps))  # of the last one, with an overlap
 
     def multiplies(self, blocks: Blocks, *, together: int = BLOCK, overlap: bool = False) -> float:
         """Of a vector, with what an overlap costs."""
@@ -114,14 +115,14 @@ def ordered(layers: list[Layer]) -> dict[str, Blocks]:
 def balanced(layer: Layer, dense: torch.Tensor, share: float, pattern: str) -> Blocks:
     """As many zeros, in sets that balance."""
     score = dense.reshape(len(dense), -1, 4, dense[0, 0].numel()).norm(dim=2) if pattern == "block" else dense.abs()
-    (keep,) = drop_in_sets([score], [1], round(share * score.numel()))
+    (keep,) = drop_in_sets([score], [1], round(share * score.numel()), inputs=1 if pattern == "block" else 4)
     return keep.numpy() if pattern == "block" else blocks_of(keep.float())
 
 
 def count(name: str, layers: list[Layer], dense: dict[str, torch.Tensor], share: float, pattern: str) -> None:
     """Prints what a network's layers multiply."""
     other = ordered(layers) if pattern == "free" else {layer.name: blocks_of(layer.weight) for layer in layers}
-    totals = dict.fromkeys(("blocks", "as they are", "wider", "overlap", "both", "ordered", "balanced", "all"), 0.0)
+    totals = dict.fromkeys(("blocks", "as they are", "wider", "overlap", "both", "ordered", "balanced"), 0.0)
     for layer in layers:
         own, even = blocks_of(layer.weight), balanced(layer, dense[layer.name], share, pattern)
         for key, found in (
@@ -132,7 +133,6 @@ def count(name: str, layers: list[Layer], dense: dict[str, torch.Tensor], share:
             ("both", layer.multiplies(own, together=256, overlap=True)),
             ("ordered", layer.multiplies(other[layer.name])),
             ("balanced", layer.multiplies(even)),
-            ("all", layer.multiplies(even, together=256, overlap=True)),
         ):
             totals[key] += found * layer.vectors
     row = (f"{value / totals['as they are']:.3f}" for value in totals.values())
@@ -147,8 +147,8 @@ def main() -> None:
     parser.add_argument("--zeros", type=float, nargs="+", default=[0.75, 0.85], help="of these")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    print("| network | M | blocks | as they are | wider | overlap | both | ordered | balanced | all |")
-    print("|---" * 10 + "|")
+    print("| network | M | blocks | as they are | wider | overlap | both | ordered | balanced |")
+    print("|---" * 9 + "|")
     for case in args.cases:
         kind = re.search(r"-(block|free)(\d+)$", case)
         if kind is None:

@@ -127,6 +127,7 @@ def main() -> None:
     parser.add_argument("--scope", nargs="+", choices=("local", "global"), default=["local"])
     parser.add_argument("--importance", nargs="+", choices=("magnitude", "second_order"),
                         default=["magnitude", "second_order"])  # fmt: skip
+    parser.add_argument("--balanced", action="store_true", help="also with sets that balance, for --sparsity")
     parser.add_argument("--uncorrected", action="store_true", help="also int8 without bias correction")
     parser.add_argument("--weight-bits", nargs="*", type=int, default=[], help="also weights of so many bits, unpruned")
     parser.add_argument("--codebook", nargs="*", choices=("kmeans", "power_of_two"), default=[], help="also codebooks")
@@ -169,12 +170,15 @@ def main() -> None:
             more = {**({"per_channel": False} if args.per_tensor else {}), **({"equalize": True} if equalize else {})}
             method = " ".join(f"{key} {value}," for key, value in {**option, **more}.items()) + f" {rounding}"
             measure(name, method.replace("_", " "), model, images, args, {**option, **more, "rounding": rounding})
-        for pattern, sparsity, scope, importance, option in itertools.product(
-            args.pattern, args.sparsity, args.scope, args.importance, _weights(args) if args.both else [{}]
-        ):
+        for pattern, sparsity, scope, importance, option, balance in itertools.product(
+            args.pattern, args.sparsity, args.scope, args.importance, _weights(args) if args.both else [{}],
+            (False, True) if args.balanced else (False,),
+        ):  # fmt: skip
             kind = "float32" if args.float32 else _name(option)
             method = f"{kind}, {sparsity:.0%} {pattern}, {scope}, {importance.replace('_', ' ')}"
             options = {"sparsity": sparsity, "pattern": pattern, "scope": scope, "importance": importance, **option}
+            if balance:
+                method, options = f"{method}, balanced", {**options, "balance": True}
             (measure_float if args.float32 else measure)(name, method, model, images, args, options)
 
 

@@ -140,6 +140,26 @@ def test_groups_have_sets_of_their_own() -> None:
     assert torch.equal(many, scores > scores.flatten().kthvalue(50).values)
 
 
+def test_layers_without_sets_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    small = nn.Sequential(nn.Conv2d(8, 16, 3), nn.Conv2d(16, 6, 3, groups=2)).eval()
+    with caplog.at_level("INFO", logger="niwaki"):
+        pruned = niwaki.prune(small, sparsity=0.5, scope="local", balance=True)
+    assert "layer '1' has fewer than four outputs to balance" in caplog.text and "layer '0'" not in caplog.text
+    assert int(lengths(pruned[1].weight).sum()) == 6 * 2 * 9 // 2
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn, self.last = nn.GRU(8, 8, batch_first=True), nn.Linear(8, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(self.rnn(x)[0])
+
+    with caplog.at_level("INFO", logger="niwaki"):
+        niwaki.compress(Net().eval(), torch.randn(16, 5, 8), sparsity=0.5, balance=True, progress=False)
+    assert "recurrent layers do not balance" in caplog.text
+
+
 def test_zeros_stay_where_they_are() -> None:
     net = make_net()
     with torch.no_grad():
@@ -221,6 +241,21 @@ def test_a_compressed_network_balances_in_its_file(tmp_path: Path) -> None:
     compiled = niwaki.compile(small, (x[:1],))
     compiled.save(str(path))
     assert torch.equal(niwaki.load(str(path))(x[:1]), compiled(x[:1]))
+
+
+def test_a_target_is_met_with_sets_that_balance() -> None:
+    net, x = make_net(), images(32)
+    longest = {}
+    for balance in (False, True):
+        small, report = niwaki.compress(net, x, target=niwaki.Target(size=0.25), balance=balance, progress=False)
+        counts = [sets(lengths(layer.weight)) for name, layer in small.named_modules() if name in ("3", "5")]
+        longest[balance] = float(sum(one.amax(1).sum() * 4 for one in counts) / sum(one.sum() for one in counts))
+        assert report.zeros > 0.2
+    assert longest[True] < 1.03 < 1.1 < longest[False]
+    with pytest.raises(TypeError, match="sparsity=0 makes no zeros, so balance says nothing"):
+        niwaki.compress(net, x, target=niwaki.Target(size=0.25), sparsity=0, balance=True)
+    with pytest.raises(TypeError, match="balance is True or False"):
+        niwaki.compress(net, x, target=niwaki.Target(size=0.25), balance=1)  # type: ignore[arg-type]
 
 
 def spread(layer: nn.Conv2d, variance: torch.Tensor) -> float:

@@ -77,6 +77,8 @@ class RecurrentPruner:
     def __init__(self, model: nn.Module, config: PruneConfig, checkpoint: Checkpoint | None = None) -> None:
         self._model, self._config, self._checkpoint = model, config, checkpoint
         self._layers = recurrent_targets(model, config)
+        if self._layers and config.balance:
+            _log.info("prune: recurrent layers do not balance: they multiply a row at a time, which has no sets")
         self._before = copy_model(model) if self._layers else model
         self.notes: dict[str, str] = {}
 

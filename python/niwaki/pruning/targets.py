@@ -12,7 +12,7 @@ from niwaki.modules.layer import Layer, named_layers
 from niwaki.modules.names import check_skips, matches
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.mask import find_mask, masked_first
-from niwaki.pruning.select import BLOCK, n_of_m
+from niwaki.pruning.select import BLOCK, SET, n_of_m
 
 _log = logging.getLogger("niwaki")
 
@@ -37,6 +37,8 @@ def find_targets(
             leave(name, reason, reasons)
         else:
             layers[name] = layer
+            if config.balance and len(layer.weight) < SET * layer.groups:
+                _log.info("prune: layer '%s' has fewer than four outputs to balance, in a group of its channels", name)
     if not layers and config.share > 0 and needed:
         details = "; ".join(f"'{name}': {reason}" for name, reason in list(reasons.items())[:3])
         raise ValueError(
