@@ -35,7 +35,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "eighth": {"recipe": "transformer-eighth"},
     "tenth": {"recipe": "transformer-tenth"},
     "block4": {"sparsity": 0.5},
-    "channels": {"sparsity": 0.25, "pattern": "channels"},
+    "channels": {"channels": 0.25},
 }
 
 
