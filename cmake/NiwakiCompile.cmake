@@ -37,11 +37,10 @@ function(niwaki_small_code)
        source MATCHES "csrc/kernels/scatter/scatter\\.cc$" OR
        source MATCHES "csrc/runtime/(autotune|blocks|layout|model|placement|plan|repeated|segments|session|shared_weights|sized|states|step|steps/[a-z_]+)\\.cc$" OR
        source MATCHES "csrc/kernels/conv/(choose|cost|dense|grouped_sparse|matrix|pick|pick_lists|select|sparse|sparse_lists|wide)\\.cc$" OR
-       source MATCHES "csrc/kernels/(resize|attention|byte_attention|recurrent)/reference\\.cc$" OR
        source MATCHES "csrc/kernels/resize/resize\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-Os")
-    elseif(source MATCHES "csrc/kernels/(elementwise|rows|grid_sample|interpolate|float_pool)/reference\\.cc$")
-      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-Os" COMPILE_DEFINITIONS "NIWAKI_SMALL_CODE")
+    elseif(source MATCHES "csrc/kernels/(attention|byte_attention|elementwise|float_pool|grid_sample|interpolate|recurrent|resize|rows)/reference\\.cc$")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-Os;-fno-exceptions;-fno-asynchronous-unwind-tables" COMPILE_DEFINITIONS "NIWAKI_SMALL_CODE")
     elseif(source MATCHES "csrc/kernels/(order/order|conv/row_pairs)\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-O2")  # half of what -O3 makes
     endif()
@@ -77,7 +76,8 @@ function(niwaki_isa_flags)
   endif()
   foreach(source ${ARGN})
     if(source MATCHES "(x86|arm)_([a-z0-9]+)\\.cc$" AND CMAKE_MATCH_1 STREQUAL "${architecture}")
-      set(options -O3 ${flags_${CMAKE_MATCH_2}})
+      # Kernels throw nothing, so nothing has to find its way out of them: 40 kB of tables.
+      set(options -O3 -fno-exceptions -fno-asynchronous-unwind-tables ${flags_${CMAKE_MATCH_2}})
       if(source MATCHES "kernels/elementwise/" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
         # Loops over integers and bytes end with single elements: that they ended with ever shorter vectors was a quarter of this code.
         list(APPEND options --param vect-epilogues-nomask=0)
