@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from lowered import Of as Module
 from lowered import check
 from torch import nn
+
+import niwaki
 
 
 def signals(*shapes: tuple[int, ...]) -> list[tuple[torch.Tensor]]:
@@ -106,3 +111,21 @@ def test_functions_of_elements() -> None:
     check(lambda x: (x.abs().add(1).acosh(), x.acosh()), (x,), (x[3:],), tolerance=1e-6)
     near = torch.cat([torch.linspace(-1, 1, 201), torch.tensor([1e-6, 0.9999999, 2.0, torch.nan])])
     check(lambda x: (x.atanh(), x.erfinv()), (near,), (near[1:],))
+
+
+@pytest.mark.parametrize("length", [16, 15, 1024])
+def test_what_is_real_of_real_signals_has_the_phase_of_torch(length: int) -> None:
+    """The mean of a signal and its fastest change: 0 or pi, where any imaginary part of noise, or -0, gives -pi."""
+    edges = [0] if length % 2 else [0, length // 2]
+
+    def function(x: torch.Tensor) -> Any:
+        found = torch.fft.rfft(x)[:, edges], torch.fft.fft(x)[:, edges]
+        return tuple(each.angle() for each in found) + tuple(each.imag for each in found)
+
+    module = Module(function)
+    net = niwaki.compile(module, (torch.randn(4, length),))
+    for batch in (4, 6):
+        x = torch.randn(batch, length)
+        for found, expected in zip(net(x), module(x), strict=True):
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+            assert torch.equal(found.signbit(), expected.signbit())

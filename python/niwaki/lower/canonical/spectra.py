@@ -28,14 +28,18 @@ class Complex:
 
 
 def _waves(size: Any, count: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """cos and sin of 2 pi j k / size: float32 [size, count]. Known now where the sizes are."""
+    """cos and sin of 2 pi j k / size: float32 [size, count]. Known now where the sizes are.
+
+    Half turns have a sine of 0, so that what is real stays real, and its phase is 0 or pi as torch has it.
+    """
     if isinstance(size, int) and isinstance(count, int):
         turns = torch.outer(torch.arange(size), torch.arange(count)) % size
         angles = turns.to(torch.float64) * (2 * math.pi / size)
-        return angles.cos().to(torch.float32), angles.sin().to(torch.float32)
+        sines = angles.sin().masked_fill(2 * turns % size == 0, 0.0)
+        return angles.cos().to(torch.float32), sines.to(torch.float32)
     turns = torch.arange(size)[:, None] * torch.arange(count)[None, :] % size
     angles = turns.to(torch.float32) * (2 * math.pi / torch.scalar_tensor(size, dtype=torch.float32))
-    return angles.cos(), angles.sin()
+    return angles.cos(), angles.sin().masked_fill(2 * turns % size == 0, 0.0)
 
 
 def _factor(size: Any) -> int:
@@ -113,9 +117,10 @@ def rfft(x: torch.Tensor, size: Any, dim: int, norm: str | None) -> Complex:
         x = _resized(x, size)
     if _factor(size) > 1:
         found = _transform(Complex(x, torch.zeros_like(x)), size, size // 2 + 1, -1)
+        found = Complex(found.real, found.imag.masked_fill(2 * torch.arange(size // 2 + 1) % size == 0, 0.0))
     else:
         cos, sin = _waves(size, size // 2 + 1)
-        found = Complex(product(x, cos), -product(x, sin))
+        found = Complex(product(x, cos), product(x, -sin))  # sums of zeros are 0, and not -0
     found = _scaled(found, size, norm, inverse=False)
     return Complex(found.real.movedim(-1, dim), found.imag.movedim(-1, dim))
 
