@@ -22,8 +22,8 @@ namespace {
 
 constexpr uint64_t kMaxElements = uint64_t{1} << 40;
 
-// Beyond nine times its bytes, what is made of a file may take so much memory: hundreds of layers that are nearly without weights.
-constexpr uint64_t kRoom = uint64_t{1} << 20;
+// Beyond nine times its bytes, what is made of a file may take so much memory: thousands of nodes that are nearly without weights.
+constexpr uint64_t kRoom = uint64_t{8} << 20;
 
 // Of the tensors of each version.
 constexpr size_t kOldRank = 4, kRank = 8;

@@ -10,9 +10,9 @@
 
 namespace niwaki::fuzz {
 
-// The memory that reading may take, the copy of the bytes included: ten times the file, the reader's room for small files (1 MiB), and what
+// The memory that reading may take, the copy of the bytes included: ten times the file, the reader's room for small files (8 MiB), and what
 // messages take.
-constexpr size_t most_for_reading(size_t file) { return 10 * file + (size_t{1} << 20) + (size_t{64} << 10); }
+constexpr size_t most_for_reading(size_t file) { return 10 * file + (size_t{8} << 20) + (size_t{64} << 10); }
 inline constexpr double kMostSeconds = 1.0;  // of processor time, for each of the actions of a check: reading, packing, a run
 
 // Reads the bytes and unpacks their tensors: an Error or a graph, within the memory and the time.

@@ -156,3 +156,19 @@ def test_every_prefix_and_flip_is_refused_by_both(tmp_path: Path) -> None:
                 _core.Graph.load(str(other))
             with pytest.raises(file_reader.RefusedError):
                 file_reader.read(wrong)
+
+
+def test_thousands_of_nodes_without_weights_are_read_again(tmp_path: Path) -> None:
+    """Each takes some bytes of the file, and a kilobyte in memory; a reader takes no more than some times the file."""
+    graph = _core.Graph()
+    value = graph.add_input("x", "float32", [3])
+    for place in range(3000):
+        value = graph.add_node("unary", f"f{place % 7}", [value], {"function": "tanh"}, {}, [])[0]
+    graph.add_output(value, "y")
+    graph.save(str(tmp_path / "x.niwaki"))
+    net = niwaki.load(tmp_path / "x.niwaki")
+    x = np.array([0.1, -2.0, 7.0], np.float32)
+    expected = x
+    for _ in range(3000):
+        expected = np.tanh(expected)
+    np.testing.assert_allclose(net(x), expected, rtol=1e-3)
