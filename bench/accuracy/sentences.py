@@ -2,6 +2,7 @@
 
     python bench/accuracy/sentences.py --data FOLDER                     # int8, three calibrations
     python bench/accuracy/sentences.py --data FOLDER --method block4 --sparsity 0.5 --save minilm.niwaki
+    python bench/accuracy/sentences.py --data FOLDER --method block4 --sparsity 0.3 0.8 --importance magnitude
 
 The compressed network runs as a user would run it: compiled, whole, from its file, at every length. Spearman's
 correlation of the embeddings' cosines with the scores that people gave, in percent; and the mean cosine between the
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import tempfile
 import time
 from dataclasses import dataclass
@@ -118,7 +120,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the folder with the weights and the sentences")
     parser.add_argument("--method", choices=("int8", "block4", "unstructured"), default="int8")
-    parser.add_argument("--sparsity", type=float, default=0.5, help="of block4 and unstructured, by second order")
+    parser.add_argument("--sparsity", type=float, nargs="+", default=[0.5], help="of block4 and unstructured")
+    parser.add_argument("--importance", choices=("second_order", "magnitude"), default="second_order")
     parser.add_argument("--recipe", help="instead of a method and bits")
     parser.add_argument("--bits", type=int, default=8, help="of the weights")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the calibration sentences")
@@ -133,12 +136,12 @@ def main() -> None:
     print(
         f"float32: {full:.2f} on all pairs, {spearman(wanted[2 * half :], pairs.score[half:]):.2f} on the second half"
     )
-    for seed in args.seeds:
+    for seed, sparsity in itertools.product(args.seeds, args.sparsity if args.method != "int8" else [0.0]):
         options: dict[str, Any] = {"weight_bits": args.bits} if args.bits != 8 else {}
         if args.recipe is not None:
             options = {"recipe": args.recipe}
         elif args.method != "int8":
-            options |= {"sparsity": args.sparsity, "pattern": args.method, "importance": "second_order"}
+            options |= {"sparsity": sparsity, "pattern": args.method, "importance": args.importance}
         begin = time.process_time()
         small, report = niwaki.compress(model, calibration(pairs, seed, args.count), **options)
         net = niwaki.compile(small, (ids[:2, :16], mask[:2, :16]))
@@ -160,7 +163,7 @@ def main() -> None:
             float((found[part] - wanted[part]).norm() / wanted[part].norm()) for part in (slice(None), like, other)
         )
         print(
-            f"seed {seed}: {whole:.2f} ({whole - full:+.2f}) on all pairs, "
+            f"seed {seed}, {sparsity:.0%} zeros: {whole:.2f} ({whole - full:+.2f}) on all pairs, "
             f"{spearman(found[2 * half :], pairs.score[half:]):.2f} on the second half; mean cosine {cosine:.4f}; "
             f"report {report.network.output_error or 0:.3f}, error {change:.3f} (of the first half "
             f"{alike:.3f}, of the second {unlike:.3f}); "
