@@ -77,6 +77,11 @@ def test_functions_of_integers() -> None:
     )  # fmt: skip
 
 
+def test_functions_of_bools_have_the_type_of_torch() -> None:
+    x = torch.rand(3, 7) > 0.4
+    check(lambda x: (x.sign(), x.square(), torch.logical_not(x), x.float()), (x,), (x[:, :2],))
+
+
 def test_the_hypotenuse_of_what_has_no_square() -> None:
     x = torch.tensor([0.0, -0.0, 1.0, -3.0, 1e-30, 1e30, -3e38, math.inf, -math.inf, math.nan])
     check(torch.hypot, (x[:, None], x[None]), (x[:6, None], x[None, 2:]))
