@@ -42,6 +42,9 @@ double work_of(const Node& node, std::span<const Sizes> in, std::span<const Size
   for (const Sizes& shape : in) work += elements(shape);
   for (const Sizes& shape : out) work += elements(shape) * (in.empty() ? 1 : window(node, in[0], shape)) * compared(node);
   for (const auto& [name, tensor] : node.tensors) work += static_cast<double>(tensor.elements());
+  // Rows of the image are copied for taps that read it at another phase of the stride: a vector and more for each, however small the image.
+  if (node.op == Op::pool && in[0].back() > 0)
+    work += 32 * elements(in[0]) / static_cast<double>(in[0].back()) * static_cast<double>(node.integers("kernel").back());
   return work;
 }
 
