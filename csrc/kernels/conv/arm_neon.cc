@@ -180,15 +180,20 @@ NIWAKI_INLINE void sparse_sums(int32x4_t (&acc)[kVectors], const uint8_t* panel,
   for (int v = 0; v < kVectors; ++v) acc[v] = vaddq_s32(acc[v], sums_of(pairs[v]));
 }
 
-template <int kPixels>
-NIWAKI_INLINE void wide_sums(const WideTile& tile, int32x4_t (&acc)[kPixels][kWideOutputs / 4]) {
-  constexpr int kVectors = kWideOutputs / 4;
-  Pairs pairs[kPixels][kVectors];
+template <int kPixels, int kVectors>
+NIWAKI_INLINE void clear(Pairs (&pairs)[kPixels][kVectors]) {
 #pragma GCC unroll 16
   for (int p = 0; p < kPixels; ++p) {
 #pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v) pairs[p][v] = no_pairs();
   }
+}
+
+template <int kPixels>
+NIWAKI_INLINE void wide_sums(const WideTile& tile, int32x4_t (&acc)[kPixels][kWideOutputs / 4]) {
+  constexpr int kVectors = kWideOutputs / 4;
+  Pairs pairs[kPixels][kVectors];
+  clear(pairs);
   const uint8_t* in = tile.in;
   const uint8_t* weights = tile.weights;
   const int64_t row_bytes = tile.row_bytes;
@@ -228,11 +233,7 @@ template <int kPixels>
 NIWAKI_INLINE void nibble_sums(const WideTile& tile, int32x4_t (&acc)[kPixels][kWideOutputs / 4]) {
   constexpr int kVectors = kWideOutputs / 4;
   Pairs pairs[kPixels][kVectors];
-#pragma GCC unroll 16
-  for (int p = 0; p < kPixels; ++p) {
-#pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) pairs[p][v] = no_pairs();
-  }
+  clear(pairs);
   NibbleRow<kVectors> weights(tile);
   const uint8_t* in = tile.in;
   int8x16_t w[kVectors], next_w[kVectors];
