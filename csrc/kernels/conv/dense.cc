@@ -23,7 +23,7 @@ DenseConv::DenseConv(const ConvParams& params, const ConvWeights& weights, const
   for (Block& block : blocks_) {
     block_taps_.end = std::max(block_taps_.end, block.end - block.begin);
     block.offset = bytes;
-    bytes += round_up(block.rows * width_ * kRowBytes, 64);
+    bytes += block.bytes(width_);
   }
   WeightRows source(params, weights.weight);
   if (kernels.pairs) {

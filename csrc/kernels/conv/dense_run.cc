@@ -128,13 +128,17 @@ class DenseConv::Run {
     job.vectors = pixels.vectors;
     job.tail = pixels.tail;
     job.offsets = offsets;
-    for (int64_t block = begin; block < end; ++block) {
+    const bool together = kernels_.dense_blocks != 0 && !grouped() && !out_float_;
+    for (int64_t block = begin, next; block < end; block = next) {
+      next = together ? end : block + 1;
       const Block& range = conv_.blocks_[static_cast<std::size_t>(block)];
       const int64_t o = block * conv_.width_;
       job.panel = panel + (offsets ? 0 : range.first_row * job.row_bytes);
       job.rows = range.rows;
       job.numbers = kernels_.pairs ? conv_.numbers_.as<uint16_t>() + range.number : nullptr;
-      job.out_groups = static_cast<int32_t>(div_up(std::min<int64_t>(conv_.width_, conv_.params_.out_channels - o), 4));
+      job.out_groups =
+          static_cast<int32_t>(div_up(std::min<int64_t>((next - block) * conv_.width_, conv_.params_.out_channels - o), 4));
+      job.block_bytes = range.bytes(conv_.width_);
       job.weights = conv_.weights_.data() + range.offset;
       job.bias = conv_.bias() + o;
       job.multiplier = conv_.multiplier() + o;

@@ -36,10 +36,12 @@ struct DenseTile {
   int64_t rows;            // of weights
   const uint16_t*
       numbers;  // null; or, where ConvKernels::pairs is set, [rows], an even number: the row of the panel for each row of weights
-  int32_t vectors;          // 1 .. max_vectors
-  int32_t tail;             // 0, or 1: a single pixel follows the vectors, at most ConvKernels::dense_tail
-  int32_t out_groups;       // groups of four outputs to store, 1 .. outputs / 4
+  int32_t vectors;  // 1 .. max_vectors
+  int32_t tail;     // 0, or 1: a single pixel follows the vectors, at most ConvKernels::dense_tail
+  // Groups of four outputs to store, 1 .. outputs / 4; where ConvKernels::dense_blocks is set and out_float is not, of any number of blocks.
+  int32_t out_groups;
   const uint8_t* weights;   // [rows][outputs] x 4 channels
+  int64_t block_bytes;      // of several blocks: from the weights of one to those of the next
   const int32_t* bias;      // [outputs]
   const float* multiplier;  // [outputs]
   ConvOutput output;
@@ -183,6 +185,8 @@ struct ConvKernels {
   int32_t
       pairs;  // 1 where dense and sparse kernels add the products of two rows in 16 bits (row_pairs.h); then bands are not read
   int32_t dense_vectors, dense_outputs;
+  int32_t
+      dense_blocks;  // 1 where the dense kernel takes all blocks of outputs that read the same rows at once, 0 where one at a time
   int32_t sparse_vectors, sparse_lists;  // lists: 1, or as many outputs as a group of the layout has, 4
   int32_t wide_pixels, wide_outputs;
   int32_t dense_tail, narrow_vectors;

@@ -80,6 +80,7 @@ class DenseConv final : public PackedBase {
     int64_t first_row, panel_rows;  // of the panel
     int64_t rows;                   // of weights: the panel's, or those that row_pairs.h makes of them
     int64_t offset, number;         // where its weights and DenseTile::numbers begin
+    int64_t bytes(int32_t width) const { return round_up(rows * width * kRowBytes, 64); }  // of the weights
   };
   class Run;  // dense_run.cc
   bool narrow() const { return width_ != kernels_.dense_outputs; }

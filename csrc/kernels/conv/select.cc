@@ -28,27 +28,28 @@ namespace niwaki {
 #define NIWAKI_PICK_4(name) conv_##name::pick
 
 static const ConvKernels kRows[] = {
-#define NIWAKI_CONV(name, lanes, pairs, dense_vectors, dense_outputs, sparse_vectors, sparse_lists, wide_pixels, wide_outputs, \
-                    dense_tail, narrow, flip, bands, matrix, picks)                                                            \
-  {#name,                                                                                                                      \
-   Isa::name,                                                                                                                  \
-   lanes,                                                                                                                      \
-   pairs,                                                                                                                      \
-   dense_vectors,                                                                                                              \
-   dense_outputs,                                                                                                              \
-   sparse_vectors,                                                                                                             \
-   sparse_lists,                                                                                                               \
-   wide_pixels,                                                                                                                \
-   wide_outputs,                                                                                                               \
-   dense_tail,                                                                                                                 \
-   narrow,                                                                                                                     \
-   flip,                                                                                                                       \
-   NIWAKI_DENSE_##matrix(name, narrow),                                                                                        \
-   conv_##name::sparse,                                                                                                        \
-   conv_##name::wide,                                                                                                          \
-   picks,                                                                                                                      \
-   NIWAKI_PICK_##picks(name),                                                                                                  \
-   conv_##name::fill,                                                                                                          \
+#define NIWAKI_CONV(name, lanes, pairs, dense_vectors, dense_outputs, blocks, sparse_vectors, sparse_lists, wide_pixels, \
+                    wide_outputs, dense_tail, narrow, flip, bands, matrix, picks)                                        \
+  {#name,                                                                                                                \
+   Isa::name,                                                                                                            \
+   lanes,                                                                                                                \
+   pairs,                                                                                                                \
+   dense_vectors,                                                                                                        \
+   dense_outputs,                                                                                                        \
+   blocks,                                                                                                               \
+   sparse_vectors,                                                                                                       \
+   sparse_lists,                                                                                                         \
+   wide_pixels,                                                                                                          \
+   wide_outputs,                                                                                                         \
+   dense_tail,                                                                                                           \
+   narrow,                                                                                                               \
+   flip,                                                                                                                 \
+   NIWAKI_DENSE_##matrix(name, narrow),                                                                                  \
+   conv_##name::sparse,                                                                                                  \
+   conv_##name::wide,                                                                                                    \
+   picks,                                                                                                                \
+   NIWAKI_PICK_##picks(name),                                                                                            \
+   conv_##name::fill,                                                                                                    \
    NIWAKI_FILL_BAND_##bands(name)},
 #include "kernels/conv/kernels.inc"
 #undef NIWAKI_CONV

@@ -3,6 +3,8 @@
 #error "compile this file with the AVX-512 and VNNI flags of cmake/NiwakiCompile.cmake"
 #endif
 
+#include <stddef.h>
+
 #include "kernels/common/vector.h"
 #include "kernels/conv/finish.h"
 #include "kernels/conv/kernel.h"
@@ -36,12 +38,28 @@ class OnePixel {
   __m256i sums_;
 };
 
+#include "kernels/conv/x86_blocks.inc"
+
+// A block after the other. Of three vectors what dense_blocks leaves: few rows, floats, sums without bounds.
 template <typename Tail, bool kOffsets>
-void dense_tiles(const DenseTile& tile) {
-  switch (tile.vectors) {
-    case 1: return dense_tile<1, kDenseOutputs, Tail, kOffsets>(tile);
-    case 2: return dense_tile<2, kDenseOutputs, Tail, kOffsets>(tile);
-    default: return dense_tile<3, kDenseOutputs, Tail, kOffsets>(tile);
+void dense_tiles(const DenseTile& whole) {
+  if (whole.vectors == kBlockVectors && whole.rows >= kLag && whole.output.out && whole.output.bounded)
+    return dense_blocks<Tail, kOffsets>(whole);
+  constexpr int32_t kGroups = kDenseOutputs / 4;
+  DenseTile tile = whole;
+  for (int32_t left = whole.out_groups;; left -= kGroups) {
+    tile.out_groups = left < kGroups ? left : kGroups;
+    switch (tile.vectors) {
+      case 1: dense_tile<1, kDenseOutputs, Tail, kOffsets>(tile); break;
+      case 2: dense_tile<2, kDenseOutputs, Tail, kOffsets>(tile); break;
+      default: dense_tile<3, kDenseOutputs, Tail, kOffsets, Clamps::floats>(tile); break;
+    }
+    if (left <= kGroups) return;
+    tile.weights += tile.block_bytes;
+    tile.bias += kDenseOutputs;
+    tile.multiplier += kDenseOutputs;
+    tile.output.out += kGroups * tile.output.out_stride;
+    if (tile.output.residual) tile.output.residual += kGroups * tile.output.residual_stride;
   }
 }
 
