@@ -229,6 +229,28 @@ def test_few_bits_that_cost_too_much_are_not_taken_for_pruning(bits: int) -> Non
     assert "fewer zeros" in said[0] and "keep such layers at 8 bits" in said[0]
 
 
+@pytest.mark.parametrize(
+    ("fitted", "seen", "says"),
+    [
+        (0.1, 168, "give 1,280 inputs or more in place of 168"),  # as many as the widest has numbers
+        (0.1, 2000, "give 4,000 inputs or more in place of 2,000"),
+        (0.1, None, "give 1,280 inputs or more,"),
+        (0.45, 168, ""),  # no better on inputs that decided: more would not help
+        (None, 168, "give 512 inputs or more"),
+        (None, 600, ""),
+    ],
+)
+def test_more_inputs_are_asked_for_where_they_help(
+    x: torch.Tensor, fitted: float | None, seen: int | None, says: str
+) -> None:
+    _, report = niwaki.compress(make_net().eval(), x, sparsity=0.5, importance="magnitude")
+    rows = [dataclasses.replace(row, output_error=0.5, fitted_error=fitted, shape=(10, 1280)) for row in report]
+    assert report.network.origin is not None
+    origin = dataclasses.replace(report.network.origin, inputs=seen)
+    said = concerns(rows, dataclasses.replace(report.network, output_error=0.9, origin=origin), ())[0]
+    assert says in said and ("inputs or more" in said) == bool(says)
+
+
 def test_a_layer_that_is_emptied_is_named(x: torch.Tensor) -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(), nn.Linear(4 * x[0, 0].numel(), 8)).eval()
     small = niwaki.PruneConfig(1.0, importance="magnitude", skip=("0",))

@@ -44,6 +44,7 @@ class Outcome:
         reasons: what the search did to a layer, by name.
         measured: the sensitivity analysis: what each layer costs at each share of zeros and number of bits, by name.
         evaluated: on how many inputs the accuracy was measured; None where it was not, or they could not be counted.
+        interrupted: whether the user ended the search early.
     """
 
     candidate: Candidate
@@ -54,6 +55,7 @@ class Outcome:
     reasons: dict[str, str]
     measured: dict[str, tuple[Option, ...]]
     evaluated: int | None = None
+    interrupted: bool = False
 
 
 def compress_to(
@@ -123,12 +125,11 @@ def compress_to(
         target=target, float_bytes=float_bytes, checkpoint=checkpoint, progress=progress,
     )  # fmt: skip
     candidate = search.run(accuracy)
-    first = next((other for other in search.built[1:] if other is not candidate), candidate)
     return Outcome(
         candidate, search.built[0], tuple(search.built), search.curve(),
         None if accuracy is None else accuracy.reference,
-        _put_back(first, candidate) if target.accuracy_drop is not None else {},
-        {layer.name: layer.measured for layer in measurement.layers}, evaluated,
+        _put_back(search, candidate) if target.accuracy_drop is not None else {},
+        {layer.name: layer.measured for layer in measurement.layers}, evaluated, search.interrupted,
     )  # fmt: skip
 
 
@@ -159,11 +160,15 @@ def _plain(
     return Candidate({}, squeezed, measured, 0.0, found)
 
 
-def _put_back(first: Candidate, last: Candidate) -> dict[str, str]:
-    """Layers that have fewer zeros, or more bits, than in the first network that was built."""
+def _put_back(search: Search, last: Candidate) -> dict[str, str]:
+    """Layers with fewer zeros, or more bits, than in the largest network that lost too much accuracy."""
+    smaller = [other for other in search.built if other.loss > last.loss and other.accuracy is not None]
+    if not smaller:
+        return {}
+    nearest = min(smaller, key=lambda other: other.loss)
     reasons = {}
     for name, option in last.chosen.items():
-        before = first.chosen[name]
+        before = nearest.chosen[name]
         if option.share < before.share - 1e-9 or option.bits > before.bits:
             reasons[name] = f"put back: {before.share:.0%} zeros and {before.bits} bits cost too much accuracy"
     return reasons

@@ -15,6 +15,9 @@ _DROP = 5.0
 # 60 % become zero at 2 bits, 35 % at 3, 20 % at 4.
 _PRUNED, _PRUNED_TO_FEW_BITS = 0.1, {2: 0.75, 3: 0.55, 4: 0.4}
 _NAMED = 3
+# Errors on inputs that decided are smaller than this share of those on others where more inputs would help; and how
+# many are few for any network.
+_FITTED, _USUAL = 0.8, 512
 
 
 def concerns(rows: Sequence[LayerReport], network: NetworkReport, emptied: Collection[str]) -> tuple[str, ...]:
@@ -33,13 +36,37 @@ def concerns(rows: Sequence[LayerReport], network: NetworkReport, emptied: Colle
         )
     changed = _changed(network)
     if changed:
-        found.append(explained(changed, rows))
+        found.append(explained(changed, rows, None if network.origin is None else network.origin.inputs))
     return tuple(found)
 
 
-def explained(what: str, rows: Sequence[LayerReport]) -> str:
-    """A sentence about a network, with the layers that cost most, and what to do."""
-    return f"{what}{_worst(rows)}. {_remedy(rows)}"
+def explained(what: str, rows: Sequence[LayerReport], seen: int | None = None) -> str:
+    """A sentence about a network, with the layers that cost most, and what to do.
+
+    Args:
+        what: is wrong.
+        rows: of the report.
+        seen: how many inputs calibrated; None where that is not known.
+    """
+    return f"{what}{_worst(rows)}. {_remedy(rows, _more_inputs(rows, seen))}"
+
+
+def _more_inputs(rows: Sequence[LayerReport], seen: int | None) -> str:
+    """That more inputs would help, and how many; empty where weights do as well on inputs that decided nothing.
+
+    A layer that sees one vector of each input, as a classifier does, takes as many as that has numbers to be determined
+    by them; so many help layers that see more of each, too. Some hundred are few for any.
+    """
+    if all(row.fitted_error is None for row in rows):
+        return f"give {_USUAL:,} inputs or more" if seen is not None and seen < _USUAL else ""
+    narrow = [row for row in rows if (row.fitted_error or 0.0) < _FITTED * (row.output_error or 0.0)]
+    if not narrow:
+        return ""
+    count = max(_USUAL, *(row.shape[1] for row in narrow if len(row.shape) > 1), 0)
+    if seen is not None and seen >= count:
+        count = 2 * seen
+    had = "" if seen is None else f" in place of {seen:,}"
+    return f"give {count:,} inputs or more{had}"
 
 
 def _changed(network: NetworkReport) -> str:
@@ -62,19 +89,22 @@ def _worst(rows: Sequence[LayerReport]) -> str:
     return "; most in layers " + ", ".join(f"'{row.name}' ({row.output_error:.0%})" for row in known[:_NAMED])
 
 
-def _remedy(rows: Sequence[LayerReport]) -> str:
+def _remedy(rows: Sequence[LayerReport], inputs: str) -> str:
     size = sum(row.float_bytes for row in rows)
     asked = sum(row.zeros * row.float_bytes for row in rows if row.zeros > _share_asked_for(row))
     few_bits = any(row.bits < 8 for row in rows)
     if size and asked > _PRUNED * size:
         bits = ", keep such layers at 8 bits (weight_bits={...})" if few_bits else ""
+        more = f", {inputs}" if inputs else ""
         return (
-            f"Ask for fewer zeros or give more inputs{bits}, leave importance at 'second_order', let "
+            f"Ask for fewer zeros{more}{bits}, leave importance at 'second_order', let "
             "niwaki.Target(size=...) find the zeros of each layer, or train what is left (docs/compression.md)."
         )
     if few_bits:
-        return "Keep such layers at 8 bits (weight_bits={...}), give more inputs, or rounding='learned'."
-    return "Leave such layers in float32 (skip=...), or look at whether the inputs are typical."
+        more = f", {inputs}" if inputs else ""
+        return f"Keep such layers at 8 bits (weight_bits={{...}}){more}, or try rounding='learned'."
+    more = f" ({inputs})" if inputs else ""
+    return f"Leave such layers in float32 (skip=...), or look at whether the inputs are typical{more}."
 
 
 def _share_asked_for(row: LayerReport) -> float:

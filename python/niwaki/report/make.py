@@ -90,7 +90,7 @@ def report_of_target(
     )  # fmt: skip
     rows = _rows(optimized, squeezed, {**squeezed.reasons, **outcome.reasons}, measures)
     rows = [dataclasses.replace(row, options=outcome.measured.get(row.name, ())) for row in rows]
-    return _warned(rows, network, optimized)
+    return _warned(rows, network, optimized, interrupted=outcome.interrupted)
 
 
 def _origin(model: nn.Module, sample: Sample) -> Origin:
@@ -110,13 +110,17 @@ def _timed(speed: Speed | None) -> dict[str, Any]:
     return {"speed": speed, "milliseconds": speed.milliseconds, "threads": speed.threads}
 
 
-def _warned(rows: list[LayerReport], network: NetworkReport, optimized: nn.Module) -> Report:
+def _warned(
+    rows: list[LayerReport], network: NetworkReport, optimized: nn.Module, *, interrupted: bool = False
+) -> Report:
     """The report, with what is wrong with the network, which the log says, too."""
     before = dict(named_layers(optimized))
     emptied = [
         row.name for row in rows if row.zeros == 1 and row.name in before and bool(before[row.name].weight.any())
     ]
     found = concerns(rows, network, emptied)
+    if interrupted:
+        found = (*found, "the search was interrupted: this is the best network that it had found by then.")
     for sentence in found:
         _log.warning("niwaki.compress: %s", sentence)
     return Report(rows, dataclasses.replace(network, warnings=found))

@@ -98,7 +98,8 @@ class Report(Sequence[LayerReport]):
             what: words that begin a sentence; the layers that cost most and what to do follow.
         """
         known = self.network.warnings
-        sentence = f"{what}." if known else explained(what, self._rows)
+        seen = None if self.network.origin is None else self.network.origin.inputs
+        sentence = f"{what}." if known else explained(what, self._rows, seen)
         _log.warning("niwaki.compress: %s", sentence)
         return Report(self._rows, dataclasses.replace(self.network, warnings=(sentence, *known)))
 
