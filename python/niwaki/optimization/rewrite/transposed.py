@@ -16,7 +16,8 @@ class ConvTransposeAsConv2d(AsConv2d):
     """A transposed convolution along one, two or three dimensions.
 
     With a stride of s, output s m + r is the sum over u of x[m - u] w[s u + r]: for each phase r < s an ordinary
-    convolution with every s-th weight, backwards. Their outputs are interleaved, and cut where the padding says.
+    convolution with every s-th weight, backwards. Their outputs are interleaved, and cut where the padding says. A
+    dilation beside a stride is zeros in w, whole blocks of them, which sparse kernels pass over.
 
     Shape:
         float32 [N, C, L], [N, C, H, W] or [N, C, T, H, W] to float32 [N, O, ...], and without N.
@@ -98,6 +99,7 @@ class _Axis:
     Attributes:
         stride, dilation: of the transposed one.
         more: its output_padding.
+        step: of one of its weights to the next, in the phases' weights one after the other; zeros lie between.
         taps, apart: kernel size and dilation of each phase.
         pad: zeros at both ends.
         first: of the interleaved outputs, which one is the first of the result.
@@ -105,7 +107,9 @@ class _Axis:
 
     def __init__(self, kernel: int, stride: int, padding: int, dilation: int, more: int) -> None:
         self.kernel, self.stride, self.padding, self.dilation, self.more = kernel, stride, padding, dilation, more
-        self.taps, self.apart = (-(-kernel // stride), 1) if stride > 1 else (kernel, dilation)
+        # A dilation of whole strides reaches one phase alone, and is one of the phases' convolution.
+        self.step, self.apart = (dilation, 1) if dilation % stride else (stride, dilation // stride)
+        self.taps = -(-(self.step * (kernel - 1) + 1) // stride)
         reach = self.apart * (self.taps - 1)
         beyond = dilation * (kernel - 1) + 1 + more - stride - padding
         self.pad = max(0, reach - padding // stride, -(-beyond // stride))
@@ -118,9 +122,10 @@ class _Axis:
 
 def _phases(weight: torch.Tensor, axes: Sequence[_Axis], groups: int) -> torch.Tensor:
     """Weights [I, O / groups, *kernel] of a transposed convolution as [O * strides, I / groups, *taps], phase last."""
-    ends = [end for axis in axes[::-1] for end in (0, axis.taps * axis.stride - axis.kernel)]
-    w = nn.functional.pad(weight, ends).unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
     count = len(axes)
+    w = weight.new_zeros((*weight.shape[:2], *(axis.taps * axis.stride for axis in axes)))
+    w[_places(axes)] = weight
+    w = w.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
     for place in reversed(range(count)):
         w = w.unflatten(2 + place, (axes[place].taps, axes[place].stride))
     taps, phases = range(2, 2 + 2 * count, 2), range(3, 3 + 2 * count, 2)
@@ -134,17 +139,21 @@ def _of_phases(weight: torch.Tensor, axes: Sequence[_Axis], groups: int) -> torc
     w = weight.flip(list(range(2, 2 + count))).unflatten(0, (-1, *(axis.stride for axis in axes)))
     pairs = [place for axis in range(count) for place in (2 + count + axis, 1 + axis)]
     w = w.permute(0, 1 + count, *pairs)
-    for place, axis in enumerate(axes):
-        w = w.flatten(2 + place, 3 + place).narrow(2 + place, 0, axis.kernel)
-    found: torch.Tensor = w.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+    for place in range(count):
+        w = w.flatten(2 + place, 3 + place)
+    found: torch.Tensor = w[_places(axes)].unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
     return found
 
 
+def _places(axes: Sequence[_Axis]) -> tuple[slice, ...]:
+    """Where in all weights of the phases those of the transposed convolution lie; behind the channels."""
+    every = slice(None)
+    return every, every, *(slice(0, axis.step * (axis.kernel - 1) + 1, axis.step) for axis in axes)
+
+
 def rewritten(module: nn.Module) -> nn.Module | None:
-    """What stands for a transposed convolution whose strides and dilations are not both above 1."""
+    """What stands for a transposed convolution."""
     kinds = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
     if not isinstance(module, kinds) or not any(is_plain(module, kind) for kind in kinds):
-        return None
-    if any(s > 1 and d > 1 for s, d in zip(module.stride, module.dilation, strict=True)):
         return None
     return ConvTransposeAsConv2d(module)
