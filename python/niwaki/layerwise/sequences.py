@@ -1,15 +1,14 @@
 """What recurrent layers take and give when a network runs: calls of all kinds, brought into one form.
 
 A layer is called with sequences of equal lengths or packed ones, batch first or time first, with states or without; a
-cell with one step. Here they are all sequences side by side, time first, with a length each, and every layer or cell is
-one of torch's nn.LSTM, GRU or RNN.
+cell with one step, and in loops with one after the other. Here they are all sequences side by side, time first, with a
+length each, and every layer or cell is one of torch's nn.LSTM, GRU or RNN.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from niwaki.capture import evaluating
+from niwaki.layerwise.recorded import Call, chains, recorded, tensors_of
 from niwaki.layerwise.sensitivity import probe
 from niwaki.modules.names import recurrent_names
 from niwaki.quantization.inputs import Batch
@@ -150,14 +150,6 @@ class Seen:
         return Seen(now, self.before.of(chosen), self.wanted.of(chosen, steps), self.pulls.of(chosen, steps))
 
 
-@dataclass
-class _Call:
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    output: Any
-    gradients: dict[int, torch.Tensor] = field(default_factory=dict)
-
-
 def watch(model: nn.Module, before: nn.Module, name: str, pieces: Iterable[Batch], *, most: int) -> Seen | None:
     """Runs a network as it is and as it was, and looks at one of its recurrent layers.
 
@@ -176,50 +168,32 @@ def watch(model: nn.Module, before: nn.Module, name: str, pieces: Iterable[Batch
     found: list[Seen] = []
     steps = count = 0
     for number, piece in enumerate(pieces):
-        with _recorded(layers[1]) as old, evaluating(before), torch.enable_grad():
+        with recorded(layers[1]) as old, evaluating(before), torch.enable_grad():
             for parameter in layers[1].parameters():
                 parameter.requires_grad_(True)
             copied = piece.copy()
             _pull(before(*copied.args, **copied.kwargs), generator)
-        with _recorded(layers[0]) as new, evaluating(model):
+        with recorded(layers[0]) as new, evaluating(model):
             copied = piece.copy()
             model(*copied.args, **copied.kwargs)
         if len(old) != len(new):
             return None
         calls = []
-        for a, b in zip(new, old, strict=True):
-            given = [_given(layer, call, number) for layer, call in zip(layers, (a, b), strict=True)]
-            if given[0].x.shape != given[1].x.shape or not torch.equal(given[0].lengths, given[1].lengths):
-                return None
-            wanted, pulls = _results(layers[1], b, given[1])
-            calls.append(Seen(given[0], given[1], wanted, pulls))
-            steps, count = max(steps, len(given[0].x)), count + len(given[0])
+        for chain in chains(layers[1], old, new):
+            parts = []
+            for place in chain:
+                pair = new[place], old[place]
+                given = [_given(layer, call, number) for layer, call in zip(layers, pair, strict=True)]
+                if given[0].x.shape != given[1].x.shape or not torch.equal(given[0].lengths, given[1].lengths):
+                    return None
+                results = _results(layers[1], old[place], given[1], inner=place != chain[-1])
+                parts.append(Seen(given[0], given[1], *results))
+            calls.append(_in_a_row(parts))
+            steps, count = max(steps, len(calls[-1].now.x)), count + len(calls[-1].now)
         if found and steps * count * found[0].width > most:
             break
         found += calls
     return joined(found) if found else None
-
-
-@contextlib.contextmanager
-def _recorded(layer: nn.Module) -> Iterator[list[_Call]]:
-    """The calls of a layer while this lasts, with the gradients that reach their results."""
-    calls: list[_Call] = []
-
-    def keep(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-        # What the network reads: the cell of an LSTM is part of how its state is made, too.
-        output = _apart(output)
-        call = _Call(args, kwargs, output)
-        for index, part in enumerate(_tensors(output)):
-            if part.requires_grad:
-                part.register_hook(lambda g, index=index: call.gradients.__setitem__(index, g.detach()))
-        calls.append(call)
-        return output
-
-    hook = layer.register_forward_hook(keep, with_kwargs=True)
-    try:
-        yield calls
-    finally:
-        hook.remove()
 
 
 def _pull(output: Any, generator: torch.Generator) -> None:
@@ -230,23 +204,7 @@ def _pull(output: Any, generator: torch.Generator) -> None:
         return
 
 
-def _apart(output: Any) -> Any:
-    """The same results as tensors of their own."""
-    if isinstance(output, PackedSequence):
-        return output._replace(data=output.data.clone())
-    return tuple(map(_apart, output)) if isinstance(output, tuple) else output.clone()
-
-
-def _tensors(output: Any) -> list[torch.Tensor]:
-    """y, h and c of what a layer returned, or h and c of a cell; y of a packed sequence is its rows."""
-    if isinstance(output, torch.Tensor):
-        return [output]
-    first, last = output
-    first = first.data if isinstance(first, PackedSequence) else first
-    return [first, *(last if isinstance(last, tuple) else (last,))]
-
-
-def _given(layer: nn.Module, call: _Call, origin: int) -> Sequences:
+def _given(layer: nn.Module, call: Call, origin: int) -> Sequences:
     """The arguments of a call."""
     x: Any = call.args[0] if call.args else call.kwargs["input"]
     states: Any = call.args[1] if len(call.args) > 1 else call.kwargs.get("hx")
@@ -261,10 +219,10 @@ def _given(layer: nn.Module, call: _Call, origin: int) -> Sequences:
     return Sequences(x, lengths, parts, torch.arange(count) if count >= _FEW else torch.full_like(lengths, origin))
 
 
-def _results(layer: nn.Module, call: _Call, given: Sequences) -> tuple[Results, Results]:
-    """The results of a call, and the gradients that reached them."""
-    values = _tensors(call.output)
-    pulls = [call.gradients.get(index, torch.zeros_like(value)) for index, value in enumerate(values)]
+def _results(layer: nn.Module, call: Call, given: Sequences, *, inner: bool) -> tuple[Results, Results]:
+    """The results of a call, and the gradients that reached them; of an inner step, those of what the network reads."""
+    values = tensors_of(call.output)
+    pulls = call.gradients(inner=inner)
     found = []
     for tensors in (values, pulls):
         parts = [part.detach() for part in tensors]
@@ -276,8 +234,30 @@ def _results(layer: nn.Module, call: _Call, given: Sequences) -> tuple[Results, 
             y = parts[0].reshape(1, len(given), -1)
             last = [y if tensors is values else torch.zeros_like(y), *parts[1:]]
         last = [part.reshape(_count(layer), len(given), -1) for part in last]
+        if inner and tensors is pulls and len(last[0]) == 1:  # the h of one layer is the last of its outputs
+            y = torch.cat([y[:-1], y[-1:] + last[0]])
         found.append(Results(y, tuple(last)))
     return found[0], found[1]
+
+
+def _in_a_row(parts: Sequence[Seen]) -> Seen:
+    """Calls that go on from each other as the one call of all their steps."""
+    if len(parts) == 1:
+        return parts[0]
+
+    def sequences(each: list[Sequences]) -> Sequences:
+        lengths = torch.stack([one.lengths for one in each]).sum(0)
+        return Sequences(torch.cat([one.x for one in each]), lengths, each[0].states, each[0].origins)
+
+    def results(each: list[Results]) -> Results:
+        return Results(torch.cat([one.y for one in each]), each[-1].last)
+
+    return Seen(
+        sequences([part.now for part in parts]),
+        sequences([part.before for part in parts]),
+        results([part.wanted for part in parts]),
+        results([part.pulls for part in parts]),
+    )
 
 
 def _count(layer: nn.Module) -> int:
