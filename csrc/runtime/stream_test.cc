@@ -57,7 +57,7 @@ class Drawn {
 
   void layer() {
     const auto scale = Quantization{0.03f, 110};
-    switch (draw(0, 12)) {
+    switch (draw(0, 13)) {
       case 0: {
         const double number = draw(0, 1) * 0.75;
         value_ = add("pad", {value_}, {{"padding", padding(0, draw(0, 6), draw(-3, 3))}, {"value", std::vector<double>{number}}});
@@ -123,6 +123,22 @@ class Drawn {
         channels_ = 5;
         break;
       }
+      case 12: {  // often one whose end is cut to what the signal has
+        const int64_t kernel = draw(1, 5), dilation = draw(1, 2), stride = draw(1, 3), outputs = draw(1, 4);
+        const int64_t front = draw(0, 3) == 0 ? draw(1, 3) : 0, reach = (kernel - 1) * dilation,
+                      more = std::max(stride, dilation) - 1;
+        value_ = add("convolution", {value_},
+                     {{"stride", Dims{stride}},
+                      {"dilation", Dims{dilation}},
+                      {"padding", Dims{front, draw(0, 1)}},
+                      {"transposed", Dims{1}},
+                      {"output_padding", Dims{draw(0, more)}}},
+                     {{"weight", random_tensor(random_, {channels_, outputs, kernel})}});
+        if (reach >= stride)
+          value_ = add("slice", {value_}, {{"axis", Dims{2}}, {"end", Dims{draw(-1, 1) + stride - 1 - reach}}});
+        channels_ = outputs;
+        break;
+      }
       default: {
         const int front = add("full", {}, {{"shape", Dims{1, channels_, draw(1, 3)}}, {"value", std::vector<double>{0.0}}});
         value_ = add("concat", {front, value_}, {{"axis", Dims{2}}});
@@ -180,7 +196,7 @@ Values part_of(const Values& signal, int64_t begin, int64_t count) {
 }
 
 TEST(stream_random_networks_equal_whole_signals) {
-  int streamed = 0;
+  int streamed = 0, transposed = 0;
   for (uint64_t seed = 0; seed < 3000; ++seed) {
     const Graph graph = Drawn(seed).take();
     const int64_t piece = std::array<int64_t, 6>{1, 2, 3, 5, 6, 12}[seed % 6];
@@ -205,8 +221,11 @@ TEST(stream_random_networks_equal_whole_signals) {
     const bool same = all.shape == wanted[0].shape && same_bits(all.data, wanted[0].data);
     if (!same) testing::fail("seed", static_cast<int>(seed), "the pieces are not the whole signal");
     ++streamed;
+    transposed += std::ranges::any_of(
+        pieces.nodes(), [](const Node& node) { return node.op == Op::convolution && node.integer("transposed") != 0; });
   }
   CHECK(streamed > 300);
+  CHECK(transposed > 30);
 }
 
 // The convolution has run, and its context is written, when the table is asked for a row that it has not.

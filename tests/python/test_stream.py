@@ -219,6 +219,44 @@ def test_transposed_convolutions_without_overlap() -> None:
     _same(lambda h, conv: conv(h), conv=nn.ConvTranspose1d(8, 6, 2, stride=2))
 
 
+class Masked(nn.Module):
+    """Frames that overlap, a mask, and sound of them again, cut to what is causal. [N, 1, length] to the same shape."""
+
+    def __init__(self, window: int, hop: int) -> None:
+        super().__init__()
+        self.hop, self.front = hop, window - hop
+        self.analysis, self.synthesis = nn.Conv1d(1, 24, window, hop), nn.ConvTranspose1d(24, 1, window, hop)
+        self.gru = nn.GRU(24, 24, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        frames = self.analysis(F.pad(x, (self.front, 0))).relu()
+        mask = self.gru(frames.transpose(1, 2))[0].transpose(1, 2).sigmoid()
+        return self.synthesis(frames * mask)[..., : x.shape[2]]
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+@pytest.mark.parametrize(("window", "hop"), [(32, 16), (40, 16), (64, 16), (8, 8)])
+def test_sound_of_frames_that_overlap(window: int, hop: int, quantized: bool) -> None:
+    torch.manual_seed(0)
+    net = Masked(window, hop).eval()
+    example = 0.3 * noise(2, 1, 320)
+    made = compiled(net, example) if quantized else niwaki.compile(net, (example,))
+    signal = 0.3 * noise(2, 1, 20 * hop, seed=9)
+    for piece in (hop, 4 * hop):
+        stream = made.stream(piece, batch=2)
+        assert torch.equal(torch.cat(in_pieces(stream, signal, piece), 2), made(signal))
+
+
+def test_transposed_convolutions_across_time() -> None:
+    """Along the frequencies of spectrograms, each moment by itself."""
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Conv2d(1, 4, (1, 3), (1, 2)), nn.ELU(), nn.ConvTranspose2d(4, 1, (1, 4), (1, 2)))
+    net = niwaki.compile(layers.eval(), (noise(1, 1, 12, 16),))
+    signal = noise(1, 1, 12, 16, seed=3)
+    stream = net.stream(2, along="height", width=16)
+    assert torch.equal(torch.cat(in_pieces(stream, signal, 2, 2), 2), net(signal))
+
+
 def test_convolutions_along_time_of_spectrograms() -> None:
     layers = nn.Sequential(
         nn.ZeroPad2d((1, 1, 2, 0)), nn.Conv2d(1, 8, 3, stride=(1, 2)), nn.ReLU(),
@@ -258,6 +296,8 @@ def test_what_a_signal_gives_once_is_that_of_the_signal_so_far() -> None:
         (lambda h, conv: conv(h), {"conv": nn.Conv1d(8, 6, 3, padding=1)}, "conv.* looks ahead: its windows of 3"),
         (lambda h, conv: conv(h), {"conv": nn.Conv1d(8, 6, 3)}, "conv.* looks ahead"),
         (lambda h, conv: conv(h)[..., :-2], {"conv": nn.Conv1d(8, 6, 1, padding=1)}, "padding in front of the signal"),
+        (lambda h, conv: conv(h), {"conv": nn.ConvTranspose1d(8, 6, 4, stride=2, padding=1)}, "conv.* looks ahead"),
+        (lambda h, conv: conv(h), {"conv": nn.ConvTranspose1d(8, 6, 4, stride=2)}, "has 2 elements more"),
         (lambda h: h[..., 1:], {}, "drops the first 1 elements"),
         (lambda h: F.pad(h, (0, -2)), {}, "leaves out the last 2 elements"),
         (lambda h: F.pad(h, (1, 0)), {}, "has 1 elements more"),

@@ -99,6 +99,7 @@ class Streamer {
 
   // windows.cc
   void window(const Node& node);
+  void transposed(const Node& node);  // a convolution
   void unfold(const Node& node);
   void slide(const Node& node, const TimeWindow& window, size_t out_axis, Attributes with);
   void recurrent(const Node& node);

@@ -20,8 +20,7 @@ void Streamer::window(const Node& node) {
   const Flow& in = flow(node.inputs[0]);
   if (in.axis == 0) return pass(node);
   if (in.axis == 1) refuse(node, "has time as its channels: it mixes all of the signal.");
-  if (node.op == Op::convolution && integer(node, "transposed") != 0)
-    refuse(node, "is a transposed convolution along a signal, which has no streamed form yet.");
+  if (node.op == Op::convolution && integer(node, "transposed") != 0) return transposed(node);
   const bool pairs = node.op == Op::convolution || node.op == Op::pool;
   const bool weights = node.op == Op::convolution || node.op == Op::conv2d;
   const size_t axis = in.axis - 2, axes = shape(node.inputs[0]).size() - 2;
@@ -39,6 +38,29 @@ void Streamer::window(const Node& node) {
   std::get<Dims>(with.at("padding"))[before] = 0;
   std::get<Dims>(with.at("padding"))[after] = 0;
   slide(node, along, in.axis, std::move(with));
+}
+
+// Element m of the signal adds to outputs stride * m - padding and reach after it. So a piece completes the outputs up to the next piece's first
+// element, and what reaches into them are the `context` elements before it.
+void Streamer::transposed(const Node& node) {
+  const Flow& in = flow(node.inputs[0]);
+  const size_t axis = in.axis - 2;
+  const int64_t stride = integers(node, "stride")[axis], padding = integers(node, "padding")[2 * axis];
+  const int64_t reach = (node.tensor("weight").shape()[in.axis] - 1) * integers(node, "dilation")[axis];
+  if (!constant([&](size_t probe) { return integers(node, "padding", probe)[2 * axis]; }))
+    refuse(node, "leaves out as much in front of the signal as the length of it says, which a stream does not know.");
+  const int64_t ahead = stride * in.ahead - padding, context = reach / stride;
+  if (ahead < 0)
+    refuse(node, "looks ahead: it leaves out " + text(padding) + " elements in front, and " + text(stride * in.ahead) +
+                     " are there before their time; leave none out, and cut the end (a causal transposed convolution).");
+  Attributes with = attributes(node);
+  Dims& around = std::get<Dims>(with.at("padding"));
+  around[2 * axis] = stride * context;
+  around[2 * axis + 1] = std::max<int64_t>(0, reach + 1 - stride);
+  std::get<Dims>(with.at("output_padding"))[axis] = std::max<int64_t>(0, stride - 1 - reach);
+  const int value = context > 0 ? with_context(node, in, context, 0.0) : in.value;
+  const Flow made{.kind = Flow::Kind::flowing, .axis = in.axis, .count = stride * in.count, .ahead = ahead};
+  set_outputs(node, copy(node, {value}, std::move(with)), made);
 }
 
 // Windows of images as columns: of images of one row, which the time is along.
