@@ -130,9 +130,33 @@ def exit_while_running(path: str) -> None:
     time.sleep(0.05)
 
 
+class Answered(torch.utils.data.Dataset):
+    """Items are answers of a network that each worker loads for itself, when it is first asked."""
+
+    def __init__(self, path: str) -> None:
+        self.path, self.net = path, None
+
+    def __len__(self) -> int:
+        return len(X)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        self.net = self.net or niwaki.load(self.path, threads=1)
+        return self.net(X[index : index + 1])[0]
+
+
+def loader_workers(path: str) -> None:
+    """Workers of a DataLoader, forked after this process has used a network of its own, and begun anew."""
+    wanted = niwaki.load(path, threads=2)(X)
+    for start in ("fork", "spawn"):
+        loader = torch.utils.data.DataLoader(
+            Answered(path), batch_size=2, num_workers=2, multiprocessing_context=start, timeout=60
+        )
+        assert torch.equal(torch.cat(list(loader)), wanted), start
+
+
 SCENARIOS = {
     scenario.__name__: scenario
-    for scenario in (fork_after_load, two_models, load_while_running, busy_torch, exit_while_running)
+    for scenario in (fork_after_load, two_models, load_while_running, busy_torch, exit_while_running, loader_workers)
 }
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 import niwaki
+from niwaki.runtime.threads import available_cpus
 
 EXTRAS = ("torch", "sympy", "safetensors", "yaml", "rich")
 
@@ -174,8 +175,8 @@ def pixels(folder: Path) -> None:
 def descriptions(folder: Path) -> None:
     """Inputs, sizes, plan, the number of threads, a second file."""
     net = niwaki.load(folder / "net.niwaki")
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    assert net.threads == cpus and net.isa == niwaki.isa() and net.outputs == ("output",) and net.entries == ()
+    assert net.threads == available_cpus() and net.isa == niwaki.isa()
+    assert net.outputs == ("output",) and net.entries == ()
     assert {size.name for size in net.sizes} == {"batch", "height", "width"}
     assert net.plan.milliseconds is None
     net(np.load(folder / "net.npz")["x"])
@@ -238,6 +239,48 @@ def in_threads(folder: Path) -> None:
     for caller in callers:
         caller.join()
     assert not wrong
+
+
+def forks(folder: Path) -> None:
+    """A server that forks: what was loaded before goes on in parent and children, what they load after runs, too."""
+    data = np.load(folder / "net.npz")
+    x, y = data["x"], data["y"]
+    net = niwaki.load(folder / "net.niwaki", threads=3)
+    same(net(x), y)
+    children = [os.fork() for _ in range(2)] if hasattr(os, "fork") else []
+    if 0 in children:
+        same(net(x), y)
+        same(niwaki.load(folder / "net.niwaki", threads=2)(x), y)
+        os._exit(0)
+    same(net(x), y)
+    for child in children:
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    same(net(x), y)
+
+
+def new_sizes(folder: Path) -> None:
+    """Sizes that are new with every call: memory stays what the largest needs, and answers stay what they are."""
+    net = niwaki.load(folder / "net.niwaki", threads=2)
+    first = np.load(folder / "net.npz")["x"]
+    wanted, random = net(first), np.random.default_rng(0)
+    x = random.standard_normal((4, 3, 64, 64), dtype=np.float32)
+    whole, sizes, memory = net(x), set(), []
+    for count in range(900):
+        n, h, w = (int(random.integers(low, high)) for low, high in ((1, 5), (8, 65), (8, 65)))
+        net(x[:n, :, :h, :w])
+        sizes.add((n, h, w))
+        if count % 300 == 299:
+            memory.append(_resident())
+    assert len(sizes) > 800
+    assert memory[2] - memory[1] < 1e6, memory
+    same(net(x), whole)
+    same(net(first), wanted)
+
+
+def _resident() -> int:
+    """Bytes of this process in memory; 0 where the system does not tell."""
+    file = Path("/proc/self/statm")
+    return int(file.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if file.exists() else 0
 
 
 def what_needs_torch(folder: Path) -> None:
@@ -304,6 +347,8 @@ _ALL = (
     streams,
     entries,
     in_threads,
+    forks,
+    new_sizes,
     what_needs_torch,
     command_line,
 )

@@ -18,7 +18,7 @@ def load(path: str | os.PathLike[str], threads: int | None = None) -> Network:
     Args:
         path: a file that `Network.save` or `niwaki compress` has written.
         threads: that work on a call. By default torch.get_num_threads() where torch is imported, else as many as the
-            process may use CPUs.
+            process may use CPUs; no more than its container's quota of CPU time feeds.
 
     Returns:
         The network. Where the file has entry points, `entries` are their names and net[name] is one of them.
