@@ -35,6 +35,12 @@ def test_the_page_of_operators_is_what_the_code_says(import_file: Callable[[Path
     assert (DOCS / "operators.md").read_text(encoding="utf-8") == page, "run python docs/make_operators.py"
 
 
+def test_the_table_of_layers_is_what_the_code_does(import_file: Callable[[Path], ModuleType]) -> None:
+    assert (DOCS / "layers.md").read_text(encoding="utf-8") == import_file(DOCS / "make_layers.py").page(), (
+        "run python docs/make_layers.py"
+    )
+
+
 def test_the_picture_shows_the_numbers_of_the_comparison(import_file: Callable[[Path], ModuleType]) -> None:
     picture = import_file(DOCS / "make_speed.py").picture()
     assert (DOCS / "speed.svg").read_text(encoding="utf-8") == picture, "run python docs/make_speed.py"

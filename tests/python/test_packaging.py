@@ -8,11 +8,13 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
 
 import numpy
+import pybind11
 import pytest
 import torch
 from lowering import compiled
@@ -137,22 +139,45 @@ def test_wheel_in_an_empty_environment(root: Path, wheel: Path, tmp_path: Path) 
     assert check.stdout.splitlines()[-1] == f"niwaki {niwaki.__version__} works here"
 
 
-def test_wheel_beside_numpy_alone(root: Path, wheel: Path, tmp_path: Path) -> None:
-    """Installed where there is numpy and nothing else, it loads a file and runs it; numpy is lent."""
-    env = tmp_path / "env"
-    venv.create(env, with_pip=False)
-    python = env / ("Scripts" if os.name == "nt" else "bin") / "python"
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
-    subprocess.run([*pip, str(wheel)], check=True, capture_output=True)
-    (packages,) = env.glob("lib/python*/site-packages") if os.name != "nt" else [env / "Lib" / "site-packages"]
-    library = Path(numpy.__file__).parent
-    for path in (library, library.with_name("numpy.libs")):
-        if path.exists():
-            (packages / path.name).symlink_to(path, target_is_directory=True)
+def packed(name: str, folder: Path) -> Path:
+    """The wheel that an installed package came from, made of its files again."""
+    there = importlib.metadata.distribution(name)
+    words = there.read_text("WHEEL")
+    if not there.files or words is None:
+        pytest.skip(f"{name} was not installed from a wheel, of which this makes one again")
+    tag = re.findall(r"^Tag: (.+)$", words, re.MULTILINE)[0]
+    path, added = folder / f"{name}-{there.version}-{tag}.whl", {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"}
+    records = []
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in there.files:
+            ours = not file.parts[0].startswith(("..", "/")) and "__pycache__" not in file.parts
+            if ours and not (file.parent.suffix == ".dist-info" and file.name in added):
+                archive.write(str(file.locate()), file.as_posix())
+                records.append(f"{file.as_posix()},,\n")
+        archive.writestr(f"{name}-{there.version}.dist-info/RECORD", "".join(records))
+    return path
+
+
+def test_pip_install_from_an_index(root: Path, wheel: Path, tmp_path: Path) -> None:
+    """`pip install niwaki` where nothing is: it brings numpy and nothing else, loads a file and runs it, soon."""
+    for path in (wheel, packed("numpy", tmp_path)):
+        page = tmp_path / "simple" / path.name.partition("-")[0] / "index.html"
+        page.parent.mkdir(parents=True)
+        page.write_text(f'<a href="{path.as_uri()}">{path.name}</a>', encoding="utf-8")
     x = numpy.linspace(-2, 2, 2 * 3 * 16 * 12, dtype=numpy.float32).reshape(2, 3, 16, 12)
     layers = (torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 3))
     net = compiled(torch.nn.Sequential(*layers), torch.from_numpy(x))
     net.save(tmp_path / "net.niwaki")
+    env = tmp_path / "env"
+    venv.create(env, with_pip=False)
+    python = env / ("Scripts" if os.name == "nt" else "bin") / "python"
+    before = sum(os.times()[2:4])
+    pip = [sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check", "--python", str(python), "install"]
+    index = ["--quiet", "--no-cache-dir", "--index-url", (tmp_path / "simple").as_uri()]
+    run = subprocess.run([*pip, *index, "niwaki"], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    (packages,) = env.glob("lib/python*/site-packages") if os.name != "nt" else [env / "Lib" / "site-packages"]
+    assert {path.name.partition("-")[0] for path in packages.iterdir()} <= {"niwaki", "numpy", "numpy.libs"}
     check = subprocess.run(
         [python, "-I", str(root / "tests" / "wheel" / "run.py"), str(env), str(tmp_path / "net.niwaki")],
         capture_output=True,
@@ -162,8 +187,54 @@ def test_wheel_beside_numpy_alone(root: Path, wheel: Path, tmp_path: Path) -> No
     )
     assert check.returncode == 0, check.stderr
     assert check.stdout.splitlines()[-1] == f"niwaki {niwaki.__version__} runs here: {net(x).ravel()[:4].tolist()}"
+    assert sum(os.times()[2:4]) - before < 30, "seconds of the processor: installing, loading and running"
     own = [path for folder in packages.glob("niwaki*") for path in folder.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in own) < MOST_OF_NIWAKI
+
+
+def sdist(folder: Path, made: Path) -> dict[str, bytes]:
+    """The files of the archive of sources that is made in a folder, unpacked into another."""
+    code = "import sys, scikit_build_core.build as build; print(build.build_sdist(sys.argv[1]))"
+    run = subprocess.run([sys.executable, "-c", code, str(made)], cwd=folder, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    with tarfile.open(made / run.stdout.splitlines()[-1]) as archive:
+        archive.extractall(made, filter="data")
+    (top,) = (path for path in made.iterdir() if path.is_dir())
+    return {file.relative_to(top).as_posix(): file.read_bytes() for file in top.rglob("*") if file.is_file()}
+
+
+def test_sources_in_a_folder_without_git(root: Path, tmp_path: Path) -> None:
+    """They are complete, they are the same again where they were unpacked, and CMake finds all that it wants there."""
+    for name in ("first", "second", "build"):
+        (tmp_path / name).mkdir()
+    files = sdist(root, tmp_path / "first")
+    kinds = {
+        ".cc",
+        ".h",
+        ".hpp",
+        ".inc",
+        ".map",
+        ".in",
+        ".cmake",
+        ".py",
+        ".pyi",
+        ".typed",
+        ".yaml",
+        ".css",
+        ".js",
+        ".j2",
+    }
+    needed = [path for each in ("csrc", "cmake", "include", "python") for path in (root / each).rglob("*.*")]
+    wanted = {path.relative_to(root).as_posix() for path in needed if path.suffix in kinds}
+    assert len(wanted) > 500 and sorted(wanted - set(files)) == []
+    assert {"CMakeLists.txt", "pyproject.toml", "README.md", "LICENSE", "PKG-INFO"} <= set(files)
+    assert [name for name in files if name.endswith(".so") or name.startswith(("build/", ".venv/", ".git/"))] == []
+    unpacked = tmp_path / "first" / f"niwaki-{niwaki.__version__}"
+    assert sdist(unpacked, tmp_path / "second") == files
+    command = ["cmake", "-S", str(unpacked), "-B", str(tmp_path / "build"), "-DNIWAKI_PYTHON=ON", "-DNIWAKI_TESTS=OFF"]
+    where = [f"-Dpybind11_DIR={pybind11.get_cmake_dir()}", f"-DPython_EXECUTABLE={sys.executable}"]
+    run = subprocess.run([*command, *where], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
 
 
 def test_cibuildwheel_builds_for_the_pythons_that_are_declared(project: dict) -> None:
