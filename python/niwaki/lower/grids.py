@@ -14,8 +14,9 @@ from niwaki.lower.types import Ranges
 class GridRanges:
     """What is known of values from the grids around them, before what calibration saw.
 
-    What only a grid reads is computed on that grid, and so is what a bound such as ReLU lets through to it. What keeps
-    the numbers of a grid, as a pool does, is on it, too. Of everything else nothing is known: it stays float32.
+    What only a grid reads is computed on that grid, and so is what a bound such as ReLU lets through to it, and what is
+    moved before it is rounded. What keeps the numbers of a grid, as a pool does, is on it, too. Of everything else
+    nothing is known: it stays float32.
     """
 
     def __init__(self, nodes: Sequence[Node], others: Ranges) -> None:
@@ -25,8 +26,8 @@ class GridRanges:
             if is_grid(node):
                 self._known[origin(node)] = range_of(node)
             elif find(node) is not None and data_inputs(node):
-                read = self._known.get(origin(data_inputs(node)[0]))
-                if read is not None and keeps_grid(node, read):
+                read, *more = {self._known.get(origin(each)) for each in data_inputs(node)}
+                if read is not None and not more and keeps_grid(node, read):
                     self._known[origin(node)] = read
         for node in nodes:
             if is_grid(node):
@@ -43,10 +44,10 @@ class GridRanges:
         return frozenset(getattr(self._others, "floats", ()))
 
     def _before(self, node: Node, found: tuple[float, float]) -> None:
-        """What is rounded to a grid alone, and what a bound before that reads alone."""
+        """What is rounded to a grid alone, and what a bound or a move before that reads alone."""
         while find(node) is not None and len(node.users) == 1 and origin(node) not in self._known:
             self._known[origin(node)] = found
-            if handler(node).limits(node) is None:
+            if handler(node).limits(node) is None and not _moves(node):
                 return
             node = data_inputs(node)[0]
 
@@ -64,9 +65,17 @@ def range_of(node: Node) -> tuple[float, float]:
 
 
 def keeps_grid(node: Node, read: tuple[float, float]) -> bool:
-    """Whether the elements of a node are some of those that it reads, in the range `read`, or a padding within it."""
+    """Whether the elements of a node are some of those that it reads, of one grid, or a padding within its range."""
     operator = find(node)
     if operator is None or not is_tensor(node) or not operator.quantizable(node):
         return False
     added = operator.added(node)
-    return operator.keeps and len(data_inputs(node)) == 1 and (added is None or read[0] <= added <= read[1])
+    return operator.keeps and (added is None or read[0] <= added <= read[1])
+
+
+def _moves(node: Node) -> bool:
+    """Whether a node gives elements of the one value that it reads, and nothing else."""
+    operator = find(node)
+    if operator is None or not operator.quantizable(node) or operator.added(node) is not None:
+        return False
+    return operator.keeps and len(data_inputs(node)) == 1

@@ -17,6 +17,7 @@ from torch import fx, nn
 from niwaki.nn import Conv2d, Embedding, Linear
 from niwaki.nn import grid as _grid_operator  # noqa: F401 (registers niwaki::grid)
 from niwaki.nn.layers import QuantizedLayer
+from niwaki.onnx import own_convolutions
 from niwaki.onnx.functions import quantized
 from niwaki.onnx.integer_weights import LARGEST, Wide, wide
 from niwaki.onnx.own_ranges import make_dynamic
@@ -117,6 +118,8 @@ class _Rewriter:
     def _quantize_layer(self, path: str, calls: list[fx.Node]) -> None:
         layer = self._module.get_submodule(path)
         inputs = [_grid_behind(node.args[0]) for node in calls]
+        if type(layer) in own_convolutions.KINDS:
+            self._quantize_other(path, layer, set(inputs))
         if type(layer) not in (nn.Conv2d, nn.Linear) or None in inputs:
             return
         scale, zero_point = next(each for each in inputs if each is not None)
@@ -130,6 +133,19 @@ class _Rewriter:
         for node, own in zip(calls, inputs, strict=True):
             if own is not None and (codes.slices or codes.order):
                 self._again(node, own, codes, 1 if isinstance(layer, nn.Conv2d) else -1)
+
+    def _quantize_other(self, path: str, layer: nn.Module, inputs: set[tuple[float, int] | None]) -> None:
+        """Puts a two-dimensional convolution in the place of another kind of it, whose inputs have one grid."""
+        (grid, *others), scale = inputs, vars(layer).get(FILE_SCALE)
+        found = own_convolutions.as_conv2d(layer, scale) if scale is not None and grid and not others else None
+        if found is None or grid is None:
+            return
+        made, scales = found
+        setattr(made.conv, FILE_SCALE, scales)
+        quantized = _layer(made.conv, *grid, grid[0])
+        if quantized is not None:
+            made.set_submodule("conv", own_convolutions.OnGrid(*quantized, grid))
+            self._module.set_submodule(path, made.eval())
 
     def _again(self, node: fx.Node, own: tuple[float, int], codes: Wide, axis: int) -> None:
         """Gives a layer the inputs that it takes again; `own` is the grid of its inputs."""

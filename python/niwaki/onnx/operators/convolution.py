@@ -135,7 +135,7 @@ def _transposed(call: Call, x: Any, weight: Any, bias: Any, settings: tuple[Any,
             inputs, outputs, list(weight.shape[2:]), stride, padding, more, groups, bias is not None, dilation,
             device="meta",
         )  # fmt: skip
-        return with_weights(layer, weight, bias)
+        return with_weights(layer, weight, bias, call.builder.scales.get(id(weight)))
 
     key = ("transposed", weight, bias, tuple(stride), tuple(padding), tuple(more), groups, tuple(dilation))
     return call.layer(key, make, x)
