@@ -1,7 +1,8 @@
-"""A million rows through niwaki.predict: locally, on a small Ray of its own, and on two nodes of which one is killed.
+"""A million rows through niwaki.predict: here, killed and resumed, on a small Ray, and on two nodes of which one dies.
 
     pip install 'niwaki[ray]' psutil
     python bench/million.py build/million                     # --rows 100000 for a first try
+    python bench/million.py build/million --only local --only killed                      # without Ray
 
 Rows of 64 float32 numbers, a layer of 128 and one of 10 units in int8, all scores written. Prints for each way how long
 it took, rows per second, the most memory of this process and of all its children together over time, and whether the
@@ -13,6 +14,8 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +32,7 @@ from torch import nn
 import niwaki
 
 STORE = 100 << 20
+WAYS = ("local", "killed", "ray", "nodes")
 
 
 def prepare(folder: Path, rows: int) -> tuple[Path, Path]:
@@ -107,6 +111,22 @@ def equal(one: Path, other: Path) -> bool:
     return bool(pq.read_table(one).equals(pq.read_table(other)))
 
 
+def killed_and_resumed(file: Path, data: Path, output: Path, kill_at: int) -> str:
+    """In a process of its own, which is killed (SIGKILL) after so many parts; the same job then goes on in this one."""
+    shutil.rmtree(output, ignore_errors=True)
+    command = ["predict", str(file), str(data), "-o", f"{output}/", "--batch", "256", "--threads", "1"]
+    running = subprocess.Popen([sys.executable, "-m", "niwaki", *command], stderr=subprocess.DEVNULL)
+    while len(list(output.glob("part-*.parquet"))) < kill_at:
+        assert running.poll() is None, "it ended before it was killed"
+        time.sleep(0.001)
+    running.kill()
+    running.wait()
+    with Memory().watched() as memory:
+        done = niwaki.predict(file, data, batch=256, threads=1).write(output)
+    new = f"the other {done.rows - done.resumed:,} in {done.seconds:.1f} s"
+    return f"killed after {done.resumed:,} of {done.rows:,} rows; {new}; {memory.words()}"
+
+
 def on_two_nodes(file: Path, data: Path, output: Path, kill_at: int) -> str:
     """On a cluster of a driver and two nodes with a CPU each; one of them is killed after so many parts."""
     import ray
@@ -144,19 +164,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--only", choices=("local", "ray", "nodes"), help="one way")
+    parser.add_argument("--only", choices=WAYS, action="append", help="one way; may be given again")
     args = parser.parse_args()
     os.environ.setdefault("RAY_worker_niceness", "0")  # else actors hardly run where others work, too
     torch.set_num_threads(1)
     file, data = prepare(args.folder, args.rows)
-    plain = args.folder / "plain"
-    if args.only in (None, "local") or not plain.exists():
+    plain, ways = args.folder / "plain", args.only or WAYS
+    if "local" in ways or not plain.exists():
         print("one process:", run(file, data, plain), flush=True)
-    if args.only in (None, "ray"):
+    parts = len(list(plain.glob("part-*.parquet")))
+    if "killed" in ways:
+        print("killed:", killed_and_resumed(file, data, args.folder / "killed", parts // 3), flush=True)
+        print("the same answers:", equal(plain, args.folder / "killed"), flush=True)
+    if "ray" in ways:
         print("--ray local:", run(file, data, args.folder / "ray", processes=2, ray="local"), flush=True)
         print("the same answers:", equal(plain, args.folder / "ray"), flush=True)
-    if args.only in (None, "nodes"):
-        parts = len(list(plain.glob("part-*.parquet")))
+    if "nodes" in ways:
         print("two nodes:", on_two_nodes(file, data, args.folder / "nodes", parts // 3), flush=True)
         print("the same answers:", equal(plain, args.folder / "nodes"), flush=True)
 

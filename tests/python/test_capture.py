@@ -563,3 +563,19 @@ def test_one_tensor_for_two_inputs() -> None:
     x, y = torch.randn(2, 3), torch.randn(2, 3)
     net = niwaki.compile(Minus(), (x, [x]), threads=1)
     torch.testing.assert_close(net(x, [y]), x * 2 - y)
+
+
+def test_trials_of_sizes_that_fail_are_silent(capfd: pytest.CaptureFixture[str]) -> None:
+    """A module of torch.fx, such as that of an ONNX file, prints where it fails, also where that is caught."""
+
+    class Rows(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3, padding=1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return F.avg_pool2d(self.conv(x), [3, 2], [3, 2]).reshape(x.shape[0], 4, -1)
+
+    net = niwaki.compile(torch.fx.symbolic_trace(Rows().eval()), (torch.randn(2, 3, 12, 10),))
+    assert net.inputs[0].dims == ("batch", 3, "height", "width")
+    assert capfd.readouterr().err == ""

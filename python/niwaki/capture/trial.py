@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 
 from niwaki.capture.captured import CapturedInput
 from niwaki.capture.evaluating import evaluating
+from niwaki.capture.settings import quiet
 from niwaki.capture.sizes import Expression, FreeSize, Guard, evaluate
 
 _ROUNDING = 0.01
@@ -29,7 +30,7 @@ def _compared(
     module: nn.Module, exported: ExportedProgram, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> bool | None:
     """As `answers`; None where the module refuses the inputs."""
-    with evaluating(module):
+    with evaluating(module), quiet():  # modules of torch.fx print where they fail
         try:
             wanted = pytree.tree_leaves(module(*args, **kwargs))
         except Exception:
