@@ -164,6 +164,34 @@ TEST(thread_pool_wakes_sleepers) {
   }
 }
 
+TEST(thread_pool_measures_waits) {
+  ThreadPool pool(2);
+  // The first task ends at once, the second long after: the thread of the first waits for it.
+  const auto loop = [&] {
+    std::atomic<int> inside{0};
+    pool.run(2, [&](int64_t task, int) {
+      inside += 1;
+      while (inside < 2) std::this_thread::yield();
+      if (task == 1) std::this_thread::sleep_for(std::chrono::milliseconds(60));
+    });
+  };
+  loop();
+  CHECK_EQ(pool.take_waits().loops, 0.0);
+  pool.measure_waits(true);
+  loop();
+  const ThreadPool::Waits waits = pool.take_waits();
+  CHECK(waits.loops >= 60.0 && waits.end > 1.0 && waits.begin >= 0.0);
+  CHECK(waits.begin + waits.end <= 2.0 * waits.loops - 60.0);  // one of the two was at work for so long
+  CHECK_EQ(pool.take_waits().end, 0.0);
+  pool.measure_waits(false);
+  loop();
+  CHECK_EQ(pool.take_waits().loops, 0.0);
+  ThreadPool alone(1);
+  alone.measure_waits(true);
+  alone.run(3, [](int64_t, int) {});
+  CHECK_EQ(alone.take_waits().loops, 0.0);
+}
+
 TEST(thread_pool_passes_exceptions) {
   for (int threads : {1, 3}) {
     ThreadPool pool(threads);

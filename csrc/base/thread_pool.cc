@@ -7,6 +7,7 @@
 #include <string>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #if defined(__unix__) || defined(__APPLE__)
@@ -29,19 +30,21 @@ void pause() {
 #endif
 }
 
+using Clock = std::chrono::steady_clock;
+
 // Long enough to bridge the gap between two layers, too short to be noticed by whoever else wants the core.
 constexpr auto kSpin = std::chrono::microseconds(50);
 
 // Waits a moment for done() to become true; false where it did not.
 template <typename Done>
 bool spin(const Done& done) {
-  const auto end = std::chrono::steady_clock::now() + kSpin;
+  const auto end = Clock::now() + kSpin;
   do {
     for (int i = 0; i < 32; ++i) {
       if (done()) return true;
       pause();
     }
-  } while (std::chrono::steady_clock::now() < end);
+  } while (Clock::now() < end);
   return false;
 }
 
@@ -70,6 +73,11 @@ struct ThreadPool::Impl {
   struct alignas(64) Share {
     std::atomic<uint64_t> word{0};
   };
+  // What a thread had to do in the last loop that it had a task of. Written by it before its tasks count as done, read by the caller after.
+  struct alignas(64) Span {
+    uint64_t loop = 0;
+    Clock::time_point begin, end;
+  };
   static uint64_t pack(uint64_t loop, uint64_t begin, uint64_t end) { return loop << (2 * kBits) | begin << kBits | end; }
 
   // What workers watch and read, in one line of the cache.
@@ -83,10 +91,13 @@ struct ThreadPool::Impl {
   std::exception_ptr exception;  // written by the task that set `failed`, read by the caller after the last task
   uint64_t loop = 0;             // the caller's
   int64_t process = process_id();
+  std::atomic<bool> measuring{false};
+  Waits waits;  // the caller's
   std::vector<Share> shares;
+  std::vector<Span> spans;
   std::vector<std::thread> workers;
 
-  explicit Impl(int threads) : shares(static_cast<std::size_t>(threads)) {}
+  explicit Impl(int threads) : shares(static_cast<std::size_t>(threads)), spans(static_cast<std::size_t>(threads)) {}
 
   // Does what is left of one share of a loop, from its front (the thread's own) or its end; returns how many tasks that were. A share of the
   // next loop is left: a thread that is late with this one would begin that one at the end of another's share.
@@ -115,9 +126,32 @@ struct ThreadPool::Impl {
   void work(int thread, uint64_t loop_now) {
     const uint64_t number = pack(loop_now, 0, 0) >> (2 * kBits);
     const int count = static_cast<int>(shares.size());
+    const bool measured = measuring.load(std::memory_order_relaxed);
     for (int i = 0; i < count; ++i) {
+      const auto begin = measured ? Clock::now() : Clock::time_point();
       const uint32_t done = drain(shares[static_cast<std::size_t>((thread + i) % count)], number, i == 0, thread);
+      if (measured && done > 0) note(spans[static_cast<std::size_t>(thread)], number, begin);
       if (done > 0 && remaining.fetch_sub(done, std::memory_order_acq_rel) == done) remaining.notify_all();
+    }
+  }
+
+  static void note(Span& span, uint64_t number, Clock::time_point begin) {
+    if (span.loop != number) span = {number, begin, begin};
+    span.end = Clock::now();
+  }
+
+  // When a loop that began then is done.
+  void add_waits(Clock::time_point begin) {
+    const auto end = Clock::now();
+    const auto between = [](Clock::time_point from, Clock::time_point to) {
+      return std::max(0.0, std::chrono::duration<double, std::milli>(to - from).count());
+    };
+    const uint64_t number = pack(loop, 0, 0) >> (2 * kBits);
+    waits.loops += between(begin, end);
+    for (const Span& span : spans) {
+      const bool worked = span.loop == number;
+      waits.begin += between(begin, worked ? span.begin : end);
+      if (worked) waits.end += between(span.end, end);
     }
   }
 
@@ -151,6 +185,8 @@ struct ThreadPool::Impl {
     failed.store(false, std::memory_order_relaxed);
     remaining.store(static_cast<uint32_t>(tasks), std::memory_order_relaxed);
     ++loop;
+    const bool measured = measuring.load(std::memory_order_relaxed);
+    const auto begin = measured ? Clock::now() : Clock::time_point();
     const auto count = static_cast<int64_t>(shares.size());
     for (int64_t t = 0; t < count; ++t)
       shares[static_cast<std::size_t>(t)].word.store(
@@ -163,6 +199,7 @@ struct ThreadPool::Impl {
       for (uint32_t left; (left = remaining.load(std::memory_order_acquire)) != 0;)
         remaining.wait(left, std::memory_order_acquire);
     }
+    if (measured) add_waits(begin);
     if (failed.load(std::memory_order_relaxed)) {
       const std::exception_ptr thrown = exception;
       exception = nullptr;
@@ -197,6 +234,12 @@ ThreadPool::~ThreadPool() {
   }
   impl_->finish();
 }
+
+void ThreadPool::measure_waits(bool on) {
+  if (impl_) impl_->measuring.store(on, std::memory_order_relaxed);
+}
+
+ThreadPool::Waits ThreadPool::take_waits() { return impl_ ? std::exchange(impl_->waits, {}) : Waits(); }
 
 void ThreadPool::run_erased(int64_t tasks, Erased call, const void* function) {
   for (int64_t from = 0; from < tasks; from += Impl::kMostTasks)

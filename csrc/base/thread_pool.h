@@ -18,6 +18,17 @@ class ThreadPool {
 
   int threads() const { return threads_; }
 
+  // Milliseconds, those of all threads added up, in which a thread of a loop had nothing to do: before its first task, because it had not heard
+  // of the loop yet or the others were faster, and after its last one, until the slowest was done. `loops`: how long loops took in all, once
+  // for all threads. A loop of one task is not one of these.
+  struct Waits {
+    double loops = 0.0, begin = 0.0, end = 0.0;
+  };
+  // Not while a loop runs. It costs two looks at the clock for each thread and loop.
+  void measure_waits(bool on);
+  // What was measured since the last call.
+  Waits take_waits();
+
   // Calls function(task, thread) once for each task in [0, tasks), thread in [0, threads()). Thread t begins with the t-th of
   // threads() equal ranges of tasks, so loops that cut the same pixels in the same order find them in their thread's cache.
   // Returns when all are done. The first exception thrown by a task is rethrown here.

@@ -318,6 +318,14 @@ PYBIND11_MODULE(_core, module) {
           py::arg("shapes"))
       .def("profile", &Session::milliseconds)
       .def("macs", &Session::macs)
+      .def("measure_waits", &Session::measure_waits, py::arg("on") = true)
+      .def("waits",
+           [](const Session& session) {
+             py::list steps;
+             for (const Session::Waits& waits : session.waits())
+               steps.append(py::make_tuple(waits.alone, waits.begin, waits.end));
+             return steps;
+           })
       .def_property_readonly("activation_bytes", &Session::activation_bytes)
       .def("reset_state", &Session::reset_state)
       .def(

@@ -52,6 +52,7 @@ Session::Session(std::shared_ptr<const Model> model, int threads, int64_t pass_b
       choose_(std::move(choose)),
       states_(model_->graph()),
       milliseconds_(model_->steps().size(), 0.0),
+      waits_(model_->steps().size()),
       macs_(model_->steps().size(), 0) {}
 
 Session::~Session() = default;
@@ -147,6 +148,7 @@ Session::Prepared& Session::prepare(std::span<const Input> inputs) {
     auto prepared = plan(std::move(sizes));
     reserve(prepared->arena_bytes);
     timing_.assign(model_->steps().size(), 0.0);
+    waiting_.clear();
     for (Plan& pass : prepared->passes) run_calls(pass, pass.once, 0, {}, {});
     std::list<std::unique_ptr<Prepared>> fresh, old;
     fresh.push_back(std::move(prepared));
@@ -177,6 +179,8 @@ void Session::run(std::span<const Input> inputs, std::span<void* const> outputs)
   Prepared& prepared = prepare(inputs);
   check_pointers(prepared, inputs, outputs);
   timing_.assign(model_->steps().size(), 0.0);
+  waiting_.assign(measures_waits_ ? model_->steps().size() : 0, {});
+  pool_.take_waits();  // those of `prepare`
 
   std::vector<const uint8_t*> sources(inputs.size());
   std::vector<uint8_t*> targets(outputs.size());
@@ -191,6 +195,8 @@ void Session::run(std::span<const Input> inputs, std::span<void* const> outputs)
   states_.commit();
   const std::lock_guard lock(mutex_);
   milliseconds_ = timing_;
+  waits_ = waiting_;
+  waits_.resize(model_->steps().size());
 }
 
 void Session::check_pointers(const Prepared& prepared, std::span<const Input> inputs, std::span<void* const> outputs) const {
@@ -273,9 +279,29 @@ void Session::run_calls(Plan& plan, std::span<Call> calls, int64_t first_image, 
     model_->steps()[call.step]->run(
         {call.sized.in, call.sized.out, *call.sized.attributes, call.setup.get(), arena_.data(), call.scratch_bytes, pool_});
     const auto after = std::chrono::steady_clock::now();
-    timing_[call.step] += std::chrono::duration<double, std::milli>(after - before).count();
+    const double took = std::chrono::duration<double, std::milli>(after - before).count();
+    timing_[call.step] += took;
     before = after;
+    if (!waiting_.empty()) add_waits(waiting_[call.step], took);
   }
+}
+
+void Session::add_waits(Waits& waits, double took) {
+  const ThreadPool::Waits loops = pool_.take_waits();
+  waits.alone += std::max(0.0, took - loops.loops) * (pool_.threads() - 1);
+  waits.begin += loops.begin;
+  waits.end += loops.end;
+}
+
+void Session::measure_waits(bool on) {
+  const Running running(running_);
+  pool_.measure_waits(on);
+  measures_waits_ = on;
+}
+
+std::vector<Session::Waits> Session::waits() const {
+  const std::lock_guard lock(mutex_);
+  return waits_;
 }
 
 void Session::reset_state() {

@@ -55,6 +55,14 @@ class Session {
   std::vector<double> milliseconds() const;
   std::vector<int64_t> macs() const;
 
+  // Of a step in the last run, milliseconds, those of all threads added up, in which threads had nothing to do: while one worked alone, before
+  // their first task of a loop, after their last one. Zeros where waits were not measured, and with one thread.
+  struct Waits {
+    double alone = 0.0, begin = 0.0, end = 0.0;
+  };
+  void measure_waits(bool on);  // from the next run on; a second thread is refused
+  std::vector<Waits> waits() const;
+
   int64_t activation_bytes() const;  // activations and scratch at the last sizes
   const Model& model() const { return *model_; }
 
@@ -71,6 +79,7 @@ class Session {
   void run_pass(Plan& plan, std::span<const uint8_t* const> inputs, std::span<uint8_t* const> outputs);
   void run_calls(Plan& plan, std::span<Call> calls, int64_t first_image, std::span<const uint8_t* const> inputs,
                  std::span<uint8_t* const> outputs);
+  void add_waits(Waits& waits, double took);  // of a step that took so many milliseconds
   uint8_t* address(Plan& plan, const Place& place, int64_t image, std::span<const uint8_t* const> inputs,
                    std::span<uint8_t* const> outputs);
 
@@ -81,12 +90,15 @@ class Session {
   mutable States states_;
   Buffer arena_;
   std::vector<double> timing_;  // of the run that is on
+  std::vector<Waits> waiting_;  // of the run that is on; empty where they are not measured
+  bool measures_waits_ = false;
   mutable std::atomic<bool> running_{false};
 
   mutable std::mutex mutex_;                       // for what follows
   std::list<std::unique_ptr<Prepared>> prepared_;  // the last used first
   mutable std::shared_ptr<const Asked> asked_;     // what output_shapes worked out last and no run has used
   std::vector<double> milliseconds_;
+  std::vector<Waits> waits_;
   std::vector<int64_t> macs_;
   int64_t arena_bytes_ = 0;
 };

@@ -211,6 +211,13 @@ class Session:
     def profile(self) -> list[float]:
         """Milliseconds that each step of Model.steps() took in the last run."""
 
+    def measure_waits(self, on: bool = True) -> None:
+        """Whether runs from the next on measure where threads wait: two looks at the clock for each loop and thread."""
+
+    def waits(self) -> list[tuple[float, float, float]]:
+        """Of each step in the last run, milliseconds of all threads added up: while one worked alone, before threads
+        had their first task of a loop, and after their last one. Zeros where waits were not measured."""
+
     def macs(self) -> list[int]:
         """Multiply-accumulates of each step at the shapes of the last run, zeros counted in; 0 where there are none."""
 

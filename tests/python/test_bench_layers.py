@@ -68,3 +68,21 @@ def test_command(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "share" in shown and "of limit" in shown and "measured" not in shown
     assert [line.split()[0] for line in shown.splitlines()[2:7]] == ["input.quantize", "0", "2", "3", "4"]
+
+
+def test_says_for_what_threads_wait(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["bench", str(file), "--size", "32", "--rounds", "3", "--layers"]
+    assert main([*options, "--threads", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert "Threads waited " in shown and "for the slowest to end" in shown and "Most in " in shown
+    assert main([*options, "--threads", "2", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    names = {layer["name"] for layer in result["layers"]}
+    assert result["waits"] and set(result["waits"]) <= names
+    for waits in result["waits"].values():
+        assert set(waits) == {"alone", "begin", "end"} and min(waits.values()) >= 0
+    # The threads cannot wait for longer than there are threads and time; one of them always works.
+    taken = sum(layer["milliseconds"] for layer in result["layers"])
+    assert sum(sum(waits.values()) for waits in result["waits"].values()) < 2 * 2 * taken
+    assert main([*options, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["waits"] == {}

@@ -7,7 +7,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -92,14 +92,35 @@ def _size(text: str) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
+class Waits:
+    """Where threads had nothing to do in a step: milliseconds, those of all threads added up, medians of all calls.
+
+    Attributes:
+        alone: while one thread did what is not divided.
+        begin: until they had their first task: they had not heard of the step yet, or the others were faster.
+        end: after their last task, until the slowest thread was done.
+    """
+
+    alone: float
+    begin: float
+    end: float
+
+    @property
+    def all(self) -> float:
+        return self.alone + self.begin + self.end
+
+
+@dataclass(frozen=True)
 class Timing:
-    """What `measure` found: milliseconds of each call with the whole batch, and a plan with medians of all calls."""
+    """What `measure` found: milliseconds of each call with the whole batch, and a plan with medians of all calls, and
+    for each of its steps where threads waited."""
 
     shapes: list[tuple[int, ...]]
     isa: str
     milliseconds: list[float]
     plan: Plan
     activation_bytes: int
+    waits: list[Waits]
 
     @property
     def median(self) -> float:
@@ -156,19 +177,36 @@ def measure(
     ]
     addresses = [(array.ctypes.data, array.shape) for array in inputs]
     results = [array.ctypes.data for array in outputs]
+    session.measure_waits(threads > 1)
     for _ in range(3):
         session.run(addresses, results)
-    milliseconds, profiles = [], []
+    milliseconds, profiles, waits = [], [], []
     for _ in track(range(rounds), "timing"):
         begin = time.perf_counter()
         session.run(addresses, results)
         milliseconds.append((time.perf_counter() - begin) * 1e3)
         profiles.append(session.profile())
+        waits.append(session.waits())
     plan = Plan(
         PlanStep(**{field: step[field] for field in STEP_FIELDS}, milliseconds=statistics.median(times), macs=macs)
         for step, macs, times in zip(model.steps(), session.macs(), zip(*profiles, strict=True), strict=True)
     )
-    return Timing(shapes, model.isa, milliseconds, plan, session.activation_bytes)
+    medians = [Waits(*map(statistics.median, zip(*of_step, strict=True))) for of_step in zip(*waits, strict=True)]
+    return Timing(shapes, model.isa, milliseconds, plan, session.activation_bytes, medians)
+
+
+def waiting(timing: Timing, threads: int) -> str:
+    """For what the threads waited, of their time in all steps, and where most. Two or more threads."""
+    taken = threads * sum(step.milliseconds or 0.0 for step in timing.plan)
+    if not taken:
+        return "No step took any time."
+    alone, begin, end = (sum(getattr(each, of) for each in timing.waits) for of in ("alone", "begin", "end"))
+    most = sorted(zip(timing.plan, timing.waits, strict=True), key=lambda pair: -pair[1].all)[:3]
+    return (
+        f"Threads waited {(alone + begin + end) / taken:.1%} of their time: {begin / taken:.1%} for their first task "
+        f"of a step, {end / taken:.1%} for the slowest to end, {alone / taken:.1%} while one worked alone. "
+        "Most in " + ", ".join(f"{step.name} ({waits.all / threads:.3f} ms)" for step, waits in most) + "."
+    )
 
 
 def layer_table(steps: Sequence[PlanStep], limit: float) -> str:
@@ -246,12 +284,17 @@ def run(arguments: argparse.Namespace) -> None:
         }
         if arguments.layers:
             result["layers"] = Plan(layers).to_dict()["steps"]
+            result["waits"] = {
+                step.name: asdict(waits) for step, waits in zip(timing.plan, timing.waits, strict=True) if waits.all
+            }
         print(json.dumps(result, indent=2))
         return
     if arguments.layers:
         from niwaki import _core
 
         print(layer_table(layers, _core.int8_limit() * arguments.threads), end="\n\n")
+        if arguments.threads > 1:
+            print(waiting(timing, arguments.threads))
     from niwaki.runtime.text import format_bytes
 
     threads = f"{arguments.threads} thread" + "s" * (arguments.threads > 1)
