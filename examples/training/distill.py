@@ -1,7 +1,8 @@
 """Makes a network for pictures small with a few hundred pictures of yours: zeros or few bits first, then training in
 which it learns to answer as it did before. In one process or several:
 
-    python examples/training/distill.py --network timm:tf_efficientnet_lite0 --train train/ --test val/ -o net.niwaki
+    python examples/training/distill.py --network timm:tf_efficientnet_lite0 --train train/ --test val/ \\
+        --sparsity 0.5 --features blocks.5 blocks.6 classifier --keep "conv_stem.*" "blocks.[0-2].*" -o net.niwaki
     python examples/training/distill.py --network net.py:make --train train/ --test val/ --sparsity 0 --bits 4
     torchrun --nproc-per-node 2 examples/training/distill.py ...
 
@@ -16,6 +17,7 @@ What it brings, and when it is worth the time: docs/compression.md.
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import importlib
 import importlib.util
 import math
@@ -49,6 +51,9 @@ class Options:
         rate: how far a step moves a weight, at most, in shares of the typical weight of its layer.
         features: names of inner modules whose outputs are to stay what they were; they say more of a picture than its
             answer does, which counts where pictures are few.
+        feature_weight: what they count beside the answers. Answers of few pictures are learned by heart.
+        keep: names or patterns of layers that stay as they are, neither pruned nor trained: the first ones of most
+            networks have next to no weights, and what they cost is lost to all others.
         crop: height and width of the versions that are trained on; 0 for those of the pictures. 160 instead of 224
             takes half the time.
         seed: of all that is random.
@@ -61,6 +66,8 @@ class Options:
     batch: int = 32
     rate: float = 1e-3
     features: tuple[str, ...] = ()
+    feature_weight: float = 100.0
+    keep: tuple[str, ...] = ()
     crop: int = 0
     seed: int = 0
     checkpoint: Path | None = None
@@ -94,8 +101,8 @@ def read_pictures(folder: Path, size: int, mean: float, std: float) -> tuple[tor
 class Versions:
     """Batches of random versions of pictures, without end: no version comes twice.
 
-    Each is a part of 25 to 100 % of a picture's area, enlarged, half of them mirrored; half of them are mixed with
-    another one of the batch (Zhang et al., 2018). Under torch.distributed, each process takes its part of every batch.
+    Each is a part of a picture at about its own scale, half of them mirrored; half of them are mixed with another one
+    of the batch (Zhang et al., 2018). Under torch.distributed, each process takes its part of every batch.
 
     Args:
         pictures: float32 [N, 3, H, W].
@@ -119,13 +126,19 @@ class Versions:
 
 
 def vary(x: torch.Tensor, size: tuple[int, int], generator: torch.Generator) -> torch.Tensor:
-    """A random version of each picture of [N, C, H, W], float32 [N, C, *size]."""
+    """A random version of each picture of [N, C, H, W], float32 [N, C, *size].
+
+    A version of the same size is a part of 25 to 100 % of the area; of a smaller one, parts are such that they are
+    enlarged by 1.25 or shrunk to 0.75 at most: networks know things at the scale that they were trained on.
+    """
     count = len(x)
+    own = size[0] * size[1] / (x.shape[2] * x.shape[3])
+    least, most = (own / 1.25**2, min(1.0, own / 0.75**2)) if own < 1 else (0.25, 1.0)
 
     def uniform(low: float, high: float) -> torch.Tensor:
         return torch.rand(count, generator=generator) * (high - low) + low
 
-    area, ratio = uniform(0.25, 1), uniform(-math.log(4 / 3), math.log(4 / 3)).exp()
+    area, ratio = uniform(least, most), uniform(-math.log(4 / 3), math.log(4 / 3)).exp()
     width, height = (area * ratio).sqrt().clamp_max(1), (area / ratio).sqrt().clamp_max(1)
     theta = torch.zeros(count, 2, 3)
     theta[:, 0, 0] = torch.where(uniform(0, 1) < 0.5, -width, width)
@@ -144,6 +157,8 @@ def groups_of(network: nn.Module, rate: float) -> list[dict[str, Any]]:
     """
     groups = []
     for parameter in network.parameters():
+        if not parameter.requires_grad:
+            continue
         kept = parameter.detach()[parameter.detach() != 0]
         size = float(kept.square().mean().sqrt()) if len(kept) else 0.0
         groups.append({"params": [parameter], "lr": 0.0, "highest": rate * max(size, 1e-4)})
@@ -161,7 +176,9 @@ def make_small(model: nn.Module, pictures: torch.Tensor, options: Options) -> nn
     Returns:
         The network for niwaki.compile.
     """
-    prune = niwaki.PruneConfig(options.sparsity, importance="second_order") if options.sparsity else None
+    prune = None
+    if options.sparsity:
+        prune = niwaki.PruneConfig(options.sparsity, importance="second_order", skip=options.keep)
     few = options.bits < 8
     # Rounding to 8 bits costs next to nothing afterwards; rounding to fewer has to be there while it trains.
     quantize = niwaki.QuantizeConfig(weight_bits=options.bits) if few or prune is None else None
@@ -179,9 +196,13 @@ def make_small(model: nn.Module, pictures: torch.Tensor, options: Options) -> nn
 def train(phase: Any, teacher: nn.Module, pictures: torch.Tensor, options: Options) -> None:
     """Trains a network on what a teacher makes of versions of pictures."""
     student = phase.network.to(memory_format=torch.channels_last)  # a third faster to train
+    for name, module in student.named_modules():
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in options.keep):
+            module.requires_grad_(False)
     criterion = niwaki.DistillationLoss(
-        teacher, temperature=2.0, weight=1.0, features=options.features, feature_weight=5.0, student=student
-    )
+        teacher, temperature=2.0, weight=1.0, features=options.features, feature_weight=options.feature_weight,
+        student=student,
+    )  # fmt: skip
     network = DistributedDataParallel(student) if distributed.is_initialized() else student
     optimizer = torch.optim.Adam(groups_of(student, options.rate), betas=(0.9, 0.99))
     schedule = niwaki.FinetuneConfig(learning_rate=1.0)  # of shares of a group's highest rate
@@ -246,6 +267,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=usual.batch, help="pictures of a step (default: 32)")
     parser.add_argument("--rate", type=float, default=usual.rate, help="of a weight's size a step (default: 0.001)")
     parser.add_argument("--features", nargs="*", default=[], help="inner modules whose outputs are compared, too")
+    parser.add_argument("--feature-weight", type=float, default=usual.feature_weight, help="what these count")
+    parser.add_argument("--keep", nargs="*", default=[], help="layers that are neither pruned nor trained")
     parser.add_argument("--crop", type=int, default=usual.crop, help="size to train at (default: that of the pictures)")
     parser.add_argument("--seed", type=int, default=usual.seed)
     parser.add_argument("--checkpoint", type=Path, help="a folder that keeps what second order has pruned")
@@ -265,6 +288,8 @@ def main() -> None:
         args.batch,
         args.rate,
         tuple(args.features),
+        args.feature_weight,
+        tuple(args.keep),
         args.crop,
         args.seed,
         args.checkpoint,

@@ -104,6 +104,35 @@ def test_training_brings_answers_back(
         assert float(zeros) > sparsity - 0.05
 
 
+def test_what_is_kept_is_neither_pruned_nor_trained(example: ModuleType, trained: nn.Module) -> None:
+    x, _ = made_up(32, seed=2)
+    folded = niwaki.optimize(trained, args=(x[:1],))
+    kept: list[torch.Tensor] = []
+    for keep in (("3",), ()):
+        options = example.Options(sparsity=0.5, steps=4, batch=16, rate=0.03, features=("5", "11"), keep=keep)
+        joint = niwaki.JointTraining(
+            trained, x.split(16), prune=niwaki.PruneConfig(0.5, importance="second_order", skip=keep), steps=4
+        )
+        for phase in joint:
+            before = phase.network.get_submodule("3").weight.detach().clone()
+            example.train(phase, folded, x, options)
+        kept.append(joint.result.get_submodule("3").weight)
+        assert torch.equal(kept[-1], before) == bool(keep)
+    assert bool((kept[0] != 0).all()) and float((kept[1] == 0).float().mean()) > 0.3
+
+
+def test_smaller_versions_are_at_about_the_scale_of_their_pictures(example: ModuleType) -> None:
+    x = torch.arange(64.0).repeat(8, 3, 64, 1)  # its slope to the right is its scale: 1 for a picture as it is
+    generator = torch.Generator().manual_seed(0)
+    for size, middle, most in ((64, (0.5, 0.9), 1.01), (48, (0.8, 1.15), 1.55), (32, (0.8, 1.15), 1.55)):
+        slopes = []
+        for version in (example.vary(x, (size, size), generator) for _ in range(20)):
+            slopes.append(version[:, 0].diff(dim=2).abs().flatten(1).median(1).values)
+        # Mixed with another one that is mirrored, slopes cancel: these are below.
+        found = torch.cat(slopes)
+        assert middle[0] <= float(found.quantile(0.6)) <= middle[1] and float(found.max()) <= most
+
+
 def test_versions_are_new_each_time_and_shared_among_processes(
     example: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,7 +179,7 @@ def test_the_command(tmp_path: Path) -> None:
     command = [
         sys.executable, str(PATH), "--network", f"{tmp_path / 'net.py'}:make", "--train", str(tmp_path / "train"),
         "--test", str(tmp_path / "test"), "--size", "32", "--steps", "4", "--batch", "8", "--features", "2", "5",
-        "--crop", "24",
+        "--crop", "24", "--keep", "0",
         "--sparsity", "0.5", "--threads", "1", "-o", str(tmp_path / "net.niwaki"),
     ]  # fmt: skip
     run = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
