@@ -262,6 +262,32 @@ class _Field(nn.Module):
         return x
 
 
+class Voice(nn.Module):
+    """A detector of voice: STFT by a convolution, causal convolutions, an LSTM. [N, length] to [N, length / 256, 1]."""
+
+    def __init__(self, window: int = 256, hop: int = 128) -> None:
+        super().__init__()
+        self.bins = window // 2 + 1
+        angles = 2 * torch.pi * torch.arange(self.bins)[:, None] * torch.arange(window) / window
+        self.stft = nn.Conv1d(1, 2 * self.bins, window, stride=hop, bias=False)
+        waves = torch.cat([torch.cos(angles), -torch.sin(angles)]) * torch.hann_window(window)
+        self.stft.weight.data.copy_(waves[:, None])
+        self.front = window - hop
+        self.first = nn.Conv1d(self.bins, 64, 3)
+        self.second = nn.Conv1d(64, 64, 3, stride=2)
+        self.third = nn.Conv1d(64, 64, 3, dilation=2)
+        self.lstm = nn.LSTM(64, 96, 2, batch_first=True)
+        self.out = nn.Linear(96, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        spectrum = self.stft(F.pad(x[:, None], (self.front, 0)))
+        size = torch.sqrt(spectrum[:, : self.bins] ** 2 + spectrum[:, self.bins :] ** 2 + 1e-6)
+        h = F.relu(self.first(F.pad(size, (2, 0))))
+        h = F.relu(self.second(F.pad(h, (1, 0))))
+        h = h + F.relu(self.third(F.pad(h, (4, 0))))
+        return torch.sigmoid(self.out(self.lstm(h.transpose(1, 2))[0]))
+
+
 class Lengths(nn.Module):
     """Tags of words in sentences of different lengths, whose padding two directions never see: packed sequences."""
 

@@ -17,6 +17,7 @@ import numpy as np
 import plain_graphs
 import pronounce
 import pytest
+import sound
 import torch
 from torch import nn
 
@@ -126,6 +127,26 @@ def test_words_are_pronounced_as_in_python(prefix: Path, tmp_path: Path) -> None
         assert printed == wanted[: len(printed)] and len(set(printed)) > 1
     assert "not a word" in call(program, *paths, "Two words", code=2)
     assert "there is no such file" in call(program, paths[0], "missing.niwaki", "a", code=1)
+
+
+def test_a_sound_is_heard_in_pieces_as_it_is_whole(prefix: Path, tmp_path: Path) -> None:
+    """A minute in two calls of a program, the second of which goes on from the states of the first: to the bit."""
+    library = next(prefix.glob("lib*/**/libniwaki.so")).parent
+    program = tmp_path / "listen"
+    flags = [f"-I{prefix}/include", f"-L{library}", "-lniwaki", f"-Wl,-rpath,{library}", "-std=c11", "-Wall", "-Werror"]
+    call(tool("cc"), ROOT / "examples/c/listen.c", *flags, "-o", program)
+    net, signal = sound.detector()
+    file, states = tmp_path / "voice.niwaki", tmp_path / "states"
+    net.stream(sound.PIECE).save(file)
+    wanted = net(signal).flatten()
+    heard: list[str] = []
+    for number, part in enumerate(signal.split(31 * sound.RATE // sound.PIECE * sound.PIECE, 1)):
+        part.numpy().tofile(tmp_path / f"{number}.f32")
+        heard += call(program, file, tmp_path / f"{number}.f32", states).split()
+    assert number == 1 and torch.equal(torch.tensor([float(x) for x in heard]), wanted)
+    states.write_bytes(states.read_bytes()[:-4])
+    assert "the states are those of another" in call(program, file, tmp_path / "1.f32", states, code=1)
+    assert "no such sound" in call(program, file, tmp_path / "2.f32", code=1)
 
 
 def test_c_example_is_short() -> None:

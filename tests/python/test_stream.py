@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import resource
 import threading
 from collections.abc import Callable
@@ -13,36 +12,11 @@ import torch
 import torch.nn.functional as F
 from lowering import compiled
 from torch import nn
+from whole.own import Voice
 
 import niwaki
 
 PIECE = 512
-
-
-class Voice(nn.Module):
-    """A detector of voice: STFT by a convolution, causal convolutions, an LSTM. [N, length] to [N, length / 256, 1]."""
-
-    def __init__(self, window: int = 256, hop: int = 128) -> None:
-        super().__init__()
-        self.bins = window // 2 + 1
-        angles = 2 * math.pi * torch.arange(self.bins)[:, None] * torch.arange(window) / window
-        self.stft = nn.Conv1d(1, 2 * self.bins, window, stride=hop, bias=False)
-        waves = torch.cat([torch.cos(angles), -torch.sin(angles)]) * torch.hann_window(window)
-        self.stft.weight.data.copy_(waves[:, None])
-        self.front = window - hop
-        self.first = nn.Conv1d(self.bins, 64, 3)
-        self.second = nn.Conv1d(64, 64, 3, stride=2)
-        self.third = nn.Conv1d(64, 64, 3, dilation=2)
-        self.lstm = nn.LSTM(64, 96, 2, batch_first=True)
-        self.out = nn.Linear(96, 1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        spectrum = self.stft(F.pad(x[:, None], (self.front, 0)))
-        size = torch.sqrt(spectrum[:, : self.bins] ** 2 + spectrum[:, self.bins :] ** 2 + 1e-6)
-        h = F.relu(self.first(F.pad(size, (2, 0))))
-        h = F.relu(self.second(F.pad(h, (1, 0))))
-        h = h + F.relu(self.third(F.pad(h, (4, 0))))
-        return torch.sigmoid(self.out(self.lstm(h.transpose(1, 2))[0]))
 
 
 class Lambda(nn.Module):
@@ -73,7 +47,7 @@ def in_pieces(stream: niwaki.Stream, signal: torch.Tensor, piece: int, axis: int
 
 
 def test_pieces_are_to_the_bit_the_whole_signal(voice: niwaki.Network) -> None:
-    signal = 0.3 * noise(1, 10 * 16000 // PIECE * PIECE, seed=2)
+    signal = 0.3 * noise(1, 60 * 16000 // PIECE * PIECE, seed=2)  # a minute
     whole = voice(signal)
     stream = voice.stream(PIECE)
     assert torch.equal(torch.cat(in_pieces(stream, signal, PIECE), 1), whole)
