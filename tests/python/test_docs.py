@@ -102,6 +102,7 @@ def test_the_site_has_no_loose_end(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--site-dir", str(tmp_path / "site")]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
+    assert "Formatting signatures" not in run.stderr, "they are one long line: pip install -r requirements/docs.txt"
     page = (tmp_path / "site" / "api" / "compress.html").read_text(encoding="utf-8")
     assert "Makes a trained network small" in page
     assert "weights of least importance" in page, "the function, not the module of its name"
