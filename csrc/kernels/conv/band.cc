@@ -1,6 +1,7 @@
 #include "kernels/conv/band.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/memory.h"
 
@@ -11,7 +12,7 @@ namespace {
 // Beside a band, the L2 cache (1 MiB or more where there are 512-bit vectors) holds weights and outputs.
 constexpr int64_t kMostBytes = 256 * 1024;
 // That of a grouped layer's block is filled anew for every block, and stays in the L1 cache (32 KiB or more) with what is written.
-constexpr int64_t kMostBytesOfBlock = 16 * 1024;
+constexpr int64_t kMostBytesOfBlock = 24 * 1024;
 constexpr int64_t kMostOffset = (int64_t{1} << 31) - 1;
 constexpr int kMaskLanes = 16;  // bits of a mask
 
@@ -67,7 +68,9 @@ void Band::choose_tiles() {
     else tiles = half;
   }
   const int64_t bytes = band_bytes(tiles), vectors = tiles * rows_ * tile_vectors_;  // vectors: of panels
-  if (bytes > kMostOffset || (in_rows_ ? row_copies(tiles) * 4 > vectors * 5 : bytes * 4 > vectors * 64 * 3)) return;
+  if (bytes > kMostOffset) return;
+  // A vector of a panel takes as long as two copies where the pixels of a tile are found anew for few channels.
+  if (in_rows_ ? row_copies(tiles) * 4 > vectors * (grouped ? 8 : 5) : bytes * 4 > vectors * 64 * 3) return;
   tiles_ = tiles;
   lanes_ = lanes_of(tiles);
   bytes_ = bytes;
@@ -133,6 +136,18 @@ void Band::set_masks(const TapRectangle& taps, int64_t first, int64_t image, int
   }
 }
 
+// Masks of rows that lie inside of the image are the same again after as many vectors as whole rows fill.
+void Band::set_period(int64_t first, int64_t image, BandFill& job) const {
+  const int64_t width = in_.width, plane = in_.height * width, period = width / std::gcd(width, int64_t{kMaskLanes});
+  const int64_t above = std::max<int64_t>(image * plane - first, 0), inside = (image + 1) * plane - first;
+  job.begin = static_cast<int32_t>(std::min<int64_t>(div_up(above, kMaskLanes), job.vectors));
+  job.end = static_cast<int32_t>(std::clamp<int64_t>(inside / kMaskLanes, job.begin, job.vectors));
+  // So many masks stay in registers.
+  constexpr int32_t kLeast = 4, kMost = 7;
+  job.period = static_cast<int32_t>(period > kMost ? 0 : period * div_up(kLeast, period));
+  if (job.period > kMost) job.period = 0;
+}
+
 // The same of rows, of twice as many pixels of the input.
 void Band::set_row_masks(const TapRectangle& taps, uint16_t* masks) const {
   for (int32_t x = 0; x < taps.width; ++x)
@@ -164,6 +179,7 @@ BandFill Band::fill_of(const TapRectangle& taps, int64_t first_pixel, int64_t la
     job.in = in_.group(taps.begin) + first * 4;
     job.vectors = static_cast<int32_t>(strip_bytes(taps, lanes) / 64 - 1);
     set_masks(taps, first, image, job.vectors, masks);
+    set_period(first, image, job);
     return job;
   }
   const int64_t last = std::min(first_pixel + lanes, (image + 1) * plane) - 1;

@@ -24,6 +24,7 @@ DenseConv::DenseConv(const ConvParams& params, const ConvWeights& weights, const
     block_taps_.end = std::max(block_taps_.end, block.end - block.begin);
     block.offset = bytes;
     bytes += block.bytes(width_);
+    most_rows_ = std::max(most_rows_, block.rows);
   }
   WeightRows source(params, weights.weight);
   if (kernels.pairs) {
@@ -146,7 +147,7 @@ int64_t DenseConv::rows_of(int32_t begin, int32_t end) const {
   return rows;
 }
 
-// The rows of groups [begin, end) of a tile that `fill` has the pixels of. `panel`: of the tile, the row of group 0 first.
+// The rows of groups [begin, end) of a tile that `fill` has the pixels of.
 void DenseConv::fill_panel(const Planes& in, PanelFill fill, int32_t begin, int32_t end, uint8_t* panel) const {
   const int64_t first_lane = fill.first_lane;
   const int32_t lanes = fill.vectors * kernels_.lanes;
@@ -169,7 +170,7 @@ void DenseConv::fill_panel(const Planes& in, PanelFill fill, int32_t begin, int3
     fill.kernel_h = taps.height;
     fill.kernel_w = taps.width;
     fill.in = in.group(first);
-    fill.panel = panel + rows_of(0, first) * fill.row_bytes;
+    fill.panel = panel + rows_of(begin, first) * fill.row_bytes;
     kernels_.fill(fill);
   }
 }

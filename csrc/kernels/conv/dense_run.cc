@@ -1,9 +1,13 @@
 // How the dense kernel goes over tiles and blocks of outputs.
 #include <algorithm>
+#include <iterator>
 
 #include "kernels/conv/packed.h"
 
 namespace niwaki {
+
+// Beside what is written, in an L1 cache of 32 KiB or more.
+static constexpr int64_t kMostPanelBytes = 16 * 1024;
 
 // One run. The inputs of a tile lie in a panel, in a band with those of its neighbours, or where they are. A grouped layer has a band for each
 // block of outputs, which reads a few channels only: so small that it stays in the L1 cache, where it has just been written.
@@ -23,18 +27,17 @@ class DenseConv::Run {
         source_(conv.params_, padding, in, out),
         in_place_(conv.direct(in, out)) {}
 
-  int64_t scratch_bytes() const {
-    const int64_t lanes = most_lanes();
-    return round_up(working_at() + band_.working_bytes() + TileSource::bytes(lanes) + lanes * kernels_.dense_outputs * 4, 64);
-  }
+  int64_t scratch_bytes() const { return round_up(offsets_at() + (narrow() ? conv_.most_rows_ * 4 : 0), 64); }
 
   void run(uint8_t* scratch, ThreadPool& pool) {
-    grid_ = conv_grid(out_.pixels(), kernels_.lanes, conv_.tile_vectors(), narrow() ? 0 : kernels_.dense_tail,
+    grid_ = conv_grid(out_.pixels(), kernels_.lanes, conv_.tile_vectors(),
+                      narrow() ? TileTails{.last = kNarrowTail} : TileTails{.each = kernels_.dense_tail},
                       static_cast<int64_t>(conv_.blocks_.size()), pool.threads(), std::max<int64_t>(1, band_.tiles()));
     // Of a panel: whole vectors, of which the last holds the single pixel.
     lanes_ = int64_t{conv_.tile_vectors() + (grid_.tails > 0 ? 1 : 0)} * kernels_.lanes;
     // The rows lie alike in the bands of all threads: one list for all, in the first one's memory.
     offsets_ = band_.tiles() > 0 ? band_.offsets(scratch + working_at()) : nullptr;
+    if (narrow()) panel_offsets_ = offsets_of_panel(scratch + offsets_at());
     const int64_t each = scratch_bytes();
     pool.run(grid_.tasks, [&](int64_t task, int thread) { run_task(task, scratch + thread * each); });
   }
@@ -42,98 +45,154 @@ class DenseConv::Run {
  private:
   bool grouped() const { return conv_.params_.groups > 1; }
   bool narrow() const { return conv_.narrow(); }
+  const Block& block_at(int64_t index) const { return conv_.blocks_[static_cast<std::size_t>(index)]; }
   int64_t most_lanes() const { return int64_t{conv_.tile_vectors() + kernels_.dense_tail} * kernels_.lanes; }
   int64_t band_at() const { return conv_.panel_bytes(in_, out_); }
   int64_t working_at() const { return band_at() + band_.bytes(); }
-  // Past the pixels of a tile, with those that fill its last vector.
-  int64_t end_pixel(int64_t tile) const {
-    const TilePixels pixels = grid_.pixels_of(tile);
-    return pixels.first + int64_t{pixels.vectors} * kernels_.lanes + pixels.tail;
+  int64_t arrays_at() const { return working_at() + band_.working_bytes(); }
+  int64_t floats_at() const { return arrays_at() + TileSource::bytes(most_lanes()); }
+  int64_t offsets_at() const { return floats_at() + most_lanes() * kernels_.dense_outputs * 4; }
+  int64_t row_bytes() const { return in_place_ ? in_.group_stride : lanes_ * kRowBytes; }
+  // Where the rows of a panel begin, for kernels that are always told so.
+  const int32_t* offsets_of_panel(uint8_t* memory) const {
+    auto* const offsets = reinterpret_cast<int32_t*>(memory);
+    for (int64_t row = 0; row < conv_.most_rows_; ++row) offsets[row] = static_cast<int32_t>(row * row_bytes());
+    return offsets;
   }
-
-  // Neighbouring tiles whose inputs lie in one band, and their pixels: as many as a band holds, the task has, and one image has.
+  // Tiles of a grouped layer that follow each other and are alike, which its kernel takes at once.
+  struct Alike {
+    TilePixels pixels;  // of the first, or, of narrow kernels, of all as if they were one
+    int32_t tiles;
+    bool add(const TilePixels& next, bool narrow) {
+      if (!narrow && (next.vectors != pixels.vectors || next.tail != pixels.tail)) return false;
+      if (narrow) pixels.vectors += next.vectors, pixels.tail = next.tail;
+      else ++tiles;
+      return true;
+    }
+  };
+  // Neighbouring tiles whose inputs lie in one band, and their pixels with those that fill the last vector: as many as a band holds, the task
+  // has, and one image has.
   struct Tiles {
     int64_t begin, end, lanes;
+    int32_t count;
+    Alike alike[16];
   };
   Tiles tiles_of_band(int64_t first, int64_t end) const {
-    Tiles tiles{first, first, 0};
+    Tiles tiles{};
+    tiles.begin = tiles.end = first;
     if (!offsets_) return tiles;
-    for (int64_t tile = first; tile < std::min(first + band_.tiles(), end); ++tile) {
-      const int64_t lanes = end_pixel(tile) - grid_.first_pixel(first);
-      if (!band_.same_image(grid_.first_pixel(first), lanes)) break;
-      tiles.end = tile + 1;
+    const int64_t first_pixel = grid_.first_pixel(first);
+    for (end = std::min(first + band_.tiles(), end); tiles.end < end; ++tiles.end) {
+      const TilePixels pixels = grid_.pixels_of(tiles.end);
+      const int64_t lanes = pixels.first + int64_t{pixels.vectors} * kernels_.lanes + pixels.tail - first_pixel;
+      if (!band_.same_image(first_pixel, lanes)) break;
+      // A float32 result goes from each tile to where it belongs.
+      const bool added = tiles.count > 0 && !out_float_ && tiles.alike[tiles.count - 1].add(pixels, narrow());
+      if (grouped() && !added) {
+        if (tiles.count == static_cast<int32_t>(std::size(tiles.alike))) break;
+        tiles.alike[tiles.count++] = {pixels, 1};
+      }
       tiles.lanes = lanes;
     }
     return tiles;
   }
 
   void run_task(int64_t task, uint8_t* memory) const {
-    uint8_t* const working = memory + working_at();
     DenseTile job{};
+    job.tiles = 1;
+    job.row_bytes = row_bytes();
     job.output = conv_.output_of(out_, residual_);
     job.output.float_stride = lanes_;
-    if (out_float_) {
-      uint8_t* const arrays = working + band_.working_bytes();
-      job.output.out_float = reinterpret_cast<float*>(arrays + TileSource::bytes(lanes_));
-    }
+    if (out_float_) job.output.out_float = reinterpret_cast<float*>(memory + floats_at());
     Tiles band{};
     grid_.for_each_tile(task, [&](int64_t tile, int64_t begin, int64_t end) {
       if (tile >= band.end) {
         const bool all = begin == 0 && end == grid_.blocks;  // else the next tile has other blocks
         band = tiles_of_band(tile, grouped() && !all ? tile + 1 : grid_.end_tile(task));
         if (band.end > tile && grouped()) run_blocks(job, band, begin, end, memory);
-        else if (band.end > tile) band_.fill(grid_.first_pixel(tile), band.lanes, working, memory + band_at());
+        else if (band.end > tile) band_.fill(grid_.first_pixel(tile), band.lanes, memory + working_at(), memory + band_at());
       }
       if (tile >= band.end) run_panel(job, tile, begin, end, memory);
       else if (!grouped())
-        run_tile(job, grid_.pixels_of(tile), begin, end, memory + band_at() + band_offset(band, tile), offsets_);
+        run_tile(job, grid_.pixels_of(tile), begin, end, memory + band_at() + band_offset(band, grid_.first_pixel(tile)),
+                 offsets_);
     });
   }
 
-  int64_t band_offset(const Tiles& band, int64_t tile) const {
-    return (grid_.first_pixel(tile) - band_.begin_of(grid_.first_pixel(band.begin))) * 4;
+  int64_t band_offset(const Tiles& band, int64_t pixel) const {
+    return (pixel - band_.begin_of(grid_.first_pixel(band.begin))) * 4;
   }
 
-  // A grouped layer, one block after the other.
+  // A grouped layer, one block after the other. Those of one group read the same band.
   void run_blocks(DenseTile& job, const Tiles& band, int64_t begin, int64_t end, uint8_t* memory) const {
     const BandFill all = band_.fill_of(conv_.block_taps_, grid_.first_pixel(band.begin), band.lanes, memory + working_at());
-    for (int64_t block = begin; block < end; ++block) {
-      const Block& range = conv_.blocks_[static_cast<std::size_t>(block)];
-      BandFill own = all;
-      own.in += range.begin * own.group_stride;
+    BandFill own = all;
+    own.band = memory + band_at();
+    for (int64_t first = begin, last; first < end; first = last) {
+      const Block& range = block_at(first);
+      last = end_alike(first, end);
+      own.in = all.in + range.begin * own.group_stride;
       own.groups = range.end - range.begin;
-      own.band = memory + band_at();
       kernels_.fill_band(own);
-      for (int64_t tile = band.begin; tile < band.end; ++tile)
-        run_tile(job, grid_.pixels_of(tile), block, block + 1, own.band + band_offset(band, tile), offsets_);
+      for (int32_t i = 0; i < band.count; ++i) run_alike(job, band, band.alike[i], first, last, own.band);
     }
   }
 
-  void run_panel(DenseTile& job, int64_t tile, int64_t begin, int64_t end, uint8_t* memory) const {
-    const TilePixels pixels = grid_.pixels_of(tile);
-    job.row_bytes = in_.group_stride;
-    if (in_place_) return run_tile(job, pixels, begin, end, in_.data + pixels.first * 4, nullptr);
-    PanelFill fill{};
-    fill.vectors = pixels.vectors + pixels.tail;
-    source_.locate(pixels.first, int64_t{fill.vectors} * kernels_.lanes, memory + working_at() + band_.working_bytes(), fill);
-    fill.row_bytes = job.row_bytes = lanes_ * kRowBytes;
-    conv_.fill_panel(in_, fill, conv_.blocks_[static_cast<std::size_t>(begin)].begin,
-                     conv_.blocks_[static_cast<std::size_t>(end - 1)].end, memory);
-    run_tile(job, pixels, begin, end, memory, nullptr);
+  // Blocks that read the same band: tile by tile, or, where there are more tiles than blocks, block by block.
+  void run_alike(DenseTile& job, const Tiles& band, const Alike& alike, int64_t begin, int64_t end, const uint8_t* inputs) const {
+    TilePixels pixels = alike.pixels;
+    const bool by_block = kernels_.dense_blocks != 0 && alike.tiles > end - begin;
+    const uint8_t* panel = inputs + band_offset(band, pixels.first);
+    const int64_t next = int64_t{pixels.vectors} * kernels_.lanes + pixels.tail;
+    job.tiles = by_block ? alike.tiles : 1;
+    for (int64_t block = begin; by_block && block < end; ++block) run_tile(job, pixels, block, block + 1, panel, offsets_);
+    for (int32_t tile = 0; !by_block && tile < alike.tiles; ++tile, pixels.first += next, panel += next * 4)
+      run_tile(job, pixels, begin, end, panel, offsets_);
+    job.tiles = 1;
   }
 
-  // Blocks [begin, end) of a tile. `panel`: row 0 of its inputs, those of a block in a band of its own.
+  // Past the blocks from `first` on that read the same channels.
+  int64_t end_alike(int64_t first, int64_t end) const {
+    if (!grouped()) return end;
+    int64_t last = first + 1;
+    while (last < end && block_at(last).begin == block_at(first).begin && block_at(last).end == block_at(first).end) ++last;
+    return last;
+  }
+
+  // A tile whose inputs lie where they are, or in panels: of a grouped layer each for so many blocks that it stays in the L1 cache.
+  void run_panel(DenseTile& job, int64_t tile, int64_t begin, int64_t end, uint8_t* memory) const {
+    const TilePixels pixels = grid_.pixels_of(tile);
+    if (in_place_) return run_tile(job, pixels, begin, end, in_.group(block_at(begin).begin) + pixels.first * 4, panel_offsets_);
+    PanelFill fill{};
+    fill.vectors = pixels.vectors + (pixels.tail > 0);
+    source_.locate(pixels.first, int64_t{fill.vectors} * kernels_.lanes, memory + arrays_at(), fill);
+    fill.row_bytes = job.row_bytes;
+    for (int64_t first = begin, last; first < end; first = last) {
+      last = grouped() ? first + 1 : end;
+      while (last < end && fits(first, last + 1)) ++last;
+      conv_.fill_panel(in_, fill, block_at(first).begin, block_at(last - 1).end, memory);
+      run_tile(job, pixels, first, last, memory, panel_offsets_);
+    }
+  }
+
+  // Whether one panel will do for blocks [first, last): those of one group have the same.
+  bool fits(int64_t first, int64_t last) const {
+    const int64_t rows = conv_.panel_rows(first, last);
+    return rows == conv_.panel_rows(first, first + 1) || rows * row_bytes() <= kMostPanelBytes;
+  }
+
+  // Blocks [begin, end) of a tile. `panel`: the first row of the first one.
   void run_tile(DenseTile& job, const TilePixels& pixels, int64_t begin, int64_t end, const uint8_t* panel,
                 const int32_t* offsets) const {
     job.vectors = pixels.vectors;
     job.tail = pixels.tail;
     job.offsets = offsets;
-    const bool together = kernels_.dense_blocks != 0 && !grouped() && !out_float_;
+    const bool together = kernels_.dense_blocks != 0 && !narrow() && !out_float_;
     for (int64_t block = begin, next; block < end; block = next) {
-      next = together ? end : block + 1;
-      const Block& range = conv_.blocks_[static_cast<std::size_t>(block)];
+      next = together ? end_alike(block, end) : block + 1;
+      const Block& range = block_at(block);
       const int64_t o = block * conv_.width_;
-      job.panel = panel + (offsets ? 0 : range.first_row * job.row_bytes);
+      job.panel = panel + (range.first_row - block_at(begin).first_row) * job.row_bytes;
       job.rows = range.rows;
       job.numbers = kernels_.pairs ? conv_.numbers_.as<uint16_t>() + range.number : nullptr;
       job.out_groups =
@@ -160,15 +219,20 @@ class DenseConv::Run {
   ConvGrid grid_{};
   int64_t lanes_ = 0;                 // of a panel's row
   const int32_t* offsets_ = nullptr;  // of a band's rows
+  const int32_t* panel_offsets_ = nullptr;
 };
 
 bool DenseConv::direct(const Planes& in, const Planes& out) const {
-  return kernels_.flip == 0 && TileSource(params_, {}, in, out).direct();
+  // Where rows begin in a plane is told to narrow kernels in 32 bits.
+  const bool reached = !narrow() || in_groups() * in.group_stride < int64_t{1} << 31;
+  return kernels_.flip == 0 && reached && TileSource(params_, {}, in, out).direct();
 }
 
 int64_t DenseConv::panel_bytes(const Planes& in, const Planes& out) const {
-  const int64_t lanes = int64_t{tile_vectors() + kernels_.dense_tail} * kernels_.lanes;
-  return direct(in, out) ? 0 : round_up(rows_of(0, in_groups()) * lanes * kRowBytes, 64);
+  const int64_t row_bytes = int64_t{tile_vectors() + kernels_.dense_tail} * kernels_.lanes * kRowBytes;
+  int64_t rows = kMostPanelBytes / row_bytes;
+  for (std::size_t block = 0; block < blocks_.size(); ++block) rows = std::max(rows, blocks_[block].panel_rows);
+  return direct(in, out) ? 0 : round_up(std::min(rows, rows_of(0, in_groups())) * row_bytes, 64);
 }
 
 int64_t DenseConv::scratch_bytes(const Planes& in, const Planes& out) const {

@@ -124,36 +124,83 @@ void fill_shifted(const PanelFill& fill, __m512i zeros, int64_t step) {
   }
 }
 
-// A strip of a band for each group: contiguous loads, with masks where some of it lies outside of the image.
-void fill_strip(const BandFill& fill, int strip, __m512i zeros) {
-  const uint16_t* masks = fill.masks + int64_t{strip} * fill.vectors;
-  uint16_t all = 0xffff;
-  for (int v = 0; v < fill.vectors; ++v) all = static_cast<uint16_t>(all & masks[v]);
-  const uint8_t* from = fill.in + fill.shifts[strip];
-  uint8_t* to = fill.band + strip * fill.strip_bytes;
-  for (int group = 0; group < fill.groups; ++group, from += fill.group_stride, to += fill.strips * fill.strip_bytes) {
-    if (all == 0xffff) {
-      for (int v = 0; v < fill.vectors; ++v) _mm512_storeu_si512(to + v * 64, _mm512_loadu_si512(from + v * 64));
-    } else {
-      for (int v = 0; v < fill.vectors; ++v)
+// A strip of each group, all of whose pixels follow each other in the input.
+struct Strips {
+  const uint8_t* from;
+  uint8_t* to;
+  int64_t from_step, to_step;  // from group to group
+  int groups;
+  const uint16_t* masks;
+};
+
+// Vectors [begin, end).
+void copy_inside(const Strips& strips, int begin, int end) {
+  const uint8_t* from = strips.from;
+  uint8_t* to = strips.to;
+  for (int group = strips.groups; group > 0; --group, from += strips.from_step, to += strips.to_step)
+    for (int v = begin; v < end; ++v) _mm512_storeu_si512(to + v * 64, _mm512_loadu_si512(from + v * 64));
+}
+
+// Vectors [begin, begin + repeats * kVectors), whose masks are the same again after kVectors: they stay in registers, for one that is loaded
+// takes as long as the copy.
+template <int kVectors>
+void copy_repeated(const Strips& strips, int begin, int repeats, __m512i zeros) {
+  const Strips own = strips;
+  __mmask16 masks[kVectors];
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v) masks[v] = own.masks[begin + v];
+  for (int group = 0; group < own.groups; ++group) {
+    const uint8_t* from = own.from + group * own.from_step + int64_t{begin} * 64;
+    uint8_t* to = own.to + group * own.to_step + int64_t{begin} * 64;
+    for (int i = 0; i < repeats; ++i, from += kVectors * 64, to += kVectors * 64)
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v)
         _mm512_storeu_si512(to + v * 64, _mm512_mask_loadu_epi32(zeros, masks[v], from + v * 64));
-    }
   }
 }
 
-// Sixteen pixels of a row, every kStride-th one: of those that `low` and `high` have, zeros in place of the others.
-template <int kStride>
-__m512i pixels_of_row(const uint8_t* from, __mmask16 low, __mmask16 high, __m512i zeros) {
-  const __m512i first = _mm512_mask_loadu_epi32(zeros, low, from);
-  if constexpr (kStride == 1) return first;
-  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-  return _mm512_permutex2var_epi32(first, even, _mm512_mask_loadu_epi32(zeros, high, from + 64));
+void copy_masked(const Strips& strips, int begin, int end, __m512i zeros) {
+  for (; begin + 4 <= end; begin += 4) copy_repeated<4>(strips, begin, 1, zeros);
+  switch (end - begin) {
+    case 1: return copy_repeated<1>(strips, begin, 1, zeros);
+    case 2: return copy_repeated<2>(strips, begin, 1, zeros);
+    case 3: return copy_repeated<3>(strips, begin, 1, zeros);
+    default: return;
+  }
+}
+
+// A strip of a band for each group: contiguous loads, with masks where some of it lies outside of the image.
+void fill_strip(const BandFill& fill, int strip, __m512i zeros) {
+  const Strips strips{fill.in + fill.shifts[strip],
+                      fill.band + strip * fill.strip_bytes,
+                      fill.group_stride,
+                      fill.strips * fill.strip_bytes,
+                      fill.groups,
+                      fill.masks + int64_t{strip} * fill.vectors};
+  copy_masked(strips, 0, fill.begin, zeros);
+  if (fill.shifts[strip] == 0) {
+    copy_inside(strips, fill.begin, fill.end);
+  } else {
+    const int repeats = fill.period == 0 ? 0 : (fill.end - fill.begin) / fill.period;
+    switch (fill.period) {
+      case 0: break;
+      case 4: copy_repeated<4>(strips, fill.begin, repeats, zeros); break;
+      case 5: copy_repeated<5>(strips, fill.begin, repeats, zeros); break;
+      case 6: copy_repeated<6>(strips, fill.begin, repeats, zeros); break;
+      default: copy_repeated<7>(strips, fill.begin, repeats, zeros); break;
+    }
+    copy_masked(strips, fill.begin + repeats * fill.period, fill.end, zeros);
+  }
+  copy_masked(strips, fill.end, fill.vectors, zeros);
 }
 
 // The rows of a strip, of kVectors vectors each, whose masks stay in registers; 0: of any number. What the last vector of a row has behind its
-// end the next row overwrites.
-template <int kStride, int kVectors>
+// end the next row overwrites. With stride 2 a strip has the even ones of the pixels that are read, and the next column's, where kPair is set,
+// the odd ones.
+template <int kStride, int kVectors, bool kPair>
 void fill_rows(const BandFill& fill, const uint8_t* from, const uint16_t* masks, int64_t top, __m512i zeros, uint8_t* to) {
+  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
   const int vectors = kVectors > 0 ? kVectors : fill.vectors;
   const int64_t row_bytes = int64_t{fill.row_lanes} * 4, step = int64_t{fill.stride_h} * fill.in_width * 4;
   __mmask16 low[kVectors + 1], high[kVectors + 1];
@@ -164,7 +211,17 @@ void fill_rows(const BandFill& fill, const uint8_t* from, const uint16_t* masks,
     for (int v = 0; v < vectors; ++v) {
       if constexpr (kVectors == 0) low[0] = masks[v * 2], high[0] = masks[v * 2 + 1];
       const int m = kVectors > 0 ? v : 0;
-      _mm512_storeu_si512(to + v * 64, inside ? pixels_of_row<kStride>(from + v * 64 * kStride, low[m], high[m], zeros) : zeros);
+      __m512i first = zeros, second = zeros;
+      if (inside) {
+        first = _mm512_mask_loadu_epi32(zeros, low[m], from + v * 64 * kStride);
+        if constexpr (kStride == 2) {
+          const __m512i next = _mm512_mask_loadu_epi32(zeros, high[m], from + v * 128 + 64);
+          if constexpr (kPair) second = _mm512_permutex2var_epi32(first, odd, next);
+          first = _mm512_permutex2var_epi32(first, even, next);
+        }
+      }
+      _mm512_storeu_si512(to + v * 64, first);
+      if constexpr (kPair) _mm512_storeu_si512(to + fill.strip_bytes + v * 64, second);
     }
   }
 }
@@ -174,11 +231,16 @@ void fill_strips_of_rows(const BandFill& fill, __m512i zeros) {
   const uint8_t* plane = fill.in;
   uint8_t* to = fill.band;
   for (int group = 0; group < fill.groups; ++group, plane += fill.group_stride)
-    for (int strip = 0; strip < fill.strips; ++strip, to += fill.strip_bytes) {
+    for (int strip = 0; strip < fill.strips;) {
       const int column = strip % fill.columns;
       const int64_t top = fill.tops[strip / fill.columns];
-      fill_rows<kStride, kVectors>(fill, plane + top * fill.in_width * 4 + fill.shifts[column],
-                                   fill.masks + int64_t{column} * fill.vectors * 2, top, zeros, to);
+      const uint8_t* from = plane + top * fill.in_width * 4 + fill.shifts[column];
+      const uint16_t* masks = fill.masks + int64_t{column} * fill.vectors * 2;
+      const bool pair = kStride == 2 && column + 1 < fill.columns && fill.shifts[column + 1] == fill.shifts[column] + 4;
+      if (pair) fill_rows<kStride, kVectors, kStride == 2>(fill, from, masks, top, zeros, to);
+      else fill_rows<kStride, kVectors, false>(fill, from, masks, top, zeros, to);
+      strip += pair ? 2 : 1;
+      to += (pair ? 2 : 1) * fill.strip_bytes;
     }
 }
 

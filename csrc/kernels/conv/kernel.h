@@ -27,7 +27,8 @@ struct ConvOutput {
   bool plain;  // bounded, all zero points are 0 and the limits 0 and 255, as after a ReLU: saturation is then all there is to do
 };
 
-inline constexpr int32_t kNarrowOutputs = 4;
+// Of ConvKernels::dense_narrow: the outputs of a block, and the most pixels after its vectors.
+inline constexpr int32_t kNarrowOutputs = 4, kNarrowTail = 4;
 
 struct DenseTile {
   const uint8_t* panel;
@@ -36,8 +37,10 @@ struct DenseTile {
   int64_t rows;            // of weights
   const uint16_t*
       numbers;  // null; or, where ConvKernels::pairs is set, [rows], an even number: the row of the panel for each row of weights
-  int32_t vectors;  // 1 .. max_vectors
-  int32_t tail;     // 0, or 1: a single pixel follows the vectors, at most ConvKernels::dense_tail
+  int32_t vectors;  // 1 .. max_vectors, of dense_narrow any number
+  int32_t tail;     // pixels that follow the vectors: at most ConvKernels::dense_tail, of dense_narrow kNarrowTail
+  int32_t
+      tiles;  // 1; or, where ConvKernels::dense_blocks is set and there is one block, more: so many alike that follow each other
   // Groups of four outputs to store, 1 .. outputs / 4; where ConvKernels::dense_blocks is set and out_float is not, of any number of blocks.
   int32_t out_groups;
   const uint8_t* weights;   // [rows][outputs] x 4 channels
@@ -168,6 +171,9 @@ struct BandFill {
   // [strips][vectors]: which pixels lie inside of the image; bit 0 is the first. Of rows [columns][vectors][2]: of twice as many pixels, from
   // which every `stride_w`-th one is taken.
   const uint16_t* masks;
+  // Vectors [begin, end) of contiguous strips: masks there are the same again `period` vectors later, 4 to 7, or, where that is 0, they may be
+  // any. Those of vectors before and behind may be any, too.
+  int32_t begin, end, period;
   uint32_t zeros;  // four zero points: the others
   uint8_t* band;   // [groups][strips][strip_bytes]
   int64_t strip_bytes;
@@ -194,7 +200,8 @@ struct ConvKernels {
   // signed byte, is q - 128: kernels then see sum w (q - 128), and the bias holds the rest. Wide kernels do that to their input themselves.
   int32_t flip;
   void (*dense)(const DenseTile& tile);  // null where there is a matrix unit, which then does the same
-  // The same for blocks of kNarrowOutputs, tiles of up to narrow_vectors and no tail, for grouped layers; or null, and 0.
+  // The same for blocks of kNarrowOutputs, for grouped layers, or null: of any number of vectors, of which it takes narrow_vectors at a
+  // time, so that what few products take beside them is shared by many; rows always begin where `offsets` says.
   void (*dense_narrow)(const DenseTile& tile);
   const MatrixUnit* matrix;  // or null
   void (*sparse)(const SparseTile& tile);

@@ -63,7 +63,7 @@ void MatrixConv::run(const Planes& in, const ConvPadding& padding, const Planes&
                      uint8_t* scratch, ThreadPool& pool) const {
   const int64_t width = kernels_.dense_outputs;
   const ConvGrid grid =
-      conv_grid(out.pixels(), kernels_.lanes, kernels_.dense_vectors, 0, div_up(params_.out_channels, width), pool.threads());
+      conv_grid(out.pixels(), kernels_.lanes, kernels_.dense_vectors, {}, div_up(params_.out_channels, width), pool.threads());
   const TileSource source(params_, padding, in, out);
   const bool in_place = this->in_place(in, out);
   const Scratch at = scratch_of(in, out);

@@ -98,6 +98,9 @@ class DenseConv final : public PackedBase {
   template <typename Function>
   void for_each_row(int32_t begin, int32_t end, const Function& function) const;
   int64_t rows_of(int32_t begin, int32_t end) const;
+  int64_t panel_rows(int64_t first, int64_t last) const {  // that blocks [first, last) read
+    return rows_of(blocks_[static_cast<std::size_t>(first)].begin, blocks_[static_cast<std::size_t>(last - 1)].end);
+  }
   void fill_panel(const Planes& in, PanelFill fill, int32_t begin, int32_t end, uint8_t* panel) const;
   // The rows of block `index` for the outputs that it has, [panel rows][width] x 4.
   void store_rows(WeightRows& source, std::size_t index, uint8_t* to) const;
@@ -105,6 +108,7 @@ class DenseConv final : public PackedBase {
 
   int32_t width_ = 0;  // outputs of a block
   std::vector<Block> blocks_;
+  int64_t most_rows_ = 0;  // of weights of a block
   std::vector<TapRectangle> rectangles_;
   TapRectangle block_taps_{};  // of a grouped layer: of the input groups of a block, as if they were the first ones
   SharedBuffer weights_, numbers_;

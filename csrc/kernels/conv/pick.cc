@@ -43,7 +43,7 @@ int64_t PickConv::scratch_bytes(const Planes&, const Planes&) const {
 
 void PickConv::run(const Planes& in, const ConvPadding&, const Planes& out, float* out_float, const Planes& residual,
                    uint8_t* scratch, ThreadPool& pool) const {
-  const ConvGrid grid = conv_grid(out.pixels(), 1, 1, 0, div_up(params_.out_channels, width()), pool.threads());
+  const ConvGrid grid = conv_grid(out.pixels(), 1, 1, {}, div_up(params_.out_channels, width()), pool.threads());
   const int64_t each = scratch_bytes(in, out);
   pool.run(grid.tasks, [&](int64_t task, int thread) {
     uint8_t* const row = scratch + thread * each;

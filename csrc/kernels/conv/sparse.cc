@@ -75,7 +75,7 @@ int64_t SparseConv::scratch_bytes(const Planes&, const Planes&) const {
 void SparseConv::run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
                      uint8_t* scratch, ThreadPool& pool) const {
   const int64_t lanes = int64_t{kernels_.sparse_vectors} * kernels_.lanes;
-  const ConvGrid grid = conv_grid(out.pixels(), kernels_.lanes, cut_.vectors, 0, blocks(), pool.threads());
+  const ConvGrid grid = conv_grid(out.pixels(), kernels_.lanes, cut_.vectors, {}, blocks(), pool.threads());
   const int64_t each = scratch_bytes(in, out);
   const bool keeps = keeps_panels();
   const int64_t next_panel = keeps ? panel_bytes() : 0;

@@ -66,9 +66,29 @@ const Case kCases[] = {
     {2, 12, 9, 9, 24, 1, 1, 1, 1, 0, 1, 1, 2, 0.0},
     {1, 48, 14, 14, 96, 3, 3, 1, 1, 1, 1, 1, 3, 0.85},
     {2, 32, 9, 9, 32, 3, 3, 2, 2, 1, 1, 1, 4, 0.9},
+    // Masks of rows that are the same again after one, three, five and seven vectors, and after more; up to four pixels after the last vector.
+    {1, 8, 21, 16, 8, 3, 3, 1, 1, 1, 1, 1, 2, 0.0},
+    {1, 16, 25, 48, 8, 3, 3, 1, 1, 1, 1, 1, 2, 0.0},
+    {2, 8, 26, 20, 8, 3, 3, 1, 1, 1, 1, 1, 2, 0.0},
+    {1, 24, 31, 28, 24, 3, 3, 1, 1, 1, 1, 1, 2, 0.0},
+    {1, 8, 23, 36, 16, 5, 5, 1, 1, 2, 1, 1, 2, 0.0},
+    {1, 24, 7, 7, 20, 3, 3, 1, 1, 1, 1, 1, 4, 0.0},
+    {1, 12, 14, 14, 24, 3, 3, 1, 1, 1, 1, 1, 3, 0.0},
+    {1, 8, 5, 10, 8, 3, 3, 1, 1, 1, 1, 1, 2, 0.0},
+    {1, 16, 8, 8, 16, 3, 3, 1, 1, 1, 1, 1, 2, 0.0},
+    {1, 8, 24, 40, 124, 3, 3, 1, 1, 1, 1, 1, 2, 0.0},
+    {1, 8, 9, 33, 16, 1, 2, 1, 1, 0, 1, 1, 2, 0.0},
+    {3, 24, 6, 11, 24, 1, 1, 1, 1, 0, 1, 1, 6, 0.0},
+    // Of more channels than one panel holds, whose blocks have neighbouring and common groups of them.
+    {2, 60, 12, 17, 60, 3, 3, 1, 2, 1, 1, 2, 5, 0.0},
+    {1, 160, 9, 9, 160, 3, 3, 3, 3, 1, 1, 1, 2, 0.0},
+    {1, 108, 11, 13, 90, 5, 5, 1, 3, 2, 1, 1, 9, 0.0},
     // Bands in rows: strides, windows that end with the image, several rows of taps to a remainder.
     {2, 12, 23, 81, 20, 3, 3, 2, 2, 1, 1, 1, 1, 0.3},
     {1, 16, 30, 30, 16, 3, 3, 2, 2, 1, 1, 1, 4, 0.0},
+    {1, 16, 14, 14, 16, 3, 3, 2, 2, 1, 1, 1, 2, 0.0},
+    {2, 16, 29, 28, 8, 3, 3, 2, 2, 1, 1, 1, 4, 0.0},
+    {1, 8, 40, 112, 8, 3, 4, 2, 2, 1, 1, 1, 2, 0.0},
     {1, 8, 20, 37, 12, 3, 5, 1, 1, 0, 2, 3, 1, 0.0},
     {2, 8, 37, 40, 12, 5, 5, 3, 2, 2, 1, 2, 2, 0.0},
     {1, 8, 33, 21, 8, 2, 4, 1, 2, 3, 1, 1, 1, 0.2},
@@ -132,6 +152,17 @@ TEST(conv_tile_edges) {
       check_layer(layer, expected, isa, ConvKind::dense, 1, kManyPixels);
       check_layer(layer, expected, isa, ConvKind::sparse, 1);
     }
+  }
+}
+
+// The same with groups of four channels, of whose tiles kernels take many at a time.
+TEST(conv_tile_edges_of_groups) {
+  Random random(29);
+  for (int32_t width = 1; width <= 270; width += width < 210 ? 1 : 17) {
+    const Variant variant{.residual = width % 2 == 0, .float_output = width % 7 == 5, .plain = width % 3 == 0};
+    Layer layer = make_layer({1, 8, 1, width, 8, 1, 3, 1, 1, 1, 1, 1, 2, 0.0}, random, variant);
+    const Expected expected = expect(layer);
+    for (const Isa isa : testing::swept_isas()) check_layer(layer, expected, isa, ConvKind::dense, 1 + width % 5 / 4);
   }
 }
 

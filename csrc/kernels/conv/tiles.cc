@@ -8,7 +8,7 @@
 
 namespace niwaki {
 
-ConvGrid conv_grid(int64_t pixels, int32_t lanes, int32_t max_vectors, int32_t max_tail, int64_t blocks, int threads,
+ConvGrid conv_grid(int64_t pixels, int32_t lanes, int32_t max_vectors, const TileTails& tails, int64_t blocks, int threads,
                    int64_t task_tiles) {
   // Tiles for each thread from which on the last one to finish is late by little, and others may take over what it has left.
   constexpr int64_t kEnough = 2, kMostTasks = 32;
@@ -17,7 +17,8 @@ ConvGrid conv_grid(int64_t pixels, int32_t lanes, int32_t max_vectors, int32_t m
   grid.vectors = div_up(pixels, lanes);
   grid.tiles = div_up(grid.vectors, max_vectors);
   const int64_t whole = pixels / lanes, rest = pixels % lanes, tiles = div_up(whole, max_vectors);
-  if (rest > 0 && rest <= tiles * max_tail) {
+  grid.last_tail = tails.last > 0;
+  if (rest > 0 && tiles > 0 && rest <= (grid.last_tail ? tails.last : tiles * tails.each)) {
     grid.vectors = whole;
     grid.tails = rest;
     grid.tiles = tiles;

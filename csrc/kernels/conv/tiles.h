@@ -29,6 +29,11 @@ struct TilePixels {
   int32_t vectors, tail;
 };
 
+// Pixels that may follow the vectors of a tile: of every one, or of the last one only.
+struct TileTails {
+  int32_t each = 0, last = 0;
+};
+
 // How one run is cut. A tile is some vectors of consecutive pixels and, where kernels can, a single pixel after them: the 49 pixels of a
 // 7 x 7 plane are three vectors of 16 and one pixel, not four vectors of which the last holds one. The units of a run are (tile, block of
 // outputs), tile by tile; a task is a range of them. With many tiles a task is one tile. With few, every thread gets one equal range, so
@@ -36,13 +41,17 @@ struct TilePixels {
 struct ConvGrid {
   int32_t lanes;
   int64_t vectors;  // of all output pixels
-  int64_t tails;    // pixels after the vectors of as many tiles
+  int64_t tails;    // pixels after the vectors of as many tiles, or all of them after those of the last
+  bool last_tail;
   int64_t tiles;
   int64_t blocks;
   int64_t tasks;
   bool whole_tiles;
   int64_t first_vector(int64_t tile) const { return share_before(vectors, tile, tiles); }
-  int64_t first_tail(int64_t tile) const { return tails == 0 ? 0 : share_before(tails, tile, tiles); }
+  int64_t first_tail(int64_t tile) const {
+    if (tails == 0) return 0;
+    return last_tail ? (tile == tiles ? tails : 0) : share_before(tails, tile, tiles);
+  }
   int64_t first_pixel(int64_t tile) const { return first_vector(tile) * lanes + first_tail(tile); }
   TilePixels pixels_of(int64_t tile) const {
     const int64_t vector = first_vector(tile), tail = first_tail(tile);
@@ -75,8 +84,8 @@ struct ConvGrid {
   }
 };
 
-// max_tail: 0, or 1 where a tile may have a pixel after its vectors. task_tiles: neighbouring tiles that go well together, where there are many.
-ConvGrid conv_grid(int64_t pixels, int32_t lanes, int32_t max_vectors, int32_t max_tail, int64_t blocks, int threads,
+// task_tiles: neighbouring tiles that go well together, where there are many.
+ConvGrid conv_grid(int64_t pixels, int32_t lanes, int32_t max_vectors, const TileTails& tails, int64_t blocks, int threads,
                    int64_t task_tiles = 1);
 
 // Where the inputs of a tile's pixels lie; fills the arrays that PanelFill reads.

@@ -74,7 +74,7 @@ void WideConv::run(const Planes& in, const ConvPadding& padding, const Planes& o
                    uint8_t* scratch, ThreadPool& pool) const {
   const int32_t width = kernels_.wide_outputs;
   const int64_t blocks = div_up(params_.out_channels, width);
-  const ConvGrid grid = conv_grid(out.pixels(), 1, kTilePixels, 0, blocks, pool.threads());
+  const ConvGrid grid = conv_grid(out.pixels(), 1, kTilePixels, {}, blocks, pool.threads());
   const TileSource source(params_, padding, in, out);
   const bool in_place = source.direct();
   const int64_t each = scratch_bytes(in, out);
