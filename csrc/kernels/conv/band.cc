@@ -13,6 +13,8 @@ namespace {
 constexpr int64_t kMostBytes = 256 * 1024;
 // That of a grouped layer's block is filled anew for every block, and stays in the L1 cache (32 KiB or more) with what is written.
 constexpr int64_t kMostBytesOfBlock = 24 * 1024;
+// That of a layer with few rows stays in the L1 cache.
+constexpr int64_t kFewBytes = 32 * 1024;
 constexpr int64_t kMostOffset = (int64_t{1} << 31) - 1;
 constexpr int kMaskLanes = 16;  // bits of a mask
 
@@ -61,16 +63,24 @@ void Band::choose_tiles() {
   const int64_t most_bytes = grouped ? kMostBytesOfBlock : kMostBytes;
   const int64_t tile_lanes = int64_t{tile_vectors_} * kernels_.lanes;
   const int64_t wanted = std::max((grouped ? 8 : 2) * below, in_rows_ ? int64_t{8} * out_.width : 0);
-  int64_t tiles = 1;
-  for (int64_t more = div_up(wanted, tile_lanes); more > tiles;) {
-    const int64_t half = tiles + (more - tiles + 1) / 2;
-    if (band_bytes(half) > most_bytes) more = half - 1;
-    else tiles = half;
-  }
+  const auto tiles_for = [&](int64_t pixels, int64_t bytes) {
+    int64_t tiles = 1;
+    for (int64_t more = div_up(pixels, tile_lanes); more > tiles;) {
+      const int64_t half = tiles + (more - tiles + 1) / 2;
+      if (band_bytes(half) > bytes) more = half - 1;
+      else tiles = half;
+    }
+    return tiles;
+  };
+  int64_t tiles = tiles_for(wanted, most_bytes);
+  // With few rows, what is done once for a band takes longer than what is read twice.
+  if (!grouped && !in_rows_) tiles = std::max(tiles, tiles_for(out_.pixels(), kFewBytes));
   const int64_t bytes = band_bytes(tiles), vectors = tiles * rows_ * tile_vectors_;  // vectors: of panels
   if (bytes > kMostOffset) return;
-  // A vector of a panel takes as long as two copies where the pixels of a tile are found anew for few channels.
-  if (in_rows_ ? row_copies(tiles) * 4 > vectors * (grouped ? 8 : 5) : bytes * 4 > vectors * 64 * 3) return;
+  // A panel takes as long as so many vectors besides, for where each of its pixels lies is found anew: of a grouped layer, with few channels, its
+  // vectors take as long as two copies.
+  constexpr int64_t kPanel = 30;
+  if (in_rows_ ? row_copies(tiles) * 4 > vectors * (grouped ? 8 : 5) : bytes * 4 > (vectors + tiles * kPanel) * 64 * 3) return;
   tiles_ = tiles;
   lanes_ = lanes_of(tiles);
   bytes_ = bytes;

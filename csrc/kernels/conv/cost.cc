@@ -14,6 +14,7 @@ namespace {
 // What the models count, of one image of the expected size; of a single vector in a full tile where no size is expected.
 struct Work {
   double rows, outputs;
+  double dense_rows;        // less those that are zero for every output
   double held, multiplied;  // blocks
   double lists;             // an output in a chunk is one
   double chunks;
@@ -24,9 +25,11 @@ struct Work {
   double vectors_of_tile() const { return vectors / tiles; }
 };
 
-Work work_of(const ConvParams& params, const ConvKernels& kernels, const SparseCut& cut, const BlockCount& blocks) {
+Work work_of(const ConvParams& params, const int8_t* weight, const ConvKernels& kernels, const SparseCut& cut,
+             const BlockCount& blocks) {
   Work work{};
   work.rows = static_cast<double>(cut.groups) * cut.taps;
+  work.dense_rows = static_cast<double>(rows_of(find_taps(params, weight)));
   work.outputs = params.out_channels;
   work.held = static_cast<double>(blocks.held);
   work.multiplied = static_cast<double>(blocks.multiplied);
@@ -54,8 +57,9 @@ void cost_of_sets(const Work& work, const ConvKernels& kernels, ConvCost& cost) 
   const double weights = work.vectors > 1.0 ? 0.37 * work.multiplied : 0.0;
   cost.sparse = 0.6 * work.multiplied * work.vectors + 90.0 * sets * work.tiles +
                 0.1 * (work.lists - work.outputs) * work.vectors + weights + 3.15 * work.rows * work.vectors;
-  cost.dense = 0.5 * work.rows * work.outputs * work.dense_vectors + 2.8 * work.outputs * work.vectors +
-               (work.panel ? 3.2 * work.rows * work.vectors : 0.0) + (work.vectors > 1.0 ? 0.02 * work.rows * work.outputs : 0.0);
+  cost.dense = 0.5 * work.dense_rows * work.outputs * work.dense_vectors + 2.8 * work.outputs * work.vectors +
+               (work.panel ? 3.2 * work.dense_rows * work.vectors : 0.0) +
+               (work.vectors > 1.0 ? 0.02 * work.dense_rows * work.outputs : 0.0);
 }
 
 // AVX2 and AVX-VNNI, one list at a time. `mac`: cycles of a multiply-accumulate of a vector; of pairs of rows (row_pairs.h) the more the fewer
@@ -64,7 +68,7 @@ void cost_of_sets(const Work& work, const ConvKernels& kernels, ConvCost& cost) 
 // often the longer lists are, and the way of its sums to memory and back.
 void cost_of_lists(const Work& work, double mac, ConvCost& cost) {
   const double list = std::min(36.0, 14.0 + 2.0 * work.held / work.lists);
-  cost.dense = work.rows * work.outputs * mac * work.dense_vectors + work.outputs * 3.0 * work.vectors;
+  cost.dense = work.dense_rows * work.outputs * mac * work.dense_vectors + work.outputs * 3.0 * work.vectors;
   cost.sparse = (work.held * mac * 1.2 + work.lists * (list / work.vectors_of_tile() + 1.0) + work.rows * 2.0) * work.vectors;
 }
 
@@ -75,7 +79,8 @@ void cost_on_arm(const Work& work, Isa isa, ConvCost& cost) {
   const double dense = isa == Isa::neon ? 4.0 : isa == Isa::i8mm ? 0.96 : 1.33;
   const double sparse = isa == Isa::neon ? 3.5 : 1.5, block = isa == Isa::neon ? 5.5 : 4.0;
   const double vectors = work.vectors_of_tile(), list = 30.0 + 25.0, panel = work.rows * 4.0;
-  cost.dense = (work.rows * work.outputs * dense + work.outputs * 6.0 + (work.panel ? panel : 0.0)) * work.vectors;
+  cost.dense =
+      (work.dense_rows * work.outputs * dense + work.outputs * 6.0 + (work.panel ? work.dense_rows * 4.0 : 0.0)) * work.vectors;
   cost.sparse = (work.held * (sparse + block / vectors) + work.lists * list / vectors + work.outputs * 7.0 +
                  (work.lists - work.outputs) * 3.0 + panel) *
                 work.vectors;
@@ -145,7 +150,7 @@ double cost_of_picks(const ConvParams& params, const int8_t* weight, const ConvK
 ConvCost conv_cost(const ConvParams& params, const int8_t* weight, const ConvKernels& kernels, const SparseCut& cut,
                    int32_t weight_bits) {
   const BlockCount blocks = count_blocks(params, weight, kernels, cut);
-  const Work work = work_of(params, kernels, cut, blocks);
+  const Work work = work_of(params, weight, kernels, cut, blocks);
   ConvCost cost{};
   cost.filled = work.rows > 0 ? work.held / (work.rows * work.outputs) : 0.0;
   if (isa_includes(kernels.isa, Isa::neon)) cost_on_arm(work, kernels.isa, cost);

@@ -10,7 +10,7 @@ namespace niwaki {
 
 DenseConv::DenseConv(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels, std::string reason)
     : PackedBase(params, weights, kernels, kernels.dense_outputs, "dense", std::move(reason)) {
-  find_taps(weights.weight);
+  rectangles_ = find_taps(params, weights.weight);
   set_blocks(kernels.dense_outputs);
   if (params.groups > 1 && kernels.dense_narrow) {
     // Outputs of unlike groups in one block share no rows: each multiplies those of the others by zeros.
@@ -93,43 +93,6 @@ void DenseConv::pack_pairs(WeightRows& source) {
   }
   weights_ = SharedBuffer(copy_of(packed));
   numbers_ = SharedBuffer(copy_of(numbers));
-}
-
-void DenseConv::find_taps(const int8_t* weight) {
-  const int32_t height = params_.kernel_h, width = params_.kernel_w;
-  if (params_.groups > 1 || taps() == 1) {  // outputs have groups of their own, or the input itself is the panel
-    rectangles_.push_back({0, in_groups(), 0, 0, height, width});
-    return;
-  }
-  struct Bounds {
-    int32_t top, bottom, left, right;
-  };
-  std::vector<Bounds> bounds(static_cast<std::size_t>(in_groups()), {height, 0, width, 0});
-  const auto whole = [&](const Bounds& of) { return of.top == 0 && of.left == 0 && of.bottom == height && of.right == width; };
-  WeightRows source(params_, weight);
-  for (int32_t o = 0; o < params_.out_channels && !std::all_of(bounds.begin(), bounds.end(), whole); ++o) {
-    const int8_t* rows = source.of(o, 0, in_groups());
-    for (std::size_t group = 0; group < bounds.size(); ++group, rows += taps() * kRowBytes) {
-      Bounds& of = bounds[group];
-      for (int32_t tap = 0; tap < taps() && !whole(of); ++tap) {
-        if (weights_of_row(rows, tap) == 0) continue;
-        of.top = std::min(of.top, tap / width);
-        of.bottom = std::max(of.bottom, tap / width + 1);
-        of.left = std::min(of.left, tap % width);
-        of.right = std::max(of.right, tap % width + 1);
-      }
-    }
-  }
-  for (int32_t group = 0; group < in_groups(); ++group) {
-    const Bounds& of = bounds[static_cast<std::size_t>(group)];
-    if (of.bottom == 0) continue;  // no weights
-    TapRectangle* before = rectangles_.empty() ? nullptr : &rectangles_.back();
-    const TapRectangle now{group, group + 1, of.top, of.left, of.bottom - of.top, of.right - of.left};
-    if (before != nullptr && before->end == group && before->top == now.top && before->left == now.left &&
-        before->height == now.height && before->width == now.width)
-      before->end = group + 1;
-    else rectangles_.push_back(now);
-  }
 }
 
 template <typename Function>

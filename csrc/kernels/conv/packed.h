@@ -91,9 +91,6 @@ class DenseConv final : public PackedBase {
   // Cuts the outputs into blocks of `width`, whose weights lie nowhere yet; and the products of a pixel, with those by zeros.
   void set_blocks(int32_t width);
   int64_t products() const;
-  // Cuts the input channels into neighbouring groups whose weights lie within one rectangle of taps: the rest of the taps is zero for
-  // every output and gets no rows. As a stem on the phases of its image has them (graph/phases.h).
-  void find_taps(const int8_t* weight);
   // function(group, tap) for the rows of groups [begin, end), in the order of the panel; and how many there are.
   template <typename Function>
   void for_each_row(int32_t begin, int32_t end, const Function& function) const;

@@ -6,14 +6,9 @@
 #include "base/memory.h"
 #include "kernels/conv/conv.h"
 #include "kernels/conv/kernel.h"
+#include "kernels/conv/taps.h"
 
 namespace niwaki {
-
-// Groups [begin, end) of input channels whose weights lie within one rectangle of the kernel's taps.
-struct TapRectangle {
-  int32_t begin, end;
-  int32_t top, left, height, width;
-};
 
 // Of `total`, what lies before part `index` of `parts`. 64-bit divisions take as long as some products of a tile, so 32 bits where they do.
 inline int64_t share_before(int64_t total, int64_t index, int64_t parts) {
