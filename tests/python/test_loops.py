@@ -227,6 +227,26 @@ def test_loops(name: str, rounded: bool, tmp_path: Path) -> None:
             torch.testing.assert_close(found, wanted, rtol=0.02, atol=0.02 if rounded else 1e-5)
 
 
+def halves(net: Net, x: torch.Tensor) -> torch.Tensor:
+    """As many steps as half of the input has."""
+    return over(net, [x[:, 2 * t] for t in range(x.shape[1] // 2)], zeros(x, 1)[0])[-1]
+
+
+@pytest.mark.parametrize("rounded", [True, False])
+@pytest.mark.parametrize(("forward", "allowed"), [(gru, [5]), (time_first, [5]), (halves, [4, 5])])
+def test_another_number_of_steps_is_refused(forward: Callable[..., Any], allowed: list[int], rounded: bool) -> None:
+    """A loop is captured with the steps of its example; where others would be wrong, they are refused in words."""
+    net = Net(forward, GRU, rounded=rounded).eval()
+    compiled = niwaki.compile(net, (torch.randn(2, 5, 6),))
+    for steps in (0, 1, 3, 4, 5, 6, 10):
+        x = torch.randn(3, steps, 6)
+        if steps in allowed:
+            torch.testing.assert_close(compiled(x), net(x), rtol=1e-3, atol=1e-5)
+        else:
+            with pytest.raises(ValueError, match=r"dim 1 |length must be from 4 to 5"):
+                compiled(x)
+
+
 @pytest.mark.parametrize("name", ["decoder", "across", "there and back", "pieces of both directions"])
 def test_calls_that_no_layer_stands_for_have_one_weight(name: str, tmp_path: Path) -> None:
     forward, layers, calls = LOOPS[name]
