@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from PIL import Image
 import niwaki
 from niwaki.cli import main
 from niwaki.prediction.over_ray import check_room
+from niwaki.runs.cluster import connected
 
 
 def predict(*arguments: object) -> int:
@@ -302,6 +304,22 @@ def test_more_threads_than_any_machine_of_a_cluster_has_cpus() -> None:
     check_room(nodes, 4)
     with pytest.raises(niwaki.NiwakiError, match="no machine of the cluster has more than 4"):
         check_room(nodes, 5)
+
+
+def test_a_machine_that_is_too_busy_for_ray_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray gives a node 30 s to begin, and says that they are over in a bare Exception."""
+
+    def init(**_: object) -> None:
+        raise Exception("The current node timed out during startup. This could happen because the raylet failed.")
+
+    ended: list[bool] = []
+    stand_in = SimpleNamespace(is_initialized=lambda: False, init=init, shutdown=lambda: ended.append(True))
+    monkeypatch.setitem(sys.modules, "ray", stand_in)
+    monkeypatch.setitem(sys.modules, "ray.exceptions", SimpleNamespace())
+    words = r"no cluster of Ray at 'local': .*timed out during startup.*; run it again when the machine has less to do"
+    with pytest.raises(niwaki.NiwakiError, match=words), connected("local", 1, "--ray"):
+        pass
+    assert ended
 
 
 def test_numbers_out_of_range() -> None:

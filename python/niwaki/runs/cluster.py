@@ -64,8 +64,10 @@ def connected(address: str, threads: int, what: str, parts: Sequence[str] = ()) 
             options |= {"object_store_memory": STORE_BYTES, "include_dashboard": False, "num_cpus": cpus}
         try:
             ray.init(**options, logging_level=logging.ERROR, log_to_driver=False)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise NiwakiError(f"there is no cluster of Ray at '{address}': {first_sentence(error)}.") from error
+        except Exception as error:  # a machine that is too busy to start Ray in 30 s is told in a bare Exception
+            ray.shutdown()
+            busy = "; run it again when the machine has less to do" if "timed out" in str(error) else ""
+            raise NiwakiError(f"there is no cluster of Ray at '{address}': {first_sentence(error)}{busy}.") from error
     try:
         yield ray
     finally:
