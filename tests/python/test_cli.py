@@ -19,6 +19,7 @@ from niwaki.cli import main
 from niwaki.cli.calibration import CalibrationConfig, load_calibration, read_calibration
 from niwaki.cli.compress import MEAN, STD
 from niwaki.cli.console import UsageError
+from niwaki.cli.entry import make_parser
 from niwaki.cli.hubs import usual_pixels
 from niwaki.cli.model import load_model
 
@@ -167,6 +168,7 @@ MODEL_ERRORS = [
     ("no_such_package_:make", "importing 'no_such_package_' failed"),
     ("missing.py:make", "no file 'missing.py'"),
     ("{net}:absent", "nothing called 'absent'"),
+    ("{net}:mkae", "nothing called 'mkae'; did you mean 'make'?"),
     ("{net}:number", "not something that returns a network"),
     ("{net}:broken", "no luck today"),
     ("{net}:text", "returned str"),
@@ -298,6 +300,16 @@ def test_what_is_misspelt(line: str, says: str, capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit) as stopped:
         main(line.split())
     assert stopped.value.code == 2 and says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["compress m --calibration c -o f", "predict f images -o a.parquet"])
+def test_numbers_of_a_list_have_commas_or_spaces(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ("--mean 0.1,0.2,3e-1 --std .1 +0.2 1", "--std 0.1 0.2 1 --mean 0.1 0.2 0.3"):
+        for line in (f"{command} {words}", f"{command.split()[0]} {words} {command.partition(' ')[2]}"):
+            given = make_parser().parse_args(line.split())
+            assert (given.mean, given.std) == ((0.1, 0.2, 0.3), (0.1, 0.2, 1.0)), line
+    with pytest.raises(SystemExit):
+        make_parser().parse_args(f"{command} --mean 0.1 0.2x".split())
 
 
 @pytest.mark.parametrize("module", ["niwaki", "niwaki.cli"])

@@ -252,7 +252,12 @@ def test_networks_that_mix_rows_are_refused(tmp_path: Path, capsys: pytest.Captu
         ("plain", "pictures", [], "does not say how pixels become its input"),
         ("plain", "pixels.npy", [], "holds uint8"),
         ("pictures", "pictures", ["--size", "64"], "takes images of 32 x 32 only"),
-        ("plain", "pictures", ["--mean", "0", "0", "0", "--std", "1", "1", "1"], "say which (--size 224)"),
+        (
+            "plain",
+            "pictures",
+            ["--mean", "0", "0", "0", "--std", "1", "1", "1"],
+            "say which (--size 32 is what it was made with)",
+        ),
         ("pictures", "pictures", ["--resize", "20"], "smaller than the crop"),
         ("pictures", "empty", [], "there are no images"),
         ("pictures", "pictures", ["--mean", "0.5", "--std", "0.5"], "need 3 numbers each"),

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from niwaki.cli.console import UsageError, note
+from niwaki.cli.console import UsageError, note, numbers
 from niwaki.cli.options import add_options, options_of
 
 if TYPE_CHECKING:
@@ -91,13 +91,13 @@ def add_parser(commands: Any) -> None:
     )
     quantize.add_argument(
         "--mean",
-        type=_numbers,
+        type=numbers,
         metavar="R,G,B",
         help="of pixels in 0..1, which the file keeps (default: ImageNet's, 0.485,0.456,0.406)",
     )
     quantize.add_argument(
         "--std",
-        type=_numbers,
+        type=numbers,
         metavar="R,G,B",
         help="default: ImageNet's, 0.229,0.224,0.225",
     )
@@ -126,13 +126,6 @@ def _size(text: str) -> tuple[int, int]:
     if len(parts) > 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
         raise argparse.ArgumentTypeError(f"'{text}' is not a size; write 224 or 192x256")
     return int(parts[0]), int(parts[-1])
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a list of numbers; write 0.5 or 0.485,0.456,0.406") from None
 
 
 def _check_paths(arguments: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from niwaki._lazy import missing
 from niwaki._version import __version__
 from niwaki.cli import bench, compress, export, inspect, predict
-from niwaki.cli.console import UsageError
+from niwaki.cli.console import UsageError, numbers
 from niwaki.errors import meant
 
 DESCRIPTION = (
@@ -45,11 +46,26 @@ class Parser(argparse.ArgumentParser):
                     f"there is no command '{words[0]}'{meant(words[0], commands)} There are {', '.join(commands)}."
                 )
             return super().parse_known_args(args, namespace)
+        words = _joined(words, {name for each in self._actions if each.type is numbers for name in each.option_strings})
         for word in words[: words.index("--") if "--" in words else None]:
             name, known = word.partition("=")[0], [*self._option_string_actions]
             if name.startswith("--") and not any(option.startswith(name) for option in known):
                 self.error(f"there is no option '{name}'{meant(name, known)} '{self.prog} --help' shows all.")
-        return super().parse_known_args(args, namespace)
+        return super().parse_known_args(words, namespace)
+
+
+def _joined(words: list[str], options: set[str]) -> list[str]:
+    """Numbers that follow one of these options with spaces between them, as one word with commas."""
+    found: list[str] = []
+    listing = False
+    for word in words:
+        number = bool(re.fullmatch(r"[-+]?[0-9.]+(?:e[-+]?[0-9]+)?", word))
+        if listing and number and found[-1] not in options:
+            found[-1] += f",{word}"
+        else:
+            found.append(word)
+        listing = word in options or (listing and number)
+    return found
 
 
 def make_parser() -> argparse.ArgumentParser:

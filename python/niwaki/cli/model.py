@@ -16,7 +16,7 @@ import torch
 from niwaki._compat import import_torchvision
 from niwaki.cli.console import UsageError
 from niwaki.cli.hubs import is_hub, load_from_hub
-from niwaki.errors import NiwakiError
+from niwaki.errors import NiwakiError, meant
 
 
 def load_model(source: str, arguments: str | None, weights: str | None, *, pretrained: bool = False) -> torch.nn.Module:
@@ -99,7 +99,7 @@ def _find(source: str) -> Any:
     target: Any = module
     for part in name.split("."):
         if not hasattr(target, part):
-            raise UsageError(f"'{place}' has nothing called '{name}'.")
+            raise UsageError(f"'{place}' has nothing called '{name}'{meant(part, dir(target))}")
         target = getattr(target, part)
     if not callable(target):
         raise UsageError(f"'{source}' is {type(target).__name__}, not something that returns a network.")

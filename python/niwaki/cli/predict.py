@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from niwaki.cli.console import UsageError
+from niwaki.cli.console import UsageError, numbers
 
 EXAMPLES = """\
 examples:
@@ -64,8 +64,8 @@ def add_parser(commands: Any) -> None:
         "--size", "--input-size", type=_size, metavar="N or HxW", help="height and width of the center crop"
     )
     images.add_argument("--resize", type=_count, metavar="N", help="shorter side before it (default: size * 256 / 224)")
-    images.add_argument("--mean", type=float, nargs="+", metavar="M", help="of each channel, for pixels in 0..1")
-    images.add_argument("--std", type=float, nargs="+", metavar="S", help="of each channel")
+    images.add_argument("--mean", type=numbers, metavar="R,G,B", help="of pixels in 0..1, for each channel")
+    images.add_argument("--std", type=numbers, metavar="R,G,B", help="of each channel")
 
     work = parser.add_argument_group("work")
     work.add_argument("--batch", type=_count, default=32, metavar="N", help="inputs that run together (default: 32)")

@@ -38,6 +38,7 @@ class Engine:
     Attributes:
         inputs, outputs: what the network takes and gives. Where it returns a dict, outputs have the names in it.
         mean, std: of each channel, if the file says how pixels become its input; else empty.
+        hints: of the free sizes by their names, what the example had that it was compiled with.
         largest: rows that a run may have at most.
 
     Args:
@@ -59,6 +60,7 @@ class Engine:
             tuple(map(float, filter(None, graph.metadata.get(key, "").split(","))))
             for key in ("image.mean", "image.std")
         )
+        self.hints = {str(size["name"]): int(size["hint"]) for size in graph.sizes}
         self._check_rows(graph)
         least, most = self._limits(graph)
         self._least, self.largest = least, most

@@ -81,7 +81,7 @@ class PictureSource:
         if not self.raw and not self.mean:
             raise NiwakiError(
                 f"{engine.path} does not say how pixels become its input; give the mean and std that it was trained "
-                "with (--mean 0.485 0.456 0.406 --std 0.229 0.224 0.225 for most networks for ImageNet)."
+                "with (--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 for most networks for ImageNet)."
             )
         channels = port.dims[1] if isinstance(port.dims[1], int) else len(self.mean) or 3
         if len(self.mean) != len(self.std) or (not self.raw and len(self.mean) != channels):
@@ -92,7 +92,7 @@ class PictureSource:
         if channels not in (1, 3):
             raise NiwakiError(f"{engine.path} takes images with {channels} channels; pictures have 1 or 3.")
         self.channels = channels
-        self.size = _size(port.dims[2:], config.size, engine.path)
+        self.size = _size(port.dims[2:], config.size, engine)
         self.resize = config.resize or usual_resize(self.size)
         if self.resize < max(self.size):
             raise NiwakiError(f"--resize {self.resize} is smaller than the crop of {max(self.size)}.")
@@ -144,14 +144,19 @@ class PictureSource:
         return pixels if self.raw else normalize(pixels, self.mean, self.std)
 
 
-def _size(dims: Sequence[int | str | None], given: tuple[int, int] | None, path: str) -> tuple[int, int]:
+def _size(dims: Sequence[int | str | None], given: tuple[int, int] | None, engine: Engine) -> tuple[int, int]:
     fixed = tuple(dim for dim in dims if isinstance(dim, int))
     if len(fixed) == 2:
         if given is not None and given != fixed:
-            raise NiwakiError(f"{path} takes images of {fixed[0]} x {fixed[1]} only, not of {given[0]} x {given[1]}.")
+            raise NiwakiError(
+                f"{engine.path} takes images of {fixed[0]} x {fixed[1]} only, not of {given[0]} x {given[1]}."
+            )
         return fixed[0], fixed[1]
     if given is None:
-        raise NiwakiError(f"{path} takes images of several sizes; say which (--size 224).")
+        made = [dim if isinstance(dim, int) else engine.hints.get(str(dim), 0) for dim in dims]
+        size = str(made[0]) if made[0] == made[1] else f"{made[0]}x{made[1]}"
+        hint = f"--size {size} is what it was made with" if all(made) else "--size 224"
+        raise NiwakiError(f"{engine.path} takes images of several sizes; say which ({hint}).")
     return given
 
 
