@@ -88,8 +88,27 @@ NIWAKI_INLINE void store_bytes(const SparseTile& tile, Lists& lists) {
 template <int kVectors, bool kResidual>
 NIWAKI_INLINE void store_clamped(const SparseTile& tile, Lists& lists) {
   if (tile.output.plain) store_bytes<kVectors, kResidual, Clamp::none>(tile, lists);
-  else if (tile.output.bounded) store_bytes<kVectors, kResidual, Clamp::bytes>(tile, lists);
-  else store_bytes<kVectors, kResidual, Clamp::floats>(tile, lists);
+  else store_bytes<kVectors, kResidual, Clamp::bytes>(tile, lists);
+}
+
+// Where sums have no bounds.
+template <int kVectors>
+NIWAKI_INLINE void store_any_bytes(const SparseTile& tile, Lists& lists) {
+  const ConvOutput& output = tile.output;
+  for (int o = 0; o < tile.outputs; o += kLists) {
+    Ints acc[kLists][kVectors], sums[kLists * kVectors];
+    sums_of<kVectors>(tile, lists, tile.counts[o / kLists], tile.order + o, acc);
+#pragma GCC unroll 4
+    for (int j = 0; j < kLists; ++j)
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; ++v) sums[j * kVectors + v] = acc[j][v];
+    uint8_t* out = output.out + o / kLists * output.out_stride;
+    const uint8_t* residual = output.residual ? output.residual + o / kLists * output.residual_stride : nullptr;
+#pragma GCC unroll 1
+    for (int v = 0; v < kVectors; ++v)
+      store_any(output, sums + v, kVectors, tile.multiplier + o, residual ? residual + v * kPixelBytes : nullptr,
+                out + v * kPixelBytes);
+  }
 }
 
 template <int kVectors>
@@ -98,6 +117,7 @@ void sparse_tile(const SparseTile& tile) {
   const ConvOutput& output = tile.output;
   if (!tile.last) return keep_sums<kVectors>(tile, lists);
   if (output.out_float) return store_float_sums<kVectors>(tile, lists);
+  if (!output.bounded) return store_any_bytes<kVectors>(tile, lists);
   if (output.residual) store_clamped<kVectors, true>(tile, lists);
   else store_clamped<kVectors, false>(tile, lists);
 }
