@@ -6,6 +6,7 @@
 Of the first 200 pictures, 192 are chosen by seed to calibrate on; the last 400 test (one picture is 0.25 points). The
 network runs as a user would run it: compiled, from its file. "report" is what niwaki.compress said of the error of the
 logits, measured on the part of the calibration that decided nothing; "error" is the true one, on the test pictures.
+For the rows "drop...", the first half of the 400 tells the accuracy while networks are searched for, the other tests.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from __future__ import annotations
 import argparse
 import io
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from accuracy import answers
 from rows import Tests
 from safetensors.torch import load_file
 from torch import nn
@@ -25,12 +28,14 @@ from torch import nn
 import niwaki
 from niwaki._compat import import_torchvision
 
-FOR_CALIBRATION, CHOSEN = 200, 192
+FOR_CALIBRATION, CHOSEN, FOR_EVALUATION = 200, 192, 200
 ROWS: dict[str, dict[str, Any]] = {
     "int8": {},
     "bits4": {"weight_bits": 4},
     "target6": {"target": niwaki.Target(size=1 / 6)},
     "target8.5": {"target": niwaki.Target(size=1 / 8.5), "sparsity": 0},
+    "drop0.5": {"target": niwaki.Target(accuracy_drop=0.5)},
+    "drop1": {"target": niwaki.Target(accuracy_drop=1.0)},
     "block4": {"sparsity": 0.5},
     "global": {"sparsity": 0.5, "scope": "global"},
     "unstructured": {"sparsity": 0.5, "pattern": "unstructured"},
@@ -66,6 +71,15 @@ def load_pictures(data: Path) -> tuple[torch.Tensor, torch.Tensor]:
     return pictures.contiguous(), torch.from_numpy(arrays["labels"].astype(np.int64))
 
 
+def accuracy_on(pictures: torch.Tensor, labels: torch.Tensor) -> Callable[[nn.Module], float]:
+    """What `evaluate=` takes: per cent of right answers."""
+
+    def of(network: nn.Module) -> float:
+        return 100 * float((answers(network, pictures).argmax(1) == labels).float().mean())
+
+    return of
+
+
 def main() -> None:
     """Prints the table in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -76,11 +90,18 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     pictures, labels = load_pictures(args.data)
-    tests = Tests(load_network(args.data), pictures[FOR_CALIBRATION:], labels[FOR_CALIBRATION:], args.threads)
+    model, rest, truth = load_network(args.data), pictures[FOR_CALIBRATION:], labels[FOR_CALIBRATION:]
+    tests = Tests(model, rest, truth, args.threads)
     tests.begin()
     for row, seed in itertools.product(args.rows, args.seeds):
         chosen = torch.randperm(FOR_CALIBRATION, generator=torch.Generator().manual_seed(seed))[:CHOSEN]
-        tests.row(row, seed, list(pictures[chosen].split(16)), ROWS[row])
+        calibration, options = list(pictures[chosen].split(16)), dict(ROWS[row])
+        if row.startswith("drop"):
+            options["evaluate"] = accuracy_on(rest[:FOR_EVALUATION], truth[:FOR_EVALUATION])
+            half = Tests(model, rest[FOR_EVALUATION:], truth[FOR_EVALUATION:], args.threads)
+            half.row(row, seed, calibration, options)
+        else:
+            tests.row(row, seed, calibration, options)
 
 
 if __name__ == "__main__":
