@@ -189,6 +189,19 @@ def test_frames_that_overlap(frames: str) -> None:
     _same(function, axis=1, gru=nn.GRU(5 if frames == "stft" else 8, 6, batch_first=True))
 
 
+def test_frames_of_several_signals_have_streams_of_their_own() -> None:
+    """A Fourier transform multiplies the frames of all signals at once."""
+    torch.manual_seed(0)
+    net = compiled(Lambda(lambda h: torch.fft.rfft(h.mT).abs()), noise(2, 4, 32))
+    signal = noise(2, 4, 32, seed=4)
+    with pytest.raises(ValueError, match="where that is the batch, give each signal a stream of its own"):
+        net.stream(8, batch=2)
+    stream = net.stream(8)
+    for one in signal.split(1):
+        assert torch.equal(torch.cat(in_pieces(stream, one, 8), 1), net(one))
+        stream = stream.another()
+
+
 def test_transposed_convolutions_without_overlap() -> None:
     _same(lambda h, conv: conv(h), conv=nn.ConvTranspose1d(8, 6, 2, stride=2))
 

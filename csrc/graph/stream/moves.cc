@@ -117,7 +117,9 @@ void Streamer::reshape(const Node& node) {
   Flow in = flow(node.inputs[0]);
   const std::optional<size_t> axis = time_axis(node.outputs[0]);
   const Sizes &from = shape(node.inputs[0]), &to = shape(node.outputs[0]);
-  if (!axis || product_of(from, 0, in.axis) != product_of(to, 0, *axis)) refuse(node, "joins time with an axis before it.");
+  if (!axis || product_of(from, 0, in.axis) != product_of(to, 0, *axis))
+    refuse(node,
+           "joins time with an axis before it; where that is the batch, give each signal a stream of its own, of a batch of 1.");
   const int64_t inner = product_of(from, in.axis + 1, from.size()), made_inner = product_of(to, *axis + 1, to.size());
   if (inner == 0 || made_inner == 0) refuse(node, "moves a signal of no elements.");
   Flow made = in;
