@@ -419,7 +419,7 @@ def test_a_network_without_a_file_is_told_before_it_is_compressed(
 
 def test_networks_by_the_names_of_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import_torchvision()
-    pytest.importorskip("torchvision")
+    pytest.importorskip("torchvision", reason="torchvision is not installed: requirements/nodeps.txt")
     assert load_model("torchvision:resnet18", '{"num_classes": 7}', None).fc.out_features == 7  # type: ignore[union-attr]
     fetched: list[object] = []
     monkeypatch.setattr("torch.hub.load_state_dict_from_url", lambda *a, **k: fetched.append(a))
@@ -435,7 +435,7 @@ def test_networks_by_the_names_of_packages(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_network_of_timm_brings_its_mean_and_std(tmp_path: Path) -> None:
     import_torchvision()
-    pytest.importorskip("timm")
+    pytest.importorskip("timm", reason="timm is not installed: requirements/nodeps.txt")
     model = load_model("timm:test_resnet", None, None)  # one of timm's smallest
     assert usual_pixels(model) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)) and usual_pixels(torch.nn.Linear(1, 1)) is None
     path = tmp_path / "net.niwaki"
@@ -449,7 +449,7 @@ def test_a_network_of_timm_brings_its_mean_and_std(tmp_path: Path) -> None:
 
 def test_an_encoder_from_a_folder_with_tokens_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import_torchvision()
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed: pip install transformers")
     torch.manual_seed(0)
     config = transformers.BertConfig(
         vocab_size=99, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64

@@ -99,7 +99,7 @@ def test_what_it_is_not_for_is_refused() -> None:
 
 def test_a_model_of_hugging_face() -> None:
     import_torchvision()
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed: pip install transformers")
     torch.manual_seed(0)
     config = transformers.BertConfig(
         vocab_size=99, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64

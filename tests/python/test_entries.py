@@ -465,7 +465,7 @@ def test_the_snippet_of_the_docs(root, tmp_path, monkeypatch):
 
 def test_a_clip_model():
     import_torchvision()  # before transformers does
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed: pip install transformers")
     text = {"vocab_size": 99, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
             "num_attention_heads": 4, "max_position_embeddings": 24}  # fmt: skip
     vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,

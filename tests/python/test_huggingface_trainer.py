@@ -16,8 +16,8 @@ from niwaki._compat import import_torchvision
 @pytest.fixture(scope="module")
 def example(root: Path, import_file: Callable[[Path], ModuleType]) -> ModuleType:
     import_torchvision()
-    pytest.importorskip("transformers")
-    pytest.importorskip("accelerate")
+    pytest.importorskip("transformers", reason="transformers is not installed: pip install transformers")
+    pytest.importorskip("accelerate", reason="accelerate is not installed: pip install accelerate")
     return import_file(root / "examples" / "huggingface" / "trainer.py")
 
 

@@ -116,6 +116,11 @@ def listed(result: Any) -> list[np.ndarray[Any, Any]]:
 BOUNDS = {"residual": 0.006, "encoder": 1e-6, "dynamic": 1e-6, "detector": 1e-6}
 
 
+# Measured with OpenVINO 2026.4, and a third more; how many layers with weights there are.
+OPENVINO_BOUNDS = {"residual": 1e-6, "encoder": 1e-6, "dynamic": 0.005, "detector": 1e-6}
+LAYERS = {"residual": 7, "encoder": 4, "dynamic": 4, "detector": 3}
+
+
 def test_answers(written: Any) -> None:
     name, net, path, inputs = written
     for args in inputs:
@@ -201,6 +206,24 @@ def test_for_openvino(written: Any, tmp_path: Path) -> None:
     found = runtime(str(tmp_path / "o.onnx"), {e.name: x.numpy() for e, x in zip(net.inputs, inputs[0], strict=True)})
     for wanted, value in zip(listed(net(*inputs[0])), found.values(), strict=True):
         assert np.abs(value - wanted).max() <= max(BOUNDS[name], 0.02) * np.abs(wanted).max()
+
+
+def test_openvino_computes_layers_in_int8(written: Any, tmp_path: Path) -> None:
+    """Its answers, and of which type the layers of its own graph are."""
+    openvino = pytest.importorskip("openvino", reason="openvino is not installed: pip install openvino")
+    name, net, _, inputs = written
+    niwaki.to_onnx(net, tmp_path / "o.onnx", runtime="openvino")
+    model = openvino.Core().read_model(tmp_path / "o.onnx")
+    given = {each.name: x.numpy() for each, x in zip(net.inputs, inputs[0], strict=True)}
+    model.reshape({port: list(given[port.get_any_name()].shape) for port in model.inputs})
+    hints = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.Core().compile_model(model, "CPU", hints)
+    found = compiled.create_infer_request().infer([given[port.get_any_name()] for port in model.inputs])
+    for wanted, value in zip(listed(net(*inputs[0])), found.values(), strict=True):
+        assert np.abs(value - wanted).max() <= OPENVINO_BOUNDS[name] * np.abs(wanted).max()
+    steps = [each.get_rt_info() for each in compiled.get_runtime_model().get_ops()]
+    layers = [each for each in steps if each["layerType"].astype(str) in ("Convolution", "FullyConnected")]
+    assert {each["runtimePrecision"].astype(str) for each in layers} <= {"u8", "i8"} and len(layers) >= LAYERS[name]
 
 
 def test_what_cannot_be_written(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from niwaki._compat import import_torchvision
 @pytest.fixture(scope="module")
 def rank(root: Path, import_file: Callable[[Path], ModuleType]) -> ModuleType:
     import_torchvision()
-    pytest.importorskip("transformers")
+    pytest.importorskip("transformers", reason="transformers is not installed: pip install transformers")
     return import_file(root / "examples" / "towers" / "rank.py")
 
 
