@@ -23,9 +23,9 @@ QUICK = (
     "core_movement", "core_products", "core_windows", "file_format", "foreseen", "gram", "layer",
     "left_out", "lower_elementwise", "lower_matrices", "lower_operators", "lower_products", "lower_recurrent",
     "lower_reductions", "lower_shapes", "lower_types", "masks", "messages", "nn", "observers", "onnx",
-    "onnx_own_scales", "partition", "pictures", "pinned_sizes", "plan", "prune",
-    "quantize", "readme", "rewrite", "runtime_layer", "save_load", "spread", "states", "to_onnx_operators", "verdict",
-    "versions", "weight_bits",
+    "onnx_other_convolutions", "onnx_own_scales", "partition", "pictures", "pinned_sizes", "plan", "prune",
+    "quantize", "readme", "rewrite", "runtime_layer", "save_load", "settings", "spread", "states",
+    "to_onnx_operators", "verdict", "versions", "weight_bits",
 )  # fmt: skip
 
 
