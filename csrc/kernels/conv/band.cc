@@ -1,7 +1,6 @@
 #include "kernels/conv/band.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "base/memory.h"
 
@@ -146,18 +145,6 @@ void Band::set_masks(const TapRectangle& taps, int64_t first, int64_t image, int
   }
 }
 
-// Masks of rows that lie inside of the image are the same again after as many vectors as whole rows fill.
-void Band::set_period(int64_t first, int64_t image, BandFill& job) const {
-  const int64_t width = in_.width, plane = in_.height * width, period = width / std::gcd(width, int64_t{kMaskLanes});
-  const int64_t above = std::max<int64_t>(image * plane - first, 0), inside = (image + 1) * plane - first;
-  job.begin = static_cast<int32_t>(std::min<int64_t>(div_up(above, kMaskLanes), job.vectors));
-  job.end = static_cast<int32_t>(std::clamp<int64_t>(inside / kMaskLanes, job.begin, job.vectors));
-  // So many masks stay in registers.
-  constexpr int32_t kLeast = 4, kMost = 7;
-  job.period = static_cast<int32_t>(period > kMost ? 0 : period * div_up(kLeast, period));
-  if (job.period > kMost) job.period = 0;
-}
-
 // The same of rows, of twice as many pixels of the input.
 void Band::set_row_masks(const TapRectangle& taps, uint16_t* masks) const {
   for (int32_t x = 0; x < taps.width; ++x)
@@ -189,7 +176,6 @@ BandFill Band::fill_of(const TapRectangle& taps, int64_t first_pixel, int64_t la
     job.in = in_.group(taps.begin) + first * 4;
     job.vectors = static_cast<int32_t>(strip_bytes(taps, lanes) / 64 - 1);
     set_masks(taps, first, image, job.vectors, masks);
-    set_period(first, image, job);
     return job;
   }
   const int64_t last = std::min(first_pixel + lanes, (image + 1) * plane) - 1;

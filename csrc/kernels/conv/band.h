@@ -62,7 +62,6 @@ class Band {
   int64_t tops_at() const { return shifts_at() + round_up(columns_ * 8, 64); }
   int64_t masks_at() const { return tops_at() + round_up(phases_ * 8, 64); }
   void set_masks(const TapRectangle& taps, int64_t first, int64_t image, int64_t vectors, uint16_t* masks) const;
-  void set_period(int64_t first, int64_t image, BandFill& job) const;
   void set_row_masks(const TapRectangle& taps, uint16_t* masks) const;
   int64_t left_of(const TapRectangle& taps, int32_t x) const {
     return int64_t{taps.left + x} * params_.dilation_w - padding_.left;

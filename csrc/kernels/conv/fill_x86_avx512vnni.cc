@@ -133,39 +133,18 @@ struct Strips {
   const uint16_t* masks;
 };
 
-// Vectors [begin, end).
-void copy_inside(const Strips& strips, int begin, int end) {
-  const uint8_t* from = strips.from;
-  uint8_t* to = strips.to;
-  for (int group = strips.groups; group > 0; --group, from += strips.from_step, to += strips.to_step)
-    for (int v = begin; v < end; ++v) _mm512_storeu_si512(to + v * 64, _mm512_loadu_si512(from + v * 64));
-}
-
-// Vectors [begin, begin + repeats * kVectors), whose masks are the same again after kVectors: they stay in registers, for one that is loaded
-// takes as long as the copy.
+// kVectors vectors from `begin` on. Their masks stay in registers, for one that is loaded takes as long as the copy.
 template <int kVectors>
-void copy_repeated(const Strips& strips, int begin, int repeats, __m512i zeros) {
+void copy_masked(const Strips& strips, int begin, __m512i zeros) {
   const Strips own = strips;
   __mmask16 masks[kVectors];
-#pragma GCC unroll 8
+#pragma GCC unroll 4
   for (int v = 0; v < kVectors; ++v) masks[v] = own.masks[begin + v];
   for (int group = 0; group < own.groups; ++group) {
     const uint8_t* from = own.from + group * own.from_step + int64_t{begin} * 64;
     uint8_t* to = own.to + group * own.to_step + int64_t{begin} * 64;
-    for (int i = 0; i < repeats; ++i, from += kVectors * 64, to += kVectors * 64)
-#pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v)
-        _mm512_storeu_si512(to + v * 64, _mm512_mask_loadu_epi32(zeros, masks[v], from + v * 64));
-  }
-}
-
-void copy_masked(const Strips& strips, int begin, int end, __m512i zeros) {
-  for (; begin + 4 <= end; begin += 4) copy_repeated<4>(strips, begin, 1, zeros);
-  switch (end - begin) {
-    case 1: return copy_repeated<1>(strips, begin, 1, zeros);
-    case 2: return copy_repeated<2>(strips, begin, 1, zeros);
-    case 3: return copy_repeated<3>(strips, begin, 1, zeros);
-    default: return;
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) _mm512_storeu_si512(to + v * 64, _mm512_mask_loadu_epi32(zeros, masks[v], from + v * 64));
   }
 }
 
@@ -177,36 +156,63 @@ void fill_strip(const BandFill& fill, int strip, __m512i zeros) {
                       fill.strips * fill.strip_bytes,
                       fill.groups,
                       fill.masks + int64_t{strip} * fill.vectors};
-  copy_masked(strips, 0, fill.begin, zeros);
-  if (fill.shifts[strip] == 0) {
-    copy_inside(strips, fill.begin, fill.end);
-  } else {
-    const int repeats = fill.period == 0 ? 0 : (fill.end - fill.begin) / fill.period;
-    switch (fill.period) {
-      case 0: break;
-      case 4: copy_repeated<4>(strips, fill.begin, repeats, zeros); break;
-      case 5: copy_repeated<5>(strips, fill.begin, repeats, zeros); break;
-      case 6: copy_repeated<6>(strips, fill.begin, repeats, zeros); break;
-      default: copy_repeated<7>(strips, fill.begin, repeats, zeros); break;
-    }
-    copy_masked(strips, fill.begin + repeats * fill.period, fill.end, zeros);
+  int v = 0;
+  for (; v + 4 <= fill.vectors; v += 4) copy_masked<4>(strips, v, zeros);
+  switch (fill.vectors - v) {
+    case 1: return copy_masked<1>(strips, v, zeros);
+    case 2: return copy_masked<2>(strips, v, zeros);
+    case 3: return copy_masked<3>(strips, v, zeros);
+    default: return;
   }
-  copy_masked(strips, fill.end, fill.vectors, zeros);
 }
 
-// The rows of a strip, of kVectors vectors each, whose masks stay in registers; 0: of any number. What the last vector of a row has behind its
-// end the next row overwrites. With stride 2 a strip has the even ones of the pixels that are read, and the next column's, where kPair is set,
-// the odd ones.
-template <int kStride, int kVectors, bool kPair>
+// One group of three strips, moved by a pixel to the left, not at all, and to the right: each vector is loaded once and takes what it needs of
+// its neighbours. masks: of the strips, one after the other. What lies before the first and behind the last vector is read where a mask asks
+// for it only: else it may be no memory of the input.
+void fill_three(const uint8_t* from, const uint16_t* masks, int vectors, __m512i zeros, uint8_t* to, int64_t strip_bytes) {
+  const uint16_t* middle = masks + vectors;
+  const uint16_t* right = middle + vectors;
+  uint8_t* to_right = to + 2 * strip_bytes;
+  __m512i before = _mm512_maskz_loadu_epi32(static_cast<__mmask16>((masks[0] & 1) << 15), from - 64);
+  __m512i now = _mm512_mask_loadu_epi32(zeros, middle[0], from);
+  const auto store = [&](int v, __m512i next) {
+    _mm512_storeu_si512(to + int64_t{v} * 64, _mm512_mask_alignr_epi32(zeros, masks[v], now, before, 15));
+    _mm512_storeu_si512(to + strip_bytes + int64_t{v} * 64, now);
+    _mm512_storeu_si512(to_right + int64_t{v} * 64, _mm512_mask_alignr_epi32(zeros, right[v], next, now, 1));
+    before = now;
+    now = next;
+  };
+  const int last = vectors - 1;
+  for (int v = 0; v < last; ++v) store(v, _mm512_mask_loadu_epi32(zeros, middle[v + 1], from + int64_t{v + 1} * 64));
+  store(last, _mm512_maskz_loadu_epi32(static_cast<__mmask16>(right[last] >> 15), from + int64_t{vectors} * 64));
+}
+
+void fill_strips(const BandFill& fill, __m512i zeros) {
+  if (fill.strips == 3 && fill.shifts[0] == -4 && fill.shifts[1] == 0 && fill.shifts[2] == 4) {
+    const uint8_t* from = fill.in;
+    uint8_t* to = fill.band;
+    for (int group = fill.groups; group > 0; --group, from += fill.group_stride, to += 3 * fill.strip_bytes)
+      fill_three(from, fill.masks, fill.vectors, zeros, to, fill.strip_bytes);
+    return;
+  }
+  for (int strip = 0; strip < fill.strips; ++strip) fill_strip(fill, strip, zeros);
+}
+
+// The rows of neighbouring strips, of kVectors vectors each, whose masks stay in registers; 0: of any number. What the last vector of a row has
+// behind its end the next row overwrites. With stride 2 a strip has the even ones of the pixels that are read; where kStrips is 2, the next
+// one has the odd ones, and where it is 3, the one after that has those of the first but for one: rows are then no whole vectors.
+template <int kStride, int kVectors, int kStrips>
 void fill_rows(const BandFill& fill, const uint8_t* from, const uint16_t* masks, int64_t top, __m512i zeros, uint8_t* to) {
   const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
   const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
   const int vectors = kVectors > 0 ? kVectors : fill.vectors;
-  const int64_t row_bytes = int64_t{fill.row_lanes} * 4, step = int64_t{fill.stride_h} * fill.in_width * 4;
+  const int64_t row_bytes = int64_t{fill.row_lanes} * 4, step = int64_t{fill.stride_h} * fill.in_width * 4,
+                strip = fill.strip_bytes;
   __mmask16 low[kVectors + 1], high[kVectors + 1];
   for (int v = 0; v < kVectors; ++v) low[v] = masks[v * 2], high[v] = masks[v * 2 + 1];
   for (int64_t row = 0, y = top; row < fill.rows; ++row, y += fill.stride_h, from += step, to += row_bytes) {
     const bool inside = y >= 0 && y < fill.in_height;
+    __m512i before = zeros;
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v) {
       if constexpr (kVectors == 0) low[0] = masks[v * 2], high[0] = masks[v * 2 + 1];
@@ -216,14 +222,28 @@ void fill_rows(const BandFill& fill, const uint8_t* from, const uint16_t* masks,
         first = _mm512_mask_loadu_epi32(zeros, low[m], from + v * 64 * kStride);
         if constexpr (kStride == 2) {
           const __m512i next = _mm512_mask_loadu_epi32(zeros, high[m], from + v * 128 + 64);
-          if constexpr (kPair) second = _mm512_permutex2var_epi32(first, odd, next);
+          if constexpr (kStrips > 1) second = _mm512_permutex2var_epi32(first, odd, next);
           first = _mm512_permutex2var_epi32(first, even, next);
         }
       }
       _mm512_storeu_si512(to + v * 64, first);
-      if constexpr (kPair) _mm512_storeu_si512(to + fill.strip_bytes + v * 64, second);
+      if constexpr (kStrips > 1) _mm512_storeu_si512(to + strip + v * 64, second);
+      if constexpr (kStrips > 2) {
+        if (v > 0) _mm512_storeu_si512(to + 2 * strip + (v - 1) * 64, _mm512_alignr_epi32(first, before, 1));
+        before = first;
+      }
     }
+    if constexpr (kStrips > 2) _mm512_storeu_si512(to + 2 * strip + (vectors - 1) * 64, _mm512_alignr_epi32(zeros, before, 1));
   }
+}
+
+// How many strips from `column` on fill_rows makes at once.
+int strips_at_once(const BandFill& fill, int column) {
+  const auto follows = [&](int next) {
+    return column + next < fill.columns && fill.shifts[column + next] == fill.shifts[column] + next * 4;
+  };
+  if (fill.stride_w == 1 || !follows(1)) return 1;
+  return follows(2) && fill.row_lanes < fill.vectors * 16 ? 3 : 2;
 }
 
 template <int kStride, int kVectors>
@@ -231,16 +251,16 @@ void fill_strips_of_rows(const BandFill& fill, __m512i zeros) {
   const uint8_t* plane = fill.in;
   uint8_t* to = fill.band;
   for (int group = 0; group < fill.groups; ++group, plane += fill.group_stride)
-    for (int strip = 0; strip < fill.strips;) {
+    for (int strip = 0, count; strip < fill.strips; strip += count, to += count * fill.strip_bytes) {
       const int column = strip % fill.columns;
       const int64_t top = fill.tops[strip / fill.columns];
       const uint8_t* from = plane + top * fill.in_width * 4 + fill.shifts[column];
       const uint16_t* masks = fill.masks + int64_t{column} * fill.vectors * 2;
-      const bool pair = kStride == 2 && column + 1 < fill.columns && fill.shifts[column + 1] == fill.shifts[column] + 4;
-      if (pair) fill_rows<kStride, kVectors, kStride == 2>(fill, from, masks, top, zeros, to);
-      else fill_rows<kStride, kVectors, false>(fill, from, masks, top, zeros, to);
-      strip += pair ? 2 : 1;
-      to += (pair ? 2 : 1) * fill.strip_bytes;
+      count = strips_at_once(fill, column);
+      constexpr bool kTwo = kStride == 2;
+      if (count == 3) fill_rows<kStride, kVectors, kTwo ? 3 : 1>(fill, from, masks, top, zeros, to);
+      else if (count == 2) fill_rows<kStride, kVectors, kTwo ? 2 : 1>(fill, from, masks, top, zeros, to);
+      else fill_rows<kStride, kVectors, 1>(fill, from, masks, top, zeros, to);
     }
 }
 
@@ -259,7 +279,7 @@ void fill_strips_of_rows(const BandFill& fill, __m512i zeros) {
 void fill_band(const BandFill& fill) {
   const __m512i zeros = _mm512_set1_epi32(static_cast<int32_t>(fill.zeros));
   if (fill.rows > 0) return fill.stride_w == 1 ? fill_strips_of_rows<1>(fill, zeros) : fill_strips_of_rows<2>(fill, zeros);
-  for (int strip = 0; strip < fill.strips; ++strip) fill_strip(fill, strip, zeros);
+  fill_strips(fill, zeros);
 }
 
 void fill(const PanelFill& fill) {

@@ -44,17 +44,18 @@ bool GroupedSparse::possible(const ConvParams& params, const ConvKernels& kernel
          SparseCut(own, kernels).offsets_fit();
 }
 
-// What conv_cost does not know, measured with AVX-512: dense layers copy less, for they have bands that stay in the L1 cache; where the inputs of a
-// tile lie is found out for each group of a sparse layer. Cycles of a vector of pixels.
+// What conv_cost does not know, measured with AVX-512: dense layers copy less, for they have bands that stay in the L1 cache, with strides
+// above all; where the inputs of a tile lie is found out for each group of a sparse layer. Cycles of a vector of pixels.
 ConvCost GroupedSparse::cost(const ConvParams& params, const ConvWeights& weights, const ConvKernels& kernels) {
-  constexpr double kCopied = 1.2, kFound = 40.0;
+  constexpr double kCopied = 1.2, kFound = 40.0, kStrided = 6.0;
   const ConvParams own = of_one_group(params);
   const SparseCut cut(own, kernels);
   const double vectors = static_cast<double>(std::max<int64_t>(1, div_up(params.expected_pixels, kernels.lanes)));
   ConvCost sum{};
   if (kernels.fill_band) {
-    sum.dense = -kCopied * params.groups * cut.groups * cut.taps * vectors;
-    sum.sparse = kFound * params.groups * vectors;
+    const double copies = static_cast<double>(params.groups) * cut.groups * cut.taps * vectors;
+    sum.dense = -kCopied * copies;
+    sum.sparse = kFound * params.groups * vectors + (params.stride_h > 1 || params.stride_w > 1 ? kStrided * copies : 0.0);
   }
   for (int32_t group = 0; group < params.groups; ++group) {
     const ConvCost one = conv_cost(own, of_group(own, weights, group).weight, kernels, cut);

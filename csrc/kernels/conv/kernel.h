@@ -171,9 +171,6 @@ struct BandFill {
   // [strips][vectors]: which pixels lie inside of the image; bit 0 is the first. Of rows [columns][vectors][2]: of twice as many pixels, from
   // which every `stride_w`-th one is taken.
   const uint16_t* masks;
-  // Vectors [begin, end) of contiguous strips: masks there are the same again `period` vectors later, 4 to 7, or, where that is 0, they may be
-  // any. Those of vectors before and behind may be any, too.
-  int32_t begin, end, period;
   uint32_t zeros;  // four zero points: the others
   uint8_t* band;   // [groups][strips][strip_bytes]
   int64_t strip_bytes;

@@ -66,7 +66,7 @@ const Case kCases[] = {
     {2, 12, 9, 9, 24, 1, 1, 1, 1, 0, 1, 1, 2, 0.0},
     {1, 48, 14, 14, 96, 3, 3, 1, 1, 1, 1, 1, 3, 0.85},
     {2, 32, 9, 9, 32, 3, 3, 2, 2, 1, 1, 1, 4, 0.9},
-    // Masks of rows that are the same again after one, three, five and seven vectors, and after more; up to four pixels after the last vector.
+    // Rows that begin anywhere in a vector; up to four pixels after the last vector; tiles without a neighbour that is alike.
     {1, 8, 21, 16, 8, 3, 3, 1, 1, 1, 1, 1, 2, 0.0},
     {1, 16, 25, 48, 8, 3, 3, 1, 1, 1, 1, 1, 2, 0.0},
     {2, 8, 26, 20, 8, 3, 3, 1, 1, 1, 1, 1, 2, 0.0},
