@@ -106,6 +106,7 @@ class DenseConv::Run {
     if (out_float_) job.output.out_float = reinterpret_cast<float*>(memory + floats_at());
     Tiles band{};
     grid_.for_each_tile(task, [&](int64_t tile, int64_t begin, int64_t end) {
+      if (!offsets_) return run_panel(job, tile, begin, end, memory);
       if (tile >= band.end) {
         const bool all = begin == 0 && end == grid_.blocks;  // else the next tile has other blocks
         band = tiles_of_band(tile, grouped() && !all ? tile + 1 : grid_.end_tile(task));
