@@ -53,9 +53,7 @@ class _Best:
 
     def words(self) -> str:
         """Its size and accuracy."""
-        assert self.candidate.accuracy is not None
-        lost = self._reference - self.candidate.accuracy
-        return f"{math.ceil(self.bytes):,} bytes, {lost:.2f} points below float32"
+        return f"{math.ceil(self.bytes):,} bytes, {self.candidate.accuracy:.2f} % (float32: {self._reference:.2f} %)"
 
     def _tell(self) -> None:
         if self._progress:
