@@ -108,8 +108,9 @@ class DenseConv::Run {
     grid_.for_each_tile(task, [&](int64_t tile, int64_t begin, int64_t end) {
       if (!offsets_) return run_panel(job, tile, begin, end, memory);
       if (tile >= band.end) {
-        const bool all = begin == 0 && end == grid_.blocks;  // else the next tile has other blocks
-        band = tiles_of_band(tile, grouped() && !all ? tile + 1 : grid_.end_tile(task));
+        // A grouped layer does all tiles of a band for a block: of tiles whose blocks are not all the task's, one at a time.
+        const bool all = begin == 0 && end == grid_.blocks;
+        band = tiles_of_band(tile, !grouped() ? grid_.end_tile(task) : all ? grid_.end_whole_tile(task) : tile + 1);
         if (band.end > tile && grouped()) run_blocks(job, band, begin, end, memory);
         else if (band.end > tile) band_.fill(grid_.first_pixel(tile), band.lanes, memory + working_at(), memory + band_at());
       }

@@ -61,6 +61,10 @@ struct ConvGrid {
   int64_t end_tile(int64_t task) const {
     return whole_tiles ? share_before(tiles, task + 1, tasks) : div_up(first_unit(task + 1), blocks);
   }  // past the last one that a task touches
+  // Past the last one of which a task has the last block: others have what is left of the next one.
+  int64_t end_whole_tile(int64_t task) const {
+    return whole_tiles ? share_before(tiles, task + 1, tasks) : first_unit(task + 1) / blocks;
+  }
 
   // function(tile, first block, last block + 1) for the tiles that a task touches.
   template <typename Function>
