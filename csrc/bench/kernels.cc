@@ -62,7 +62,7 @@ void add_conv(const ConvKernels& row, const ConvShape& shape, ConvKind kind, int
   auto scratch = std::make_shared<Buffer>(static_cast<size_t>(packed->scratch_bytes(layer->in.planes, layer->out.planes)));
   auto pool = std::make_shared<ThreadPool>(1);
   add_benchmark(std::string("conv_") + what + "_" + row.name + "/" + shape.name, {.macs = layer->macs()}, [=] {
-    packed->run(layer->in.planes, layer->padding(), layer->out.planes, nullptr, Planes{}, scratch->data(), *pool);
+    packed->run(layer->in.planes, layer->padding(), layer->out.planes, nullptr, Planes{}, {}, scratch->data(), *pool);
   });
 }
 
@@ -85,7 +85,7 @@ void add_depthwise() {
     auto layer = std::make_shared<DepthwiseLayer>(row, 144, 56);
     auto pool = std::make_shared<ThreadPool>(1);
     add_benchmark(std::string("depthwise_") + row.name + "/144x56x56_k3", {.macs = 144.0 * 56 * 56 * 9},
-                  [=] { depthwise(layer->weights, layer->in.planes, layer->out.planes, layer->params, *pool); });
+                  [=] { depthwise(layer->weights, layer->in.planes, layer->out.planes, layer->params, {}, *pool); });
   });
 }
 

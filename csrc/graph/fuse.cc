@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "graph/fused_parts.h"
 #include "graph/heads.h"
 #include "graph/operators.h"
 #include "graph/phases.h"
@@ -39,8 +40,12 @@ class Fuser {
       if (!gone_[i] && node(i).op == Op::cast) fuse_place(i);
     for (size_t i = 0; i < graph_.nodes_.size(); ++i)
       if (!gone_[i] && node(i).op == Op::add) fuse_add(i);
+    for (size_t i = 0; i < graph_.nodes_.size(); ++i)  // behind the sums of residuals
+      if (!gone_[i] && (node(i).op == Op::table || node(i).op == Op::prelu)) fuse_after(i);
     for (size_t i = 0; i < graph_.nodes_.size(); ++i)
       if (!gone_[i] && node(i).op == Op::conv2d) split_phases(i);
+    for (size_t i = 0; i < graph_.nodes_.size(); ++i)
+      if (!gone_[i] && node(i).op == Op::conv2d) fuse_product(i);
     for (size_t i = 0; i < graph_.nodes_.size(); ++i)
       if (!gone_[i] && node(i).op == Op::attention) fuse_heads(i);
     for (size_t i = 0; i < graph_.nodes_.size(); ++i)
@@ -245,6 +250,46 @@ class Fuser {
     const float in = value(layer.inputs[0]).quantization->scale, out = value(add.outputs[0]).quantization->scale;
     return std::all_of(scales.as<float>(), scales.as<float>() + scales.elements(),
                        [&](float scale) { return (in * scale) / out <= kMaxFactor; });
+  }
+
+  // A gate, as of squeeze-and-excite. Pixels of such a convolution know nothing of each other, so some are multiplied at a time.
+  void fuse_product(size_t index) {
+    Node& conv = node(index);
+    const int input = conv.inputs[0];
+    const Node* product = made_by(Op::mul, input);
+    if (product == nullptr || uses(input) != 1 || is_depthwise(conv) || !value(conv.outputs[0]).quantization) return;
+    const auto& kernel = conv.tensor("weight").shape();
+    const Dims& padding = conv.dims("padding");
+    const bool pointwise = kernel[2] == 1 && kernel[3] == 1 && conv.integers("stride") == std::vector<int64_t>{1, 1} &&
+                           std::all_of(padding.begin(), padding.end(), [](const Dim& size) { return size == Dim(0); });
+    const Dims& factors = value(product->inputs[1]).dims;
+    if (!pointwise || factors.size() != 4 || factors[2] != Dim(1) || factors[3] != Dim(1)) return;
+    const Quantization& made = *value(input).quantization;
+    conv.attributes[kProduct] =
+        std::vector<double>{static_cast<double>(made.scale), static_cast<double>(made.zero_point),
+                            static_cast<double>(product->integer("low")), static_cast<double>(product->integer("high"))};
+    conv.inputs.resize(kFactors, -1);
+    conv.inputs.push_back(product->inputs[1]);
+    conv.inputs[0] = product->inputs[0];
+    const auto gone = static_cast<size_t>(maker(input));
+    uses(input) = 0;
+    remember(index, gone);
+    gone_[gone] = true;
+  }
+
+  void fuse_after(size_t index) {
+    const Node& after = node(index);
+    const int input = after.inputs[0], from = maker(input);
+    if (from < 0 || uses(input) != 1) return;
+    Node& layer = node(static_cast<size_t>(from));
+    const bool table = after.op == Op::table;  // the channels of a prelu are the second axis, whatever the rank
+    if ((layer.op != Op::conv2d && (layer.op != Op::linear || !table)) || layer.has(kSums)) return;
+    const Quantization& sums = *value(input).quantization;
+    layer.attributes[kSums] = std::vector<double>{static_cast<double>(sums.scale), static_cast<double>(sums.zero_point)};
+    if (!table) layer.attributes[kSlopeBounds] = Dims{after.integer("low"), after.integer("high")};
+    const char* const tensor = table ? "table" : "slope";
+    layer.tensors[tensor] = after.tensor(tensor);
+    absorb(static_cast<size_t>(from), index);
   }
 
   void split_phases(size_t index) {

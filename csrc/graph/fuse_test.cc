@@ -1,6 +1,7 @@
 // Fusion.
 #include <functional>
 
+#include "graph/fused_parts.h"
 #include "graph/heads.h"
 #include "graph/test_tools.h"
 
@@ -127,6 +128,57 @@ TEST(fuse_add_refused) {
            size_t{4});
   // and where nothing hinders
   CHECK_EQ(steps([&](Images& s) { return s.add_u8("add", {s.x, conv(s)}); }), size_t{3});
+}
+
+Tensors table_of(uint8_t entry) {
+  return {{"table", Tensor::copy_of(DType::u8, {256}, std::vector<uint8_t>(256, entry).data())}};
+}
+
+TEST(fuse_table_and_prelu_into_the_layer_before) {
+  // Behind a sum that went into the layer, too.
+  Images s;
+  const int conv = s.add_u8("conv2d", {s.x}, {}, layer({8, 8, 1, 1}));
+  const int sum = s.add("add", {s.x, conv}, {}, {}, Quantization{0.3f, 7});
+  int v = s.add("table", {sum}, {}, table_of(9), Quantization{0.25f, 3});
+  v = s.add("prelu", {s.add("conv2d", {v}, {}, layer({8, 8, 1, 1}), Quantization{0.7f, 100})},
+            {{"low", Dims{2}}, {"high", Dims{99}}}, {{"slope", floats({8}, 0.1f)}}, Quantization{0.4f, 4});
+  const FusedGraph f = s.fused(v);
+  REQUIRE(f.graph.nodes().size() == 4);
+  const Node &first = f.graph.nodes()[1], &second = f.graph.nodes()[2];
+  CHECK(f.fused[1] == (std::vector<std::string>{"the add", "the table"}));
+  CHECK(sums_quantization(f.graph, first) == (Quantization{0.3f, 7}));
+  CHECK(f.graph.value(first.outputs[0]).quantization == (Quantization{0.25f, 3}));
+  CHECK_EQ(first.tensor("table").data()[0], 9);
+  CHECK(sums_quantization(f.graph, second) == (Quantization{0.7f, 100}));
+  CHECK(second.integers(kSlopeBounds) == (std::vector<int64_t>{2, 99}));
+  CHECK_EQ(second.tensor("slope").as<float>()[7], 0.1f);
+  CHECK_EQ(second.outputs[0], v);
+}
+
+TEST(fuse_table_refused) {
+  const auto steps = [](auto&& build) {
+    Images s;
+    const int v = build(s);
+    return s.fused(v).graph.nodes().size();
+  };
+  // someone else reads what is looked up
+  CHECK_EQ(steps([&](Images& s) {
+             const int conv = s.add_u8("conv2d", {s.x}, {}, layer({8, 8, 1, 1}));
+             return s.add_u8("add", {conv, s.add_u8("table", {conv}, {}, table_of(1))});
+           }),
+           size_t{5});
+  // a second one, and a sum behind it: the layer has done its work by then
+  CHECK_EQ(steps([&](Images& s) {
+             const int once = s.add_u8("table", {s.add_u8("conv2d", {s.x}, {}, layer({8, 8, 1, 1}))}, {}, table_of(1));
+             return s.add_u8("add", {s.x, s.add_u8("table", {once}, {}, table_of(2))});
+           }),
+           size_t{5});
+  // no layer
+  CHECK_EQ(steps([&](Images& s) { return s.add_u8("table", {s.add_u8("add", {s.x, s.x})}, {}, table_of(1)); }), size_t{4});
+  // tokens, whose channels are not a prelu's
+  Images tokens({"batch", "tokens", "8"});
+  const int layer_of_tokens = tokens.add_u8("linear", {tokens.x}, {}, layer({8, 8}));
+  CHECK_EQ(tokens.fused(tokens.add_u8("table", {layer_of_tokens}, {}, table_of(1))).graph.nodes().size(), size_t{3});
 }
 
 TEST(fuse_drops_what_nobody_needs) {

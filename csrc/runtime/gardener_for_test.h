@@ -121,8 +121,33 @@ class Gardener {
       attributes["dilation"] = Dims{pick({1, 1, 2}), 1};
       bounds(attributes);
     }
-    return add(Op::conv2d, {from}, attributes, layer({outputs, in.channels() / groups, kernel, kernel}, scale_of(in)),
-               float_output ? std::nullopt : std::optional(scale()));
+    if (!add(Op::conv2d, {from}, attributes, layer({outputs, in.channels() / groups, kernel, kernel}, scale_of(in)),
+             float_output ? std::nullopt : std::optional(scale())))
+      return false;
+    if (!float_output) bend_last();
+    return true;
+  }
+
+  // Every fourth time, a function of each byte of the last leaf, which goes into the layer that makes it.
+  void bend_last() {
+    if (!chance(4)) return;
+    if (chance(2)) look_up(leaves_.size() - 1);
+    else prelu(leaves_.size() - 1);
+  }
+
+  void look_up(size_t from) {
+    std::vector<uint8_t> table(256);
+    for (uint8_t& entry : table) entry = static_cast<uint8_t>(random_.integer(0, 255));
+    add(Op::table, {from}, {}, {{"table", Tensor::copy_of(DType::u8, {256}, table.data())}}, scale());
+  }
+
+  void prelu(size_t from) {
+    const int64_t channels = leaves_[from].shape[1];
+    std::vector<float> slope(static_cast<size_t>(channels));
+    for (float& each : slope) each = random_.real(-0.5f, 1.5f);
+    Attributes attributes;
+    bounds(attributes);
+    add(Op::prelu, {from}, attributes, {{"slope", Tensor::copy_of(DType::f32, {channels}, slope.data())}}, scale());
   }
 
   void grow() {
@@ -135,6 +160,7 @@ class Gardener {
       add(Op::linear, {from}, attributes, layer({pick({1, 5, 16, 33, leaf.channels()}), leaf.channels()}, same), scale());
       const size_t last = leaves_.size() - 1;
       if (leaves_[last].shape == leaf.shape && last != from && chance(2)) add(Op::add, {from, last}, {}, {}, scale());
+      bend_last();
       return;
     }
     switch (random_.integer(0, 19)) {
@@ -147,6 +173,7 @@ class Gardener {
         if (!convolution(from, random_.integer(0, 3) == 0, leaf.channels(), true, false)) return;
         const size_t last = leaves_.size() - 1;
         if (leaves_[last].shape == leaf.shape) add(Op::add, {last, from}, {{"low", Dims{pick({0, 9})}}}, {}, scale());
+        bend_last();
         return;
       }
       case 3:
@@ -181,15 +208,12 @@ class Gardener {
       }
       case 7:  // squeeze and excite
         if (add(Op::adaptive_avg_pool2d, {from}, {{"size", Dims{1}}}, {}, scale()))
-          add(Op::mul, {from, leaves_.size() - 1}, {}, {}, scale());
+          if (add(Op::mul, {from, leaves_.size() - 1}, {}, {}, scale()) && leaf.shape.size() == 4 && chance(2))
+            add(Op::conv2d, {leaves_.size() - 1}, {}, layer({pick({4, 9, 24}), leaf.channels(), 1, 1}, scale_of(leaves_.back())),
+                scale());
         return;
       case 8: add(Op::clamp, {from}, {{"low", Dims{pick({0, 30})}}, {"high", Dims{pick({255, 180})}}}, {}, same); return;
-      case 9: {
-        std::vector<uint8_t> table(256);
-        for (uint8_t& entry : table) entry = static_cast<uint8_t>(random_.integer(0, 255));
-        add(Op::table, {from}, {}, {{"table", Tensor::copy_of(DType::u8, {256}, table.data())}}, scale());
-        return;
-      }
+      case 9: return look_up(from);
       case 10: return concatenate(from);
       case 11:
         add(Op::slice, {from},
@@ -214,14 +238,7 @@ class Gardener {
           add(Op::permute, {leaves_.size() - 1}, {{"axes", Dims{0, 2, 1}}}, {}, same);
         return;
       case 17: return resize(from);
-      case 18: {
-        std::vector<float> slope(static_cast<size_t>(leaf.shape[1]));
-        for (float& each : slope) each = random_.real(-0.5f, 1.5f);
-        Attributes attributes;
-        bounds(attributes);
-        add(Op::prelu, {from}, attributes, {{"slope", Tensor::copy_of(DType::f32, {leaf.shape[1]}, slope.data())}}, scale());
-        return;
-      }
+      case 18: return prelu(from);
       default:
         if (leaf.shape.size() == 4 && chance(2))
           add(Op::pixel_shuffle, {from}, {{"factors", Dims{pick({1, 2, 2, 3}), pick({1, 2, 2, 4})}}}, {}, same);

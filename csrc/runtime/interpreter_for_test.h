@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "graph/fused_parts.h"
 #include "graph/graph.h"
 #include "graph/shapes.h"
 #include "kernels/interpolate/interpolate.h"
@@ -78,7 +79,7 @@ class Interpreter {
     const Values& in = value(node.inputs[0]);
     if (node.has("phases")) return phases(node, in, out);
     switch (node.op) {
-      case Op::conv2d: return convolve(node, in, out);
+      case Op::conv2d: return convolve(node, node.has(kProduct) ? product(node, in) : in, out);
       case Op::linear: return linear(node, in, out);
       case Op::max_pool2d:
       case Op::avg_pool2d: return pool(node, in, out);
@@ -155,21 +156,13 @@ class Interpreter {
         return finish(node.word("function") == "maximum" ? std::max(left, right) : std::min(left, right), made->zero_point,
                       node.integer("low"), node.integer("high"));
       }
-      case Op::prelu: {
-        const Quantization& a = q(node.inputs[0]);
-        const int64_t channel = static_cast<int64_t>(i) / in.inner(1) % in.dim(1);
-        const float factor = a.scale / made->scale, below = node.tensor("slope").as<float>()[channel] * factor;
-        const int32_t x = in.q(i) - a.zero_point;
-        return finish(static_cast<float>(x) * (x > 0 ? factor : below), made->zero_point, node.integer("low"),
-                      node.integer("high"));
-      }
+      case Op::prelu:
+        return bent(in.q(i), q(node.inputs[0]), *made, slope_of(node, in, i), node.integer("low"), node.integer("high"));
       case Op::mul: {
-        const Quantization &a = q(node.inputs[0]), &b = q(node.inputs[1]);
         const Values& other = value(node.inputs[1]);
         const size_t j = other.shape == in.shape ? i : i / static_cast<size_t>(in.dim(2) * in.dim(3));
-        const int32_t product = (in.q(i) - a.zero_point) * (other.q(j) - b.zero_point);
-        return finish(static_cast<float>(product) * ((a.scale * b.scale) / made->scale), made->zero_point, node.integer("low"),
-                      node.integer("high"));
+        return multiplied(in.q(i), q(node.inputs[0]), other.q(j), q(node.inputs[1]), *made, node.integer("low"),
+                          node.integer("high"));
       }
       case Op::clamp: return static_cast<double>(std::clamp<int64_t>(in.q(i), node.integer("low"), node.integer("high")));
       case Op::table: return node.tensor("table").data()[in.q(i)];
@@ -279,21 +272,56 @@ class Interpreter {
     }
   }
 
+  static float slope_of(const Node& node, const Values& values, size_t i) {
+    return node.tensor("slope").as<float>()[static_cast<int64_t>(i) / values.inner(1) % values.dim(1)];
+  }
+
+  static int32_t bent(int32_t x, const Quantization& a, const Quantization& made, float slope, int64_t low, int64_t high) {
+    const float factor = a.scale / made.scale, below = slope * factor;
+    return finish(static_cast<float>(x - a.zero_point) * (x > a.zero_point ? factor : below), made.zero_point, low, high);
+  }
+
+  static int32_t multiplied(int32_t x, const Quantization& a, int32_t y, const Quantization& b, const Quantization& made,
+                            int64_t low, int64_t high) {
+    const int32_t product = (x - a.zero_point) * (y - b.zero_point);
+    return finish(static_cast<float>(product) * ((a.scale * b.scale) / made.scale), made.zero_point, low, high);
+  }
+
+  // graph/fused_parts.h: what a convolution reads.
+  Values product(const Node& node, const Values& in) {
+    const Values& factors = value(node.inputs[kFactors]);
+    const std::vector<double>& numbers = node.numbers(kProduct);
+    Values found = in;
+    for (size_t i = 0; i < found.data.size(); ++i)
+      found.data[i] = multiplied(in.q(i), q(node.inputs[0]), factors.q(i / static_cast<size_t>(in.dim(2) * in.dim(3))),
+                                 q(node.inputs[kFactors]), multiplied_quantization(graph_, node),
+                                 static_cast<int64_t>(numbers[2]), static_cast<int64_t>(numbers[3]));
+    return found;
+  }
+
+  // The same: what becomes of the bytes of its sums.
+  int32_t after(const Node& node, const Values& out, size_t index, int32_t sum) const {
+    if (!node.has(kSums)) return sum;
+    if (const Tensor* table = node.find_tensor("table")) return table->data()[sum];
+    const std::vector<int64_t> bounds = node.integers(kSlopeBounds);
+    return bent(sum, *sums_quantization(graph_, node), q(node.outputs[0]), slope_of(node, out, index), bounds[0], bounds[1]);
+  }
+
   // The sum of a layer as its output. `index`: of the output's element, of output channel o.
   void finish_layer(const Node& node, Values& out, size_t index, int64_t o, int32_t sum) {
-    const float product = q(node.inputs[0]).scale * node.tensor("weight_scale").as<float>()[o];
-    const auto& made = graph_.value(node.outputs[0]).quantization;
+    const float product = multiplied_quantization(graph_, node).scale * node.tensor("weight_scale").as<float>()[o];
+    const std::optional<Quantization> made = sums_quantization(graph_, node);
     if (!made) {
       out.data[index] = static_cast<float>(sum) * product;
       return;
     }
     float t = static_cast<float>(sum) * (product / made->scale);
-    if (node.inputs.size() > 1) {
+    if (node.inputs.size() > 1 && node.inputs[1] >= 0) {
       const Quantization& r = q(node.inputs[1]);
       const float residual = static_cast<float>(value(node.inputs[1]).q(index) - r.zero_point) * (r.scale / made->scale);
       t = t + residual;
     }
-    out.data[index] = finish(t, made->zero_point, node.integer("low"), node.integer("high"));
+    out.data[index] = after(node, out, index, finish(t, made->zero_point, node.integer("low"), node.integer("high")));
   }
 
   void linear(const Node& node, const Values& in, Values& out) {
@@ -321,7 +349,8 @@ class Interpreter {
             const int64_t iy = y * stride[0] - padding[0] + ky * dilation[0], ix = x * stride[1] - padding[1] + kx * dilation[1];
             if (iy < 0 || ix < 0 || iy >= in.dim(2) || ix >= in.dim(3)) continue;
             const int32_t weight = w.as<int8_t>()[((o * per_group + c) * kh + ky) * kw + kx];
-            sum += weight * (in.at(n, o / (outputs / groups) * per_group + c, iy, ix) - q(node.inputs[0]).zero_point);
+            sum += weight *
+                   (in.at(n, o / (outputs / groups) * per_group + c, iy, ix) - multiplied_quantization(graph_, node).zero_point);
           }
       finish_layer(node, out, out.index(n, o, y, x), o, sum);
     });

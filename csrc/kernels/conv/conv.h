@@ -10,6 +10,7 @@
 #include "base/arch.h"
 #include "base/memory.h"
 #include "base/thread_pool.h"
+#include "kernels/common/after.h"
 #include "kernels/layout.h"
 
 namespace niwaki {
@@ -58,8 +59,9 @@ class PackedConv {
   // out_float: float32 [images, out_channels, height, width] (of a linear layer [pixels, out_channels]) where float_output is set; `out`
   // then only gives the shape.
   // residual: same shape as out, or data == nullptr. scratch: pool.threads() * scratch_bytes, 64-byte aligned. out may be residual.
+  // after: what becomes of the bytes of `out`; not where float_output is set.
   virtual void run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
-                   uint8_t* scratch, ThreadPool& pool) const = 0;
+                   const AfterFrom& after, uint8_t* scratch, ThreadPool& pool) const = 0;
 
   // What it holds without biases and multipliers, which follow from scales: weights in the order of its kernel.
   virtual std::vector<SharedBuffer*> weights() = 0;

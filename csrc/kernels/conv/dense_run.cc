@@ -14,12 +14,13 @@ static constexpr int64_t kMostPanelBytes = 16 * 1024;
 class DenseConv::Run {
  public:
   Run(const DenseConv& conv, const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float,
-      const Planes& residual)
+      const Planes& residual, const AfterFrom& after)
       : conv_(conv),
         kernels_(conv.kernels_),
         in_(in),
         out_(out),
         residual_(residual),
+        after_(after),
         out_float_(out_float),
         band_(conv.params_, padding, kernels_,
               grouped() ? std::span(&conv.block_taps_, 1) : std::span<const TapRectangle>(conv.rectangles_), conv.tile_vectors(),
@@ -208,12 +209,15 @@ class DenseConv::Run {
       if (out_float_)
         store_float_tile(job.output.out_float, lanes_, out_, conv_.float_plane(out_), o, conv_.width_, pixels.first,
                          job.vectors * kernels_.lanes + job.tail, out_float_);
+      after_(out_, o, (next - block) * conv_.width_, pixels.first,
+             int64_t{job.tiles} * (job.vectors * kernels_.lanes + job.tail));
     }
   }
 
   const DenseConv& conv_;
   const ConvKernels& kernels_;
   const Planes &in_, &out_, &residual_;
+  const AfterFrom after_;
   float* const out_float_;
   const Band band_;
   const TileSource source_;
@@ -238,12 +242,12 @@ int64_t DenseConv::panel_bytes(const Planes& in, const Planes& out) const {
 }
 
 int64_t DenseConv::scratch_bytes(const Planes& in, const Planes& out) const {
-  return Run(*this, in, {}, out, nullptr, {}).scratch_bytes();
+  return Run(*this, in, {}, out, nullptr, {}, {}).scratch_bytes();
 }
 
 void DenseConv::run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
-                    uint8_t* scratch, ThreadPool& pool) const {
-  Run(*this, in, padding, out, out_float, residual).run(scratch, pool);
+                    const AfterFrom& after, uint8_t* scratch, ThreadPool& pool) const {
+  Run(*this, in, padding, out, out_float, residual, after).run(scratch, pool);
 }
 
 }  // namespace niwaki

@@ -84,12 +84,13 @@ int64_t GroupedSparse::scratch_bytes(const Planes& in, const Planes& out) const 
 }
 
 void GroupedSparse::run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
-                        uint8_t* scratch, ThreadPool& pool) const {
+                        const AfterFrom& after, uint8_t* scratch, ThreadPool& pool) const {
   for (std::size_t i = 0; i < parts_.size(); ++i) {
     const auto group = static_cast<int32_t>(i);
     const Planes added = own_.has_residual ? channels_of(residual, group, own_.out_channels) : residual;
+    const AfterFrom own_after{after.after, after.group + int64_t{group} * own_.out_channels / 4};
     parts_[i]->run(channels_of(in, group, own_.in_channels), padding, channels_of(out, group, own_.out_channels), out_float,
-                   added, scratch, pool);
+                   added, own_after, scratch, pool);
   }
 }
 

@@ -60,7 +60,7 @@ MatrixConv::Scratch MatrixConv::scratch_of(const Planes& in, const Planes& out) 
 int64_t MatrixConv::scratch_bytes(const Planes& in, const Planes& out) const { return scratch_of(in, out).bytes; }
 
 void MatrixConv::run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
-                     uint8_t* scratch, ThreadPool& pool) const {
+                     const AfterFrom& after, uint8_t* scratch, ThreadPool& pool) const {
   const int64_t width = kernels_.dense_outputs;
   const ConvGrid grid =
       conv_grid(out.pixels(), kernels_.lanes, kernels_.dense_vectors, {}, div_up(params_.out_channels, width), pool.threads());
@@ -108,6 +108,7 @@ void MatrixConv::run(const Planes& in, const ConvPadding& padding, const Planes&
         if (out_float)
           store_float_tile(floats, at.lanes, out, float_plane(out), o, width, pixels.first, job.vectors * kernels_.lanes,
                            out_float);
+        after(out, o, step * width, pixels.first, job.vectors * kernels_.lanes);
       }
     });
     kernels_.matrix->end();

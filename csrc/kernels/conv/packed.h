@@ -71,7 +71,7 @@ class DenseConv final : public PackedBase {
   std::vector<SharedBuffer*> weights() override { return {&weights_, &numbers_}; }
   int64_t scratch_bytes(const Planes& in, const Planes& out) const override;
   void run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
-           uint8_t* scratch, ThreadPool& pool) const override;
+           const AfterFrom& after, uint8_t* scratch, ThreadPool& pool) const override;
 
  private:
   // Input groups [begin, end) that a block of outputs reads: all, but for grouped convolutions.
@@ -120,7 +120,7 @@ class MatrixConv final : public PackedBase {
   std::vector<SharedBuffer*> weights() override { return {&weights_}; }
   int64_t scratch_bytes(const Planes& in, const Planes& out) const override;
   void run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
-           uint8_t* scratch, ThreadPool& pool) const override;
+           const AfterFrom& after, uint8_t* scratch, ThreadPool& pool) const override;
 
  private:
   int64_t rows() const { return int64_t{in_groups()} * taps(); }
@@ -140,7 +140,7 @@ class SparseConv final : public PackedBase {
   std::vector<SharedBuffer*> weights() override { return {&order_, &counts_, &offsets_, &values_}; }
   int64_t scratch_bytes(const Planes& in, const Planes& out) const override;
   void run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
-           uint8_t* scratch, ThreadPool& pool) const override;
+           const AfterFrom& after, uint8_t* scratch, ThreadPool& pool) const override;
 
  private:
   int32_t blocks() const { return (cut_.outputs + kSparseBlock - 1) / kSparseBlock; }
@@ -165,7 +165,7 @@ class GroupedSparse final : public PackedConv {
   std::vector<SharedBuffer*> weights() override;
   int64_t scratch_bytes(const Planes& in, const Planes& out) const override;
   void run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
-           uint8_t* scratch, ThreadPool& pool) const override;
+           const AfterFrom& after, uint8_t* scratch, ThreadPool& pool) const override;
 
   static bool possible(const ConvParams& params, const ConvKernels& kernels);
   // Of all groups, with dense and with sparse kernels.
@@ -186,7 +186,7 @@ class WideConv final : public PackedBase {
   std::vector<SharedBuffer*> weights() override { return {&weights_}; }
   int64_t scratch_bytes(const Planes& in, const Planes& out) const override;
   void run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
-           uint8_t* scratch, ThreadPool& pool) const override;
+           const AfterFrom& after, uint8_t* scratch, ThreadPool& pool) const override;
 
   // Whether the input itself can serve as the panel, whatever its size; else panels must hold bytes.
   static bool possible(const ConvParams& params, const ConvKernels& kernels);
@@ -210,7 +210,7 @@ class PickConv final : public PackedBase {
   int64_t bytes() const override;
   int64_t scratch_bytes(const Planes& in, const Planes& out) const override;
   void run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
-           uint8_t* scratch, ThreadPool& pool) const override;
+           const AfterFrom& after, uint8_t* scratch, ThreadPool& pool) const override;
 
   std::vector<SharedBuffer*> weights() override { return {&counts_, &windows_, &lanes_, &weights_, &places_}; }
 

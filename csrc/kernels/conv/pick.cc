@@ -42,7 +42,7 @@ int64_t PickConv::scratch_bytes(const Planes&, const Planes&) const {
 }
 
 void PickConv::run(const Planes& in, const ConvPadding&, const Planes& out, float* out_float, const Planes& residual,
-                   uint8_t* scratch, ThreadPool& pool) const {
+                   const AfterFrom& after, uint8_t* scratch, ThreadPool& pool) const {
   const ConvGrid grid = conv_grid(out.pixels(), 1, 1, {}, div_up(params_.out_channels, width()), pool.threads());
   const int64_t each = scratch_bytes(in, out);
   pool.run(grid.tasks, [&](int64_t task, int thread) {
@@ -75,6 +75,7 @@ void PickConv::run(const Planes& in, const ConvPadding&, const Planes& out, floa
         if (out_float) job.output.out_float = in_place ? to : floats;
         kernels_.pick(job);
         if (out_float && !in_place) std::copy_n(floats, job.valid, to);
+        after(out, o, job.valid, pixel, 1);
       }
     });
   });

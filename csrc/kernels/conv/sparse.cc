@@ -73,7 +73,7 @@ int64_t SparseConv::scratch_bytes(const Planes&, const Planes&) const {
 }
 
 void SparseConv::run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
-                     uint8_t* scratch, ThreadPool& pool) const {
+                     const AfterFrom& after, uint8_t* scratch, ThreadPool& pool) const {
   const int64_t lanes = int64_t{kernels_.sparse_vectors} * kernels_.lanes;
   const ConvGrid grid = conv_grid(out.pixels(), kernels_.lanes, cut_.vectors, {}, blocks(), pool.threads());
   const int64_t each = scratch_bytes(in, out);
@@ -129,6 +129,7 @@ void SparseConv::run(const Planes& in, const ConvPadding& padding, const Planes&
             if (out_float && job.last)
               store_float_tile(floats, lanes, out, float_plane(out), o, job.outputs, pixels.first, fill.vectors * kernels_.lanes,
                                out_float);
+            if (job.last) after(out, o, job.outputs, pixels.first, fill.vectors * kernels_.lanes);
           }
         }
       }

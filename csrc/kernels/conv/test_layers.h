@@ -9,12 +9,14 @@
 #include <vector>
 
 #include "base/memory.h"
+#include "kernels/common/test_after.h"
 #include "kernels/conv/conv.h"
 #include "testing/test.h"
 
 namespace niwaki {
 namespace {
 
+using testing::Counting;
 using testing::Random;
 
 struct Case {
@@ -187,10 +189,16 @@ inline void check_packed(const Layer& layer, const Expected& expected, const Pac
   // Twice: the second run must not find anything that the first left.
   for (int run = 0; run < 2; ++run)
     packed.run(in.planes, {c.pad, c.pad}, out.planes, layer.params.float_output ? got.data() : nullptr,
-               layer.params.has_residual ? residual.planes : no_residual, scratch.data(), pool);
+               layer.params.has_residual ? residual.planes : no_residual, {}, scratch.data(), pool);
+  const Counting counting;
+  Held counted(c.images, c.outputs, layer.out_height, layer.out_width, 0xEE);
+  const bool after = !layer.params.float_output;
+  if (after)
+    packed.run(in.planes, {c.pad, c.pad}, counted.planes, nullptr, layer.params.has_residual ? residual.planes : no_residual,
+               {&counting}, scratch.data(), pool);
   // And over the residual: what is done twice would add it twice.
   const bool over = layer.params.has_residual && !layer.params.float_output;
-  if (over) packed.run(in.planes, {c.pad, c.pad}, residual.planes, nullptr, residual.planes, scratch.data(), pool);
+  if (over) packed.run(in.planes, {c.pad, c.pad}, residual.planes, nullptr, residual.planes, {}, scratch.data(), pool);
   std::size_t i = 0;
   int64_t wrong = 0;
   for (int32_t n = 0; n < c.images; ++n)
@@ -199,6 +207,7 @@ inline void check_packed(const Layer& layer, const Expected& expected, const Pac
         for (int32_t x = 0; x < layer.out_width; ++x, ++i) {
           wrong += layer.params.float_output ? !(got[i] == expected.floats[i]) : out.at(n, o, y, x) != expected.bytes[i];
           wrong += over && residual.at(n, o, y, x) != expected.bytes[i];
+          wrong += after && counted.at(n, o, y, x) != Counting::once(expected.bytes[i], o);
         }
   if (wrong > 0) {
     std::ostringstream text;

@@ -71,7 +71,7 @@ int64_t WideConv::scratch_bytes(const Planes& in, const Planes& out) const {
 }
 
 void WideConv::run(const Planes& in, const ConvPadding& padding, const Planes& out, float* out_float, const Planes& residual,
-                   uint8_t* scratch, ThreadPool& pool) const {
+                   const AfterFrom& after, uint8_t* scratch, ThreadPool& pool) const {
   const int32_t width = kernels_.wide_outputs;
   const int64_t blocks = div_up(params_.out_channels, width);
   const ConvGrid grid = conv_grid(out.pixels(), 1, kTilePixels, {}, blocks, pool.threads());
@@ -134,6 +134,7 @@ void WideConv::run(const Planes& in, const ConvPadding& padding, const Planes& o
             if (job.unpacked) job.weights = unpacked, job.table = nullptr, job.unpacked = nullptr;
           }
         }
+        after(out, o, job.valid, first, pixels);
         if (!out_float || rows_in_place) continue;
         for (int64_t p = 0; p < pixels; ++p) {
           const int64_t image = (first + p) / plane, within = (first + p) % plane;

@@ -71,7 +71,7 @@ DepthwiseWeights pack_depthwise(const DepthwiseKernel& kernel, const int8_t* wei
 }
 
 void depthwise(const DepthwiseWeights& weights, const Planes& in, const Planes& out, const DepthwiseParams& params,
-               ThreadPool& pool) {
+               const AfterFrom& after, ThreadPool& pool) {
   if (out.pixels() == 0) return;
   // Without neighbours, the pixels of all images are one long row, of which tasks take vectors.
   const bool pointwise = has_one_tap(params) && in.height == out.height && in.width == out.width;
@@ -105,6 +105,8 @@ void depthwise(const DepthwiseWeights& weights, const Planes& in, const Planes& 
         group.row_end = 1;
       }
       weights.kernel->run(group, params);
+      const int64_t pixels = row_bytes / 4;
+      after(out, index * 4, 4, begin * pixels, (end - begin) * pixels);
     }
   });
 }

@@ -7,6 +7,7 @@
 #include "base/arch.h"
 #include "base/memory.h"
 #include "base/thread_pool.h"
+#include "kernels/common/after.h"
 #include "kernels/depthwise/params.h"
 #include "kernels/layout.h"
 
@@ -42,7 +43,8 @@ struct DepthwiseWeights {
 DepthwiseWeights pack_depthwise(const DepthwiseKernel& kernel, const int8_t* weight, const int32_t* bias, const float* multiplier,
                                 int32_t channels, const DepthwiseParams& params);
 
+// after: what becomes of the bytes of `out`.
 void depthwise(const DepthwiseWeights& weights, const Planes& in, const Planes& out, const DepthwiseParams& params,
-               ThreadPool& pool);
+               const AfterFrom& after, ThreadPool& pool);
 
 }  // namespace niwaki

@@ -1,5 +1,6 @@
 #include "kernels/depthwise/depthwise.h"
 
+#include "kernels/common/test_after.h"
 #include "kernels/common/test_planes.h"
 
 using namespace niwaki;
@@ -73,12 +74,19 @@ void check_case(const Case& c) {
       for (const int threads : {1, 3}) {
         ThreadPool pool(threads);
         Activation out(c.images, c.channels, height, width);
-        depthwise(packed, in.planes, out.planes, p, pool);
+        depthwise(packed, in.planes, out.planes, p, {}, pool);
         std::ostringstream what;
         what << kernel->name << " " << c.height << " x " << c.width << " kernel " << p.kernel_h << " x " << p.kernel_w
              << " stride " << p.stride_w << " pad " << p.pad_left << " and " << c.more_right << " more, dilation " << p.dilation_w
              << " threads " << threads;
         check_same(out, wanted, what.str());
+        Activation counted(c.images, c.channels, height, width), once(c.images, c.channels, height, width);
+        const Counting counting;
+        depthwise(packed, in.planes, counted.planes, p, {&counting}, pool);
+        once.each([&](int64_t n, int64_t channel, int64_t y, int64_t x) {
+          once.at(n, channel, y, x) = Counting::once(wanted.at(n, channel, y, x), channel);
+        });
+        check_same(counted, once, what.str() + " and after it");
       }
     }
   }
@@ -201,7 +209,7 @@ TEST(depthwise_sums_do_not_saturate) {
     ThreadPool pool(1);
     const DepthwiseWeights packed = pack_depthwise(*kernel, weight.data(), bias.data(), multiplier.data(), 4, p);
     Activation in(1, 4, 20, 20, 255), out(1, 4, 20, 20);
-    depthwise(packed, in.planes, out.planes, p, pool);
+    depthwise(packed, in.planes, out.planes, p, {}, pool);
     CHECK_EQ(out.at(0, 0, 10, 10), 200);
     CHECK_EQ(out.at(0, 3, 0, 0), 89);    // four of nine taps
     CHECK_EQ(out.at(0, 2, 19, 5), 133);  // six of nine taps

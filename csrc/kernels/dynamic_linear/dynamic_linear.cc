@@ -132,7 +132,7 @@ void DynamicLinear::run(const float* in, float* out, int64_t rows, uint8_t* scra
         quantize_.quantize_own_rows(from + first * inputs_, inputs_, {last - first, inputs_, planes.group_stride},
                                     planes.data + first * 4, params + first);
     });
-    product_->run(planes, {}, planes_of_rows(count, outputs_, nullptr), to, Planes{}, scratch, pool);
+    product_->run(planes, {}, planes_of_rows(count, outputs_, nullptr), to, Planes{}, {}, scratch, pool);
     pool.run(div_up(count, kTogether), [&](int64_t task, int) {
       const int64_t first = task * kTogether, last = std::min(first + kTogether, count);
       kernel_.finish_rows({to + first * outputs_, last - first, outputs_, params + first, weight_sums_.as<int32_t>(),

@@ -24,6 +24,18 @@ std::span<const MulKernel> mul_kernels() {
 
 const MulKernel& select_mul(Isa isa) { return select_kernel(mul_kernels(), isa); }
 
+void scale_pixels(const MulKernel& kernel, const Planes& a, const Planes& b, int64_t begin, int64_t end, int64_t first,
+                  int64_t last, uint8_t* out, int64_t out_stride, const MulParams& params) {
+  const int64_t area = int64_t{1} * a.height * a.width;
+  for (int64_t group = first; group < last; ++group, out += out_stride) {
+    for (int64_t pixel = begin; pixel < end;) {  // cut at the borders of the images
+      const int64_t image = pixel / area, stop = std::min((image + 1) * area, end);
+      kernel.lane(a.group(group) + pixel * 4, b.group(group) + image * 4, out + (pixel - begin) * 4, stop - pixel, params);
+      pixel = stop;
+    }
+  }
+}
+
 void mul(const MulKernel& kernel, const Planes& a, const Planes& b, const Planes& out, const MulParams& params,
          ThreadPool& pool) {
   if (out.pixels() == 0) return;
@@ -33,17 +45,9 @@ void mul(const MulKernel& kernel, const Planes& a, const Planes& b, const Planes
     });
     return;
   }
-  // Cut at the borders of the images, too.
-  const int64_t area = int64_t{1} * out.height * out.width, pixels = out.pixels();
-  for_each_part(div_up(pixels, 16), out.groups(), 64, pool, [&](int64_t begin, int64_t end, int64_t first, int64_t last) {
-    const int64_t end_pixel = std::min(end * 16, pixels);
-    for (int64_t group = first; group < last; ++group) {
-      for (int64_t pixel = begin * 16; pixel < end_pixel;) {
-        const int64_t image = pixel / area, stop = std::min((image + 1) * area, end_pixel);
-        kernel.lane(a.group(group) + pixel * 4, b.group(group) + image * 4, out.group(group) + pixel * 4, stop - pixel, params);
-        pixel = stop;
-      }
-    }
+  for_each_part(div_up(out.pixels(), 16), out.groups(), 64, pool, [&](int64_t begin, int64_t end, int64_t first, int64_t last) {
+    scale_pixels(kernel, a, b, begin * 16, std::min(end * 16, out.pixels()), first, last, out.group(first) + begin * 64,
+                 out.group_stride, params);
   });
 }
 

@@ -23,6 +23,11 @@ struct MulKernel {
 std::span<const MulKernel> mul_kernels();
 const MulKernel& select_mul(Isa isa);
 
+// Pixels [begin, end) of all images, groups [first, last): each channel times the number that `b`, of height and width 1, has for it and the
+// image. out: where the first of them goes; groups are `out_stride` apart.
+void scale_pixels(const MulKernel& kernel, const Planes& a, const Planes& b, int64_t begin, int64_t end, int64_t first,
+                  int64_t last, uint8_t* out, int64_t out_stride, const MulParams& params);
+
 // b has a's shape, or height = width = 1 with a's images and channels.
 void mul(const MulKernel& kernel, const Planes& a, const Planes& b, const Planes& out, const MulParams& params, ThreadPool& pool);
 

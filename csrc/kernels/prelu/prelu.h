@@ -2,10 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
+#include <vector>
 
 #include "base/arch.h"
 #include "base/thread_pool.h"
+#include "kernels/common/after.h"
 #include "kernels/layout.h"
 #include "kernels/prelu/params.h"
 
@@ -24,5 +27,8 @@ const PreluKernel& select_prelu(Isa isa);
 // factors: of each channel, in whole groups of four: its slope times params.scale.
 void prelu(const PreluKernel& kernel, const Planes& in, const Planes& out, const float* factors, const PreluParams& params,
            ThreadPool& pool);
+
+// The same as what a layer does to its bytes.
+std::unique_ptr<After> after_prelu(const PreluKernel& kernel, std::vector<float> factors, const PreluParams& params);
 
 }  // namespace niwaki

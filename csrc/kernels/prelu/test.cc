@@ -46,6 +46,15 @@ TEST(prelu_against_its_definition) {
           std::memcpy(again.buffer.data(), in.buffer.data(), in.bytes());
           prelu(*kernel, again.planes, again.planes, factors.data(), params, pool);
           check_same(again, wanted, std::string(kernel->name) + " in place");
+          // As what a layer does to tiles of its output: of any pixels, some groups at a time.
+          std::memcpy(again.buffer.data(), in.buffer.data(), in.bytes());
+          const auto after = after_prelu(*kernel, factors, params);
+          for (int64_t pixel = 0, next; pixel < again.planes.pixels(); pixel = next) {
+            next = std::min<int64_t>(pixel + random.integer(1, 40), again.planes.pixels());
+            AfterFrom{after.get()}(again.planes, 0, 8, pixel, next - pixel);
+            if (s[1] > 8) AfterFrom{after.get()}(again.planes, 8, s[1] - 8, pixel, next - pixel);
+          }
+          check_same(again, wanted, std::string(kernel->name) + " after a layer");
         }
       }
     }

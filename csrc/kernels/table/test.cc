@@ -30,6 +30,28 @@ TEST(table_lookup_of_every_byte) {
   }
 }
 
+// Rows of every length that ends with a pixel, at any address: nothing beside them is touched.
+TEST(table_of_rows_in_place) {
+  Random random(6);
+  Buffer table(256);
+  for (std::size_t i = 0; i < 256; ++i) table.data()[i] = static_cast<uint8_t>(random.integer(0, 255));
+  constexpr int64_t kStride = 332, kRows = 3;
+  std::vector<uint8_t> data(kRows * kStride + 64);
+  for (const TableKernel* kernel : runnable(table_kernels()))
+    for (int64_t bytes = 0; bytes <= 4 * 65; bytes += 4)
+      for (const std::size_t begin : {std::size_t{0}, std::size_t{4}, std::size_t{60}}) {
+        for (uint8_t& byte : data) byte = static_cast<uint8_t>(random.integer(0, 255));
+        std::vector<uint8_t> wanted = data;
+        for (int64_t row = 0; row < kRows; ++row)
+          for (int64_t i = 0; i < bytes; ++i) {
+            uint8_t& byte = wanted[begin + static_cast<std::size_t>(row * kStride + i)];
+            byte = table.data()[byte];
+          }
+        kernel->rows(data.data() + begin, kStride, bytes, kRows, table.data());
+        CHECK(data == wanted);
+      }
+}
+
 TEST(table_clamp_of_every_byte) {
   Buffer in(256), out(256 + 64);
   for (std::size_t i = 0; i < 256; ++i) in.data()[i] = static_cast<uint8_t>(i);

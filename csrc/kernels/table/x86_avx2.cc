@@ -10,7 +10,7 @@ namespace {
 
 // The sixteen entries with high nibble k, each xor-ed with its forerunner's: while an index goes down by 16 per step, vpshufb
 // gives zero as soon as it is negative, so the xor over the steps ends at the entry looked for.
-struct Steps {
+struct Entries {
   __m256i half[2][8];
 };
 
@@ -25,26 +25,29 @@ NIWAKI_INLINE __m256i look_up_half(__m256i index, const __m256i steps[8]) {
   return found;
 }
 
-}  // namespace
-
-void lookup(const uint8_t* in, uint8_t* out, int64_t bytes, const uint8_t* table) {
-  Steps steps;
+NIWAKI_INLINE Entries entries_of(const uint8_t* table) {
+  Entries found;
   for (int half = 0; half < 2; ++half) {
     __m256i before = _mm256_setzero_si256();
     for (int k = 0; k < 8; ++k) {
       const __m256i entries = repeat(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table + half * 128 + k * 16)));
-      steps.half[half][k] = _mm256_xor_si256(entries, before);
+      found.half[half][k] = _mm256_xor_si256(entries, before);
       before = entries;
     }
   }
-  const __m256i sign = set_bytes(0x80);
-  for (int64_t i = 0; i < bytes; i += kVectorBytes) {
-    const __m256i index = load(in + i);
-    // An index of the other half is negative from the beginning and adds nothing.
-    const __m256i low = look_up_half(index, steps.half[0]), high = look_up_half(_mm256_xor_si256(index, sign), steps.half[1]);
-    store(out + i, _mm256_or_si256(low, high));
-  }
+  return found;
 }
+
+// An index of the other half is negative from the beginning and adds nothing.
+NIWAKI_INLINE __m256i look_up(__m256i index, const Entries& entries) {
+  const __m256i low = look_up_half(index, entries.half[0]);
+  return _mm256_or_si256(low, look_up_half(_mm256_xor_si256(index, set_bytes(0x80)), entries.half[1]));
+}
+
+}  // namespace
+
+#define NIWAKI_TARGET
+#include "kernels/table/lookup.inc"
 
 }  // namespace niwaki::table_avx2
 #endif

@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 #include "base/status.h"
+#include "graph/fused_parts.h"
 #include "graph/operators.h"
 #include "kernels/add/add.h"
 #include "kernels/mul/mul.h"
@@ -91,7 +92,23 @@ class TableStep : public Step {
   Buffer table_;
 };
 
+std::vector<float> prelu_factors(const Tensor& slope, float scale) {
+  std::vector<float> factors(static_cast<size_t>(round_up(slope.elements(), 4)), 0.0f);
+  for (int64_t i = 0; i < slope.elements(); ++i) factors[static_cast<size_t>(i)] = slope.as<float>()[i] * scale;
+  return factors;
+}
+
 }  // namespace
+
+std::unique_ptr<After> make_after(const StepMaker& maker) {
+  const Node& layer = maker.node;
+  if (!layer.has(kSums)) return nullptr;
+  if (const Tensor* table = layer.find_tensor("table")) return after_table(select_table(maker.isa), table->data());
+  const Quantization in = *sums_quantization(maker.graph, layer), &out = quantization(maker.graph, layer.outputs[0]);
+  const std::vector<int64_t> bounds = layer.integers(kSlopeBounds);
+  const PreluParams params{in.scale / out.scale, in.zero_point, out.zero_point, narrow(bounds[0]), narrow(bounds[1])};
+  return after_prelu(select_prelu(maker.isa), prelu_factors(layer.tensor("slope"), params.scale), params);
+}
 
 std::unique_ptr<Step> make_pointwise(const StepMaker& maker) {
   const Node& node = maker.node;
@@ -111,11 +128,8 @@ std::unique_ptr<Step> make_pointwise(const StepMaker& maker) {
       return std::make_unique<AddStep>(kernel, function, params);
     }
     case Op::prelu: {
-      const Tensor& slope = node.tensor("slope");
       const PreluParams params{a.scale / out.scale, a.zero_point, out.zero_point, low, high};
-      std::vector<float> factors(static_cast<size_t>(round_up(slope.elements(), 4)), 0.0f);
-      for (int64_t i = 0; i < slope.elements(); ++i) factors[static_cast<size_t>(i)] = slope.as<float>()[i] * params.scale;
-      return std::make_unique<PreluStep>(select_prelu(isa), std::move(factors), params);
+      return std::make_unique<PreluStep>(select_prelu(isa), prelu_factors(node.tensor("slope"), params.scale), params);
     }
     case Op::mul: {
       const MulParams params{(a.scale * b.scale) / out.scale, a.zero_point, b.zero_point, out.zero_point, low, high};
