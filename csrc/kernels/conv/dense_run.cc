@@ -190,6 +190,7 @@ class DenseConv::Run {
     job.vectors = pixels.vectors;
     job.tail = pixels.tail;
     job.offsets = offsets;
+    float* const floats = job.output.out_float;  // of this thread's scratch
     const bool together = kernels_.dense_blocks != 0 && !narrow() && !out_float_;
     for (int64_t block = begin, next; block < end; block = next) {
       next = together ? end_alike(block, end) : block + 1;
@@ -205,13 +206,25 @@ class DenseConv::Run {
       job.bias = conv_.bias() + o;
       job.multiplier = conv_.multiplier() + o;
       conv_.place(job.output, out_, residual_, o / 4, pixels.first);
+      const bool floats_in_place =
+          out_float_ && place_floats(job.output, o, pixels.first, job.vectors * kernels_.lanes + job.tail);
       (narrow() ? kernels_.dense_narrow : kernels_.dense)(job);
-      if (out_float_)
+      if (floats_in_place) job.output.out_float = floats, job.output.float_stride = lanes_;
+      else if (out_float_)
         store_float_tile(job.output.out_float, lanes_, out_, conv_.float_plane(out_), o, conv_.width_, pixels.first,
                          job.vectors * kernels_.lanes + job.tail, out_float_);
       after_(out_, o, (next - block) * conv_.width_, pixels.first,
              int64_t{job.tiles} * (job.vectors * kernels_.lanes + job.tail));
     }
+  }
+
+  // Has the kernel write a block of floats where they belong: where all its outputs exist, and all its pixels are those of one image.
+  bool place_floats(ConvOutput& output, int64_t o, int64_t first, int64_t pixels) const {
+    const int64_t plane = conv_.float_plane(out_), image = first / plane, channels = conv_.params_.out_channels;
+    if (o + conv_.width_ > channels || image != (first + pixels - 1) / plane || first + pixels > out_.pixels()) return false;
+    output.out_float = out_float_ + (image * channels + o) * plane + first % plane;
+    output.float_stride = plane;
+    return true;
   }
 
   const DenseConv& conv_;
