@@ -246,6 +246,11 @@ def test_sparsity_outside_0_to_1(sparsity: float, call: Any) -> None:
         (lambda: niwaki.PruneConfig(0.5, scope="all"), ValueError, "scope must be one of"),  # type: ignore[arg-type]
         (lambda: niwaki.PruneConfig(0.5, skip="fc"), TypeError, r"skip=\('fc',\)"),  # type: ignore[arg-type]
         (lambda: niwaki.prune(make_net(), sparsity=0.5, skip=("fc",)), ValueError, "'fc' matches no"),
+        (
+            lambda: niwaki.prune(nn.Sequential(make_net()), sparsity=0.5, skip=("0",)),
+            ValueError,
+            r"'0' matches no .*; for all of those inside, such as '0\.0', write '0\.\*'",
+        ),
         (lambda: niwaki.prune(nn.Conv2d(3, 4, 3), sparsity=0.5), ValueError, "no layer can be pruned"),
     ],
 )

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 import niwaki
 from niwaki.modules.plain import same_padding
@@ -177,6 +178,42 @@ def test_attention(batch_first: bool, options: dict[str, Any]) -> None:
     check(layer, *one, key_padding_mask=padding[1])
     more = nn.Sequential(nn.MultiheadAttention(8, 2, add_bias_kv=True))
     assert type(rewrite_layers(more)[0]) is nn.MultiheadAttention
+
+
+class Reading(nn.Module):
+    """Adds what it makes itself of an attention's weights to what the attention makes."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True, **options)
+        self.out = nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        a = self.attention
+        keys = x[..., : a.kdim]
+        read = F.linear(keys, a.k_proj_weight if a.in_proj_weight is None else a.in_proj_weight[8:16])
+        if a.in_proj_bias is not None:
+            read = read + a.in_proj_bias[16:]
+        return self.out(x + a(x, keys, x, need_weights=False)[0] + read)
+
+
+@pytest.mark.parametrize("options", [{}, {"bias": False}, {"kdim": 6}])
+def test_weights_of_an_attention_that_the_network_reads_itself(options: dict[str, Any]) -> None:
+    net = Reading(**options)
+    x = torch.randn(16, 5, 8)
+    assert layers(check(net, x)) == [nn.Linear] * 5
+    small, report = niwaki.compress(net.eval(), x.split(4), progress=False)
+    schemes = {row.name: row.scheme for row in report}
+    assert schemes["attention.k_proj"] == "float32" and schemes["out"] == "int8"
+    with torch.no_grad():
+        assert float((small(x) - net(x)).norm() / net(x).norm()) < 0.05
+
+
+def test_encoders_only_look_at_the_weights_of_their_attention() -> None:
+    net = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2, enable_nested_tensor=False)
+    _, report = niwaki.compress(net.eval(), torch.randn(16, 5, 8).split(4), progress=False)
+    found = [row.scheme for row in report if row.name.endswith("_proj")]
+    assert found == ["int8"] * 8
 
 
 def test_linear_layers_of_gpt() -> None:

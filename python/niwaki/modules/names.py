@@ -64,6 +64,12 @@ def check_names(model: nn.Module, patterns: Mapping[str, Iterable[str]], where: 
         known, kind = (linear, "linear layer") if option == "dynamic" else (names, "convolution or linear layer")
         for pattern in listed:
             if not any(fnmatchcase(name, pattern) for name in known):
+                inside = next((name for name in known if name.startswith(f"{pattern}.")), None)
+                if inside is not None:
+                    raise ValueError(
+                        f"{where}: {option} pattern '{pattern}' matches no {kind}; for all of those inside, such as "
+                        f"'{inside}', write '{pattern}.*'."
+                    )
                 close = difflib.get_close_matches(pattern, known, cutoff=0.5) or known[:3]
                 raise ValueError(
                     f"{where}: {option} pattern '{pattern}' matches no {kind}; "

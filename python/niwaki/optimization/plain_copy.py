@@ -11,6 +11,7 @@ from niwaki.modules.copies import bake_parametrizations, copy_model
 from niwaki.modules.encoder import packs_sequences, pad_outputs
 from niwaki.optimization.pairs import fold_batch_norms
 from niwaki.optimization.rewrite import rewrite_layers
+from niwaki.optimization.rewrite.attention import MultiheadAttention
 
 
 def call_parts(model: nn.Module) -> None:
@@ -23,6 +24,8 @@ def call_parts(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.TransformerEncoderLayer):
             module.activation_relu_or_gelu = 0
+            if isinstance(module.self_attn, MultiheadAttention):
+                module.self_attn.shows_weights = False
         if isinstance(module, nn.TransformerEncoder):
             # Nested tensors are for the fused kernel alone. What they answer stays.
             if packs_sequences(module):

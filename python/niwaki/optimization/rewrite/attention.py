@@ -14,16 +14,22 @@ class MultiheadAttention(nn.Module):
 
     Args:
         module: without bias_k, bias_v and add_zero_attn. It is not changed.
+
+    Attributes:
+        shows_weights: whether those who ask get the weights that nn.MultiheadAttention has. Encoders of torch, which
+            only want to know whether they might use a fused kernel, would seem to read them.
     """
 
     # Read by nn.TransformerEncoder and its layers, which hand all weights to a fused kernel where they may.
-    in_proj_bias = in_proj_weight = None
     _qkv_same_embed_dim = False
+    shows_weights = _joined = True
 
     def __init__(self, module: nn.MultiheadAttention) -> None:
         super().__init__()
         self.embed_dim, self.num_heads, self.head_dim = module.embed_dim, module.num_heads, module.head_dim
+        self.kdim, self.vdim = module.kdim, module.vdim
         self.batch_first, self.dropout = module.batch_first, module.dropout
+        self._joined = module._qkv_same_embed_dim
         weights: Sequence[torch.Tensor]
         if module._qkv_same_embed_dim:
             weights = module.in_proj_weight.chunk(3)
@@ -32,6 +38,35 @@ class MultiheadAttention(nn.Module):
         biases = (None,) * 3 if module.in_proj_bias is None else module.in_proj_bias.chunk(3)
         self.q_proj, self.k_proj, self.v_proj = map(_linear, weights, biases)
         self.out_proj = _linear(module.out_proj.weight, module.out_proj.bias)
+
+    @property
+    def in_proj_weight(self) -> torch.Tensor | None:
+        """That of the attention that it stands for, which networks' code may read: [3 E, E]. None if it had three."""
+        if not (self.shows_weights and self._joined):
+            return None
+        return torch.cat([self.q_proj.weight, self.k_proj.weight, self.v_proj.weight])
+
+    @property
+    def in_proj_bias(self) -> torch.Tensor | None:
+        """As `in_proj_weight`: [3 E]."""
+        if not self.shows_weights or self.q_proj.bias is None:
+            return None
+        return torch.cat([self.q_proj.bias, self.k_proj.bias, self.v_proj.bias])
+
+    @property
+    def q_proj_weight(self) -> torch.Tensor | None:
+        """As `in_proj_weight`, where queries, keys and values have weights of their own."""
+        return None if self._joined else self.q_proj.weight
+
+    @property
+    def k_proj_weight(self) -> torch.Tensor | None:
+        """As `q_proj_weight`."""
+        return None if self._joined else self.k_proj.weight
+
+    @property
+    def v_proj_weight(self) -> torch.Tensor | None:
+        """As `q_proj_weight`."""
+        return None if self._joined else self.v_proj.weight
 
     def forward(
         self,
