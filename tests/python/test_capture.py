@@ -461,9 +461,17 @@ def test_other_floating_point_types_are_refused(dtype: torch.dtype) -> None:
         lambda x: x + torch.linspace(-1, 1, x.shape[3]) * torch.linspace(0, 2, steps=x.shape[2])[:, None],
         lambda x: torch.take_along_dim(x, x.argsort(2), 2) + x.take_along_dim(torch.tensor([[[[1]]]]), 3),
         lambda x: torch.ones(len(x), 1, 1, 1).repeat(1, 1, 1, x.shape[3]) * x * torch.tensor(x.shape[2]),
+        lambda x: torch.kron(x[:, 0], torch.arange(6.0).reshape(2, 3)) + torch.kron(torch.ones(2), x[0, 0, 0]).sum(),
+        lambda x: torch.linalg.multi_dot([x[:, 0, 0], x[0, 1].T, x[0, 2]]),
+        lambda x: torch.linalg.multi_dot([x[0, 0, 0], x[0, 1].T, x[0, 2], x[0, 0, 1]]),
+        lambda x: torch.vander(x[0, 0, 0]) + torch.vander(x[0, 0, 0], x.shape[3], increasing=True),
+        lambda x: F.one_hot(x.argmax(2), x.shape[2]) + F.one_hot(x.argmax(2) * 0, num_classes=x.shape[2]),
     ],
-    ids=["rows", "columns and some rows", "maximum", "linspace", "take_along_dim", "len"],
-)
+    ids=[
+        "rows", "columns and some rows", "maximum", "linspace", "take_along_dim", "len", "kron", "multi_dot",
+        "multi_dot of vectors", "vander", "one_hot",
+    ],
+)  # fmt: skip
 def test_sizes_stay_free_where_operators_take_numbers(function: Callable[[torch.Tensor], torch.Tensor]) -> None:
     class Made(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -474,6 +482,18 @@ def test_sizes_stay_free_where_operators_take_numbers(function: Callable[[torch.
     for shape in ((1, 3, 8, 8), (3, 3, 5, 7)):
         x = torch.randn(shape)
         torch.testing.assert_close(net(x), function(x))
+
+
+def test_classes_beyond_a_size_are_refused() -> None:
+    class Marked(nn.Module):
+        def forward(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+            return F.one_hot(index, x.shape[1]) + x
+
+    net = niwaki.compile(Marked(), (torch.randn(3, 4), torch.tensor([0, 1, 3])))
+    index = torch.tensor([4, 0])
+    assert torch.equal(net(torch.zeros(2, 5), index), F.one_hot(index, 5))
+    with pytest.raises(ValueError, match="4"):
+        net(torch.zeros(2, 4), index)
 
 
 def test_a_size_of_one_that_is_broadcast_stays_one() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -284,6 +285,64 @@ def norm(
     return matrix_norm(A, ord, dim or (-2, -1), keepdim, **more)
 
 
+def kron(input: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Each element of the first times all of the second, block by block."""
+    rank = max(input.dim(), other.dim())
+    for _ in range(rank - input.dim()):
+        input = input[None]
+    for _ in range(rank - other.dim()):
+        other = other[None]
+    for axis in range(rank):
+        input, other = input.unsqueeze(2 * axis + 1), other.unsqueeze(2 * axis)
+    found = input * other
+    for axis in range(rank):
+        found = found.flatten(axis, axis + 1)
+    return found
+
+
+def multi_dot(tensors: Sequence[torch.Tensor], **out: Any) -> torch.Tensor | None:
+    """A product of matrices, the first and the last of which may be vectors, in the order that suits the example."""
+    if out or len(tensors) < 2:
+        return None
+    row, column = tensors[0].dim() == 1, tensors[-1].dim() == 1
+    matrices = list(tensors)
+    matrices[0] = matrices[0][None] if row else matrices[0]
+    matrices[-1] = matrices[-1][:, None] if column else matrices[-1]
+    if any(x.dim() != 2 for x in matrices):
+        return None
+    sizes = [hint(matrices[0].shape[0]), *(hint(x.shape[1]) for x in matrices)]
+
+    @functools.cache
+    def cost(first: int, end: int) -> tuple[int, int]:
+        """Multiplications of matrices [first, end), and where the last product cuts them."""
+        if end - first == 1:
+            return 0, end
+        return min(
+            (cost(first, cut)[0] + cost(cut, end)[0] + sizes[first] * sizes[cut] * sizes[end], cut)
+            for cut in range(first + 1, end)
+        )
+
+    def product(first: int, end: int) -> torch.Tensor:
+        if end - first == 1:
+            return matrices[first]
+        cut = cost(first, end)[1]
+        return product(first, cut) @ product(cut, end)
+
+    found = product(0, len(matrices))
+    found = found[0] if row else found
+    return found[..., 0] if column else found
+
+
+def vander(x: torch.Tensor, N: Any = None, increasing: bool = False) -> torch.Tensor | None:  # noqa: N803
+    """Powers of each element, the highest first."""
+    count = x.shape[0] if N is None else N
+    if x.dim() != 1 or (isinstance(count, int) and count < 1):
+        return None
+    powers = x[:, None].expand(x.shape[0], count - 1).cumprod(1)
+    found = torch.cat([torch.ones_like(x)[:, None], powers], 1)
+    return found if increasing else found.flip(1)
+
+
 def _of_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function of matrices whose rows and columns are numbers: steps are written out for each."""
 
@@ -309,6 +368,10 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     torch.istft: istft,
     torch.Tensor.istft: istft,
     torch.cdist: cdist,
+    torch.kron: kron,
+    torch.Tensor.kron: kron,
+    torch.linalg.multi_dot: multi_dot,
+    torch.vander: vander,
     torch.gradient: gradient,
     torch.linalg.matrix_norm: matrix_norm,
     torch.linalg.norm: norm,

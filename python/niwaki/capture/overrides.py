@@ -40,8 +40,9 @@ class FreeSizes(TorchFunctionMode):
     """Keeps sizes free where torch.export would not.
 
     A pool over whole rows or columns, whose window is the image's size there, is a mean or a maximum over them: pools
-    take numbers alone. So do linspace and take_along_dim. Recurrent layers are operators of their own (recurrent.py):
-    torch.export would write them out step by step. Packed sequences become padded batches with lengths (packed.py).
+    take numbers alone. So do linspace, one_hot and take_along_dim. Recurrent layers are operators of their own
+    (recurrent.py): torch.export would write them out step by step. Packed sequences become padded batches with lengths
+    (packed.py).
     """
 
     def __init__(self) -> None:
@@ -228,6 +229,24 @@ def _linspace(start: Any, end: Any, steps: Any = None, **options: Any) -> torch.
     return made
 
 
+@torch.library.custom_op("niwaki::one_hot", mutates_args=(), schema="(Tensor index, SymInt classes) -> Tensor")
+def one_hot(index: torch.Tensor, classes: int) -> torch.Tensor:
+    """torch.nn.functional.one_hot, as an operator whose number of classes may be a size."""
+    return F.one_hot(index, classes)
+
+
+@one_hot.register_fake
+def _(index, classes):  # type: ignore[no-untyped-def]
+    return index.new_empty([*index.shape, classes], dtype=torch.int64)
+
+
+def _one_hot(tensor: torch.Tensor, num_classes: Any = -1) -> torch.Tensor | None:
+    if not isinstance(num_classes, torch.SymInt):
+        return None
+    made: torch.Tensor = one_hot(tensor, num_classes)
+    return made
+
+
 def _take_along_dim(input: torch.Tensor, indices: torch.Tensor, dim: int | None = None, **out: Any) -> Any:
     if dim is None or out or input.dim() != indices.dim():
         return None
@@ -263,6 +282,7 @@ def _squeeze_(input: torch.Tensor, dim: Any = None) -> None:
 _OTHERS: dict[Any, Callable[..., Any]] = {
     **composed.FUNCTIONS,
     torch.linspace: _linspace,
+    F.one_hot: _one_hot,
     torch.squeeze: _squeeze,
     torch.Tensor.squeeze: _squeeze,
     torch.Tensor.squeeze_: _squeeze_,

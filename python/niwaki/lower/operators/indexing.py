@@ -167,10 +167,14 @@ class Index(Operator):
         return take(builder, node, data, number, first, wrap=False)
 
 
-@register("aten::one_hot")
+@register("aten::one_hot", "niwaki::one_hot")
 class OneHot(Operator):
     def refusal(self, node: Node) -> str:
-        return "" if arguments(node)["num_classes"] != -1 else "makes as many classes as it finds: it needs num_classes"
+        return (
+            ""
+            if arguments(node).get("num_classes") != -1
+            else "makes as many classes as it finds: it needs num_classes"
+        )
 
     def emit(self, builder: Builder, node: Node) -> int:
         source = source_of(node)
