@@ -199,10 +199,13 @@ class Reading(nn.Module):
 
 @pytest.mark.parametrize("options", [{}, {"bias": False}, {"kdim": 6}])
 def test_weights_of_an_attention_that_the_network_reads_itself(options: dict[str, Any]) -> None:
-    net = Reading(**options)
+    net = Reading(**options).eval()
     x = torch.randn(16, 5, 8)
-    assert layers(check(net, x)) == [nn.Linear] * 5
-    small, report = niwaki.compress(net.eval(), x.split(4), progress=False)
+    plain = niwaki.optimize(net)
+    assert layers(plain) == [nn.Linear] * 5
+    with torch.no_grad():
+        torch.testing.assert_close(plain(x), net(x), rtol=1e-4, atol=1e-5)
+    small, report = niwaki.compress(net, x.split(4), progress=False)
     schemes = {row.name: row.scheme for row in report}
     assert schemes["attention.k_proj"] == "float32" and schemes["out"] == "int8"
     with torch.no_grad():
