@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Callable
 
@@ -250,3 +251,15 @@ def test_skipped_heads_stay() -> None:
         calibration=torch.randn(2, 7, 32),
     )  # fmt: skip
     assert small[0].num_heads == 4 and small[1].num_heads == 2
+
+
+def test_a_report_says_that_channels_were_cut_before() -> None:
+    net, x = Joined(), torch.randn(16, 3, 8, 8)
+    small = niwaki.prune(net, sparsity=0.25, pattern="channels", calibration=x)
+    small = niwaki.prune(small, sparsity=0.25, pattern="channels", calibration=x)
+    lost = 4 * sum(p.numel() for p in net.parameters()) - 4 * sum(p.numel() for p in small.parameters())
+    _, report = niwaki.compress(copy.deepcopy(small).eval(), x.split(4), progress=False)
+    assert report.network.lost_bytes == report.to_dict()["network"]["lost_bytes"] == lost
+    assert "which had lost channels (niwaki.prune)" in " ".join(str(report).split())
+    _, report = niwaki.compress(net.eval(), x.split(4), progress=False)
+    assert report.network.lost_bytes == 0 and "channels" not in str(report)

@@ -26,6 +26,7 @@ from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.criteria import Loss, taylor_scores
 from niwaki.pruning.groups import Group, choose_channels
 from niwaki.pruning.heads import find_heads, prune_heads
+from niwaki.pruning.lost import remember_lost
 from niwaki.quantization.inputs import Batch
 
 _REMEDY = "Leave out the layers concerned with skip=, or choose the pattern 'block4'."
@@ -91,6 +92,7 @@ def prune_channels(
             name, reason = next(iter(left.items()))
             raise NiwakiError(f"Layer '{name}': {reason}. {_REMEDY}")
         _warn(left)
+    remember_lost(pruned, model)
     return pruned
 
 

@@ -22,6 +22,7 @@ from niwaki.modules.layer import Layer, named_layers
 from niwaki.nn.embedding import Embedding
 from niwaki.nn.layers import QuantizedLayer, quantized_layers
 from niwaki.nn.recurrent import Recurrent
+from niwaki.pruning.lost import lost_bytes
 from niwaki.quantization.inputs import Batch
 from niwaki.quantization.tables import values_in_a_byte
 from niwaki.quantization.weights import relative_error
@@ -61,7 +62,7 @@ def report_of(
         accuracy=None if accuracy is None else accuracy.of(squeezed.module, built.network),
         float_accuracy=None if accuracy is None else accuracy.reference, answers=measures.answers,
         evaluated=None if accuracy is None else accuracy.inputs, graph=nodes_of(built.network),
-        origin=_origin(model, sample),
+        origin=_origin(model, sample), lost_bytes=lost_bytes(model),
         **_timed(speed),
     )  # fmt: skip
     return _warned(_rows(optimized, squeezed, squeezed.reasons, measures), network, optimized)
@@ -86,7 +87,8 @@ def report_of_target(
         accuracy=outcome.candidate.accuracy, float_accuracy=outcome.reference, target=target.words(),
         curve=tuple(Point(round(size), math.sqrt(loss)) for size, loss in outcome.curve),
         tried=tuple(_point(candidate) for candidate in outcome.tried), no_file=measured.why, answers=measures.answers,
-        evaluated=outcome.evaluated, graph=nodes_of(built.network), origin=_origin(model, sample), **timed,
+        evaluated=outcome.evaluated, graph=nodes_of(built.network), origin=_origin(model, sample),
+        lost_bytes=lost_bytes(model), **timed,
     )  # fmt: skip
     rows = _rows(optimized, squeezed, {**squeezed.reasons, **outcome.reasons}, measures)
     rows = [dataclasses.replace(row, options=outcome.measured.get(row.name, ())) for row in rows]

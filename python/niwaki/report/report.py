@@ -155,6 +155,16 @@ class Report(Sequence[LayerReport]):
             kind = "held-out input" if known.held_out else "of these input"
             where = "" if known.inputs is None else f" on {counted(known.inputs, kind)}"
             found.append(("change of the outputs", f"{known.output_error:.1%} of their norm{where}"))
+        if known.lost_bytes:
+            left = known.parameter_bytes or 0
+            whole = format_bytes(left + known.lost_bytes)
+            found.append(
+                (
+                    "compared with",
+                    f"the network as it was given, which had lost channels (niwaki.prune): {format_bytes(left)} of "
+                    f"{whole} of parameters were left, and what that cost is not in these numbers",
+                )
+            )
         if known.answers is not None:
             found.append(("classes", f"{known.answers.classes:,}"))
         if known.values:

@@ -110,6 +110,8 @@ class NetworkReport:
         file_bytes: size of the .niwaki file.
         no_file: why there is none, where there is none.
         parameter_bytes: of all parameters in float32.
+        lost_bytes: of parameters that niwaki.prune had cut out with channels before. The network that was given, with
+            which this one is compared, had lost them already.
         milliseconds: of a call with one input, on `threads` threads of the machine where it was compressed.
         threads: see milliseconds.
         output_error: norm of the change of an output over its norm, of the network as it is compiled, on inputs that
@@ -154,6 +156,7 @@ class NetworkReport:
     speed: Speed | None = field(default=None, compare=False)
     origin: Origin | None = field(default=None, compare=False)
     graph: tuple[GraphNode, ...] = ()
+    lost_bytes: int = 0
 
     @property
     def drop(self) -> float | None:
