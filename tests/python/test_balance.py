@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,19 @@ from niwaki.pruning import order as order_file
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.mask import mask_of
 from niwaki.pruning.order import order_channels
-from niwaki.pruning.select import drop_in_sets
+from niwaki.pruning.select import SEGMENT, drop_in_sets
 from niwaki.quantization.inputs import Batch
 
 # The layers of make_net that blocks fit, and groups of channels of each.
 PRUNED = {3: 1, 5: 2, 9: 1}
+
+
+def test_sets_balance_within_what_kernels_cut(root: Path) -> None:
+    source = root / "csrc" / "kernels" / "conv" / "sparse_lists.cc"
+    if not source.exists():
+        pytest.skip("needs the C++ sources")
+    found = re.search(r"constexpr int64_t kSegmentRows = (\d+);", source.read_text(encoding="utf-8"))
+    assert found is not None and int(found[1]) == SEGMENT
 
 
 def make_net() -> nn.Sequential:
