@@ -57,9 +57,14 @@ def test_convolutions(axes: int, settings: dict[str, Any], extreme: bool) -> Non
 
 @pytest.mark.parametrize(("kind", "axis"), [(np.int8, 1), (np.int8, None), (np.uint8, None)])
 @pytest.mark.parametrize("axes", [1, 2, 3])
-@pytest.mark.parametrize("settings", [{}, {"strides": 2, "pads": 1, "output_padding": 1}, {"strides": 3}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"strides": 2, "pads": 1, "output_padding": 1}, {"strides": 3}, {"strides": 4}]
+)
 def test_transposed(axes: int, settings: dict[str, Any], kind: Any, axis: int | None) -> None:
-    """Phases of an output have the scale that it has; weights of uint8 reach beyond 127 here, and of int8 to -128."""
+    """Phases of an output have the scale that it has; weights of uint8 reach beyond 127 here, and of int8 to -128.
+
+    Of four phases of three taps, one has none.
+    """
     every = {"strides": axes, "pads": 2 * axes, "output_padding": axes}
     lists = {name: [value] * every[name] for name, value in settings.items()}
     data = file_of("ConvTranspose", axes, axis=axis, kind=kind, extreme=True, **lists)

@@ -64,10 +64,12 @@ def as_conv2d(layer: Any, scale: torch.Tensor) -> tuple[AsConv2d, torch.Tensor] 
     scales = _rewritten(twin)
     assert scales is not None
     found = scales.conv.weight.detach()
-    each = found.amax((1, 2, 3), keepdim=True)
-    if bool(((found != each) & (found != 0)).any()):  # of taps that are not there it is 0
+    # An output's phases follow each other. Of taps that are not there the scale is 0, and a phase may have none.
+    by_output = found.reshape(layer.out_channels, -1)
+    each = by_output.amax(1, keepdim=True)
+    if bool(((by_output != each) & (by_output != 0)).any()):
         return None
-    return made, each
+    return made, each.repeat_interleave(len(found) // layer.out_channels, 0)[..., None, None]
 
 
 def _rewritten(layer: nn.Module) -> AsConv2d | None:
