@@ -59,16 +59,16 @@ def _chain(kind: Any, *arguments: Any, **options: Any) -> Callable[[], nn.Module
     return lambda: Chain(lambda: kind(*arguments, **options))
 
 
-C, BATCHES = (WIDTH, WIDTH, 3), {"batch_first": True}
+CONVOLUTION, BATCHES = (WIDTH, WIDTH, 3), {"batch_first": True}
 LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
-    "`Conv2d`": (_chain(nn.Conv2d, *C), (WIDTH, 9, 8)),
-    "`Conv2d`, groups of eight channels": (_chain(nn.Conv2d, *C, groups=2), (WIDTH, 9, 8)),
-    "`Conv2d`, depthwise": (_chain(nn.Conv2d, *C, groups=WIDTH), (WIDTH, 9, 8)),
-    "`Conv1d`": (_chain(nn.Conv1d, *C), (WIDTH, 12)),
-    "`Conv3d`": (_chain(nn.Conv3d, *C), (WIDTH, 5, 7, 6)),
-    "`ConvTranspose1d`": (_chain(nn.ConvTranspose1d, *C, stride=2), (WIDTH, 6)),
-    "`ConvTranspose2d`": (_chain(nn.ConvTranspose2d, *C, stride=2), (WIDTH, 4, 5)),
-    "`ConvTranspose3d`": (_chain(nn.ConvTranspose3d, *C, stride=2), (WIDTH, 2, 3, 3)),
+    "`Conv2d`": (_chain(nn.Conv2d, *CONVOLUTION), (WIDTH, 9, 8)),
+    "`Conv2d`, groups of eight channels": (_chain(nn.Conv2d, *CONVOLUTION, groups=2), (WIDTH, 9, 8)),
+    "`Conv2d`, depthwise": (_chain(nn.Conv2d, *CONVOLUTION, groups=WIDTH), (WIDTH, 9, 8)),
+    "`Conv1d`": (_chain(nn.Conv1d, *CONVOLUTION), (WIDTH, 12)),
+    "`Conv3d`": (_chain(nn.Conv3d, *CONVOLUTION), (WIDTH, 5, 7, 6)),
+    "`ConvTranspose1d`": (_chain(nn.ConvTranspose1d, *CONVOLUTION, stride=2), (WIDTH, 6)),
+    "`ConvTranspose2d`": (_chain(nn.ConvTranspose2d, *CONVOLUTION, stride=2), (WIDTH, 4, 5)),
+    "`ConvTranspose3d`": (_chain(nn.ConvTranspose3d, *CONVOLUTION, stride=2), (WIDTH, 2, 3, 3)),
     "`Linear`": (_chain(nn.Linear, WIDTH, WIDTH), (WIDTH,)),
     "`Linear` on tokens": (_chain(nn.Linear, WIDTH, WIDTH), (6, WIDTH)),
     "`MultiheadAttention`": (_chain(nn.MultiheadAttention, WIDTH, 4, **BATCHES), (6, WIDTH)),
@@ -117,14 +117,19 @@ def _computed(model: nn.Module, x: torch.Tensor) -> str:
 
 def page() -> str:
     """The page with its table as the code makes it now."""
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    before, begin, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(
+            f"{PAGE}: the lines '{BEGIN.strip()}' and '{END.strip()}', between which the table goes, are missing."
+        )
     lines = [f"| layer | {' | '.join(f'`{each}`' for each in PATTERNS)} | runs as |\n", "|---|---|---|---|---|---|\n"]
     for name, (make, shape) in LAYERS.items():
         torch.manual_seed(0)
         model, x = make().eval(), _inputs(shape)
         cells = ["yes" if _pruned(model, x, each) else "" for each in PATTERNS]
         lines.append(f"| {name} | {' | '.join([*cells, _computed(model, x)])} |\n")
-    return "".join([before, BEGIN, *lines, END, rest.partition(END)[2]])
+    return "".join([before, BEGIN, *lines, END, after])
 
 
 if __name__ == "__main__":
