@@ -95,10 +95,10 @@ def in_pieces(net: niwaki.Network, signal: torch.Tensor) -> str:
     """Whether pieces give what the whole gives, and how long they take. Stops where they do not."""
     wanted = net(signal)
     stream, parts, answers = net.stream(PIECE), signal.split(PIECE, 1), []
-    begin, used = time.perf_counter(), time.process_time()
+    begin, begin_used = time.perf_counter(), time.process_time()
     for part in parts:
         answers.append(stream(part))
-    took, used = time.perf_counter() - begin, time.process_time() - used
+    took, used = time.perf_counter() - begin, time.process_time() - begin_used
     half = len(parts) // 2
     stream.reset()
     for part in parts[:half]:
@@ -112,7 +112,7 @@ def in_pieces(net: niwaki.Network, signal: torch.Tensor) -> str:
     heard = signal.shape[1] / RATE
     return (
         f"voice: {len(parts)} pieces of {PIECE}, {1e6 * took / len(parts):.0f} us each, {used:.3f} CPU seconds for "
-        f"{heard:.0f} of sound, 1/{heard / used:.0f} of real time; to the bit the whole, and from a saved state on"
+        f"{heard:.0f} s of sound, 1/{heard / used:.0f} of real time; to the bit the whole, and from a saved state on"
     )
 
 
@@ -128,9 +128,17 @@ def memory(net: niwaki.Network, signal: torch.Tensor, pieces: int) -> str:
     return f"voice: {pieces} pieces more took {after - before} KiB more at the most, of {after}"
 
 
+def _some(text: str) -> int:
+    """A number of pieces."""
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"at least one piece, not {text}")
+    return count
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pieces", type=int, metavar="N", help="feed the detector so many, and tell the memory alone")
+    parser.add_argument("--pieces", type=_some, metavar="N", help="feed the detector so many; tell the memory alone")
     parser.add_argument("--save", type=Path, nargs=2, metavar=("NET", "SOUND"), help="write the detector and a minute")
     options = parser.parse_args()
     torch.set_num_threads(1)
