@@ -24,8 +24,9 @@ def call_parts(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.TransformerEncoderLayer):
             module.activation_relu_or_gelu = 0
-            if isinstance(module.self_attn, MultiheadAttention):
-                module.self_attn.shows_weights = False
+            attention: nn.Module = module.self_attn
+            if isinstance(attention, MultiheadAttention):
+                attention.shows_weights = False
         if isinstance(module, nn.TransformerEncoder):
             # Nested tensors are for the fused kernel alone. What they answer stays.
             if packs_sequences(module):
