@@ -3,6 +3,9 @@
 #include <pybind11/stl.h>
 
 #include <cstdio>
+#include <iterator>
+#include <map>
+#include <span>
 #include <string>
 
 #include "convert.h"
@@ -187,8 +190,18 @@ py::list describe_states(const Graph& graph) {
 
 py::list describe_steps(const Model& model) {
   py::list result;
+  std::map<const uint8_t*, std::string> holders;  // of memory that steps have in common: the first one
   for (const auto& step : model.steps()) {
-    const StepInfo& info = step->info;
+    StepInfo info = step->info;
+    std::string holder;
+    for (const std::span<const uint8_t> memory : step->shareable()) {
+      if (memory.empty()) continue;
+      const auto [known, is_first] = holders.emplace(memory.data(), info.name);
+      if (is_first) continue;
+      info.bytes -= std::ssize(memory);
+      holder = known->second;
+    }
+    if (!holder.empty()) info.reason += (info.reason.empty() ? "" : "; ") + std::string("the weights of ") + holder;
     py::dict entry;
     entry["name"] = info.name;
     entry["op"] = info.op;

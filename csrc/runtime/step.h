@@ -104,6 +104,9 @@ class Step {
   // Has packed weights in common with a step that was made of the same ones for other scales, where they are packed alike. Before it is used.
   virtual void share_weights(Step&) {}
 
+  // Of info.bytes, the memory that other steps may have in common with this one.
+  virtual std::vector<std::span<const uint8_t>> shareable() const { return {}; }
+
   StepInfo info;
 };
 

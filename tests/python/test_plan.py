@@ -108,3 +108,24 @@ def test_torch_steps_are_timed_and_cut_short_in_the_table() -> None:
     assert step.milliseconds > 0
     assert " more are not native" in step.reason
     assert all(len(line) <= 80 for line in str(net.plan).splitlines())
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse", "linear"])
+def test_weights_of_a_layer_that_is_called_again_count_once(kind: str) -> None:
+    class Again(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(64, 64) if kind == "linear" else nn.Conv2d(64, 64, 3, padding=1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(4 * self.layer(x).relu())
+
+    model = Again().eval()
+    if kind == "sparse":
+        model = niwaki.prune(model, sparsity=0.9)
+    x = torch.randn(8, 64) if kind == "linear" else torch.randn(8, 64, 12, 12)
+    small = niwaki.quantize(model, x.split(2), precision="int8", progress=False)
+    first, again = (step for step in niwaki.compile(small, (x[:1],), threads=1).plan if step.op in ("conv2d", "linear"))
+    assert first.kernel == again.kernel and first.scheme == ("sparse int8" if kind == "sparse" else "int8")
+    assert first.bytes > 5 * again.bytes > 0, "biases and multipliers follow from scales, and are its own"
+    assert f"the weights of {first.name}" in again.reason and "the weights of" not in first.reason

@@ -134,6 +134,12 @@ class ConvStep : public Step {
     if (auto* conv = dynamic_cast<ConvStep*>(&other)) packed_->share_weights(*conv->packed_);
   }
 
+  std::vector<std::span<const uint8_t>> shareable() const override {
+    std::vector<std::span<const uint8_t>> found;
+    for (const SharedBuffer* weights : packed_->weights()) found.emplace_back(weights->data(), weights->size());
+    return found;
+  }
+
   void run(const StepCall& call) const override {
     const Array& out = call.out[0];
     const Planes planes = output(out);

@@ -29,7 +29,8 @@ class PlanStep:
         scheme: "int8", "sparse int8", "float32", or "torch" for what stays in PyTorch.
         kernel: the kernel that runs it.
         zeros: share of its weights that are zero, 0 to 1.
-        bytes: of its weights as they lie in memory.
+        bytes: of its weights as they lie in memory. What it has in common with a step before, as a layer that is called
+            again has, counts there alone, and the reason names that step.
         milliseconds: that it took in the last run; None before the first.
         reason: why this kernel, or why it stays in PyTorch.
         macs: multiply-accumulates in the last run, zeros counted in; 0 where there are none.
@@ -76,7 +77,7 @@ class Plan(Sequence[PlanStep]):
 
     @property
     def bytes(self) -> int:
-        """Bytes of all weights."""
+        """Bytes of all weights, those that steps have in common once."""
         return sum(step.bytes for step in self)
 
     @property
