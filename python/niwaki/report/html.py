@@ -49,7 +49,7 @@ class Grid:
         values: what each cell is sorted by, as text; none, and the cells' own text is taken.
         hints: what the columns mean.
         anchors: an id for each row, where something leads to it.
-        notes: for each row the numbers of the notes below that hold for it.
+        notes: for each row the number of the note below that holds for it; empty where none does.
     """
 
     header: Sequence[str]
