@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -281,3 +282,40 @@ def test_what_is_done_to_a_copy_leaves_the_pruned_network_alone() -> None:
     niwaki.prune(pruned, sparsity=0.9, pattern="unstructured")
     assert torch.equal(pruned(x), y)
     assert find_mask(pruned[3]) is not None
+
+
+class Twice(nn.Module):
+    """Two layers with the same weights."""
+
+    def __init__(self, make: Callable[[], nn.Module], names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.first, self.second, self.last = make(), make(), nn.Linear(8, 4)
+        for name in names:
+            setattr(self.second, name, getattr(self.first, name))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in (self.first, self.second):
+            made = layer(x)
+            x = (made[0] if isinstance(made, tuple) else made).relu()
+        return self.last(x)
+
+
+@pytest.mark.parametrize("skipped", ["first", "second"])
+@pytest.mark.parametrize("importance", ["magnitude", "second_order"])
+@pytest.mark.parametrize(
+    ("make", "names"),
+    [
+        (lambda: nn.Linear(8, 8), ("weight",)),
+        (lambda: nn.LSTM(8, 8, batch_first=True), ("weight_ih_l0", "weight_hh_l0")),
+    ],
+    ids=["linear", "lstm"],
+)
+def test_what_shares_its_weights_with_a_skipped_layer_stays_as_well(
+    make: Callable[[], nn.Module], names: tuple[str, ...], importance: Any, skipped: str
+) -> None:
+    net, x = Twice(make, names).eval(), torch.randn(16, 5, 8)
+    _, report = niwaki.compress(net, x.split(4), sparsity=0.5, importance=importance, skip=(skipped,), progress=False)
+    rows = {row.name: row for row in report}
+    other = "second" if skipped == "first" else "first"
+    assert rows["first"].zeros < 0.1 and rows["second"].zeros < 0.1 and rows["last"].zeros == 0.5
+    assert f"not pruned: it shares a weight with '{skipped}', which is skipped by name" in rows[other].reason

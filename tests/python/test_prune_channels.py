@@ -263,3 +263,25 @@ def test_a_report_says_that_channels_were_cut_before() -> None:
     assert "which had lost channels (niwaki.prune)" in " ".join(str(report).split())
     _, report = niwaki.compress(net.eval(), x.split(4), progress=False)
     assert report.network.lost_bytes == 0 and "channels" not in str(report)
+
+
+@pytest.mark.parametrize("skipped", ["first", "second"])
+def test_layers_that_share_the_weight_of_a_skipped_one_keep_their_channels(skipped: str) -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.before, self.first, self.second = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+            self.between, self.last = nn.Linear(8, 8), nn.Linear(8, 3)
+            self.second.weight = self.first.weight
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for layer in (self.before, self.first, self.between, self.second):
+                x = layer(x).relu()
+            return self.last(x)
+
+    net = Tied()
+    net.first.weight.requires_grad_(False)
+    small = niwaki.prune(net, sparsity=0.5, pattern="channels", skip=(skipped,), calibration=torch.randn(4, 6))
+    assert len(small.first.weight) == len(small.second.weight) == 8
+    assert small.before.out_features == small.between.out_features == 4
+    assert not small.first.weight.requires_grad and not small.second.weight.requires_grad

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from niwaki.modules.layer import named_layers
+from niwaki.modules.layer import layer_of, named_layers
 
 RECURRENT = (nn.LSTM, nn.GRU, nn.RNN)
 CELLS = (nn.LSTMCell, nn.GRUCell, nn.RNNCell)
@@ -33,6 +33,25 @@ def named_tables(model: nn.Module) -> Iterator[tuple[str, nn.Embedding]]:
 def matches(name: str, patterns: tuple[str, ...]) -> bool:
     """Whether a layer's name matches one of the patterns ('fc', 'layer1.*', '*.downsample.*')."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def sharing_skipped(model: nn.Module, patterns: tuple[str, ...]) -> dict[str, str]:
+    """Layers, recurrent ones too, that have a weight of a part that is skipped, and which that is, by their names."""
+    parts = dict(model.named_modules())
+    skipped = {weight: name for name, part in parts.items() if matches(name, patterns) for weight in _weights(part)}
+    found: dict[str, str] = {}
+    for name, part in parts.items():
+        if not matches(name, patterns) and (layer_of(part) is not None or isinstance(part, (*RECURRENT, *CELLS))):
+            shared = [skipped[weight] for weight in _weights(part) if weight in skipped]
+            if shared:
+                found[name] = shared[0]
+    return found
+
+
+def _weights(part: nn.Module) -> list[int]:
+    """The ids of the weights of a part."""
+    named = part._parameters.items()
+    return [id(each) for name, each in named if each is not None and name.startswith("weight")]
 
 
 def check_patterns(value: Any, field: str) -> tuple[str, ...]:

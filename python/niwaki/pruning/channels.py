@@ -21,7 +21,7 @@ from niwaki.layerwise.walk import layer_called
 from niwaki.modules.checks import check_finite, check_model
 from niwaki.modules.copies import bake_parametrizations, copy_model
 from niwaki.modules.layer import KINDS, Layer, named_layers
-from niwaki.modules.names import check_skips, matches
+from niwaki.modules.names import check_skips, matches, sharing_skipped
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.criteria import Loss, taylor_scores
 from niwaki.pruning.groups import Group, choose_channels
@@ -145,9 +145,11 @@ def _cut(
     copied = copy_model(model)
     bake_parametrizations(copied)
     kept = _output_layers(copied, example)
-    kept += [layer.module for name, layer in named_layers(copied) if matches(name, config.skip) or name in left]
+    whole = {*left, *sharing_skipped(copied, config.skip)}
+    kept += [layer.module for name, layer in named_layers(copied) if matches(name, config.skip) or name in whole]
     modes = {name: module.training for name, module in copied.named_modules()}
-    wanted = {name: parameter.requires_grad for name, parameter in copied.named_parameters()}
+    # A weight that two layers share has both names: where one of them is cut, they are two.
+    wanted = {name: parameter.requires_grad for name, parameter in copied.named_parameters(remove_duplicate=False)}
     saliency = _saliency(copied, config, items, loss)
     copied.eval().requires_grad_(True)  # the tracer follows gradients
     try:

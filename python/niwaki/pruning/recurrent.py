@@ -12,7 +12,7 @@ from niwaki.capture import evaluating
 from niwaki.layerwise.sensitivity import first_pieces
 from niwaki.layerwise.sequences import Recurrent, joined, plain_form, watch, write_back
 from niwaki.modules.copies import copy_model
-from niwaki.modules.names import CELLS, RECURRENT, matches, recurrent_names
+from niwaki.modules.names import CELLS, RECURRENT, matches, recurrent_names, sharing_skipped
 from niwaki.modules.plain import has_hooks
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.gates import pattern_of
@@ -27,10 +27,12 @@ INPUTS, _VALUES = 2048, 1 << 26
 
 
 def recurrent_targets(model: nn.Module, config: PruneConfig) -> dict[str, Recurrent]:
-    """The recurrent layers and cells to prune, by name."""
-    parts = model.named_modules()
+    """The recurrent layers and cells to prune, by name. What shares a weight with one that is skipped stays, too."""
+    like_skipped = sharing_skipped(model, config.skip)
     return {
-        name: part for name, part in parts if isinstance(part, (*RECURRENT, *CELLS)) and not matches(name, config.skip)
+        name: part
+        for name, part in model.named_modules()
+        if isinstance(part, (*RECURRENT, *CELLS)) and not matches(name, config.skip) and name not in like_skipped
     }
 
 

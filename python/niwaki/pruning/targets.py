@@ -9,7 +9,7 @@ from torch import nn
 
 from niwaki.modules.checks import check_finite
 from niwaki.modules.layer import Layer, named_layers
-from niwaki.modules.names import check_skips, matches
+from niwaki.modules.names import check_skips, matches, sharing_skipped
 from niwaki.pruning.config import PruneConfig
 from niwaki.pruning.mask import find_mask, masked_first
 from niwaki.pruning.select import BLOCK, SET, n_of_m
@@ -28,17 +28,22 @@ def find_targets(
     """
     check_skips(model, config.skip, "prune")
     shared = Counter(id(parameter) for module in model.modules() for parameter in module._parameters.values())
+    like_skipped = sharing_skipped(model, config.skip)
     layers: dict[str, Layer] = {}
     reasons: dict[str, str] = {}
     for name, layer in named_layers(model):
         check_finite(name, layer.module)
         reason = _why_not(name, layer, config, shared)
+        if reason and name in like_skipped:
+            continue  # said below
         if reason:
             leave(name, reason, reasons)
         else:
             layers[name] = layer
             if config.balance and len(layer.weight) < SET * layer.groups:
                 _log.info("prune: layer '%s' has fewer than four outputs to balance, in a group of its channels", name)
+    for name, other in like_skipped.items():
+        leave(name, f"not pruned: it shares a weight with '{other}', which is skipped by name", reasons)
     if not layers and config.share > 0 and needed:
         details = "; ".join(f"'{name}': {reason}" for name, reason in list(reasons.items())[:3])
         raise ValueError(
