@@ -262,8 +262,9 @@ class Fuser {
     const Dims& padding = conv.dims("padding");
     const bool pointwise = kernel[2] == 1 && kernel[3] == 1 && conv.integers("stride") == std::vector<int64_t>{1, 1} &&
                            std::all_of(padding.begin(), padding.end(), [](const Dim& size) { return size == Dim(0); });
-    const Dims& factors = value(product->inputs[1]).dims;
-    if (!pointwise || factors.size() != 4 || factors[2] != Dim(1) || factors[3] != Dim(1)) return;
+    // Sizes that only a run could compare would not be compared any more.
+    const Dims &data = value(product->inputs[0]).dims, &factors = value(product->inputs[1]).dims;
+    if (!pointwise || factors != Dims{data[0], data[1], 1, 1}) return;
     const Quantization& made = *value(input).quantization;
     conv.attributes[kProduct] =
         std::vector<double>{static_cast<double>(made.scale), static_cast<double>(made.zero_point),

@@ -112,6 +112,14 @@ TEST(fused_parts_refuse_other_products) {
     }();
   };
   CHECK(fused({0, 0, 0, 0}, {1, 1}, 1, true));
+  // Numbers of other images than the data, as far as anybody knows before the run, which refuses them.
+  niwaki::testing::Images s;
+  const int others = s.quantized("others", {"more", "8", "1", "1"});
+  const int product = s.add_u8("mul", {s.x, others});
+  const int out = s.add_u8("conv2d", {product}, {}, niwaki::testing::layer({8, 8, 1, 1}));
+  CHECK_EQ(s.fused(out).graph.nodes().size(), size_t{5});
+  Session session(std::make_shared<const Model>(s.graph, Isa::scalar), 1);
+  CHECK_THROWS((void)session.output_shapes(std::vector<Sizes>{{2, 8, 3, 3}, {1, 8, 1, 1}}), "");
   CHECK(!fused({1, 0, 0, 0}, {1, 1}, 1, true));
   CHECK(!fused({0, 0, 0, 0}, {1, 2}, 1, true));
   CHECK(!fused({0, 0, 0, 0}, {1, 1}, 3, true));
