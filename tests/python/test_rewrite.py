@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -217,6 +218,23 @@ def test_encoders_only_look_at_the_weights_of_their_attention() -> None:
     _, report = niwaki.compress(net.eval(), torch.randn(16, 5, 8).split(4), progress=False)
     found = [row.scheme for row in report if row.name.endswith("_proj")]
     assert found == ["int8"] * 8
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: nn.Conv1d(4, 4, 3, padding=1), lambda: nn.ConvTranspose1d(4, 4, 3, padding=1)]
+)
+def test_layers_that_share_a_weight_still_do(make: Callable[[], nn.Module]) -> None:
+    net = nn.Sequential(make(), nn.ReLU(), make(), nn.ReLU(), make()).eval()
+    net[2].weight = net[0].weight
+    plain, x = niwaki.optimize(net), torch.randn(16, 4, 9)
+    assert plain[0].conv.weight is plain[2].conv.weight is not plain[4].conv.weight
+    assert plain[0].conv.bias is not plain[2].conv.bias
+    with torch.no_grad():
+        torch.testing.assert_close(plain(x), net(x), rtol=1e-4, atol=1e-5)
+    _, report = niwaki.compress(net, x.split(4), sparsity=0.5, skip=("0.conv",), progress=False)
+    rows = {row.name: row for row in report}
+    assert "it shares a weight with '0.conv', which is skipped by name" in rows["2.conv"].reason
+    assert rows["2.conv"].zeros < 0.1 and rows["4.conv"].zeros >= 0.5
 
 
 def test_linear_layers_of_gpt() -> None:
