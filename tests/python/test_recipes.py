@@ -34,7 +34,7 @@ def test_the_packages_own_say_what_they_trade() -> None:
     ]  # fmt: skip
     recipes = {name: load_recipe(name) for name in niwaki.recipe_names()}
     assert all(len(recipe.trade) > 80 and recipe.name == name for name, recipe in recipes.items())
-    assert recipes["half"].prune == niwaki.PruneConfig(0.5, scope="local", importance="second_order")
+    assert recipes["half"].prune == niwaki.PruneConfig(0.5, scope="global", importance="second_order")
     assert recipes["codebook"].quantize.codebook == "kmeans"
     assert recipes["fast"].target == niwaki.Target(speedup=1.5)
     assert recipes["tenth"].finetune is not None and recipes["tenth"].finetune.learning_rate == 3e-4
