@@ -29,7 +29,7 @@ PRUNED = {3: 1, 5: 2, 9: 1}
 def test_sets_balance_within_what_kernels_cut(root: Path) -> None:
     source = root / "csrc" / "kernels" / "conv" / "sparse_lists.cc"
     if not source.exists():
-        pytest.skip("needs the C++ sources")
+        pytest.skip(f"needs {source}, whose constant it compares: run it in a checkout of the repository")
     found = re.search(r"constexpr int64_t kSegmentRows = (\d+);", source.read_text(encoding="utf-8"))
     assert found is not None and int(found[1]) == SEGMENT
 

@@ -144,7 +144,7 @@ def packed(name: str, folder: Path) -> Path:
     there = importlib.metadata.distribution(name)
     words = there.read_text("WHEEL")
     if not there.files or words is None:
-        pytest.skip(f"{name} was not installed from a wheel, of which this makes one again")
+        pytest.skip(f"{name} was not installed from a wheel, which this makes again of its files: pip install {name}")
     tag = re.findall(r"^Tag: (.+)$", words, re.MULTILINE)[0]
     path, added = folder / f"{name}-{there.version}-{tag}.whl", {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"}
     records = []

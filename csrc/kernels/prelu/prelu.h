@@ -28,7 +28,7 @@ const PreluKernel& select_prelu(Isa isa);
 void prelu(const PreluKernel& kernel, const Planes& in, const Planes& out, const float* factors, const PreluParams& params,
            ThreadPool& pool);
 
-// The same as what a layer does to its bytes.
+// The same as what a layer does to its bytes; factors as above.
 std::unique_ptr<After> after_prelu(const PreluKernel& kernel, std::vector<float> factors, const PreluParams& params);
 
 }  // namespace niwaki

@@ -26,8 +26,9 @@ std::span<const TableKernel> table_kernels();
 const TableKernel& select_table(Isa isa);
 
 void lookup(const TableKernel& kernel, const Planes& in, const Planes& out, const uint8_t* table, ThreadPool& pool);
+void clamp(const TableKernel& kernel, const Planes& in, const Planes& out, uint8_t low, uint8_t high, ThreadPool& pool);
+
 // The table as what a layer does to its bytes. table: 256 bytes, which are copied.
 std::unique_ptr<After> after_table(const TableKernel& kernel, const uint8_t* table);
-void clamp(const TableKernel& kernel, const Planes& in, const Planes& out, uint8_t low, uint8_t high, ThreadPool& pool);
 
 }  // namespace niwaki

@@ -35,7 +35,7 @@ inline int32_t narrow(int64_t value) { return static_cast<int32_t>(value); }  //
 
 inline bool has_residual(const Node& layer) { return layer.inputs.size() > 1 && layer.inputs[1] >= 0; }
 
-// A table or prelu that was fused into a layer (graph/after.h); null where there is none.
+// A table or prelu that was fused into a layer (graph/fused_parts.h); null where there is none.
 std::unique_ptr<After> make_after(const StepMaker& maker);
 
 // (input scale * weight scale) / output scale of each output channel; without the division for a float32 output.
