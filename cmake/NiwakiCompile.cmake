@@ -36,12 +36,12 @@ function(niwaki_small_code)
        source MATCHES "csrc/kernels/(byte_attention/byte_attention|convolution/convolution|dynamic_linear/dynamic_linear|elementwise/elementwise|interpolate/interpolate|mul/mul|prelu/prelu|table/table|rows/rows)\\.cc$" OR
        source MATCHES "csrc/kernels/scatter/scatter\\.cc$" OR
        source MATCHES "csrc/runtime/(autotune|blocks|layout|model|placement|plan|repeated|segments|session|shared_weights|sized|states|step|steps/[a-z_]+)\\.cc$" OR
-       source MATCHES "csrc/kernels/conv/(choose|cost|dense|dense_run|grouped_sparse|matrix|pick|pick_lists|select|sparse|sparse_lists|wide)\\.cc$" OR
+       source MATCHES "csrc/kernels/conv/(choose|cost|dense|grouped_sparse|matrix|pick|pick_lists|select|sparse|sparse_lists|wide)\\.cc$" OR
        source MATCHES "csrc/kernels/resize/resize\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-Os")
     elseif(source MATCHES "csrc/kernels/(attention|byte_attention|elementwise|float_pool|grid_sample|interpolate|recurrent|resize|rows)/reference\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-Os;-fno-exceptions;-fno-asynchronous-unwind-tables" COMPILE_DEFINITIONS "NIWAKI_SMALL_CODE")
-    elseif(source MATCHES "csrc/(kernels/(order/order|conv/row_pairs|conv/packed|rows/plain|quantize/quantize|depthwise/depthwise)|file/huffman)\\.cc$")
+    elseif(source MATCHES "csrc/(kernels/(order/order|conv/row_pairs|conv/packed|rows/plain|quantize/quantize|float_pool/float_pool|movement/indexed|recurrent/recurrent|depthwise/depthwise)|file/huffman)\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-O2")  # their loops call kernels, or branch at every step: -O3 makes up to twice the code of them and no speed
     endif()
   endforeach()
